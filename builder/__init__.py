@@ -1,0 +1,1 @@
+"""edgeimg: builds minimal, immutable, container-based OS images for edge gateways."""

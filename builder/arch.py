@@ -1,0 +1,159 @@
+"""The one table of architectures: every name that another project gives to one of ours.
+
+Nothing else in edgeimg branches on an architecture; adding one is one entry here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Qemu:
+    """How QEMU emulates the architecture; paths are relative to the tools tree."""
+
+    program: str
+    machine: str
+    cpu: str
+    accel: str
+    firmware_code: str
+    firmware_vars: str
+    kvm_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arch:
+    """One architecture, under the names of Debian, Go, OCI, ELF, EFI, QEMU and K3s."""
+
+    name: str
+    """systemd's name: used in file names, manifests and partition types."""
+    aliases: tuple[str, ...]
+    debian: str
+    goarch: str
+    goarm: str | None = None
+    oci_variant: str | None = None
+    elf_class: int
+    elf_machine: str
+    """`e_machine` as pyelftools spells it."""
+    elf_hard_float: bool = False
+    """The ELF header must carry EF_ARM_ABI_FLOAT_HARD (ARM EABI5)."""
+    triplet: str
+    """GNU multiarch triplet: the directory under /usr/lib."""
+    loader: str
+    """The ELF interpreter of the architecture's ABI."""
+    efi: str
+    """The EFI suffix: BOOT<EFI>.EFI, systemd-boot<efi>.efi, linux<efi>.efi.stub."""
+    kernel_package: str
+    console: str
+    k3s_suffix: str
+    """Suffix of the K3s release binary (`k3s`, `k3s-arm64`, `k3s-armhf`)."""
+    k3s_airgap: str
+    """Name in K3s' air-gap bundles and checksum files."""
+    root_type: str
+    """GPT type UUID of the root partition (Discoverable Partitions Specification)."""
+    verity_type: str
+    """GPT type UUID of the root-verity partition."""
+    qemu: Qemu = field(repr=False)
+
+    @property
+    def oci_platform(self) -> str:
+        """The OCI platform, such as `linux/arm/v7`."""
+        parts = ["linux", self.goarch, *([self.oci_variant] if self.oci_variant else [])]
+        return "/".join(parts)
+
+
+X86_64 = Arch(
+    name="x86-64",
+    aliases=("x86_64", "amd64", "x64"),
+    debian="amd64",
+    goarch="amd64",
+    elf_class=64,
+    elf_machine="EM_X86_64",
+    triplet="x86_64-linux-gnu",
+    loader="/lib64/ld-linux-x86-64.so.2",
+    efi="x64",
+    kernel_package="linux-image-amd64",
+    console="ttyS0",
+    k3s_suffix="",
+    k3s_airgap="amd64",
+    root_type="4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
+    verity_type="2c7357ed-ebd2-46d9-aec1-23d437ec2bf5",
+    qemu=Qemu(
+        program="qemu-system-x86_64",
+        machine="q35",
+        cpu="max",
+        accel="tcg,thread=multi",
+        firmware_code="usr/share/OVMF/OVMF_CODE_4M.fd",
+        firmware_vars="usr/share/OVMF/OVMF_VARS_4M.fd",
+        kvm_hosts=("x86-64",),
+    ),
+)
+
+ARM64 = Arch(
+    name="arm64",
+    aliases=("aarch64", "arm64v8", "armv8"),
+    debian="arm64",
+    goarch="arm64",
+    elf_class=64,
+    elf_machine="EM_AARCH64",
+    triplet="aarch64-linux-gnu",
+    loader="/lib/ld-linux-aarch64.so.1",
+    efi="aa64",
+    kernel_package="linux-image-arm64",
+    console="ttyAMA0",
+    k3s_suffix="-arm64",
+    k3s_airgap="arm64",
+    root_type="b921b045-1df0-41c3-af44-4c6f280d3fae",
+    verity_type="df3300ce-d69f-4c92-978c-9bfb0f38d820",
+    qemu=Qemu(
+        program="qemu-system-aarch64",
+        machine="virt",
+        cpu="max,pauth-impdef=on",
+        accel="tcg,thread=multi",
+        firmware_code="usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+        firmware_vars="usr/share/AAVMF/AAVMF_VARS.fd",
+        kvm_hosts=("arm64",),
+    ),
+)
+
+ARM = Arch(
+    name="arm",
+    aliases=("armv7", "armv7l", "armhf", "arm32v7", "armv7hf"),
+    debian="armhf",
+    goarch="arm",
+    goarm="7",
+    oci_variant="v7",
+    elf_class=32,
+    elf_machine="EM_ARM",
+    elf_hard_float=True,
+    triplet="arm-linux-gnueabihf",
+    loader="/lib/ld-linux-armhf.so.3",
+    efi="arm",
+    kernel_package="linux-image-armmp",
+    console="ttyAMA0",
+    k3s_suffix="-armhf",
+    k3s_airgap="arm",
+    root_type="69dad710-2ce4-4e3c-b16c-21a1d49abed3",
+    verity_type="7386cdf2-203c-47a9-a498-f2ecce45a2d6",
+    qemu=Qemu(
+        program="qemu-system-arm",
+        machine="virt,highmem=off",
+        cpu="cortex-a15",
+        accel="tcg,thread=multi",
+        firmware_code="usr/share/AAVMF/AAVMF32_CODE.fd",
+        firmware_vars="usr/share/AAVMF/AAVMF32_VARS.fd",
+    ),
+)
+
+ARCHITECTURES: tuple[Arch, ...] = (X86_64, ARM64, ARM)
+ALIASES: dict[str, Arch] = {
+    alias: arch for arch in ARCHITECTURES for alias in (arch.name, *arch.aliases)
+}
+
+
+def find(name: str) -> Arch:
+    """Return the architecture that `name` (any common alias, any case) means.
+
+    Raises KeyError when no architecture goes by that name.
+    """
+    return ALIASES[name.lower()]

@@ -1,0 +1,55 @@
+"""The lock: every input of every architecture, with its size and sha256."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Package:
+    """One Debian package, as the signed index describes it."""
+
+    name: str
+    version: str
+    arch: str
+    """Debian's architecture of the package: `amd64`, `all`, …"""
+    archive: str
+    """Which archive it is in: `debian` or `debian-security`."""
+    path: str
+    """Path below the archive's base URL: `pool/main/…/x.deb`."""
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class K3sAsset:
+    """One K3s release binary."""
+
+    version: str
+    url: str
+    size: int | None
+    """Bytes, or None when the release was not reachable when the lock was written."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchLock:
+    """The inputs of one architecture's image."""
+
+    packages: tuple[Package, ...]
+    k3s: K3sAsset
+    unsigned_index: bool = False
+    """Resolved from a package index that did not match its signature (`lock
+    --accept-unsigned-index`); shown on every build, refused by `release`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """All inputs: images by architecture, the tools trees by group and host architecture."""
+
+    recipe_digest: str
+    """Digest of the parts of the recipe that decide what is resolved."""
+    images: dict[str, ArchLock]
+    """By `Arch.name`."""
+    tools: dict[str, dict[str, tuple[Package, ...]]] = field(default_factory=dict)
+    """Group (`pack`, `qemu`, `go`) to build host (`Arch.name`) to packages."""

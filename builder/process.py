@@ -1,0 +1,96 @@
+"""The only place that starts other programs: argv in, deadline kept, log tail on failure."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from builder.errors import HostError, ToolError
+
+TAIL_LINES = 15
+_PARENT_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG")
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A small environment that does not leak the caller's locale or time zone into results."""
+    base = {name: os.environ[name] for name in _PARENT_ENVIRONMENT if name in os.environ}
+    return {**base, "LC_ALL": "C.UTF-8", "TZ": "UTC", **(extra or {})}
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: bytes | None = None,
+    name: str | None = None,
+) -> bytes:
+    """Run `argv` to its end and return its standard output.
+
+    `env` replaces the environment entirely (see `environment`); `timeout` is in seconds.
+    Raises ToolError with the tail of the program's log when it fails or overruns,
+    HostError when it cannot be started or the disk is full.
+    """
+    label = name or Path(argv[0]).name
+    with start(argv, cwd=cwd, env=env, stdin=subprocess.PIPE if input is not None else None) as p:
+        try:
+            out, err = p.communicate(input, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            stop(p)
+            raise ToolError(f"{label} did not finish within {timeout:.0f} s") from None
+    if p.returncode:
+        log = (err or out).decode(errors="replace").strip().splitlines()
+        if any("No space left on device" in line for line in log):
+            raise HostError(f"{label}: no space left on device", hint="free some disk space")
+        tail = "\n  ".join(log[-TAIL_LINES:])
+        raise ToolError(f"{label} failed with status {p.returncode}\n  {tail}")
+    return out
+
+
+@contextlib.contextmanager
+def start(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] | None = None,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `argv` in a process group of its own; the group is gone when the block is left."""
+    try:
+        process = subprocess.Popen(  # noqa: S603
+            [str(arg) for arg in argv],
+            cwd=cwd,
+            env=dict(env) if env is not None else environment(),
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            process_group=0,
+        )
+    except OSError as error:
+        raise HostError(f"cannot start {argv[0]}: {error.strerror}") from error
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes], *, grace: float = 3.0) -> None:
+    """End the process group: SIGTERM, `grace` seconds, SIGKILL."""
+    if process.poll() is not None:
+        return
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(grace)
+            return

@@ -1,0 +1,121 @@
+"""TOML → Recipe: the frozen, validated description of an image."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)?", re.IGNORECASE)
+_UNITS = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
+          "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+def parse_size(value: Any) -> int:
+    """Bytes from `256 MiB`, `1.5GiB`, `500 MB`, or a plain integer."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if not match:
+        raise ValueError("expected a size such as '256 MiB'")
+    return int(float(match[1]) * _UNITS[(match[2] or "B").lower()])
+
+
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0, lt=1 << 50)]
+ImageId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+ImageVersion = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.~^-]{0,31}$")]
+PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Image(_Model):
+    """What the image is called and how large its partitions are."""
+
+    id: ImageId = Field("gateway", description="IMAGE_ID in os-release; first part of file names")
+    version: ImageVersion = Field("0.1.0", description="IMAGE_VERSION; no '_' or '+'")
+    hostname: str = Field("gateway", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+                          description="host name, and the name of the Kubernetes node")
+    epoch: int = Field(1767225600, ge=315532800, lt=1 << 32,
+                       description="time stamp of every file and clock floor of the guest, "
+                                   "seconds since 1970; SOURCE_DATE_EPOCH overrides it")
+    esp: Size = Field(128 << 20, description="size of the EFI system partition")
+    slot: Size = Field(320 << 20, description="size of each root slot (A and B)")
+    verity: Size = Field(8 << 20, description="size of each slot's hash tree")
+    config: Size = Field(32 << 20, description="size of the provisioning partition (FAT)")
+    data: Size = Field(512 << 20, description="room left for the data partition in the image file; "
+                                              "it grows to the end of the real disk")
+    compression: str = Field("lz4hc,9", description="mkfs.erofs -z of the root file system, or 'none'")
+
+
+class Packages(_Model):
+    """The Debian packages of the root file system."""
+
+    suite: str = Field("trixie", pattern=r"^[a-z]+$", description="Debian suite")
+    include: tuple[PackageName, ...] = Field((), description="packages to install, with their "
+                                             "dependencies (recommended ones are left out)")
+    exclude: tuple[PackageName, ...] = Field((), description="packages to leave out even where others "
+                                             "depend on them")
+    prune: tuple[str, ...] = Field((), description="paths to leave out of the root, as globs")
+
+
+class Kernel(_Model):
+    """The kernel, its command line, and which modules come along."""
+
+    package: PackageName | None = Field(None, description="kernel package; default by architecture")
+    cmdline: tuple[str, ...] = Field((), description="words added to the kernel command line")
+    modules: tuple[str, ...] = Field((), description="modules of the root: names, globs over their "
+                                     "paths ('drivers/net/usb/*'), with dependencies")
+    exclude: tuple[str, ...] = Field((), description="modules to leave out, as names or globs")
+    initrd: tuple[str, ...] = Field((), description="modules of the initrd")
+
+
+class K3s(_Model):
+    """Which K3s, from where, and its configuration."""
+
+    source: Literal["release", "file", "standin"] = Field("release", description="'release': official "
+        "assets; 'file': --k3s PATH or `path`; 'standin': the test program of tests/standin")
+    version: str = Field("v1.35.0+k3s1", pattern=r"^v\d+\.\d+\.\d+(-[\w.]+)?\+k3s\d+$",
+                         description="release tag")
+    url: str = Field("https://github.com/k3s-io/k3s/releases/download",
+                     pattern=r"^https?://\S+$", description="base URL of the releases")
+    path: Path | None = Field(None, description="the binary, for source = 'file'")
+    sha256: dict[str, Sha256] = Field(default_factory=dict, description="pinned sha256 of the binary "
+                                      "by architecture")
+    role: Literal["server", "agent"] = Field("server", description="what the gateway runs")
+    config: dict[str, Any] = Field(default_factory=dict, description="written to "
+                                   "/etc/rancher/k3s/config.yaml")
+
+
+class Overlay(_Model):
+    """Files of yours, shaped like the root they land in."""
+
+    paths: tuple[str, ...] = Field((), description="directories, relative to the project, later ones "
+                                   "on top")
+
+
+class Budget(_Model):
+    """Sizes that must not be exceeded; the build fails when one is."""
+
+    download: Size | None = Field(None, description=".raw.zst")
+    root: Size | None = Field(None, description="content of the root slot")
+    uki: Size | None = Field(None, description="kernel, initrd and command line")
+    initrd: Size | None = Field(None, description="compressed initrd")
+    components: dict[str, Size] = Field(default_factory=dict, description="bytes in the root by "
+                                        "component, such as 'k3s' or 'package:systemd'")
+
+
+class Recipe(_Model):
+    """One image: everything that edgeimg needs to know to build it."""
+
+    image: Image = Field(default_factory=Image)
+    packages: Packages = Field(default_factory=Packages)
+    kernel: Kernel = Field(default_factory=Kernel)
+    k3s: K3s = Field(default_factory=K3s)
+    overlay: Overlay = Field(default_factory=Overlay)
+    budget: Budget = Field(default_factory=Budget)
