@@ -36,7 +36,10 @@ class K3sAsset:
 class ArchLock:
     """The inputs of one architecture's image."""
 
-    packages: tuple[Package, ...]
+    groups: dict[str, tuple[Package, ...]]
+    """What the packages are for: `root` (the recipe's, with dependencies), `kernel` (the kernel
+    package alone), `boot` (systemd-boot and the UKI stub), `initrd` (busybox-static, veritysetup
+    and its libraries), `containers` (what the built-in container images are composed from)."""
     k3s: K3sAsset
     unsigned_index: bool = False
     """Resolved from a package index that did not match its signature (`lock
