@@ -66,7 +66,7 @@ def start(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start `argv` in a process group of its own; the group is gone when the block is left."""
     try:
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             [str(arg) for arg in argv],
             cwd=cwd,
             env=dict(env) if env is not None else environment(),

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from builder.arch import Arch
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)?", re.IGNORECASE)
-_UNITS = {"b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
-          "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_UNITS = {
+    "b": 1,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+}
 
 
 def parse_size(value: Any) -> int:
@@ -39,28 +49,38 @@ class Image(_Model):
 
     id: ImageId = Field("gateway", description="IMAGE_ID in os-release; first part of file names")
     version: ImageVersion = Field("0.1.0", description="IMAGE_VERSION; no '_' or '+'")
-    hostname: str = Field("gateway", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-                          description="host name, and the name of the Kubernetes node")
-    epoch: int = Field(1767225600, ge=315532800, lt=1 << 32,
-                       description="time stamp of every file and clock floor of the guest, "
-                                   "seconds since 1970; SOURCE_DATE_EPOCH overrides it")
+    hostname: str = Field(
+        "gateway",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="host name, and the name of the Kubernetes node",
+    )
+    epoch: int = Field(
+        1767225600,
+        ge=315532800,
+        lt=1 << 32,
+        description="time stamp of every file and clock floor of the guest, "
+        "seconds since 1970; SOURCE_DATE_EPOCH overrides it",
+    )
     esp: Size = Field(128 << 20, description="size of the EFI system partition")
     slot: Size = Field(320 << 20, description="size of each root slot (A and B)")
     verity: Size = Field(8 << 20, description="size of each slot's hash tree")
     config: Size = Field(32 << 20, description="size of the provisioning partition (FAT)")
-    data: Size = Field(512 << 20, description="room left for the data partition in the image file; "
-                                              "it grows to the end of the real disk")
-    compression: str = Field("lz4hc,9", description="mkfs.erofs -z of the root file system, or 'none'")
+    compression: str = Field(
+        "lz4hc,9", description="mkfs.erofs -z of the root file system, or 'none'"
+    )
 
 
 class Packages(_Model):
     """The Debian packages of the root file system."""
 
     suite: str = Field("trixie", pattern=r"^[a-z]+$", description="Debian suite")
-    include: tuple[PackageName, ...] = Field((), description="packages to install, with their "
-                                             "dependencies (recommended ones are left out)")
-    exclude: tuple[PackageName, ...] = Field((), description="packages to leave out even where others "
-                                             "depend on them")
+    include: tuple[PackageName, ...] = Field(
+        (),
+        description="packages to install, with their dependencies (recommended ones are left out)",
+    )
+    exclude: tuple[PackageName, ...] = Field(
+        (), description="packages to leave out even where others depend on them"
+    )
     prune: tuple[str, ...] = Field((), description="paths to leave out of the root, as globs")
 
 
@@ -69,8 +89,11 @@ class Kernel(_Model):
 
     package: PackageName | None = Field(None, description="kernel package; default by architecture")
     cmdline: tuple[str, ...] = Field((), description="words added to the kernel command line")
-    modules: tuple[str, ...] = Field((), description="modules of the root: names, globs over their "
-                                     "paths ('drivers/net/usb/*'), with dependencies")
+    modules: tuple[str, ...] = Field(
+        (),
+        description="modules of the root: names, globs over their "
+        "paths ('drivers/net/usb/*'), with dependencies",
+    )
     exclude: tuple[str, ...] = Field((), description="modules to leave out, as names or globs")
     initrd: tuple[str, ...] = Field((), description="modules of the initrd")
 
@@ -78,25 +101,35 @@ class Kernel(_Model):
 class K3s(_Model):
     """Which K3s, from where, and its configuration."""
 
-    source: Literal["release", "file", "standin"] = Field("release", description="'release': official "
-        "assets; 'file': --k3s PATH or `path`; 'standin': the test program of tests/standin")
-    version: str = Field("v1.35.0+k3s1", pattern=r"^v\d+\.\d+\.\d+(-[\w.]+)?\+k3s\d+$",
-                         description="release tag")
-    url: str = Field("https://github.com/k3s-io/k3s/releases/download",
-                     pattern=r"^https?://\S+$", description="base URL of the releases")
+    source: Literal["release", "file", "standin"] = Field(
+        "release",
+        description="'release': official "
+        "assets; 'file': --k3s PATH or `path`; 'standin': the test program of tests/standin",
+    )
+    version: str = Field(
+        "v1.35.0+k3s1", pattern=r"^v\d+\.\d+\.\d+(-[\w.]+)?\+k3s\d+$", description="release tag"
+    )
+    url: str = Field(
+        "https://github.com/k3s-io/k3s/releases/download",
+        pattern=r"^https?://\S+$",
+        description="base URL of the releases",
+    )
     path: Path | None = Field(None, description="the binary, for source = 'file'")
-    sha256: dict[str, Sha256] = Field(default_factory=dict, description="pinned sha256 of the binary "
-                                      "by architecture")
+    sha256: dict[str, Sha256] = Field(
+        default_factory=dict, description="pinned sha256 of the binary by architecture"
+    )
     role: Literal["server", "agent"] = Field("server", description="what the gateway runs")
-    config: dict[str, Any] = Field(default_factory=dict, description="written to "
-                                   "/etc/rancher/k3s/config.yaml")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="written to /etc/rancher/k3s/config.yaml"
+    )
 
 
 class Overlay(_Model):
     """Files of yours, shaped like the root they land in."""
 
-    paths: tuple[str, ...] = Field((), description="directories, relative to the project, later ones "
-                                   "on top")
+    paths: tuple[str, ...] = Field(
+        (), description="directories, relative to the project, later ones on top"
+    )
 
 
 class Budget(_Model):
@@ -106,8 +139,24 @@ class Budget(_Model):
     root: Size | None = Field(None, description="content of the root slot")
     uki: Size | None = Field(None, description="kernel, initrd and command line")
     initrd: Size | None = Field(None, description="compressed initrd")
-    components: dict[str, Size] = Field(default_factory=dict, description="bytes in the root by "
-                                        "component, such as 'k3s' or 'package:systemd'")
+    components: dict[str, Size] = Field(
+        default_factory=dict,
+        description="bytes in the root by component, such as 'k3s' or 'package:systemd'",
+    )
+
+
+class Override(_Model):
+    """What differs on one architecture: tables are merged, lists appended, the rest replaced."""
+
+    image: Image | None = None
+    packages: Packages | None = None
+    kernel: Kernel | None = None
+    k3s: K3s | None = None
+    overlay: Overlay | None = None
+    budget: Budget | None = None
+
+
+ArchName = Literal["x86-64", "arm64", "arm"]
 
 
 class Recipe(_Model):
@@ -119,3 +168,43 @@ class Recipe(_Model):
     k3s: K3s = Field(default_factory=K3s)
     overlay: Overlay = Field(default_factory=Overlay)
     budget: Budget = Field(default_factory=Budget)
+    arch: dict[ArchName, Override] = Field(
+        default_factory=dict, description="overrides per architecture: [arch.arm.packages] …"
+    )
+
+    def for_arch(self, arch: Arch) -> Recipe:
+        """The recipe with the overrides of one architecture applied, and none left.
+
+        Raises pydantic.ValidationError when the merged values do not fit together.
+        """
+        base = self.model_dump(exclude_unset=True, exclude={"arch"})
+        override = self.arch.get(arch.name)  # type: ignore[call-overload]
+        if override is not None:
+            base = _merge(base, override.model_dump(exclude_unset=True, exclude_none=True))
+        return Recipe.model_validate(base)
+
+    def digest(self) -> str:
+        """Hex sha256 of the recipe's meaning: comments, order and layout do not count."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a recipe, for editors and other programs."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "edgeimg recipe",
+        **Recipe.model_json_schema(),
+    }
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        mine = base.get(key)
+        if isinstance(value, dict) and isinstance(mine, dict):
+            merged[key] = _merge(mine, value)
+        elif isinstance(value, list | tuple) and isinstance(mine, list | tuple):
+            merged[key] = [*mine, *value]
+        else:
+            merged[key] = value
+    return merged

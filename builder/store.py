@@ -110,8 +110,9 @@ class Store:
             if final.exists():
                 return final
             final.parent.mkdir(parents=True, exist_ok=True)
-            work = Path(tempfile.mkdtemp(prefix=f"{key[:16]}.", dir=self.partial("").parent
-                                         / "partial"))
+            work = Path(
+                tempfile.mkdtemp(prefix=f"{key[:16]}.", dir=self.partial("").parent / "partial")
+            )
             try:
                 result = work / "result"
                 make(result)

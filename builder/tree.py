@@ -184,11 +184,13 @@ class Tree:
             if mine is not None and node.kind is Kind.DIRECTORY:
                 if mine.kind is Kind.DIRECTORY or self._is_directory_link(real):
                     continue
-                raise ArchiveError(f"/{real} is a directory in {node.origin}, "
-                                   f"but not in {mine.origin}")
+                raise ArchiveError(
+                    f"/{real} is a directory in {node.origin}, but not in {mine.origin}"
+                )
             if mine is not None and mine.kind is Kind.DIRECTORY:
-                raise ArchiveError(f"/{real} is a directory in {mine.origin}, "
-                                   f"but not in {node.origin}")
+                raise ArchiveError(
+                    f"/{real} is a directory in {mine.origin}, but not in {node.origin}"
+                )
             merged[real] = node
         return Tree().with_nodes(merged)
 
@@ -240,8 +242,16 @@ class Tree:
                 stream = reader.open(node.content)
                 while chunk := stream.read(1 << 20):
                     content.update(chunk)
-                facts = (path, node.kind.value, node.mode, node.uid, node.gid, node.target,
-                         node.xattrs, content.hexdigest())
+                facts = (
+                    path,
+                    node.kind.value,
+                    node.mode,
+                    node.uid,
+                    node.gid,
+                    node.target,
+                    node.xattrs,
+                    content.hexdigest(),
+                )
                 total.update(repr(facts).encode())
         return total.hexdigest()
 

@@ -1,0 +1,129 @@
+"""What edgeimg shows while it works: steps with times, progress bars, remarks — all on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from builder.progress import Advance, Unit
+
+
+class Ui:
+    """Draws progress; implements `builder.progress.Progress`."""
+
+    def __init__(self, *, verbosity: int = 0, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.verbosity = verbosity
+        self._bars: Progress | None = None
+        self._lock = threading.RLock()
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[None]:
+        """Show bars below the step lines for the duration of the block (terminals only)."""
+        if self.verbosity < 0 or not self.console.is_terminal:
+            yield
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=28),
+            _Amount(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bars:
+            self._bars = bars
+            try:
+                yield
+            finally:
+                self._bars = None
+
+    @contextlib.contextmanager
+    def step(self, label: str) -> Iterator[None]:
+        """One line of the step list: shown as running, then with the time it took."""
+        began = time.monotonic()
+        bar = self._bars.add_task(label, total=None) if self._bars else None
+        try:
+            yield
+        except BaseException:
+            self._line("✗", label, time.monotonic() - began, "red")
+            raise
+        else:
+            self._line("✓", label, time.monotonic() - began, "green")
+        finally:
+            if bar is not None and self._bars:
+                self._bars.remove_task(bar)
+
+    @contextlib.contextmanager
+    def task(self, label: str, total: int | None, unit: Unit = "bytes") -> Iterator[Advance]:
+        """Show a bar for the duration of the block; the callable adds to it."""
+        bars = self._bars
+        if bars is None:
+            yield lambda _: None
+            return
+        bar = bars.add_task(f"  {label}", total=total, unit=unit)
+        try:
+            yield lambda amount: bars.advance(bar, amount)
+        finally:
+            bars.remove_task(bar)
+
+    def note(self, message: str) -> None:
+        """Print a remark the user should see."""
+        if self.verbosity >= 0:
+            self.console.print(Text("! ", style="yellow") + Text(message))
+
+    def debug(self, message: str) -> None:
+        """Print a detail that only `-v` shows."""
+        if self.verbosity > 0:
+            self.console.print(Text(message, style="dim"))
+
+    def _line(self, mark: str, label: str, seconds: float, style: str) -> None:
+        if self.verbosity < 0:
+            return
+        with self._lock:
+            line = Text.assemble((mark, style), " ", f"{label:<44}", (f"{seconds:7.1f} s", "dim"))
+            self.console.print(line)
+
+
+class _Amount(ProgressColumn):
+    """Bytes with speed, or a count of items, or nothing when the total is unknown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes, self._speed = DownloadColumn(binary_units=True), TransferSpeedColumn()
+        self._items = MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        """The amount column of one bar."""
+        unit = task.fields.get("unit")
+        if unit is None or (unit == "items" and task.total is None):
+            return Text("")
+        if unit == "items":
+            return self._items.render(task)
+        return Text.assemble(self._bytes.render(task), " ", self._speed.render(task))
+
+
+def human(size: int) -> str:
+    """`83.4 MiB` from bytes."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.2f} GiB"
