@@ -1,0 +1,95 @@
+"""The command line: the only place that prints results and exits.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 usage,
+130 interrupted, and one per cause as listed in `builder.errors`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from builder.cli import guests, images, inputs, project
+from builder.errors import INTERRUPTED, USAGE, EdgeimgError
+
+EPILOG = """
+\b
+Examples:
+  edgeimg build --arch arm64        one image of the default recipe
+  edgeimg build --arch all          all three architectures
+  edgeimg smoke --arch all          boot them and see a pod run
+"""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
+@click.version_option(package_name="edgeimg")
+def cli() -> None:
+    """Build minimal, immutable OS images with K3s for edge gateways.
+
+    From one TOML recipe and its lock, for x86-64, ARM64 and ARMv7, without root.
+    """
+
+
+for _command in (*images.COMMANDS, *guests.COMMANDS, *inputs.COMMANDS, *project.COMMANDS):
+    cli.add_command(_command)
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the documented code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(USAGE)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; what was finished is kept, run it again to go on", None, INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except EdgeimgError as error:
+        _fail(error.message, error.hint, error.exit_code)
+    except Exception as error:
+        _fail(f"this is a bug in edgeimg: {error!r}", f"please report it with {_keep_trace()}", 1)
+    sys.exit(0)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    del signum, frame
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, hint: str | None, code: int) -> NoReturn:
+    if "--json" in sys.argv:
+        click.echo(json.dumps({"error": {"message": message, "hint": hint, "exit_code": code}}))
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text("error: ", style="bold red") + Text(message))
+    if hint:
+        console.print(Text("  hint: ", style="bold") + Text(hint))
+    sys.exit(code)
+
+
+def _keep_trace() -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="edgeimg-", suffix=".traceback", delete=False
+    ) as file:
+        traceback.print_exc(file=file)
+    return file.name

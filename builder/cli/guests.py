@@ -1,0 +1,164 @@
+"""edgeimg smoke, run, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from builder import pipeline
+from builder.arch import Arch
+from builder.cli import options, render
+from builder.cli.options import App
+from builder.errors import SmokeError
+from builder.plan import BuildOptions, K3sChoice, SmokeOptions
+from builder.recipe_file import RecipeFile
+
+_accel = click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="auto uses KVM only after proving that it works here.",
+)
+_memory = click.option(
+    "--memory",
+    type=click.IntRange(128, 65536),
+    default=512,
+    show_default=True,
+    metavar="MIB",
+    help="Memory of the guest.",
+)
+
+
+@click.command(epilog="Example: edgeimg smoke --arch all --junit smoke.xml")
+@options.archs()
+@options.recipe
+@options.output
+@_memory
+@_accel
+@click.option(
+    "--deadline",
+    type=click.IntRange(10),
+    default=None,
+    metavar="SECONDS",
+    help="Longest time for one boot.  [default: by accelerator and architecture]",
+)
+@click.option(
+    "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML."
+)
+@options.command
+def smoke(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    output: Path,
+    memory: int,
+    accel: str,
+    deadline: int | None,
+    junit: Path | None,
+) -> None:
+    """Boot built images in QEMU and prove that K3s runs a pod, twice.
+
+    The disk image is booted unchanged through UEFI firmware. Console logs, journals and the
+    guest's report are kept beside the image. Exits with 12 when a guest fails.
+    """
+    wanted = SmokeOptions(output=output, memory=memory, accel=accel, deadline=deadline, junit=junit)
+    reports = pipeline.smoke(source, archs, wanted, store=app.store, ui=app.ui)
+    data = {"reports": [report.to_json() for report in reports]}
+    app.result(data, lambda console: render.smoke(console, reports))
+    failed = [report.arch for report in reports if report.failures]
+    if failed:
+        raise SmokeError(
+            f"the smoke test failed on {', '.join(failed)}",
+            hint="the console log and the journal are in the directory printed above",
+        )
+
+
+@click.command(epilog="Example: edgeimg run --arch arm64 --forward 8080:80")
+@options.archs()
+@options.recipe
+@options.output
+@_memory
+@_accel
+@click.option(
+    "-f",
+    "--forward",
+    "forwards",
+    multiple=True,
+    metavar="HOST:GUEST",
+    default=("6443:6443", "2222:22"),
+    show_default=True,
+    help="TCP ports of this machine that lead into the guest.",
+)
+@options.command
+def run(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    output: Path,
+    memory: int,
+    accel: str,
+    forwards: tuple[str, ...],
+) -> None:
+    """Boot a built image interactively: its serial console on this terminal.
+
+    Changes go to a throw-away disk. Ctrl-A x ends the machine.
+    """
+    if len(archs) != 1:
+        raise click.UsageError("run boots one architecture at a time")
+    ports = tuple(_port_pair(text) for text in forwards)
+    wanted = SmokeOptions(output=output, memory=memory, accel=accel)
+    pipeline.run(source, archs[0], wanted, ports, store=app.store, ui=app.ui)
+
+
+@click.command(epilog="Example: edgeimg demo --arch arm64")
+@options.archs(default="x86-64")
+@options.recipe
+@options.k3s
+@options.output
+@_accel
+@options.command
+def demo(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    k3s: K3sChoice | None,
+    output: Path,
+    accel: str,
+) -> None:
+    """Build the default image and boot it until a pod runs: edgeimg in one command.
+
+    Uses the official K3s when it can be reached, otherwise the stand-in, and says which.
+    """
+    choice = k3s or pipeline.reachable_k3s(source, ui=app.ui)
+    chosen = BuildOptions(output=output, k3s=choice, offline=False)
+    built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
+    if not app.as_json:
+        app.ui.console.print(render.images(built))
+    wanted = SmokeOptions(output=output, memory=512, accel=accel)
+    reports = pipeline.smoke(source, archs, wanted, store=app.store, ui=app.ui)
+    data = {
+        "images": [image.to_json() for image in built],
+        "reports": [report.to_json() for report in reports],
+    }
+    app.result(data, lambda console: render.smoke(console, reports))
+    if any(report.failures for report in reports):
+        raise SmokeError("the guest did not reach a running pod; see the table above")
+
+
+def _port_pair(text: str) -> tuple[int, int]:
+    host, _, guest = text.partition(":")
+    try:
+        pair = int(host), int(guest)
+    except ValueError:
+        raise click.UsageError(f"--forward {text}: expected HOST:GUEST, such as 8080:80") from None
+    if not all(0 < port < 65536 for port in pair):
+        raise click.UsageError(f"--forward {text}: ports are 1 to 65535")
+    return pair
+
+
+COMMANDS = (smoke, run, demo)

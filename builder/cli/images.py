@@ -1,0 +1,92 @@
+"""edgeimg build, check, inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from builder import pipeline
+from builder.arch import Arch
+from builder.cli import options, render
+from builder.cli.options import App
+from builder.plan import BuildOptions, K3sChoice
+from builder.recipe_file import RecipeFile
+
+
+@click.command(epilog="Example: edgeimg build --arch arm64 --arch armv7")
+@options.archs()
+@options.recipe
+@options.k3s
+@options.output
+@options.offline
+@options.command
+def build(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    k3s: K3sChoice | None,
+    output: Path,
+    offline: bool,
+) -> None:
+    """Build images: one directory per architecture below --output.
+
+    Inputs come from the recipe's lock and are fetched once. A build whose inputs did not
+    change does nothing.
+    """
+    chosen = BuildOptions(output=output, k3s=k3s, offline=offline)
+    built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
+    data = {"images": [image.to_json() for image in built]}
+    app.result(data, lambda console: console.print(render.images(built)))
+
+
+@click.command(epilog="Example: edgeimg check --arch all")
+@options.archs()
+@options.recipe
+@options.k3s
+@options.output
+@options.offline
+@options.command
+def check(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    k3s: K3sChoice | None,
+    output: Path,
+    offline: bool,
+) -> None:
+    """Check the images of a recipe: every program's architecture and libraries, and sizes.
+
+    Builds what is not built yet. Exits with 11 when a check finds an error, with 10 when a
+    budget is exceeded.
+    """
+    chosen = BuildOptions(output=output, k3s=k3s, offline=offline)
+    reports = [pipeline.check(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
+    data = {"reports": [report.to_json() for report in reports]}
+    app.result(data, lambda console: render.checks(console, reports))
+    pipeline.refuse_errors(reports)
+
+
+@click.command(
+    name="inspect",
+    epilog="Example: edgeimg inspect out/gateway_0.1.0_arm64/gateway_0.1.0_arm64.raw.zst",
+)
+@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@options.command
+def inspect_command(app: App, *, image: Path) -> None:
+    """Print what an image file holds: partitions, versions, packages, K3s, root hash.
+
+    Everything is read from the image itself (.raw or .raw.zst).
+    """
+    found = pipeline.inspect(image, store=app.store, ui=app.ui)
+
+    def show(console: Console) -> None:
+        render.inspection(console, found)
+
+    app.result(found.to_json(), show)
+
+
+COMMANDS = (build, check, inspect_command)

@@ -1,0 +1,93 @@
+"""edgeimg lock, clean."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from builder import pipeline
+from builder.arch import ARCHITECTURES, Arch
+from builder.cli import options
+from builder.cli.options import App
+from builder.recipe_file import RecipeFile
+from builder.ui import human
+
+
+@click.command(
+    epilog="Examples: edgeimg lock --update systemd    edgeimg lock --check",
+)
+@options.recipe
+@click.option(
+    "--update",
+    "update",
+    is_flag=False,
+    flag_value="*",
+    default=None,
+    metavar="[PACKAGE]",
+    help="Take new versions: of everything, or of one package only.",
+)
+@click.option("--check", "only_check", is_flag=True, help="Only say whether the lock is current.")
+@click.option(
+    "--accept-unsigned-index",
+    "unsigned",
+    multiple=True,
+    metavar="ARCH",
+    callback=options._to_archs,
+    help="Go on although the package index of ARCH does not match its signature. Recorded in "
+    "the lock, shown on every build, refused by release.",
+)
+@options.command
+def lock(
+    app: App,
+    *,
+    source: RecipeFile,
+    update: str | None,
+    only_check: bool,
+    unsigned: tuple[Arch, ...],
+) -> None:
+    """Resolve a recipe: write every input with its size and sha256 to its lock.
+
+    `recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`, for all architectures and
+    the tools of the build host. Needs the network; building does not look anything up again.
+    """
+    if only_check:
+        pipeline.check_lock(source)
+        app.result({"current": True}, lambda c: c.print(f"{source.lock_path} is current"))
+        return
+    changes = pipeline.lock(
+        source,
+        archs=ARCHITECTURES,
+        update=None if update is None else () if update == "*" else (update,),
+        accept_unsigned=unsigned,
+        store=app.store,
+        ui=app.ui,
+    )
+    data = {"lock": str(source.lock_path), "changes": changes}
+    lines = [*changes, f"{source.lock_path}: {len(changes)} changes"]
+    app.result(data, lambda c: c.print("\n".join(lines), highlight=False, markup=False))
+
+
+@click.command(epilog="Example: edgeimg clean --all")
+@click.option("--all", "everything", is_flag=True, help="Also downloads, and built images in out/.")
+@options.output
+@options.command
+def clean(app: App, *, everything: bool, output: Path) -> None:
+    """Empty the cache of intermediate results; downloads stay unless --all is given."""
+    parts = ["derived", "partial", *(["blobs"] if everything else [])]
+    doomed = [app.store.root / part for part in parts]
+    if everything:
+        doomed += [path.parent for path in output.glob("*/*.manifest.json")]
+    freed = sum(_usage(path) for path in doomed)
+    for path in doomed:
+        shutil.rmtree(path, ignore_errors=True)
+    removed = [str(path) for path in doomed]
+    app.result({"removed": removed, "bytes": freed}, lambda c: c.print(f"freed {human(freed)}"))
+
+
+def _usage(path: Path) -> int:
+    return sum(p.lstat().st_blocks * 512 for p in path.rglob("*") if not p.is_dir())
+
+
+COMMANDS = (lock, clean)

@@ -1,0 +1,162 @@
+"""Options that several commands share, and the application object they run with."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+from rich.console import Console
+
+from builder import arch as architectures
+from builder import recipe_file
+from builder.arch import ARCHITECTURES, Arch
+from builder.plan import K3sChoice
+from builder.recipe_file import RecipeFile
+from builder.store import Store, default_root
+from builder.ui import Ui
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+DEFAULT_RECIPE = Path("recipes/gateway.toml")
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """What a command works with: where it shows progress, prints results, keeps its cache."""
+
+    ui: Ui
+    out: Console
+    as_json: bool
+    store: Store
+
+    def result(self, data: Any, show: Callable[[Console], None]) -> None:
+        """Print the command's result on stdout: `data` with --json, else what `show` draws."""
+        if self.as_json:
+            click.echo(json.dumps(data, indent=2))
+        else:
+            show(self.out)
+
+
+def command(function: Command) -> Command:
+    """Give a command -v, -q and --json, and the App as its first argument."""
+
+    @click.option("-v", "--verbose", is_flag=True, help="Show details of every step.")
+    @click.option("-q", "--quiet", is_flag=True, help="Show errors and the result only.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+    @functools.wraps(function)
+    def wrapper(*args: Any, verbose: bool, quiet: bool, as_json: bool, **kwargs: Any) -> Any:
+        ui = Ui(verbosity=1 if verbose else -1 if quiet else 0)
+        app = App(ui=ui, out=Console(), as_json=as_json, store=Store(default_root()))
+        with ui.live():
+            return function(app, *args, **kwargs)
+
+    return wrapper
+
+
+def recipe(function: Command) -> Command:
+    """Give a command --recipe; it receives the loaded RecipeFile as `source`."""
+
+    @click.option(
+        "-r",
+        "--recipe",
+        "path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The recipe.  [default: recipes/gateway.toml]",
+    )
+    @functools.wraps(function)
+    def wrapper(*args: Any, path: Path | None, **kwargs: Any) -> Any:
+        return function(*args, source=load_recipe(path), **kwargs)
+
+    return wrapper
+
+
+def load_recipe(path: Path | None) -> RecipeFile:
+    """The recipe at `path`; by default that of the current directory, else edgeimg's own."""
+    if path is None:
+        path = DEFAULT_RECIPE if DEFAULT_RECIPE.exists() else CHECKOUT / DEFAULT_RECIPE
+    return recipe_file.load(path)
+
+
+def _to_archs(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> tuple[Arch, ...]:
+    found: list[Arch] = []
+    for name in names:
+        if name == "all":
+            found.extend(ARCHITECTURES)
+            continue
+        try:
+            found.append(architectures.find(name))
+        except KeyError:
+            known = ", ".join([*(a.name for a in ARCHITECTURES), "all"])
+            raise click.BadParameter(f"{name!r} is not one of {known}", ctx, param) from None
+    return tuple(dict.fromkeys(found))
+
+
+def _complete_arch(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    del ctx, param
+    names = [*(a.name for a in ARCHITECTURES), "all"]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def archs(*, default: str | None = None) -> Callable[[Command], Command]:
+    """Give a command --arch (repeatable); it receives a tuple of Arch as `archs`."""
+    return click.option(
+        "-a",
+        "--arch",
+        "archs",
+        multiple=True,
+        default=(default or _host_arch(),),
+        callback=_to_archs,
+        shell_complete=_complete_arch,
+        metavar="ARCH",
+        help="x86-64, arm64, arm (or any common alias) or all; may be repeated.  "
+        f"[default: {default or 'this machine'}]",
+    )
+
+
+def _host_arch() -> str:
+    import platform
+
+    machine = platform.machine().lower()
+    return architectures.ALIASES[machine].name if machine in architectures.ALIASES else "x86-64"
+
+
+def _to_k3s(ctx: click.Context, param: click.Parameter, value: str | None) -> K3sChoice | None:
+    if value is None:
+        return None
+    if value == "release" or value == "standin":
+        return K3sChoice(source=value)
+    if not Path(value).is_file():
+        raise click.BadParameter(
+            f"{value!r} is neither 'release', 'standin' nor a K3s binary's path", ctx, param
+        )
+    return K3sChoice(source="file", path=Path(value).resolve())
+
+
+k3s = click.option(
+    "--k3s",
+    "k3s",
+    callback=_to_k3s,
+    metavar="release|standin|PATH",
+    help="Use this K3s instead of the recipe's: the official release, the stand-in of "
+    "tests/standin (not K3s: for tests where the release cannot be fetched), or a binary.",
+)
+
+output = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out"),
+    show_default=True,
+    help="Directory of finished images.",
+)
+
+offline = click.option("--offline", is_flag=True, help="Never touch the network.")

@@ -1,0 +1,140 @@
+"""What a command was asked to do, as plain values; and the key that names a build's result."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from builder import lock as locks
+from builder import tree
+from builder.arch import Arch
+from builder.errors import RecipeError
+from builder.lock import ArchLock, Lock
+from builder.recipe import Recipe
+from builder.recipe_file import RecipeFile
+from builder.store import key, sha256_file, source_digest
+from builder.tree import Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class K3sChoice:
+    """`--k3s`: overrides the recipe's source for one run."""
+
+    source: Literal["release", "file", "standin"]
+    path: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What `edgeimg build` was told."""
+
+    output: Path
+    k3s: K3sChoice | None = None
+    offline: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmokeOptions:
+    """What `edgeimg smoke` was told; memory in MiB, deadline in seconds per boot."""
+
+    output: Path
+    memory: int = 512
+    accel: str = "auto"
+    deadline: int | None = None
+    junit: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """One image to be built: its recipe, lock and overlay, read and validated."""
+
+    arch: Arch
+    recipe: Recipe
+    """With the overrides of `arch` and of the command line applied."""
+    lock: Lock
+    overlay: Tree
+    output: Path
+    offline: bool
+
+    @property
+    def inputs(self) -> ArchLock:
+        """The locked inputs of the architecture."""
+        return self.lock.images[self.arch.name]
+
+    @property
+    def name(self) -> str:
+        """`<id>_<version>_<arch>`: the first part of every file name."""
+        image = self.recipe.image
+        return f"{image.id}_{image.version}_{self.arch.name}"
+
+    @property
+    def directory(self) -> Path:
+        """Where the finished files go."""
+        return self.output / self.name
+
+    def key(self, k3s_identity: str) -> str:
+        """Names the build: equal keys mean equal bytes. `k3s_identity` names the K3s binary."""
+        facts = {
+            "arch": self.arch.name,
+            "recipe": self.recipe.digest(),
+            "inputs": asdict(self.inputs),
+            "tools": [
+                package.sha256
+                for host in self.lock.tools.get("pack", {}).values()
+                for package in host
+            ],
+            "overlay": self.overlay.digest(),
+            "k3s": k3s_identity,
+        }
+        return key("image", source_digest(), json.dumps(facts, sort_keys=True))
+
+
+def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPlan:
+    """Read everything a build needs besides downloads. Nothing is written.
+
+    Raises LockError when the lock is missing or stale, RecipeError for a missing overlay.
+    """
+    lock = locks.load(source.lock_path)
+    locks.verify(source.recipe, lock)
+    recipe = source.recipe.for_arch(arch)
+    if options.k3s is not None:
+        k3s = recipe.k3s.model_copy(update=asdict(options.k3s))
+        recipe = recipe.model_copy(update={"k3s": k3s})
+    return BuildPlan(
+        arch=arch,
+        recipe=recipe,
+        lock=lock,
+        overlay=_overlay(source, recipe),
+        output=options.output,
+        offline=options.offline,
+    )
+
+
+def k3s_file(recipe: Recipe) -> Path:
+    """The K3s binary of `source = "file"`. Raises RecipeError when none is named or there."""
+    path = recipe.k3s.path
+    if path is None:
+        raise RecipeError(
+            'k3s.source is "file", but no path is given',
+            hint="set k3s.path in the recipe or use --k3s PATH",
+        )
+    if not path.is_file():
+        raise RecipeError(f"there is no K3s binary at {path}")
+    return path
+
+
+def k3s_file_identity(recipe: Recipe) -> str:
+    """The sha256 of the binary of `source = "file"`."""
+    return sha256_file(k3s_file(recipe))
+
+
+def _overlay(source: RecipeFile, recipe: Recipe) -> Tree:
+    trees = []
+    for name in recipe.overlay.paths:
+        path = source.project / name
+        if not path.is_dir():
+            raise RecipeError(f"{source.path}: overlay.paths: there is no directory {path}")
+        trees.append(tree.from_directory(path, origin=f"overlay:{path.name}"))
+    return tree.union(trees)
