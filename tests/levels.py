@@ -1,0 +1,48 @@
+"""The test levels, in order of cost; stops at the first that fails."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ["builder", "tests", "edgeimg"]
+
+LEVELS: dict[str, list[list[str]]] = {
+    "check": [
+        ["ruff", "check", *SOURCES],
+        ["ruff", "format", "--check", *SOURCES],
+        ["mypy"],
+    ],
+    "unit": [["pytest", "-q", "-n", "auto", "tests/unit"]],
+    "standin": [["go", "-C", "tests/standin", "vet", "./internal/..."]],
+    "integration": [["pytest", "-q", "-n", "2", "tests/integration"]],
+    "boot": [["pytest", "-v", "-s", "tests/boot"]],
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the named levels, or all; returns the exit status of the first failure."""
+    unknown = [name for name in names if name not in LEVELS]
+    if unknown:
+        print(f"unknown level {unknown[0]!r}; known: {', '.join(LEVELS)}", file=sys.stderr)
+        return 2
+    for name in names or LEVELS:
+        for command in LEVELS[name]:
+            if shutil.which(command[0]) is None:
+                print(f"--- {name}: no {command[0]} on PATH, left out", flush=True)
+                continue
+            print(f"--- {name}: {' '.join(command)}", flush=True)
+            began = time.monotonic()
+            status = subprocess.run(command, cwd=ROOT, check=False).returncode
+            print(f"--- {name}: {time.monotonic() - began:.0f} s, status {status}", flush=True)
+            if status:
+                return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

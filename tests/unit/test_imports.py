@@ -1,0 +1,82 @@
+"""The architecture as a test: imports point one way, and each dependency has one owner."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+BUILDER = Path(__file__).parents[2] / "builder"
+
+# From the top of the story down: a room may import from those below it (and from its own).
+ROOMS = [
+    {"cli"},
+    {"doctor", "template", "pipeline"},
+    {"smoke"},
+    {"vm"},
+    {"inspect"},
+    {"plan"},
+    {"pack"},
+    {"check"},
+    {"compose"},
+    {"tools"},
+    {"lock"},
+    {"sources"},
+    {"fetch"},
+    {"mirrors"},
+    {"recipe_file"},
+    {"recipe"},
+    {"tree"},
+    {"store", "ui"},
+    {"process", "progress", "arch", "errors", "bootstrap"},
+]
+RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
+
+OWNERS = {
+    "click": ["cli"],
+    "docker": ["sources"],
+    "requests": ["fetch"],
+    "elftools": ["check", "sources", "compose"],
+    "tomli_w": ["lock"],
+    "rich": ["ui", "cli"],
+    "pydantic": ["recipe", "recipe_file"],
+    "subprocess": ["process", "bootstrap"],
+}
+
+MODULES = sorted(BUILDER.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(BUILDER).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(BUILDER)))
+def test_imports_point_down(path: Path) -> None:
+    here = room(path)
+    if here == "__init__":
+        return
+    assert here in RANK, f"{here} has no place in ROOMS yet"
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "builder" or len(parts) < 2 or parts[1] not in RANK:
+            continue
+        assert parts[1] == here or RANK[parts[1]] > RANK[here], f"{here} imports {parts[1]}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(BUILDER)))
+def test_each_dependency_has_one_owner(path: Path) -> None:
+    for name in imports(path):
+        owners = OWNERS.get(name.split(".")[0])
+        assert owners is None or room(path) in owners, f"{room(path)} imports {name}"

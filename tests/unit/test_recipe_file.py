@@ -1,0 +1,198 @@
+"""Recipes: what is wrong is said whole, with its line; nothing makes a traceback."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder.arch import ARCHITECTURES, ARM, ARM64
+from builder.errors import RecipeError
+from builder.recipe import parse_size, schema
+from builder.recipe_file import key_lines, load
+
+DEFAULT = Path(__file__).parents[2] / "recipes/gateway.toml"
+
+BAD = """\
+[image]
+id = "Gate way"
+verson = "1"
+
+[k3s]
+source = "releas"
+
+[budget]
+root = "256 MX"
+
+[arch.arm.packges]
+include = []
+
+[arch.riscv]
+
+[arch.arm.kernel]
+modules = 3
+"""
+
+
+def write(folder: Path, text: str | bytes) -> Path:
+    path = folder / "recipe.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_default_recipe_loads_for_every_architecture() -> None:
+    recipe = load(DEFAULT).recipe
+    for arch in ARCHITECTURES:
+        assert recipe.for_arch(arch).k3s.sha256[arch.name]
+
+
+def test_every_error_of_a_file_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(write(tmp_path, BAD))
+    told = [line.split("recipe.toml:")[1] for line in caught.value.message.splitlines()[1:]]
+    assert [line.split(": ")[:2] for line in told] == [
+        ["2", "image.id"],
+        ["3", "image.verson"],
+        ["6", "k3s.source"],
+        ["9", "budget.root"],
+        ["11", "arch.arm.packges"],
+        ["14", "arch.riscv"],
+        ["17", "arch.arm.kernel.modules"],
+    ]
+    assert "did you mean 'version'" in told[1]
+    assert "did you mean 'release'" in told[2]
+    assert "did you mean 'packages'" in told[4]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b'[image]\nid = "a\n', 2),
+        (b"\xff\xfe", 1),
+        (b"[image]\nid = 'a'\nid = 'b'\n", 3),
+        (b"[image\n", 1),
+    ],
+)
+def test_text_that_is_not_toml_names_the_line(tmp_path: Path, text: bytes, line: int) -> None:
+    with pytest.raises(RecipeError, match=f"recipe.toml:{line}: not"):
+        load(write(tmp_path, text))
+
+
+def test_overrides_merge_tables_append_lists_and_replace_the_rest(tmp_path: Path) -> None:
+    text = """
+    [packages]
+    include = ["systemd"]
+    [kernel]
+    cmdline = ["quiet"]
+    [k3s.config]
+    a = 1
+    [arch.arm.packages]
+    include = ["busybox"]
+    [arch.arm.k3s.config]
+    b = 2
+    [arch.arm.image]
+    slot = "1 GiB"
+    """
+    recipe = load(write(tmp_path, text)).recipe
+    arm = recipe.for_arch(ARM)
+    assert arm.packages.include == ("systemd", "busybox")
+    assert arm.k3s.config == {"a": 1, "b": 2}
+    assert arm.image.slot == 1 << 30
+    assert recipe.for_arch(ARM64).packages.include == ("systemd",)
+
+
+def test_digest_ignores_comments_and_order(tmp_path: Path) -> None:
+    one = load(write(tmp_path, "[image]\nid='a'\nversion='1'\n")).recipe.digest()
+    two = load(write(tmp_path, "# x\n[image]\nversion='1'\nid='a'\n")).recipe.digest()
+    other = load(write(tmp_path, "[image]\nversion='2'\nid='a'\n")).recipe.digest()
+    assert one == two != other
+
+
+def test_key_lines_knows_tables_and_dotted_keys() -> None:
+    lines = key_lines("[a.b]\nc.d = 1\n\n[[e]]\n'f' = 2\n")
+    assert lines[("a", "b")] == 1
+    assert lines[("a", "b", "c", "d")] == 2
+    assert lines[("e", "f")] == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1 KiB", 1024), ("1.5 MiB", 3 << 19), (7, 7), ("2 GB", 2 * 10**9)]
+)
+def test_sizes(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+def test_schema_describes_every_table() -> None:
+    described = schema()
+    assert set(described["properties"]) >= {"image", "packages", "kernel", "k3s", "arch"}
+    assert described["additionalProperties"] is False
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "include", "arm", "config", "x"]), inner, max_size=3
+        )
+    ),
+    max_leaves=6,
+)
+
+
+def _mutate(data: dict[str, object], path: list[int], value: object) -> dict[str, object]:
+    """Replace the value that `path` leads to (by position) with `value`; None deletes it."""
+    if not data:
+        return {"x": value}
+    name = sorted(data)[path[0] % len(data)]
+    inner = data[name]
+    if isinstance(inner, dict) and len(path) > 1:
+        return {**data, name: _mutate(inner, path[1:], value)}
+    if value is None:
+        return {key: kept for key, kept in data.items() if key != name}
+    return {**data, name: value}
+
+
+def _without_none(value: object) -> object:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in value if v is not None]
+    return value
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=4), _VALUES), max_size=3)
+)
+def test_mutated_recipes_load_or_say_why(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[list[int], object]]
+) -> None:
+    data: dict[str, object] = tomllib.loads(DEFAULT.read_text())
+    for path, value in changes:
+        data = _mutate(data, path, value)
+    text = tomli_w.dumps(_without_none(data))  # type: ignore[arg-type]
+    _load_or_explain(write(tmp_path_factory.mktemp("recipe"), text))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, 5000), st.integers(0, 40), st.binary(max_size=20))
+def test_damaged_recipes_load_or_say_why(
+    tmp_path_factory: pytest.TempPathFactory, where: int, length: int, junk: bytes
+) -> None:
+    raw = DEFAULT.read_bytes()
+    where %= len(raw)
+    _load_or_explain(
+        write(tmp_path_factory.mktemp("recipe"), raw[:where] + junk + raw[where + length :])
+    )
+
+
+def _load_or_explain(path: Path) -> None:
+    try:
+        load(path)
+    except RecipeError as error:
+        assert str(path) in error.message
