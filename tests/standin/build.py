@@ -1,0 +1,319 @@
+#!/usr/bin/env python3
+"""Build the stand-in for one architecture, as one file like K3s's release asset.
+
+    python3 build.py --arch arm64 --output k3s-arm64
+
+Needs a Go toolchain and the PyPI package zstandard. Go's caches are those of
+the environment (GOCACHE, GOMODCACHE). Progress goes to stderr, as lines
+"progress DONE TOTAL" among plain text.
+
+The same sources, Go version and zstandard version give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import zstandard
+
+HERE = Path(__file__).resolve().parent
+
+# What the release names its files.
+ASSET_NAMES = {"amd64": "k3s", "arm64": "k3s-arm64", "arm": "k3s-armhf"}
+
+TAGS = (
+    "netgo",
+    "osusergo",
+    "static_build",
+    "no_btrfs",
+    "no_devmapper",
+    "no_zfs",
+    "no_aufs",
+    "no_tracing",
+    "grpcnotrace",
+    "urfave_cli_no_docs",
+)
+
+FLAGS = ("-trimpath", "-buildvcs=false", "-tags=" + ",".join(TAGS), "-ldflags=-s -w -buildid=")
+
+# Everything that changes the output of the compiler, set whatever the caller
+# has in its environment.
+GO_ENVIRONMENT = {
+    "CGO_ENABLED": "0",
+    "GOOS": "linux",
+    "GOAMD64": "v1",
+    "GOARM64": "v8.0",
+    "GOARM": "7",
+    "GOEXPERIMENT": "",
+    "GOFIPS140": "off",
+    "GOFLAGS": "",
+    "GOWORK": "off",
+}
+
+# Command (below cmd/) and its name in bin/.
+PROGRAMS = {"k3s": "k3s", "cni": "cni", "shim": "containerd-shim-runc-v2"}
+
+LINKS = {
+    "containerd": "k3s",
+    "crictl": "k3s",
+    "ctr": "k3s",
+    "k3s-agent": "k3s",
+    "k3s-server": "k3s",
+    "kubectl": "k3s",
+    "bandwidth": "cni",
+    "bridge": "cni",
+    "firewall": "cni",
+    "host-local": "cni",
+    "loopback": "cni",
+    "portmap": "cni",
+}
+
+MODULE = "edgeimg.local/standin"
+PLUGIN_MODULE = "github.com/containernetworking/plugins"
+# Plugin, and its folder in that module.
+PLUGINS = {
+    "bandwidth": "plugins/meta/bandwidth",
+    "bridge": "plugins/main/bridge",
+    "firewall": "plugins/meta/firewall",
+    "host-local": "plugins/ipam/host-local",
+    "loopback": "plugins/main/loopback",
+    "portmap": "plugins/meta/portmap",
+}
+
+# K3s compresses with "zstd --long=25", so consumers must allow that window.
+WINDOW_LOG = 25
+LEVEL = 9
+
+NOTE = "This folder is the edgeimg stand-in's, for tests and demonstrations. It is not K3s.\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Go:
+    """A Go toolchain set up for one target architecture."""
+
+    program: str
+    environment: Mapping[str, str]
+
+    def output(self, *arguments: str) -> str:
+        """Run a go command and return what it prints."""
+        done = subprocess.run(
+            [self.program, *arguments], cwd=HERE, env=self.environment, check=True, text=True, stdout=subprocess.PIPE
+        )
+        return done.stdout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A file, a link (with a target) or a folder (with neither) of the bundle."""
+
+    name: str
+    content: bytes | None = None
+    target: str | None = None
+
+
+def build(arch: str, output: Path, go_program: str) -> Path:
+    """Build the stand-in and publish it as output, or in it if it is a folder."""
+    if output.is_dir():
+        output = output / ASSET_NAMES[arch]
+    go = Go(program=go_program, environment={**os.environ, **GO_ENVIRONMENT, "GOARCH": arch})
+    with tempfile.TemporaryDirectory(prefix="standin-") as temporary:
+        work = Path(temporary)
+        say("downloading modules")
+        go.output("mod", "download")
+        programs = compile_programs(go, work)
+        say("packing")
+        asset = compress(pack(bundle(programs)))
+        name = f"{hashlib.sha256(asset).hexdigest()}.tar.zst"
+        say(f"asset {name}, {len(asset)} bytes")
+        publish(compile_wrapper(go, work, name, asset), output)
+    say(f"wrote {output}, {output.stat().st_size} bytes")
+    return output
+
+
+def compile_programs(go: Go, work: Path) -> dict[str, bytes]:
+    """Compile the programs of the bundle; their content by name."""
+    out = work / "out"
+    out.mkdir()
+    overlay = write_overlay(work / "programs.json", plugin_packages(go, work / "plugins"))
+    commands = [f"./cmd/{command}" for command in PROGRAMS]
+    total = len(go.output("list", "-deps", *FLAGS, f"-overlay={overlay}", *commands).split())
+    compile_counting(go, [*FLAGS, f"-overlay={overlay}", "-o", f"{out}/", *commands], total)
+    return {name: (out / command).read_bytes() for command, name in PROGRAMS.items()}
+
+
+def compile_counting(go: Go, arguments: Sequence[str], total: int) -> None:
+    """Run go build and print progress. Packages from the cache are not counted
+    as they pass, so the count may jump to the total at the end."""
+    command = [go.program, "build", "-v", *arguments]
+    say(f"progress 0 {total}")
+    done = 0
+    complaints = []
+    with subprocess.Popen(command, cwd=HERE, env=go.environment, text=True, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if re.fullmatch(r"[\w./~-]+\n", line):
+                done += 1
+                say(f"progress {min(done, total)} {total}")
+            else:
+                complaints.append(line)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command, stderr="".join(complaints))
+    say(f"progress {total} {total}")
+
+
+def plugin_packages(go: Go, folder: Path) -> dict[Path, Path]:
+    """Copy the network plugins' sources so that they can be imported.
+
+    Each is a program. In the copy its package has a name of its own and its
+    main function is exported. One more file registers them with cmd/cni.
+    Returns where the copies shall seem to be.
+    """
+    here = HERE / "cmd" / "cni"
+    imports, registrations, places = "", "", {}
+    for plugin, path in sorted(PLUGINS.items()):
+        package = plugin.replace("-", "")
+        for copy in export_plugin(go, f"{PLUGIN_MODULE}/{path}", folder / package):
+            places[here / "plugins" / package / copy.name] = copy
+        imports += f'import "{MODULE}/cmd/cni/plugins/{package}"\n'
+        registrations += f'func init() {{ plugins["{plugin}"] = {package}.Main }}\n'
+    register = folder / "register.go"
+    register.write_text(f"package main\n{imports}{registrations}")
+    places[here / "register.go"] = register
+    return places
+
+
+def export_plugin(go: Go, plugin: str, folder: Path) -> list[Path]:
+    """Write a plugin's sources to a folder, as a package with a function Main."""
+    listed = json.loads(go.output("list", "-json=Dir,GoFiles", plugin))
+    folder.mkdir(parents=True)
+    copies, mains = [], 0
+    for name in listed["GoFiles"]:
+        text = Path(listed["Dir"], name).read_text()
+        text, renamed = re.subn(r"^package main$", f"package {folder.name}", text, count=1, flags=re.M)
+        text, exported = re.subn(r"^func main\(\) \{$", "func Main() {", text, flags=re.M)
+        if renamed != 1:
+            raise OSError(f"{listed['Dir']}/{name}: no line 'package main'; has the module changed?")
+        mains += exported
+        copies.append(folder / name)
+        copies[-1].write_text(text)
+    if mains != 1:
+        raise OSError(f"{listed['Dir']}: {mains} main functions, expected 1; has the module changed?")
+    return copies
+
+
+def write_overlay(path: Path, replacements: Mapping[Path, Path]) -> Path:
+    """Write a file for go build -overlay."""
+    path.write_text(json.dumps({"Replace": {str(seen): str(real) for seen, real in replacements.items()}}))
+    return path
+
+
+def bundle(programs: Mapping[str, bytes]) -> list[Entry]:
+    """The folder that the wrapper unpacks, in K3s's format."""
+    files = [Entry(name=f"bin/{name}", content=content) for name, content in sorted(programs.items())]
+    links = [Entry(name=f"bin/{name}", target=target) for name, target in sorted(LINKS.items())]
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(programs.items()))
+    targets = "".join(f"{name} {target}\n" for name, target in sorted(LINKS.items()))
+    return sorted(
+        [
+            *(Entry(name=name) for name in ("bin", "bin/aux", "etc")),
+            *files,
+            *links,
+            Entry(name="bin/.sha256sums", content=sums.encode()),
+            Entry(name="bin/.links", content=targets.encode()),
+            Entry(name="etc/standin", content=NOTE.encode()),
+        ],
+        key=lambda entry: entry.name,
+    )
+
+
+def pack(entries: Sequence[Entry]) -> bytes:
+    """Write a tar archive that holds nothing of where and when it was made."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for entry in entries:
+            info = tarfile.TarInfo(f"./{entry.name}")
+            info.mode = 0o755
+            if entry.target is not None:
+                info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry.target, 0o777
+            elif entry.content is None:
+                info.type = tarfile.DIRTYPE
+            else:
+                info.size = len(entry.content)
+                info.mode = 0o755 if entry.content.startswith(b"\x7fELF") else 0o644
+            archive.addfile(info, io.BytesIO(entry.content) if entry.content is not None else None)
+    return target.getvalue()
+
+
+def compress(data: bytes) -> bytes:
+    """Compress in one zstd frame. The number of threads, if there are any,
+    makes no difference to the result."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        LEVEL,
+        source_size=len(data),
+        window_log=WINDOW_LOG,
+        enable_ldm=True,
+        threads=max(os.cpu_count() or 1, 2),
+        write_checksum=True,
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+
+
+def compile_wrapper(go: Go, work: Path, name: str, asset: bytes) -> Path:
+    """Compile the wrapper around the asset."""
+    stored = work / name
+    stored.write_bytes(asset)
+    overlay = write_overlay(work / "wrapper.json", {HERE / "cmd" / "wrapper" / "asset" / name: stored})
+    wrapper = work / "wrapper"
+    go.output("build", *FLAGS, f"-overlay={overlay}", "-o", str(wrapper), "./cmd/wrapper")
+    return wrapper
+
+
+def publish(made: Path, output: Path) -> None:
+    """Put the file in place at once, so that no half of it is ever seen."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    beside = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        shutil.copyfile(made, beside)
+        beside.chmod(0o755)
+        beside.replace(output)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--arch", required=True, choices=sorted(ASSET_NAMES), help="target, in Go's names")
+    parser.add_argument("--output", required=True, type=Path, help="file to write, or the folder to write it to")
+    parser.add_argument("--go", default="go", help="the go program (default: the one on PATH)")
+    arguments = parser.parse_args()
+    try:
+        print(build(arguments.arch, arguments.output.absolute(), arguments.go))
+    except subprocess.CalledProcessError as error:
+        say(f"{' '.join(map(str, error.cmd[:2]))} failed with exit code {error.returncode}")
+        say((error.stderr or "").strip())
+        return 1
+    except OSError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
