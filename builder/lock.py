@@ -1,58 +1,304 @@
-"""The lock: every input of every architecture, with its size and sha256."""
+"""Recipe → Lock: every input of every architecture, with its size and sha256."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
 
+from builder import fetch, mirrors
+from builder.arch import ARCHITECTURES, Arch
+from builder.errors import LockError
+from builder.groups import (
+    BOOT_PACKAGES,
+    CONTAINER_PACKAGES,
+    EXCLUDED,
+    INITRD_PACKAGES,
+    TOOL_GROUPS,
+    TOOLS_EXCLUDED,
+)
+from builder.lock_file import dumps, load, write
+from builder.lock_model import ArchLock, K3sAsset, Lock, Package
+from builder.mirrors import Mirrors
+from builder.progress import Progress, Silent
+from builder.recipe import Recipe
+from builder.sources import debian
+from builder.store import Store
 
-@dataclass(frozen=True, kw_only=True, order=True)
-class Package:
-    """One Debian package, as the signed index describes it."""
+__all__ = [
+    "BOOT_PACKAGES",
+    "CONTAINER_PACKAGES",
+    "INITRD_PACKAGES",
+    "ArchLock",
+    "K3sAsset",
+    "Lock",
+    "Package",
+    "changes",
+    "digest",
+    "dumps",
+    "load",
+    "resolve",
+    "verify",
+    "write",
+]
 
-    name: str
-    version: str
-    arch: str
-    """Debian's architecture of the package: `amd64`, `all`, …"""
-    archive: str
-    """Which archive it is in: `debian` or `debian-security`."""
-    path: str
-    """Path below the archive's base URL: `pool/main/…/x.deb`."""
-    size: int
-    sha256: str
+_KERNEL = "kernel"
 
 
 @dataclass(frozen=True, kw_only=True)
-class K3sAsset:
-    """One K3s release binary."""
+class _Request:
+    """One resolution: the packages that are asked for, and those taken as installed."""
 
-    version: str
-    url: str
-    size: int | None
-    """Bytes, or None when the release was not reachable when the lock was written."""
-    sha256: str
+    names: tuple[str, ...]
+    exclude: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArchLock:
-    """The inputs of one architecture's image."""
+def digest(recipe: Recipe) -> str:
+    """Hex sha256 of everything that decides what is resolved, for all architectures."""
+    facts: dict[str, Any] = {
+        arch.name: {
+            "suite": recipe.for_arch(arch).packages.suite,
+            "groups": {
+                group: [sorted(request.names), sorted(request.exclude)]
+                for group, request in _image_requests(recipe.for_arch(arch), arch).items()
+            },
+            "k3s": _k3s_facts(recipe.for_arch(arch), arch),
+        }
+        for arch in ARCHITECTURES
+    }
+    facts["tools"] = {group: sorted(r.names) for group, r in _tool_requests().items()}
+    facts["tools_excluded"] = sorted(TOOLS_EXCLUDED)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
-    groups: dict[str, tuple[Package, ...]]
-    """What the packages are for: `root` (the recipe's, with dependencies), `kernel` (the kernel
-    package alone), `boot` (systemd-boot and the UKI stub), `initrd` (busybox-static, veritysetup
-    and its libraries), `containers` (what the built-in container images are composed from)."""
-    k3s: K3sAsset
-    unsigned_index: bool = False
-    """Resolved from a package index that did not match its signature (`lock
-    --accept-unsigned-index`); shown on every build, refused by `release`."""
+
+def verify(recipe: Recipe, lock: Lock) -> None:
+    """Raise LockError, saying what changed, when `lock` was not made from this recipe."""
+    if lock.recipe_digest == digest(recipe):
+        return
+    reasons = [reason for arch in ARCHITECTURES for reason in _differences(recipe, lock, arch)]
+    text = "; ".join(dict.fromkeys(reasons)) or "packages were removed or exclusions changed"
+    raise LockError(f"the lock does not fit the recipe any more: {text}", hint="run `edgeimg lock`")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lock:
-    """All inputs: images by architecture, the tools trees by group and host architecture."""
+def resolve(
+    recipe: Recipe,
+    *,
+    archs: Sequence[Arch],
+    tools_hosts: Sequence[Arch],
+    previous: Lock | None,
+    update: Sequence[str] | None,
+    accept_unsigned: Collection[str],
+    store: Store,
+    progress: Progress | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Lock:
+    """Resolve `recipe` for the images of `archs` and the tools of `tools_hosts`.
 
-    recipe_digest: str
-    """Digest of the parts of the recipe that decide what is resolved."""
-    images: dict[str, ArchLock]
-    """By `Arch.name`."""
-    tools: dict[str, dict[str, tuple[Package, ...]]] = field(default_factory=dict)
-    """Group (`pack`, `qemu`, `go`) to build host (`Arch.name`) to packages."""
+    `update`: None keeps locked versions where the recipe still leads to them; `()` takes new
+    versions of everything; names take new versions of these packages (and of the packages
+    built from the same source, which need one another in the same version). What `previous`
+    holds for other architectures and hosts is kept. `accept_unsigned` names the architectures
+    whose package index need not match its signature.
+    Raises LockError (see `builder.sources.debian`), FetchError, HostError.
+    """
+    progress = progress or Silent()
+    wanted_digest = digest(recipe)
+    if previous is not None and previous.suite != recipe.packages.suite:
+        previous, update = None, ()
+    if (
+        update is None
+        and previous is not None
+        and previous.recipe_digest == wanted_digest
+        and _complete(previous, archs, tools_hosts)
+    ):
+        return previous
+    known = mirrors.from_host(env)
+    images = dict(previous.images) if previous else {}
+    tools = {group: dict(hosts) for group, hosts in previous.tools.items()} if previous else {}
+    for arch in [a for a in ARCHITECTURES if a in archs or a in tools_hosts]:
+        suite = recipe.for_arch(arch).packages.suite
+        unsigned = arch.name in accept_unsigned
+        with _index(arch, suite, known, unsigned, store, progress) as index:
+            if arch in archs:
+                old = images.get(arch.name)
+                groups = _groups(index, _image_requests(recipe.for_arch(arch), arch))
+                images[arch.name] = ArchLock(
+                    groups=_kept(groups, old.groups if old else {}, update),
+                    k3s=_k3s(recipe.for_arch(arch), arch, old.k3s if old else None),
+                    unsigned_index=index.unsigned,
+                )
+            if arch in tools_hosts:
+                groups = _groups(index, _tool_requests())
+                locked = {group: hosts.get(arch.name, ()) for group, hosts in tools.items()}
+                for group, packages in _kept(groups, locked, update).items():
+                    tools.setdefault(group, {})[arch.name] = packages
+    tools = {group: hosts for group, hosts in tools.items() if group in TOOL_GROUPS}
+    return Lock(
+        recipe_digest=wanted_digest, suite=recipe.packages.suite, images=images, tools=tools
+    )
+
+
+def changes(old: Lock | None, new: Lock) -> list[str]:
+    """What `new` changes, one line each, for people."""
+    before, after = _inventory(old), _inventory(new)
+    lines = []
+    for key in sorted(before.keys() | after.keys()):
+        was, now = before.get(key), after.get(key)
+        if was is None or now is None or was != now:
+            lines.append(f"{key}: {was or 'new'} → {now or 'gone'}")
+    return lines
+
+
+def _inventory(lock: Lock | None) -> dict[str, str]:
+    if lock is None:
+        return {}
+    rows: dict[str, str] = {}
+    for name, image in lock.images.items():
+        for group, packages in image.groups.items():
+            rows |= {f"{name} {group} {p.name}": _identity(p) for p in packages}
+        if image.k3s:
+            rows[f"{name} k3s"] = f"{image.k3s.version} {image.k3s.sha256[:12]}"
+    for group, hosts in lock.tools.items():
+        for host, packages in hosts.items():
+            rows |= {f"{host} tools {group} {p.name}": _identity(p) for p in packages}
+    return rows
+
+
+def _identity(package: Package) -> str:
+    return f"{package.version} ({package.sha256[:8]})"
+
+
+@contextlib.contextmanager
+def _index(
+    arch: Arch, suite: str, known: Mirrors, unsigned: bool, store: Store, progress: Progress
+) -> Iterator[debian.Index]:
+    work = store.partial("apt").parent
+    with debian.open_index(arch, suite, known, accept_unsigned=unsigned, work=work) as index:
+        if index.unsigned:
+            progress.note(
+                f"{arch.name}: the package index does not match its signature; accepted as asked"
+            )
+        yield index
+
+
+def _groups(
+    index: debian.Index, requests: Mapping[str, _Request]
+) -> dict[str, tuple[Package, ...]]:
+    resolved = {g: index.resolve(request.names, request.exclude) for g, request in requests.items()}
+    if _KERNEL in resolved:
+        kernels = tuple(
+            package
+            for package in resolved[_KERNEL]
+            if package.name.startswith("linux-image-") and package.name[12:13].isdigit()
+        )
+        if len(kernels) != 1:
+            names = ", ".join(requests[_KERNEL].names)
+            raise LockError(
+                f"{names} leads to {len(kernels)} kernels, expected one",
+                hint="set kernel.package in the recipe to a linux-image package",
+            )
+        resolved[_KERNEL] = kernels
+    return resolved
+
+
+def _image_requests(recipe: Recipe, arch: Arch) -> dict[str, _Request]:
+    exclude = (*EXCLUDED, *recipe.packages.exclude)
+    # The initrd and the containers are composed of single programs: nothing configures them.
+    return {
+        "root": _Request(names=recipe.packages.include, exclude=exclude),
+        _KERNEL: _Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
+        "boot": _Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
+        "initrd": _Request(names=INITRD_PACKAGES, exclude=EXCLUDED),
+        "containers": _Request(names=CONTAINER_PACKAGES, exclude=EXCLUDED),
+    }
+
+
+def _tool_requests() -> dict[str, _Request]:
+    return {
+        group: _Request(names=names, exclude=TOOLS_EXCLUDED) for group, names in TOOL_GROUPS.items()
+    }
+
+
+def _kept(
+    resolved: Mapping[str, tuple[Package, ...]],
+    locked: Mapping[str, tuple[Package, ...]],
+    update: Sequence[str] | None,
+) -> dict[str, tuple[Package, ...]]:
+    """`resolved`, with locked versions in place of new ones that nobody asked for.
+
+    Packages of one source package are kept or renewed together: they depend on one another in
+    exactly their own version.
+    """
+    if update is not None and not update:
+        return dict(resolved)
+    result = {}
+    for group, packages in resolved.items():
+        old = {package.name: package for package in locked.get(group, ())}
+        if group == _KERNEL and {p.source for p in packages} == {p.source for p in old.values()}:
+            # The version is part of a kernel package's name.
+            old = {packages[0].name: next(iter(old.values()))} if len(old) == 1 else {}
+        asked = {p.source for p in (*packages, *old.values()) if p.name in (update or ())}
+        new = {p.source for p in packages if p.name not in old}
+        renewed = asked | new
+        result[group] = tuple(
+            sorted(p if p.source in renewed else replace(old[p.name]) for p in packages)
+        )
+    return result
+
+
+def _complete(lock: Lock, archs: Sequence[Arch], tools_hosts: Sequence[Arch]) -> bool:
+    return all(arch.name in lock.images for arch in archs) and all(
+        host.name in lock.tools.get(group, {}) for group in TOOL_GROUPS for host in tools_hosts
+    )
+
+
+def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
+    image = lock.images.get(arch.name)
+    if image is None:
+        yield f"{arch.name} is not locked"
+        return
+    own = recipe.for_arch(arch)
+    if own.packages.suite != lock.suite:
+        yield f"the suite is {own.packages.suite}, locked is {lock.suite}"
+    for group, request in _image_requests(own, arch).items():
+        present = {package.name for package in image.groups.get(group, ())}
+        added = sorted(set(request.names) - present) if group != _KERNEL else []
+        if added:
+            yield f"not locked: {', '.join(added)}"
+        if unwanted := sorted((set(request.exclude) - set(request.names)) & present):
+            yield f"excluded, but locked: {', '.join(unwanted)}"
+    facts = _k3s_facts(own, arch)
+    locked = {"url": image.k3s.url, "sha256": image.k3s.sha256} if image.k3s else None
+    if facts != locked:
+        yield f"K3s is {own.k3s.version} from another place or with another sha256 than locked"
+
+
+def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str] | None:
+    pinned = recipe.k3s.sha256.get(arch.name)
+    if pinned is None:
+        return None
+    name = f"k3s{arch.k3s_suffix}"
+    url = f"{recipe.k3s.url.rstrip('/')}/{quote(recipe.k3s.version, safe='')}/{name}"
+    return {"url": url, "sha256": pinned}
+
+
+def _k3s(recipe: Recipe, arch: Arch, old: K3sAsset | None) -> K3sAsset | None:
+    facts = _k3s_facts(recipe, arch)
+    if facts is None:
+        if recipe.k3s.source == "release":
+            raise LockError(
+                f"the recipe pins no K3s binary for {arch.name}",
+                hint=f"add k3s.sha256.{arch.name} from sha256sum-{arch.k3s_airgap}.txt of the "
+                "release: K3s publishes no signatures, so this pin is what is trusted",
+            )
+        return None
+    if old is not None and old.size and (old.url, old.sha256) == (facts["url"], facts["sha256"]):
+        size: int | None = old.size
+    else:
+        size = fetch.probe_size(facts["url"])
+    return K3sAsset(version=recipe.k3s.version, size=size, **facts)

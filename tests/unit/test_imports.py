@@ -22,6 +22,7 @@ ROOMS = [
     {"compose"},
     {"tools"},
     {"lock"},
+    {"lock_file"},
     {"sources"},
     {"fetch"},
     {"mirrors"},
@@ -29,7 +30,7 @@ ROOMS = [
     {"recipe"},
     {"tree"},
     {"store", "ui"},
-    {"process", "progress", "arch", "errors", "bootstrap"},
+    {"process", "progress", "arch", "errors", "bootstrap", "groups", "lock_model"},
 ]
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 
@@ -38,7 +39,7 @@ OWNERS = {
     "docker": ["sources"],
     "requests": ["fetch"],
     "elftools": ["check", "sources", "compose"],
-    "tomli_w": ["lock"],
+    "tomli_w": ["lock_file"],
     "rich": ["ui", "cli"],
     "pydantic": ["recipe", "recipe_file"],
     "subprocess": ["process", "bootstrap"],

@@ -1,0 +1,70 @@
+"""The lock's frozen objects: every input of every architecture, with its size and sha256."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Package:
+    """One Debian package, as the signed index describes it."""
+
+    name: str
+    version: str
+    arch: str
+    """Debian's architecture of the package: `amd64`, `all`, …"""
+    archive: str
+    """Which archive it is in: `debian` or `debian-security`."""
+    path: str
+    """Path below the archive's base URL: `pool/main/…/x.deb`."""
+    size: int
+    sha256: str
+
+    @property
+    def source(self) -> str:
+        """The pool directory: all binary packages of one source package share it."""
+        return self.path.rpartition("/")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class K3sAsset:
+    """One K3s release binary."""
+
+    version: str
+    url: str
+    size: int | None
+    """Bytes, or None when the release was not reachable when the lock was written."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchLock:
+    """The inputs of one architecture's image."""
+
+    groups: dict[str, tuple[Package, ...]]
+    """What the packages are for: `root` (the recipe's, with dependencies), `kernel` (the kernel
+    package alone), `boot` (systemd-boot and the UKI stub), `initrd` (busybox-static, veritysetup
+    and its libraries), `containers` (what the built-in container images are composed from)."""
+    k3s: K3sAsset | None
+    """None when the recipe takes K3s from elsewhere and pins no release binary."""
+    unsigned_index: bool = False
+    """Resolved from a package index that did not match its signature (`lock
+    --accept-unsigned-index`); shown on every build, refused by `release`."""
+
+    def packages(self) -> tuple[Package, ...]:
+        """The packages of all groups, each once."""
+        return tuple(sorted({package for group in self.groups.values() for package in group}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """All inputs: images by architecture, the tools trees by group and host architecture."""
+
+    recipe_digest: str
+    """Digest of the parts of the recipe that decide what is resolved."""
+    suite: str
+    """The Debian suite that everything was resolved from."""
+    images: dict[str, ArchLock]
+    """By `Arch.name`."""
+    tools: dict[str, dict[str, tuple[Package, ...]]] = field(default_factory=dict)
+    """Group (`pack`, `qemu`, `go`) to build host (`Arch.name`) to packages."""
