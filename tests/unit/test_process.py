@@ -1,0 +1,48 @@
+"""Child processes: deadlines hold, groups end, failures bring the tail of their log."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from builder import process
+from builder.errors import HostError, ToolError
+
+
+def test_output_is_returned() -> None:
+    assert process.run(["cat"], timeout=10, input=b"hello") == b"hello"
+
+
+def test_failure_tells_status_and_tail() -> None:
+    script = "for i in $(seq 40); do echo line $i >&2; done; exit 3"
+    with pytest.raises(ToolError, match="sh failed with status 3") as caught:
+        process.run(["sh", "-c", script], timeout=10)
+    assert "line 40" in caught.value.message
+    assert "line 20\n" not in caught.value.message
+
+
+def test_deadline_ends_the_whole_group() -> None:
+    began = time.monotonic()
+    with pytest.raises(ToolError, match="did not finish within 1 s"):
+        process.run(["sh", "-c", "sleep 60 & sleep 60"], timeout=1)
+    assert time.monotonic() - began < 20
+
+
+def test_missing_program_is_the_hosts_fault() -> None:
+    with pytest.raises(HostError, match="cannot start /nonexistent"):
+        process.run(["/nonexistent"], timeout=1)
+
+
+def test_a_tool_that_fills_the_disk_is_the_hosts_fault() -> None:
+    with pytest.raises(HostError, match="no space left"):
+        process.run(["sh", "-c", "cat /dev/zero > /dev/full"], timeout=10)
+
+
+def test_environment_is_the_same_for_every_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    seen = process.environment({"X": "1"})
+    assert (seen["TZ"], seen["LC_ALL"], seen["X"]) == ("UTC", "C.UTF-8", "1")
+    assert "SOURCE_DATE_EPOCH" not in seen
