@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from builder.errors import ArchiveError, DigestError
+from builder.sources import tree_index
 from builder.sources.archive import ArMember, ar_members, decompress, tar_nodes
 from builder.store import Store, disk_errors, key, sha256_file
-from builder.tree import Kind, Node, Span, Tree, directory
+from builder.tree import Kind, Node, Tree, directory
 
 _VERSION = "1"
 _MAX_CONTROL = 16 << 20
@@ -99,7 +99,7 @@ def _unpack(path: Path, result: Path, label: str) -> None:
     (result / "control").unlink()
     parse_control(files.get("control", ""), label)
     nodes = tar_nodes(result / "data", f"{label}: {data.name}")
-    index = {"control": files, "nodes": [_row(name, node) for name, node in nodes.items()]}
+    index = {"control": files, "nodes": tree_index.rows(nodes)}
     with disk_errors(result):
         (result / "index.json").write_text(json.dumps(index))
 
@@ -114,28 +114,9 @@ def _members(members: list[ArMember], label: str) -> tuple[ArMember, ArMember]:
     return by_name[names[1]], by_name[names[2]]
 
 
-def _row(name: str, node: Node) -> list[Any]:
-    span = node.content if isinstance(node.content, Span) else None
-    xattrs = [[key, value.decode("latin-1")] for key, value in node.xattrs]
-    where = [span.offset, span.size] if span else [0, 0]
-    return [name, node.kind.value, node.mode, node.uid, node.gid, *where, node.target, xattrs]
-
-
 def _load(unpacked: Path, sha256: str, origin: str) -> Deb:
     index = json.loads((unpacked / "index.json").read_text())
-    data = unpacked / "data"
-    nodes: dict[str, Node] = {}
-    for name, kind, mode, uid, gid, offset, size, target, xattrs in index["nodes"]:
-        nodes[name] = Node(
-            kind=Kind(kind),
-            mode=mode,
-            uid=uid,
-            gid=gid,
-            content=Span(data, offset, size) if kind == "file" else b"",
-            target=target,
-            xattrs=tuple((key, value.encode("latin-1")) for key, value in xattrs),
-            origin=origin,
-        )
+    nodes = tree_index.nodes(index["nodes"], unpacked / "data", origin=origin)
     for name in list(nodes):
         _add_parents(nodes, name, origin)
     files = index["control"]
