@@ -72,7 +72,8 @@ class Index:
             fields = dict(re.findall(rf"^({'|'.join(_FIELDS)}): (.*)$", text, re.MULTILINE))
             if "Package" in fields:
                 known = "".join(f"{name}: {fields[name]}\n" for name in _FIELDS if name in fields)
-                stanzas.append(f"{known}Status: install ok installed\n")
+                # On hold, because apt sees an upgrade in the real package of the same version.
+                stanzas.append(f"{known}Status: hold ok installed\n")
         return "\n".join(stanzas)
 
 
