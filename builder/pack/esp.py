@@ -1,0 +1,73 @@
+"""The two FAT partitions: the EFI system partition and the provisioning partition.
+
+Names and places follow the UAPI Boot Loader Specification; `+3` in a UKI's name gives a new
+version three boots to prove itself (systemd's Automatic Boot Assessment).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder.arch import Arch
+from builder.pack import fat, scratch
+from builder.tools import Toolbox
+from builder.tree import Content
+
+TRIES = 3
+LOADER_CONF = b"""\
+# Boot the newest entry that still has tries left, at once. Hold a key for the menu.
+timeout 0
+editor no
+console-mode keep
+"""
+CONFIG_README = (
+    b"This partition belongs to the gateway's owner: settings for this one device go here.\r\n"
+    b"The gateway reads it when it starts. Any computer can read and write it.\r\n"
+)
+
+
+def uki_name(image_id: str, version: str) -> str:
+    """The file name of a version's UKI that has not been booted yet."""
+    return f"{image_id}_{version}+{TRIES}.efi"
+
+
+def make(
+    output: Path,
+    *,
+    arch: Arch,
+    loader: Content,
+    uki: Path,
+    uki_name: str,
+    size: int,
+    volume_id: int,
+    epoch: int,
+    toolbox: Toolbox,
+) -> None:
+    """Write the EFI system partition (FAT32, `size` bytes) with systemd-boot and one UKI.
+
+    `loader` is systemd-boot<efi>.efi. Raises BudgetError when it does not fit, ToolError.
+    """
+    conf = scratch.write(LOADER_CONF, output.with_name(f"{output.name}.loader.conf"))
+    program = scratch.write(loader, output.with_name(f"{output.name}.systemd-boot"))
+    files = {
+        f"EFI/BOOT/BOOT{arch.efi.upper()}.EFI": program,
+        f"EFI/systemd/systemd-boot{arch.efi}.efi": program,
+        f"EFI/Linux/{uki_name}": uki,
+        "loader/loader.conf": conf,
+    }
+    fat.make(
+        output, files, size=size, bits=32, label="ESP", volume_id=volume_id, epoch=epoch,
+        toolbox=toolbox,
+    )  # fmt: skip
+    conf.unlink()
+    program.unlink()
+
+
+def make_config(output: Path, *, size: int, volume_id: int, epoch: int, toolbox: Toolbox) -> None:
+    """Write the provisioning partition (FAT16, label CONFIG) with a README. Raises ToolError."""
+    readme = scratch.write(CONFIG_README, output.with_name(f"{output.name}.readme"))
+    fat.make(
+        output, {"README.txt": readme}, size=size, bits=16, label="CONFIG",
+        volume_id=volume_id, epoch=epoch, toolbox=toolbox,
+    )  # fmt: skip
+    readme.unlink()
