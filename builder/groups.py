@@ -53,5 +53,44 @@ EXCLUDED = (
 )
 """Needed by maintainer scripts only, and edgeimg runs none: told to apt as installed already."""
 
-TOOLS_EXCLUDED = (*EXCLUDED, "dbus", "dash", "bash", "systemd", "udev", "mount", "python3")
-"""Needed by an installed system, not by the programs that the host runs out of the tools tree."""
+_TOOLS_EXCLUDED = (
+    *EXCLUDED,
+    "bash",
+    "dash",
+    "dbus",
+    "mount",
+    "openssl-provider-legacy",
+    "python3",
+    "systemd",
+    "udev",
+)
+
+TOOLS_EXCLUDED: dict[str, tuple[str, ...]] = {
+    "pack": (
+        *_TOOLS_EXCLUDED,
+        "libncursesw6",
+        "libstdc++6",
+        "python3-pefile",
+        "python3-zstandard",
+        "readline-common",
+    ),
+    "qemu": (
+        *_TOOLS_EXCLUDED,
+        "libasound2t64",
+        "libbrlapi0.8",
+        "libcacard0",
+        "libncursesw6",
+        "libpcsclite1",
+        "libsasl2-modules-db",
+        "libsystemd0",
+        "libtinfo6",
+        "libusb-1.0-0",
+        "libusbredirparser1t64",
+    ),
+    "go": (*_TOOLS_EXCLUDED, "binutils-gold"),
+}
+"""Needed by an installed system, or by modules and programs that edgeimg does not run.
+
+Every library that a program of the group links to must stay: tests/integration/test_tools.py
+starts each of them.
+"""

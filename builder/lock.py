@@ -71,8 +71,10 @@ def digest(recipe: Recipe) -> str:
         }
         for arch in ARCHITECTURES
     }
-    facts["tools"] = {group: sorted(r.names) for group, r in _tool_requests().items()}
-    facts["tools_excluded"] = sorted(TOOLS_EXCLUDED)
+    facts["tools"] = {
+        group: [sorted(request.names), sorted(request.exclude)]
+        for group, request in _tool_requests().items()
+    }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -220,7 +222,8 @@ def _image_requests(recipe: Recipe, arch: Arch) -> dict[str, _Request]:
 
 def _tool_requests() -> dict[str, _Request]:
     return {
-        group: _Request(names=names, exclude=TOOLS_EXCLUDED) for group, names in TOOL_GROUPS.items()
+        group: _Request(names=names, exclude=TOOLS_EXCLUDED[group])
+        for group, names in TOOL_GROUPS.items()
     }
 
 

@@ -41,9 +41,18 @@ _PRUNED = (
     "usr/share/locale/*",
     "usr/share/man/*",
     "usr/share/zsh/*",
+    "usr/bin/qemu-system-*-microvm",
+    "usr/bin/qemu-system-i386",
     "usr/lib/*/gconv/*",
+    "usr/lib/*/qemu/*",
     "usr/lib/go-*/test/*",
     "usr/share/go-*/test/*",
+    "usr/share/AAVMF/*.ms.fd",
+    "usr/share/AAVMF/AAVMF_CODE.secboot*",
+    "usr/share/AAVMF/*snakeoil*",
+    "usr/share/OVMF/*.ms.fd",
+    "usr/share/OVMF/*secboot*",
+    "usr/share/OVMF/*snakeoil*",
 )
 """Nothing that a program run by the build host reads."""
 
@@ -76,25 +85,24 @@ class Toolbox:
 
         Raises ToolError when there is no such program.
         """
-        library = self.root / "usr/lib" / self.host.triplet
-        # The directory of the loader is linked to usr/lib or lies in it, by architecture.
-        loader = library / Path(self.host.loader).name
         path = self.program(program)
+        arguments = [str(arg) for arg in args]
+        if not _is_dynamic(path, self.host):
+            return [str(path), *arguments]
+        library = self.root / "usr/lib" / self.host.triplet
         return [
-            str(loader),
+            str(library / Path(self.host.loader).name),
             "--library-path",
-            f"{library}:{library / 'systemd'}:{library / 'pulseaudio'}",
+            f"{library}:{library / 'systemd'}",
             "--argv0",
             program,
             str(path),
-            *(str(arg) for arg in args),
+            *arguments,
         ]
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of a program of the tree; `extra` is added."""
-        modules = self.root / "usr/lib" / self.host.triplet / "qemu"
-        own = {"MTOOLS_SKIP_CHECK": "1", "MTOOLSRC": "/dev/null", "QEMU_MODULE_DIR": str(modules)}
-        return process.environment({**own, **(extra or {})})
+        return process.environment({"MTOOLSRC": "/dev/null", **(extra or {})})
 
     def run(
         self,
@@ -163,7 +171,7 @@ def prepare(
             for package in locked:
                 tree = tree.merge(_read(package, store, scratch))
                 advance(1)
-            _link_directories(tree).extract(result)
+            tree.extract(result)
 
     digests = [package.sha256 for package in locked]
     return Toolbox(store.derived(key("tools", _VERSION, *_PRUNED, *digests), make), host)
@@ -181,5 +189,7 @@ def _is_pruned(path: str, _: Node) -> bool:
     return any(fnmatch.fnmatchcase(path, pattern) for pattern in _PRUNED)
 
 
-def _link_directories(tree: Tree) -> Tree:
-    return tree
+def _is_dynamic(path: Path, host: Arch) -> bool:
+    """Whether a program names the host's loader; linkers put that at the file's beginning."""
+    with path.open("rb") as file:
+        return Path(host.loader).name.encode() in file.read(8192)
