@@ -7,6 +7,7 @@ name stands elsewhere in the program. Formats: ELF (gABI), zstd frames (RFC 8878
 from __future__ import annotations
 
 import hashlib
+import io
 import mmap
 import re
 import struct
@@ -62,8 +63,16 @@ def require_machine(header: bytes, arch: Arch, label: str) -> None:
     if found != arch.name:
         raise ArchitectureError(
             f"{label} is a program for {found}, but the image is for {arch.name}",
-            hint=f"the K3s for {arch.name} is the release's k3s{arch.k3s_suffix}",
+            hint=f"take the one for {arch.name} (Debian's {arch.debian}, k3s{arch.k3s_suffix})",
         )
+
+
+def is_static(program: bytes) -> bool:
+    """Whether a program runs without a dynamic loader. Raises ArchiveError for no ELF file."""
+    try:
+        return not any(True for _ in ELFFile(io.BytesIO(program)).iter_segments("PT_INTERP"))
+    except _PARSER_ERRORS as error:
+        raise ArchiveError(f"damaged ELF file: {error}") from error
 
 
 def find(path: Path, arch: Arch, label: str) -> Asset:
