@@ -19,6 +19,8 @@ class Qemu:
     firmware_code: str
     firmware_vars: str
     kvm_hosts: tuple[str, ...] = ()
+    boot_seconds: int = 900
+    """How long an emulated guest may take from power-on to a pod that answers, on two cores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +144,7 @@ ARM = Arch(
         accel="tcg,thread=multi",
         firmware_code="usr/share/AAVMF/AAVMF32_CODE.fd",
         firmware_vars="usr/share/AAVMF/AAVMF32_VARS.fd",
+        boot_seconds=2400,
     ),
 )
 

@@ -13,6 +13,8 @@ from typing import IO
 from builder.errors import HostError, ToolError
 
 TAIL_LINES = 15
+DEVNULL = subprocess.DEVNULL
+Process = subprocess.Popen[bytes]
 _PARENT_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG")
 
 
@@ -82,6 +84,18 @@ def start(
         yield process
     finally:
         stop(process)
+
+
+def interactive(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> int:
+    """Run `argv` on the caller's terminal until it ends, and return its exit status.
+
+    It stays in the caller's process group, or it could not read the terminal.
+    Raises HostError when it cannot be started.
+    """
+    try:
+        return subprocess.run([str(arg) for arg in argv], env=dict(env), check=False).returncode
+    except OSError as error:
+        raise HostError(f"cannot start {argv[0]}: {error.strerror}") from error
 
 
 def stop(process: subprocess.Popen[bytes], *, grace: float = 3.0) -> None:

@@ -1,0 +1,215 @@
+"""Boot a finished image, unchanged, until a pod runs; restart it; find the same state.
+
+The guest reports its own verdict over a virtio-serial port. The host has the deadlines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from builder.arch import Arch
+from builder.errors import EdgeimgError, SmokeError
+from builder.progress import Advance, Progress, Silent
+from builder.store import Store, disk_errors
+from builder.tools import Toolbox
+from builder.vm import accel as accels
+from builder.vm import disk, machine
+from builder.vm.argv import Accel
+from builder.vm.junit import junit
+from builder.vm.machine import Guest
+from builder.vm.verdict import STAGES, Boot, Check, Stage, compare, judge
+
+__all__ = ["Boot", "Check", "SmokeReport", "Stage", "junit", "smoke"]
+
+KVM_SECONDS = 240
+"""How long one boot may take with KVM."""
+_SHARES = {"userland": 0.4, "containerd": 0.6}
+"""Parts of a boot's time after which a stage must have been reached; the others: all of it."""
+_JOURNAL_SECONDS = 120.0
+_POWEROFF_SECONDS = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmokeReport:
+    """What a guest did, and whether that is what is expected of it."""
+
+    arch: str
+    image: str
+    accel: str
+    accel_reason: str
+    memory_mib: int
+    directory: Path
+    """Where the console log, the journals and this report are."""
+    boots: tuple[Boot, ...]
+    checks: tuple[Check, ...]
+    seconds: float
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What went wrong, one line each; empty when the guest passed."""
+        return tuple(f"{check.name}: {check.failure}" for check in self.checks if check.failure)
+
+    @property
+    def k3s_version(self) -> str:
+        """What ran, as the image and the guest name it; says so when it is the stand-in."""
+        report = next((boot.report for boot in self.boots if boot.report), {})
+        info = report.get("k3s_image") or {}
+        version = str(info.get("version") or report.get("kubelet_version") or "?")
+        return f"{version} (stand-in)" if info.get("standin") else version
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json` and report.json."""
+        return {
+            **asdict(replace(self, directory=Path())),
+            "directory": str(self.directory),
+            "passed": not self.failures,
+            "failures": list(self.failures),
+            "k3s_version": self.k3s_version,
+        }
+
+
+def smoke(
+    image: Path,
+    arch: Arch,
+    *,
+    toolbox: Toolbox,
+    store: Store,
+    directory: Path,
+    memory: int = 512,
+    deadline: float | None = None,
+    accel: str = "auto",
+    progress: Progress | None = None,
+) -> SmokeReport:
+    """Boot `image` (.raw or .raw.zst) twice in QEMU and judge what it reports.
+
+    `memory` is in MiB, `deadline` in seconds for each boot. console.log, journal-1.txt,
+    journal-2.txt and report.json are left in `directory`. A guest that fails is a report with
+    failures; raises ImageError, HostError or ToolError when there is nothing to boot it with.
+    """
+    progress = progress or Silent()
+    chosen = accels.detect(arch, accel, toolbox=toolbox, store=store, progress=progress)
+    raw = disk.raw_image(image, store)
+    with disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for stale in ("console.log", "report.json", "journal-1.txt", "journal-2.txt"):
+            (directory / stale).unlink(missing_ok=True)
+    allowed = deadline or _allowed(arch, chosen)
+    began = time.monotonic()
+    with (
+        progress.task(f"{arch.name} boots", 2 * len(STAGES), "items") as advance,
+        machine.start(
+            arch, raw, accel=chosen, memory=memory, console=directory / "console.log",
+            toolbox=toolbox,
+        ) as guest,
+    ):  # fmt: skip
+        boots = _two_boots(guest, directory, allowed, advance, progress.debug)
+    report = SmokeReport(
+        arch=arch.name,
+        image=image.name,
+        accel=chosen.name,
+        accel_reason=chosen.reason,
+        memory_mib=memory,
+        directory=directory,
+        boots=boots,
+        checks=_checks(boots),
+        seconds=round(time.monotonic() - began, 1),
+    )
+    with disk_errors(directory):
+        text = json.dumps(report.to_json(), indent=2) + "\n"
+        (directory / "report.json").write_text(text)
+    return report
+
+
+def _allowed(arch: Arch, accel: Accel) -> float:
+    return KVM_SECONDS if accel.name == "kvm" else arch.qemu.boot_seconds
+
+
+def _checks(boots: tuple[Boot, ...]) -> tuple[Check, ...]:
+    checks = [
+        replace(check, name=f"boot {number}: {check.name}")
+        for number, boot in enumerate(boots, 1)
+        for check in judge(boot)
+    ]
+    if len(boots) == 2 and all(boot.report for boot in boots):
+        checks += compare(boots[0].report, boots[1].report)
+    return tuple(checks)
+
+
+def _two_boots(
+    guest: Guest, directory: Path, allowed: float, advance: Advance, debug: Callable[[str], None]
+) -> tuple[Boot, ...]:
+    boots: list[Boot] = []
+    for number in (1, 2):
+        boot = _one_boot(guest, allowed, advance, debug)
+        boots.append(boot)
+        reached = {stage.name for stage in boot.stages}
+        if "userland" in reached:
+            _save_journal(guest, directory / f"journal-{number}.txt")
+        if boot.problem:
+            return tuple(boots)
+        guest.channel.send("reboot" if number == 1 else "poweroff")
+    with contextlib.suppress(EdgeimgError):
+        _wait_for_end(guest)
+    return tuple(boots)
+
+
+def _one_boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[str], None]) -> Boot:
+    began = time.monotonic()
+    stages: list[Stage] = []
+    try:
+        while True:
+            expected = STAGES[len(stages)] if len(stages) < len(STAGES) else "report"
+            deadline = began + allowed * _SHARES.get(expected, 1.0)
+            event = guest.channel.event(deadline, guest.alive)
+            if event.get("event") == "stage":
+                elapsed = round(time.monotonic() - began, 1)
+                uptime = float(event.get("uptime", 0))
+                stages.append(Stage(name=str(event["name"]), uptime=uptime, elapsed=elapsed))
+                debug(f"{event['name']} after {elapsed:.0f} s")
+                advance(1)
+            elif event.get("event") == "report":
+                return Boot(stages=tuple(stages), report=event)
+    except SmokeError as error:
+        waited = time.monotonic() - began
+        problem = f"no '{expected}' after {waited:.0f} s: {error.message}"
+        tail = "\n  ".join(guest.tail())
+        return Boot(
+            stages=tuple(stages),
+            report=_last_words(guest) if stages else {},
+            problem=f"{problem}\n  {tail}" if tail and tail not in problem else problem,
+        )
+
+
+def _last_words(guest: Guest) -> dict[str, Any]:
+    """The report of a guest that did not get there; empty when it cannot even tell that."""
+    with contextlib.suppress(EdgeimgError, OSError):
+        guest.channel.send("report")
+        deadline = time.monotonic() + _JOURNAL_SECONDS
+        while True:
+            event = guest.channel.event(deadline, guest.alive)
+            if event.get("event") == "report":
+                return event
+    return {}
+
+
+def _save_journal(guest: Guest, path: Path) -> None:
+    """Keep the guest's journal; that there is none is not worth failing for."""
+    with contextlib.suppress(EdgeimgError, OSError):
+        guest.channel.send("journal")
+        deadline = time.monotonic() + _JOURNAL_SECONDS
+        while guest.channel.event(deadline, guest.alive).get("event") != "journal-begin":
+            pass
+        path.write_text(guest.channel.text("journal-end", deadline, guest.alive))
+
+
+def _wait_for_end(guest: Guest) -> None:
+    deadline = time.monotonic() + _POWEROFF_SECONDS
+    while guest.process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(SmokeError):
+            guest.channel.event(min(deadline, time.monotonic() + 1), guest.alive)

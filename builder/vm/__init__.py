@@ -1,0 +1,1 @@
+"""QEMU: command lines as plain values, and the machines that run them."""

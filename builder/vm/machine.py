@@ -1,0 +1,113 @@
+"""A guest's life: its disk and firmware are laid out, QEMU runs, everything is gone after."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import process
+from builder.arch import Arch
+from builder.errors import SmokeError
+from builder.process import Process
+from builder.store import disk_errors
+from builder.tools import Toolbox
+from builder.vm import disk
+from builder.vm.argv import Accel, GuestSpec, qemu_argv
+from builder.vm.channel import Channel
+from builder.vm.qmp import Qmp
+
+_TAIL_LINES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """A running machine."""
+
+    process: Process
+    qmp: Qmp
+    channel: Channel
+    console: Path
+    errors: Path
+
+    def alive(self) -> None:
+        """Raise SmokeError, with the tail of the console, when QEMU has ended."""
+        status = self.process.poll()
+        if status is not None:
+            said = self.errors.read_text(errors="replace").strip().splitlines()[-3:]
+            raise SmokeError("\n  ".join([f"QEMU ended with status {status}", *said, *self.tail()]))
+
+    def tail(self) -> list[str]:
+        """The console's last lines."""
+        if not self.console.exists():
+            return []
+        text = self.console.read_bytes()[-16384:].decode(errors="replace")
+        lines = ["".join(c for c in line if c.isprintable()) for line in text.splitlines()]
+        return [line for line in lines if line.strip()][-_TAIL_LINES:]
+
+
+@contextlib.contextmanager
+def start(
+    arch: Arch, raw: Path, *, accel: Accel, memory: int, console: Path, toolbox: Toolbox
+) -> Iterator[Guest]:
+    """Boot the raw disk image through UEFI; the image is only read, `memory` is in MiB.
+
+    The serial console goes to the file `console`. QEMU and its disk are gone when the block is
+    left. Raises ToolError or HostError when QEMU cannot start.
+    """
+    # Not below the user's directory: a socket's path has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="edgeimg-vm-") as name, disk_errors(Path(name)):
+        work = Path(name)
+        spec = layout(arch, raw, work, accel=accel, memory=memory, console=console, toolbox=toolbox)
+        argv = qemu_argv(spec)
+        errors = work / "qemu.log"
+        with (
+            errors.open("wb") as log,
+            process.start(
+                toolbox.argv(argv[0], *argv[1:]),
+                env=toolbox.environment(),
+                stdout=process.DEVNULL,
+                stderr=log,
+            ) as qemu,
+            contextlib.closing(Channel(work / "report")) as channel,
+            Qmp(spec.qmp) as qmp,
+        ):
+            yield Guest(process=qemu, qmp=qmp, channel=channel, console=console, errors=errors)
+
+
+def layout(
+    arch: Arch,
+    raw: Path,
+    work: Path,
+    *,
+    accel: Accel,
+    memory: int,
+    toolbox: Toolbox,
+    console: Path | None = None,
+    forwards: tuple[tuple[int, int], ...] = (),
+) -> GuestSpec:
+    """Lay out a guest's files in `work` and describe the guest. Without a console: interactive."""
+    disk.overlay(raw, work / "disk.qcow2", toolbox=toolbox)
+    shutil.copyfile(toolbox.path(arch.qemu.firmware_vars), work / "vars.fd")
+    return GuestSpec(
+        arch=arch,
+        accel=accel,
+        memory=memory,
+        disk=work / "disk.qcow2",
+        firmware_code=toolbox.path(arch.qemu.firmware_code),
+        firmware_vars=work / "vars.fd",
+        firmware_dirs=(toolbox.path("usr/share/qemu"), *_seabios(toolbox)),
+        qmp=work / "qmp",
+        console=console,
+        report=work / "report" if console is not None else None,
+        shell=console is None,
+        forwards=forwards,
+    )
+
+
+def _seabios(toolbox: Toolbox) -> tuple[Path, ...]:
+    path = toolbox.root / "usr/share/seabios"
+    return (path,) if path.is_dir() else ()

@@ -1,0 +1,123 @@
+"""What a guest has to report to pass: pure functions of its reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+MIN_AVAILABLE_KIB = 32 * 1024
+"""Memory that must be left when the pod runs: below 24 MiB the kubelet evicts pods."""
+STAGES = ("userland", "containerd", "k3s", "node", "pod", "http")
+"""The checker's stages, in their order (overlays/base/usr/lib/edgeimg/report)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One expectation and whether it holds."""
+
+    name: str
+    failure: str = ""
+    """What was found in place of the expected; empty when it holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Something that came true; seconds since the guest's kernel and since power-on."""
+
+    name: str
+    uptime: float
+    elapsed: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boot:
+    """One boot: its stages, and the checker's report, empty when none came."""
+
+    stages: tuple[Stage, ...] = ()
+    report: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    """Why the boot did not get to its report."""
+
+
+def judge(boot: Boot) -> tuple[Check, ...]:
+    """Every expectation of one boot."""
+    reached = {stage.name for stage in boot.stages}
+    missing = next((stage for stage in STAGES if stage not in reached), "")
+    failure = boot.problem or (f"never reached '{missing}'" if missing else "")
+    checks = [Check(name="all stages reached", failure=failure)]
+    if boot.report:
+        checks += _services(boot.report) + _kubernetes(boot.report) + _memory(boot.report)
+    return tuple(checks)
+
+
+def compare(first: dict[str, Any], second: dict[str, Any]) -> tuple[Check, ...]:
+    """What must be the same after a restart, and what must not."""
+    checks = [
+        _equal(f"same {label} after the restart", first, second, path)
+        for label, path in (
+            ("machine ID", ("machine_id_sha256",)),
+            ("node", ("node", "uid")),
+            ("pod", ("pod", "uid")),
+            ("image version", ("image_version",)),
+        )
+    ]
+    again = first.get("boot_id") == second.get("boot_id")
+    checks.append(Check(name="it did restart", failure="the boot ID is the same" if again else ""))
+    return tuple(checks)
+
+
+def _services(report: dict[str, Any]) -> list[Check]:
+    units = report.get("failed_units")
+    logs = "; ".join(report.get("failed_logs") or ())
+    return [
+        Check(
+            name="no failed unit",
+            failure="" if units == [] else f"failed: {', '.join(units or ['unknown'])}. {logs}",
+        ),
+        _expect("containerd runs", report.get("containerd"), "active"),
+        _expect("K3s runs", report.get("k3s"), "active"),
+    ]
+
+
+def _kubernetes(report: dict[str, Any]) -> list[Check]:
+    node, pod = report.get("node") or {}, report.get("pod") or {}
+    in_image = (report.get("k3s_image") or {}).get("version") or "nothing"
+    running = report.get("kubelet_version") or "nothing"
+    # The build metadata may differ: Kubernetes names itself, K3s adds to it.
+    same = in_image.partition("+")[0] == running.partition("+")[0]
+    return [
+        Check(
+            name="K3s is the image's version",
+            failure="" if same else f"the image holds {in_image}, {running} runs",
+        ),
+        _expect("node is Ready", node.get("ready"), "True"),
+        _expect("node's state is of this boot", node.get("current"), True),
+        _expect("pod is Running", pod.get("phase"), "Running"),
+        Check(
+            name="pod answers on its address",
+            failure="" if report.get("http") else f"no HTTP answer from {pod.get('ip') or 'it'}",
+        ),
+    ]
+
+
+def _memory(report: dict[str, Any]) -> list[Check]:
+    available = (report.get("memory_kib") or {}).get("available", 0)
+    enough = available >= MIN_AVAILABLE_KIB
+    failure = "" if enough else f"{available // 1024} MiB left, expected {MIN_AVAILABLE_KIB >> 10}"
+    return [Check(name="memory is enough", failure=failure)]
+
+
+def _expect(name: str, found: object, expected: object) -> Check:
+    failure = "" if found == expected else f"expected {expected}, found {found or 'nothing'}"
+    return Check(name=name, failure=failure)
+
+
+def _equal(
+    name: str, first: dict[str, Any], second: dict[str, Any], path: tuple[str, ...]
+) -> Check:
+    before: Any = first
+    after: Any = second
+    for part in path:
+        before, after = (before or {}).get(part), (after or {}).get(part)
+    same = before == after and before
+    return Check(name=name, failure="" if same else f"was {before}, is {after}")
