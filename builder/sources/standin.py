@@ -67,7 +67,7 @@ def build(
             "--arch",
             arch.goarch,
             "--output",
-            result,
+            result.absolute(),
             "--go",
             go,
         ]
