@@ -78,7 +78,7 @@ def plan(recipe: Recipe, arch: Arch, root_hash: str, sizes: Mapping[str, int]) -
     """
     image = recipe.image
     version = f"{image.id}_{image.version}"
-    halves = str(UUID(root_hash[:32])), str(UUID(root_hash[32:]))
+    halves = verity_uuids(root_hash)
     rows = [
         ("esp", "esp", ESP_TYPE, None, image.esp, ""),
         ("root-a", version, arch.root_type, halves[0], image.slot, READ_ONLY),
@@ -105,6 +105,11 @@ def plan(recipe: Recipe, arch: Arch, root_hash: str, sizes: Mapping[str, int]) -
         size=start + ALIGNMENT,
         partitions=tuple(partitions),
     )
+
+
+def verity_uuids(root_hash: str) -> tuple[str, str]:
+    """The UUIDs of root and root-verity: the halves of the root hash."""
+    return str(UUID(root_hash[:32])), str(UUID(root_hash[32:]))
 
 
 def identity(image: Image, arch: Arch, name: str) -> str:
@@ -152,15 +157,19 @@ def write(plan: DiskPlan, parts: Mapping[str, Path], output: Path, *, toolbox: T
             sparse.copy(source, output, offset=plan[name].start)
 
 
-def read(image: Path, *, toolbox: Toolbox) -> DiskPlan:
-    """The layout of an existing disk image. Raises ImageError when it has no GPT of ours."""
+def read(image: Path, *, name: str | None = None, toolbox: Toolbox) -> DiskPlan:
+    """The layout of an existing disk image, called `name` in errors.
+
+    Raises ImageError when it has no GPT.
+    """
+    name = name or image.name
     try:
         listing = toolbox.run("sfdisk", "--json", str(image), timeout=60.0)
         table = json.loads(listing)["partitiontable"]
     except (ToolError, ValueError, KeyError) as error:
-        raise ImageError(f"{image.name} has no partition table") from error
+        raise ImageError(f"{name} is no disk image: it has no partition table") from error
     if table.get("label") != "gpt":
-        raise ImageError(f"{image.name} has no GPT partition table")
+        raise ImageError(f"{name} has no GPT partition table")
     return DiskPlan(
         uuid=table["id"].lower(),
         size=image.stat().st_size,

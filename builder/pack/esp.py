@@ -11,7 +11,6 @@ from pathlib import Path
 from builder.arch import Arch
 from builder.pack import fat, scratch
 from builder.tools import Toolbox
-from builder.tree import Content
 
 TRIES = 3
 LOADER_CONF = b"""\
@@ -35,7 +34,7 @@ def make(
     output: Path,
     *,
     arch: Arch,
-    loader: Content,
+    loader: Path,
     uki: Path,
     uki_name: str,
     size: int,
@@ -48,10 +47,9 @@ def make(
     `loader` is systemd-boot<efi>.efi. Raises BudgetError when it does not fit, ToolError.
     """
     conf = scratch.write(LOADER_CONF, output.with_name(f"{output.name}.loader.conf"))
-    program = scratch.write(loader, output.with_name(f"{output.name}.systemd-boot"))
     files = {
-        f"EFI/BOOT/BOOT{arch.efi.upper()}.EFI": program,
-        f"EFI/systemd/systemd-boot{arch.efi}.efi": program,
+        f"EFI/BOOT/BOOT{arch.efi.upper()}.EFI": loader,
+        f"EFI/systemd/systemd-boot{arch.efi}.efi": loader,
         f"EFI/Linux/{uki_name}": uki,
         "loader/loader.conf": conf,
     }
@@ -60,7 +58,6 @@ def make(
         toolbox=toolbox,
     )  # fmt: skip
     conf.unlink()
-    program.unlink()
 
 
 def make_config(output: Path, *, size: int, volume_id: int, epoch: int, toolbox: Toolbox) -> None:

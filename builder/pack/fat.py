@@ -54,12 +54,14 @@ def _directories(files: Mapping[str, Path]) -> list[str]:
     return [f"::/{path}" for path in sorted(found)]
 
 
-def names(image: Path, directory: str, *, toolbox: Toolbox) -> list[str]:
-    """The names of the files in a directory of the FAT `image`. Raises ToolError."""
-    listing = toolbox.run("mdir", "-i", str(image), "-b", f"::/{directory}", timeout=60.0)
+def names(image: Path, directory: str, *, offset: int = 0, toolbox: Toolbox) -> list[str]:
+    """The names in a directory of the FAT at `offset` of `image`. Raises ToolError."""
+    listing = toolbox.run("mdir", "-i", f"{image}@@{offset}", "-b", f"::/{directory}", timeout=60.0)
     return [PurePosixPath(line).name for line in listing.decode().split("\n") if line.strip()]
 
 
-def extract(image: Path, name: str, output: Path, *, toolbox: Toolbox) -> None:
-    """Copy one file out of the FAT `image`. Raises ToolError."""
-    toolbox.run("mcopy", "-n", "-i", str(image), f"::/{name}", str(output), timeout=TIMEOUT)
+def extract(image: Path, name: str, output: Path, *, offset: int = 0, toolbox: Toolbox) -> None:
+    """Copy one file out of the FAT at `offset` of `image`. Raises ToolError."""
+    toolbox.run(
+        "mcopy", "-n", "-i", f"{image}@@{offset}", f"::/{name}", str(output), timeout=TIMEOUT
+    )

@@ -10,14 +10,19 @@ _CHUNK = 1 << 18
 _ZEROS = bytes(_CHUNK)
 
 
-def chunks(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Offset and bytes of every part of the file that is not all zero, 256 KiB at most."""
+def chunks(path: Path, *, offset: int = 0, size: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Position and bytes of every part that is not all zero, 256 KiB at most.
+
+    Positions count from `offset`; `size` bytes from there are looked at, or all.
+    """
     with path.open("rb") as file:
-        offset = 0
-        while chunk := file.read(_CHUNK):
+        file.seek(offset)
+        position = 0
+        left = path.stat().st_size - offset if size is None else size
+        while left > position and (chunk := file.read(min(_CHUNK, left - position))):
             if chunk != _ZEROS[: len(chunk)]:
-                yield offset, chunk
-            offset += len(chunk)
+                yield position, chunk
+            position += len(chunk)
 
 
 def copy(source: Path, target: Path, *, offset: int) -> None:
@@ -31,9 +36,18 @@ def copy(source: Path, target: Path, *, offset: int) -> None:
             out.write(chunk)
 
 
-def used(path: Path) -> int:
-    """Bytes up to the end of the last 4 KiB block that holds anything but zeros."""
+def extract(source: Path, target: Path, *, offset: int, size: int) -> None:
+    """Copy `size` bytes at `offset` of `source` to the new file `target`, with holes."""
+    with target.open("wb") as out:
+        out.truncate(size)
+        for position, chunk in chunks(source, offset=offset, size=size):
+            out.seek(position)
+            out.write(chunk)
+
+
+def used(path: Path, *, offset: int = 0, size: int | None = None) -> int:
+    """Bytes from `offset` to the end of the last 4 KiB block that is not all zero."""
     end = 0
-    for position, chunk in chunks(path):
+    for position, chunk in chunks(path, offset=offset, size=size):
         end = position + len(chunk.rstrip(b"\0"))
     return -(-end // BLOCK) * BLOCK

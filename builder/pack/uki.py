@@ -6,27 +6,29 @@ interpreter (and the pefile module) of edgeimg itself.
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pefile
+
 from builder import process
 from builder.arch import Arch
-from builder.pack import scratch
+from builder.errors import ImageError
 from builder.tools import Toolbox
-from builder.tree import Content
 
 TIMEOUT = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What goes into a UKI."""
+    """What goes into a UKI; paths are files of the host."""
 
-    kernel: Content
+    kernel: Path
     initrd: Path
-    stub: Content
+    stub: Path
     """`usr/lib/systemd/boot/efi/linux<efi>.efi.stub` of the target's systemd-boot-efi."""
     cmdline: str
     os_release: bytes
@@ -57,21 +59,17 @@ def cmdline(arch: Arch, *, root_hash: str, extra: Sequence[str] = ()) -> str:
 def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox) -> None:
     """Write the UKI to `output`. Equal parts give equal bytes. Raises ToolError."""
 
-    def beside(name: str, content: Content) -> Path:
-        return scratch.write(content, output.with_name(f"{output.name}.{name}"))
-
-    kernel = beside("linux", parts.kernel)
-    stub = beside("stub", parts.stub)
-    os_release = beside("os-release", parts.os_release)
+    os_release = output.with_name(f"{output.name}.os-release")
+    os_release.write_bytes(parts.os_release)
     argv = [
         sys.executable,
         # No site or user directories beyond the interpreter's own decide what is run.
         "-P",
         str(toolbox.path("usr/lib/systemd/ukify")),
         "build",
-        f"--linux={kernel}",
+        f"--linux={parts.kernel}",
         f"--initrd={parts.initrd}",
-        f"--stub={stub}",
+        f"--stub={parts.stub}",
         f"--cmdline={parts.cmdline}",
         f"--os-release=@{os_release}",
         f"--uname={parts.uname}",
@@ -80,5 +78,46 @@ def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox
     ]
     env = process.environment({"SOURCE_DATE_EPOCH": str(epoch), "PYTHONDONTWRITEBYTECODE": "1"})
     process.run(argv, timeout=TIMEOUT, cwd=output.parent, env=env, name="ukify")
-    for path in (kernel, stub, os_release):
-        path.unlink()
+    os_release.unlink()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uki:
+    """What a UKI says about itself."""
+
+    cmdline: str
+    os_release: Mapping[str, str]
+    uname: str
+    sizes: Mapping[str, int]
+    """Bytes by section: `.linux`, `.initrd`, …"""
+
+    @property
+    def root_hash(self) -> str | None:
+        """The `roothash=` of its command line."""
+        words = [word for word in self.cmdline.split() if word.startswith("roothash=")]
+        return words[-1].partition("=")[2] if words else None
+
+
+def read(path: Path) -> Uki:
+    """Read a UKI. Raises ImageError when it is none."""
+    try:
+        with pefile.PE(str(path), fast_load=True) as pe:
+            sections = {
+                section.Name.rstrip(b"\0").decode(): section.get_data()[: section.Misc_VirtualSize]
+                for section in pe.sections
+            }
+        return Uki(
+            cmdline=sections[".cmdline"].rstrip(b"\0").decode().strip(),
+            os_release=parse_os_release(sections[".osrel"].rstrip(b"\0")),
+            uname=sections[".uname"].rstrip(b"\0").decode().strip(),
+            sizes={name: len(data) for name, data in sections.items()},
+        )
+    except (pefile.PEFormatError, KeyError, UnicodeDecodeError) as error:
+        raise ImageError(f"{path.name} is no unified kernel image") from error
+
+
+def parse_os_release(data: bytes) -> dict[str, str]:
+    """The variables of an os-release(5) file."""
+    lines = [line for line in data.decode(errors="replace").splitlines() if "=" in line]
+    pairs = [line.partition("=") for line in lines if not line.startswith("#")]
+    return {name: "".join(shlex.split(value)) for name, _, value in pairs}
