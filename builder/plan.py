@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,9 +13,9 @@ from builder import tree
 from builder.arch import Arch
 from builder.errors import RecipeError
 from builder.lock import ArchLock, Lock
-from builder.recipe import Recipe
+from builder.recipe import Image, Recipe
 from builder.recipe_file import RecipeFile
-from builder.store import key, sha256_file, source_digest
+from builder.store import key, source_digest
 from builder.tree import Tree
 
 
@@ -98,7 +99,7 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
     """
     lock = locks.load(source.lock_path)
     locks.verify(source.recipe, lock)
-    recipe = source.recipe.for_arch(arch)
+    recipe = _with_epoch(source.recipe.for_arch(arch), os.environ.get("SOURCE_DATE_EPOCH"))
     if options.k3s is not None:
         k3s = recipe.k3s.model_copy(update=asdict(options.k3s))
         recipe = recipe.model_copy(update={"k3s": k3s})
@@ -125,9 +126,17 @@ def k3s_file(recipe: Recipe) -> Path:
     return path
 
 
-def k3s_file_identity(recipe: Recipe) -> str:
-    """The sha256 of the binary of `source = "file"`."""
-    return sha256_file(k3s_file(recipe))
+def _with_epoch(recipe: Recipe, epoch: str | None) -> Recipe:
+    """The recipe with its time stamp replaced (reproducible-builds.org, SOURCE_DATE_EPOCH)."""
+    if not epoch:
+        return recipe
+    try:
+        image = Image.model_validate({**recipe.image.model_dump(), "epoch": epoch})
+    except ValueError:
+        raise RecipeError(
+            f"SOURCE_DATE_EPOCH={epoch}: expected seconds since 1970, later than 1980"
+        ) from None
+    return recipe.model_copy(update={"image": image})
 
 
 def _overlay(source: RecipeFile, recipe: Recipe) -> Tree:

@@ -161,4 +161,4 @@ def _port_pair(text: str) -> tuple[int, int]:
     return pair
 
 
-COMMANDS = (smoke, run, demo)
+COMMANDS: tuple[click.Command, ...] = (smoke, run, demo)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from builder import pipeline
 from builder.arch import Arch
+from builder.check.findings import refuse
 from builder.cli import options, render
 from builder.cli.options import App
 from builder.plan import BuildOptions, K3sChoice
@@ -67,7 +68,7 @@ def check(
     reports = [pipeline.check(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.checks(console, reports))
-    pipeline.refuse_errors(reports)
+    refuse([finding for report in reports for finding in report.findings])
 
 
 @click.command(
@@ -75,13 +76,14 @@ def check(
     epilog="Example: edgeimg inspect out/gateway_0.1.0_arm64/gateway_0.1.0_arm64.raw.zst",
 )
 @click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@options.recipe
 @options.command
-def inspect_command(app: App, *, image: Path) -> None:
+def inspect_command(app: App, *, image: Path, source: RecipeFile) -> None:
     """Print what an image file holds: partitions, versions, packages, K3s, root hash.
 
     Everything is read from the image itself (.raw or .raw.zst).
     """
-    found = pipeline.inspect(image, store=app.store, ui=app.ui)
+    found = pipeline.inspect(image, source, store=app.store, ui=app.ui)
 
     def show(console: Console) -> None:
         render.inspection(console, found)
@@ -89,4 +91,4 @@ def inspect_command(app: App, *, image: Path) -> None:
     app.result(found.to_json(), show)
 
 
-COMMANDS = (build, check, inspect_command)
+COMMANDS: tuple[click.Command, ...] = (build, check, inspect_command)

@@ -90,4 +90,4 @@ def _usage(path: Path) -> int:
     return sum(p.lstat().st_blocks * 512 for p in path.rglob("*") if not p.is_dir())
 
 
-COMMANDS = (lock, clean)
+COMMANDS: tuple[click.Command, ...] = (lock, clean)

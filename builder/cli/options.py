@@ -132,8 +132,10 @@ def _host_arch() -> str:
 def _to_k3s(ctx: click.Context, param: click.Parameter, value: str | None) -> K3sChoice | None:
     if value is None:
         return None
-    if value == "release" or value == "standin":
-        return K3sChoice(source=value)
+    if value == "release":
+        return K3sChoice(source="release")
+    if value == "standin":
+        return K3sChoice(source="standin")
     if not Path(value).is_file():
         raise click.BadParameter(
             f"{value!r} is neither 'release', 'standin' nor a K3s binary's path", ctx, param

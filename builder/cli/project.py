@@ -74,4 +74,4 @@ def completion(shell: str) -> None:
     click.echo(complete(root, {}, "edgeimg", "_EDGEIMG_COMPLETE").source())
 
 
-COMMANDS = (init, doctor, completion)
+COMMANDS: tuple[click.Command, ...] = (init, doctor, completion)

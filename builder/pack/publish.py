@@ -9,6 +9,7 @@ SHA256SUMS                            as sha256sum(1) and systemd-sysupdate(8) r
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +68,12 @@ def publish(
     name: str,
     toolbox: Toolbox,
     progress: Progress,
+    accept: Callable[[int], None] = lambda _: None,
 ) -> Published:
     """Write the files of an image to `directory` under names that begin with `name`.
 
-    `manifest` describes `disk`, with the sizes of its `root` and `verity`. Files of an earlier
-    build are replaced; SHA256SUMS comes last, so whoever sees it sees all of them. Raises
+    `manifest` describes `disk`, with the sizes of its `root` and `verity`. `accept` is given the
+    size of the download (bytes); when it raises, nothing is published. Files of an earlier build are replaced; SHA256SUMS comes last, so whoever sees it sees all of them. Raises
     ToolError, HostError when the disk of the host is full.
     """
     work = directory / ".partial"
@@ -81,6 +83,7 @@ def publish(
         try:
             with progress.task("Compressing the image", None):
                 compress(disk, work / f"{name}.raw.zst", toolbox=toolbox)
+            accept((work / f"{name}.raw.zst").stat().st_size)
             (work / f"{name}.bmap").write_bytes(_block_map(disk, manifest))
             (work / f"{name}.manifest.json").write_bytes(encode(manifest.to_json()))
             files = tuple(_describe(path) for path in sorted(work.iterdir()))

@@ -1,0 +1,146 @@
+"""Results as tables, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from builder.inspect import Inspection
+from builder.result import Built
+from builder.smoke import SmokeReport
+from builder.stages import CheckReport
+from builder.ui import human
+
+LARGEST = 12
+
+
+def images(built: Sequence[Built]) -> Table:
+    """One row per image: sizes against budget, and where it is."""
+    table = _table("Image", "K3s", "Download", "Root", "Initrd", "")
+    for image in built:
+        budget = image.budget
+        table.add_row(
+            image.name,
+            Text(image.k3s, style="yellow" if image.standin else ""),
+            _against(image.sizes["download"], budget.download),
+            _against(image.sizes["root"], budget.root),
+            _against(image.sizes["initrd"], budget.initrd),
+            "unchanged" if image.unchanged else "built",
+        )
+    table.caption = "\n".join(str(image.download) for image in built)
+    table.caption_justify = "left"
+    return table
+
+
+def checks(console: Console, reports: Sequence[CheckReport]) -> None:
+    """The findings and the largest components of each image."""
+    for report in reports:
+        title = f"{report.arch}: {len(report.findings)} findings"
+        table = _table("Severity", "Check", "Where", "What", title=title)
+        for finding in report.findings:
+            style = "red" if finding.severity == "error" else "yellow"
+            severity = Text(finding.severity, style=style)
+            table.add_row(severity, finding.check, finding.path, finding.message)
+        if report.findings:
+            console.print(table)
+        else:
+            console.print(Text(f"✓ {report.arch}: no findings", style="green"))
+        sizes = _table("Component", "Bytes in the root", title=f"{report.arch}: what is large")
+        ranked = sorted(report.components.items(), key=lambda item: -item[1])
+        for name, size in ranked[:LARGEST]:
+            sizes.add_row(name, human(size))
+        console.print(sizes)
+
+
+def inspection(console: Console, found: Inspection) -> None:
+    """What an image holds."""
+    contents = found.contents
+    facts = _table("", "", title=found.path.name)
+    facts.show_header = False
+    k3s = f"{contents.k3s.version} ({contents.k3s.source})"
+    rows = {
+        "image": f"{contents.id} {contents.version} for {contents.arch}",
+        "based on": found.os_release.get("PRETTY_NAME", "?"),
+        "kernel": contents.kernel,
+        "K3s": f"{k3s}: the stand-in, NOT K3s" if contents.k3s.standin else k3s,
+        "root hash": f"{found.root_hash} (verified)",
+        "boot entry": found.boot_entry,
+        "packages": str(len(contents.packages)),
+        "file": human(found.size),
+    }
+    for name, value in rows.items():
+        facts.add_row(name, value)
+    console.print(facts)
+    disk = _table("Partition", "Start", "Size", "Type", "UUID", title=human(found.disk.size))
+    for part in found.disk.partitions:
+        disk.add_row(part.label, human(part.start), human(part.size), part.type, part.uuid)
+    console.print(disk)
+    packages = _table("Package", "Version", "Architecture")
+    for package in sorted(contents.packages):
+        packages.add_row(package.name, package.version, package.arch)
+    console.print(packages)
+
+
+def smoke(console: Console, reports: Sequence[SmokeReport]) -> None:
+    """What each guest did on both boots."""
+    for report in reports:
+        console.print(_guest(report))
+        for failure in report.failures:
+            console.print(Text(f"✗ {report.arch}: {failure}", style="red"))
+        verdict = "failed" if report.failures else "passed"
+        style = "bold red" if report.failures else "bold green"
+        console.print(Text(f"{report.arch}: {verdict}", style=style))
+
+
+def _guest(report: SmokeReport) -> Table:
+    title = f"{report.arch}, {report.memory_mib} MiB, {report.accel.upper()}"
+    headers = [f"boot {number}" for number, _ in enumerate(report.boots, 1)]
+    table = _table("", *headers, title=title)
+    rows: dict[str, list[str]] = {}
+    for number, boot in enumerate(report.boots):
+        for name, value in _facts(report, boot).items():
+            rows.setdefault(name, [""] * len(report.boots))[number] = value
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    table.caption = f"logs: {report.directory}"
+    table.caption_justify = "left"
+    return table
+
+
+def _facts(report: SmokeReport, boot: Any) -> dict[str, str]:
+    found = boot.report
+    node, pod = found.get("node") or {}, found.get("pod") or {}
+    memory = found.get("memory_kib") or {}
+    facts = {
+        "K3s": report.k3s_version,
+        "node": f"{node.get('name', '?')} {'Ready' if node.get('ready') == 'True' else '—'}",
+        "pod": f"{pod.get('name', '?')} {pod.get('phase', '—')}",
+        "pod answers": f"{found.get('http') or '—'} at {pod.get('ip', '?')}",
+        "memory used": _mib(memory.get("used")),
+        "memory peak": _mib(memory.get("peak")),
+        "memory available": _mib(memory.get("available")),
+        "swapped to zram": _mib(memory.get("swap_used")),
+        "failed units": ", ".join(found.get("failed_units") or []) or "none",
+    }
+    for stage in boot.stages:
+        facts[f"{stage.name} after"] = f"{stage.uptime:.0f} s"
+    return facts if found else {"problem": "see below"}
+
+
+def _mib(kib: int | None) -> str:
+    return "?" if kib is None else f"{kib / 1024:.0f} MiB"
+
+
+def _against(size: int, limit: int | None) -> str:
+    return human(size) if limit is None else f"{human(size)} of {human(limit)}"
+
+
+def _table(*headers: str, title: str | None = None) -> Table:
+    table = Table(*headers, title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table.title_style = "bold"
+    return table

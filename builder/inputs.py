@@ -1,0 +1,129 @@
+"""Lock → inputs: everything an image is composed from, fetched, verified and unpacked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import fetch, mirrors, tools
+from builder.compose import kernel as kernels
+from builder.compose.kernel import Kernel
+from builder.errors import LockError
+from builder.lock import K3sAsset, Lock, Package
+from builder.plan import BuildPlan, k3s_file
+from builder.progress import Progress
+from builder.sources import deb, k3s, k3s_release, standin
+from builder.sources.builtin_images import builtin_images
+from builder.sources.deb import Deb
+from builder.sources.k3s import K3sBundle
+from builder.store import Store, sha256_file
+from builder.tools import Toolbox
+from builder.tree import Tree, union
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What one image is made of."""
+
+    packages: tuple[tuple[Package, Deb], ...]
+    """Of the root file system."""
+    kernel: Kernel
+    initrd: Tree
+    """The packages of the initrd, merged."""
+    boot: Tree
+    """systemd-boot and the UKI stub."""
+    images: Tree
+    """The built-in container images, at their place in the root."""
+
+
+def fetch_packages(
+    packages: Iterable[Package], store: Store, *, offline: bool, progress: Progress
+) -> None:
+    """Download what the store lacks. Raises FetchError, DigestError, HostError."""
+    lacking = [package for package in packages if not store.has_blob(package.sha256)]
+    if lacking:
+        wanted = fetch.wanted(lacking, mirrors.from_host(os.environ))
+        fetch.fetch(wanted, store, offline=offline, progress=progress)
+
+
+def host_tools(
+    lock: Lock, group: str, store: Store, *, offline: bool, progress: Progress
+) -> Toolbox:
+    """The tools tree of one group for this host, fetched and unpacked on first use."""
+    host = tools.build_host()
+    locked = tools.packages(lock, group, host)
+    fetch_packages(locked, store, offline=offline, progress=progress)
+    return tools.prepare(lock, group, store, host=host, progress=progress)
+
+
+def k3s_identity(plan: BuildPlan) -> str:
+    """Names the K3s binary that a build will use, without having it."""
+    match plan.recipe.k3s.source:
+        case "release":
+            return f"release {_release(plan).sha256}"
+        case "file":
+            return f"file {sha256_file(k3s_file(plan.recipe))}"
+        case "standin":
+            return f"standin {standin.digest(standin.SOURCES)}"
+
+
+def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
+    """Fetch, find or compile K3s, as the plan says, and take it apart.
+
+    Raises FetchError naming the ways on, ArchitectureError, ArchiveError, DigestError.
+    """
+    source, arch = plan.recipe.k3s.source, plan.arch
+    if source == "release":
+        asset = _release(plan)
+        binary = k3s_release.fetch(asset, store, offline=plan.offline, progress=progress)
+        label = f"K3s {asset.version} for {arch.name}"
+        return k3s.unpack(binary, arch, store, source=source, version=asset.version, label=label)
+    if source == "file":
+        return k3s.unpack(k3s_file(plan.recipe), arch, store, source=source)
+
+    def debian_go() -> Path:
+        toolbox = host_tools(plan.lock, "go", store, offline=plan.offline, progress=progress)
+        return toolbox.path("usr/bin/go")
+
+    binary = standin.build(arch, store=store, progress=progress, toolbox_go=debian_go)
+    return k3s.unpack(binary, arch, store, source=source, label=f"the stand-in for {arch.name}")
+
+
+def unpack(plan: BuildPlan, store: Store, progress: Progress) -> Inputs:
+    """Open all packages of the image. Raises ArchiveError for a damaged or hostile one."""
+    groups = plan.inputs.groups
+    total = sum(len(packages) for packages in groups.values())
+    with progress.task("Unpacking packages", total, "items") as advance:
+
+        def group(name: str) -> tuple[tuple[Package, Deb], ...]:
+            opened = []
+            for package in groups[name]:
+                opened.append((package, _read(package, store)))
+                advance(1)
+            return tuple(opened)
+
+        containers = {package.name: opened for package, opened in group("containers")}
+        epoch = plan.recipe.image.epoch
+        return Inputs(
+            packages=group("root"),
+            kernel=kernels.from_deb(group("kernel")[0][1]),
+            initrd=union(opened.tree for _, opened in group("initrd")),
+            boot=union(opened.tree for _, opened in group("boot")),
+            images=builtin_images(plan.arch, containers, epoch=epoch),
+        )
+
+
+def _release(plan: BuildPlan) -> K3sAsset:
+    if plan.inputs.k3s is None:
+        raise LockError(
+            f"the lock pins no K3s release for {plan.arch.name}",
+            hint='set k3s.source = "release" in the recipe and run `edgeimg lock`',
+        )
+    return plan.inputs.k3s
+
+
+def _read(package: Package, store: Store) -> Deb:
+    origin = f"package:{package.name}"
+    return deb.read(store.blob(package.sha256), package.sha256, store=store, origin=origin)

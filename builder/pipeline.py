@@ -1,0 +1,189 @@
+"""The story, top to bottom: from a recipe to images that have been seen running a pod."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder import fetch, plan, result, stages
+from builder import inputs as sources
+from builder import lock as locks
+from builder import smoke as guests
+from builder.arch import ARCHITECTURES, Arch
+from builder.errors import ImageError
+from builder.inspect import Inspection
+from builder.inspect import inspect as read_image
+from builder.pack import image as packing
+from builder.plan import BuildOptions, K3sChoice, SmokeOptions
+from builder.recipe_file import RecipeFile
+from builder.result import Built
+from builder.smoke import SmokeReport
+from builder.sources import k3s_release
+from builder.stages import CheckReport
+from builder.store import Store, disk_errors
+from builder.tools import Toolbox
+from builder.ui import Ui
+from builder.vm import run as interactive
+
+
+def build(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store, ui: Ui) -> Built:
+    """Build one image. A build whose inputs did not change returns the finished one."""
+    planned = plan.plan_build(source, arch, options)
+    key = planned.key(sources.k3s_identity(planned))
+    result.announce(planned, ui)
+    if finished := result.existing(planned, key):
+        return finished
+    with ui.step(f"{arch.name}: get tools and packages"):
+        toolbox = sources.host_tools(
+            planned.lock, "pack", store, offline=planned.offline, progress=ui
+        )
+        sources.fetch_packages(
+            planned.inputs.packages(), store, offline=planned.offline, progress=ui
+        )
+    with ui.step(f"{arch.name}: get K3s ({planned.recipe.k3s.source})"):
+        k3s = sources.get_k3s(planned, store, ui)
+    with ui.step(f"{arch.name}: unpack {len(planned.inputs.packages())} packages"):
+        inputs = sources.unpack(planned, store, ui)
+    with ui.step(f"{arch.name}: compose the root"):
+        composed = stages.compose(planned, inputs, k3s, store)
+    with ui.step(f"{arch.name}: check its programs"):
+        stages.check_programs(composed, arch)
+    with ui.step(f"{arch.name}: pack the root and the initrd"):
+        root = packing.make_root(composed.source, store=store, toolbox=toolbox)
+        first = packing.make_initrd(composed.source, store=store, toolbox=toolbox)
+    with ui.step(f"{arch.name}: assemble and compress the disk"):
+        return stages.publish(planned, composed, root, first, key, store, toolbox, ui)
+
+
+def check(
+    source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store, ui: Ui
+) -> CheckReport:
+    """Check the composed root and the sizes of one image, which is built if need be."""
+    built = build(source, arch, options, store=store, ui=ui)
+    planned = plan.plan_build(source, arch, options)
+    with ui.step(f"{arch.name}: compose the root again, from the cache"):
+        k3s = sources.get_k3s(planned, store, ui)
+        composed = stages.compose(planned, sources.unpack(planned, store, ui), k3s, store)
+    with ui.step(f"{arch.name}: check programs and sizes"):
+        return stages.check(composed, built, arch)
+
+
+def lock(
+    source: RecipeFile,
+    *,
+    archs: Sequence[Arch],
+    update: Sequence[str] | None,
+    accept_unsigned: Sequence[Arch],
+    store: Store,
+    ui: Ui,
+) -> list[str]:
+    """Resolve the recipe and write its lock; returns the changes, one line each."""
+    previous = locks.load(source.lock_path) if source.lock_path.exists() else None
+    with ui.step("resolve packages"):
+        resolved = locks.resolve(
+            source.recipe,
+            archs=archs,
+            tools_hosts=[arch for arch in ARCHITECTURES if arch.qemu.kvm_hosts],
+            previous=previous,
+            update=update,
+            accept_unsigned={arch.name for arch in accept_unsigned},
+            store=store,
+            progress=ui,
+        )
+    locks.write(resolved, source.lock_path)
+    return locks.changes(previous, resolved)
+
+
+def check_lock(source: RecipeFile) -> None:
+    """Raises LockError when the lock is missing or does not fit the recipe."""
+    locks.verify(source.recipe, locks.load(source.lock_path))
+
+
+def smoke(
+    source: RecipeFile, archs: Sequence[Arch], options: SmokeOptions, *, store: Store, ui: Ui
+) -> list[SmokeReport]:
+    """Boot the built images twice each, until a pod runs. Raises ImageError when one is missing."""
+    images = {arch: _built_image(source, arch, options.output) for arch in archs}
+    toolbox = _qemu(source, store, ui)
+    reports = []
+    for arch, image in images.items():
+        with ui.step(f"{arch.name}: boot it twice with {options.memory} MiB"):
+            report = guests.smoke(
+                image,
+                arch,
+                toolbox=toolbox,
+                store=store,
+                directory=image.parent / "smoke",
+                memory=options.memory,
+                deadline=options.deadline,
+                accel=options.accel,
+                progress=ui,
+            )
+        reports.append(report)
+    if options.junit is not None:
+        with disk_errors(options.junit):
+            options.junit.parent.mkdir(parents=True, exist_ok=True)
+            options.junit.write_bytes(guests.junit(reports))
+    return reports
+
+
+def run(
+    source: RecipeFile,
+    arch: Arch,
+    options: SmokeOptions,
+    forwards: tuple[tuple[int, int], ...],
+    *,
+    store: Store,
+    ui: Ui,
+) -> None:
+    """Boot a built image on this terminal."""
+    image = _built_image(source, arch, options.output)
+    interactive.run(
+        image,
+        arch,
+        memory=options.memory,
+        wanted=options.accel,
+        forwards=forwards,
+        toolbox=_qemu(source, store, ui),
+        store=store,
+        progress=ui,
+    )
+
+
+def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspection:
+    """Read an image file; only the tools come from the recipe's lock."""
+    lock = locks.load(source.lock_path)
+    toolbox = sources.host_tools(lock, "pack", store, offline=False, progress=ui)
+    with ui.step(f"read {image.name}"):
+        return read_image(image, toolbox=toolbox, work=store.partial("inspect").parent)
+
+
+def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:
+    """The official release when its server answers, otherwise the stand-in; says which."""
+    lock = locks.load(source.lock_path)
+    asset = next((image.k3s for image in lock.images.values() if image.k3s), None)
+    if asset and fetch.probe_size(k3s_release.wanted(asset).urls[0]) is not None:
+        ui.note(f"using the official K3s {asset.version}")
+        return K3sChoice(source="release")
+    ui.note(
+        "the official K3s cannot be reached from here: using the stand-in (tests/standin), which "
+        "is NOT K3s but a Kubernetes in its packaging"
+    )
+    return K3sChoice(source="standin")
+
+
+def _qemu(source: RecipeFile, store: Store, ui: Ui) -> Toolbox:
+    lock = locks.load(source.lock_path)
+    with ui.step("get QEMU"):
+        return sources.host_tools(lock, "qemu", store, offline=False, progress=ui)
+
+
+def _built_image(source: RecipeFile, arch: Arch, output: Path) -> Path:
+    image = source.recipe.for_arch(arch).image
+    name = f"{image.id}_{image.version}_{arch.name}"
+    path = output / name / f"{name}.raw.zst"
+    if not path.is_file():
+        raise ImageError(
+            f"there is no image {path}", hint=f"build it: edgeimg build --arch {arch.name}"
+        )
+    return path

@@ -1,0 +1,187 @@
+"""The stages of a build that join several rooms: compose, check, publish."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import tools
+from builder.arch import Arch
+from builder.check import elf, size
+from builder.check.findings import Finding, refuse
+from builder.check.size import Sizes
+from builder.compose import kernel as kernels
+from builder.compose import patterns, rootfs
+from builder.inputs import Inputs
+from builder.pack import image as packing
+from builder.pack import publish as publishing
+from builder.pack.image import Packed, Source
+from builder.pack.manifest import PATH, Contents, K3sFacts, Manifest, PackageFacts
+from builder.plan import BuildPlan
+from builder.result import Built, describe
+from builder.sources.k3s import K3sBundle
+from builder.store import Store, disk_errors
+from builder.tools import Toolbox
+from builder.tree import Tree, file
+from builder.ui import Ui
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """A root that is ready to be packed, and what it says about itself."""
+
+    source: Source
+    contents: Contents
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What the checks found in one image."""
+
+    arch: str
+    findings: tuple[Finding, ...]
+    sizes: dict[str, int]
+    components: dict[str, int]
+
+    @property
+    def errors(self) -> int:
+        """How many findings are errors."""
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return asdict(self)
+
+
+def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Composed:
+    """Merge everything into the root, and write down in it what it holds."""
+    modules = kernels.select(
+        inputs.kernel,
+        (*patterns.default_modules(), *plan.recipe.kernel.modules),
+        (*patterns.excluded_modules(), *plan.recipe.kernel.exclude),
+        store=store,
+        strict=False,
+    )
+    root = rootfs.compose(
+        plan.recipe,
+        plan.arch,
+        inputs.packages,
+        modules,
+        (k3s.tree, inputs.images, plan.overlay),
+        store=store,
+    )
+    contents = Contents(
+        id=plan.recipe.image.id,
+        version=plan.recipe.image.version,
+        arch=plan.arch.name,
+        epoch=plan.recipe.image.epoch,
+        kernel=inputs.kernel.version,
+        k3s=K3sFacts(
+            version=k3s.version, source=k3s.source, sha256=k3s.sha256, standin=k3s.standin
+        ),
+        packages=tuple(
+            PackageFacts(name=package.name, version=package.version, arch=package.arch)
+            for package in plan.inputs.packages()
+        ),
+        components=root.size_by_origin(),
+    )
+    described = root.merge(Tree().with_nodes({PATH: file(contents.file())}))
+    source = Source(
+        recipe=plan.recipe,
+        arch=plan.arch,
+        root=described,
+        kernel=inputs.kernel,
+        initrd=inputs.initrd,
+        boot=inputs.boot,
+    )
+    return Composed(source=source, contents=contents)
+
+
+def check_programs(composed: Composed, arch: Arch) -> None:
+    """Raises CheckError when a program of the root could not run there."""
+    refuse(elf.check(composed.source.root, arch))
+
+
+def check(composed: Composed, built: Built, arch: Arch) -> CheckReport:
+    """All checks of one image, none of which raises."""
+    findings = [
+        *elf.check(composed.source.root, arch),
+        *size.check(
+            built.budget,
+            Sizes(parts=built.sizes, components=composed.contents.components),
+        ),
+    ]
+    return CheckReport(
+        arch=arch.name,
+        findings=tuple(findings),
+        sizes=dict(built.sizes),
+        components=dict(composed.contents.components),
+    )
+
+
+def publish(
+    plan: BuildPlan,
+    composed: Composed,
+    root: Path,
+    initrd: Path,
+    key: str,
+    store: Store,
+    toolbox: Toolbox,
+    ui: Ui,
+) -> Built:
+    """Assemble the disk, hold it against the budget, and publish it by rename."""
+    with (
+        disk_errors(store.root),
+        tempfile.TemporaryDirectory(prefix="disk.", dir=store.partial("disk").parent) as name,
+    ):
+        packed = packing.make_disk(composed.source, root, initrd, Path(name), toolbox=toolbox)
+        manifest = _manifest(plan, composed, packed, key)
+        previous = _previous(plan)
+
+        def accept(download: int) -> None:
+            measured = Sizes(
+                parts={**packed.sizes, "download": download},
+                components=composed.contents.components,
+            )
+            for finding in size.enforce(plan.recipe.budget, measured, previous):
+                ui.note(str(finding))
+
+        published = publishing.publish(
+            packed.raw,
+            manifest,
+            plan.directory,
+            name=plan.name,
+            accept=accept,
+            toolbox=toolbox,
+            progress=ui,
+        )
+    sums = {item.name: item.sha256 for item in published.files}
+    return describe(plan, manifest.to_json(), sums, unchanged=False)
+
+
+def _manifest(plan: BuildPlan, composed: Composed, packed: Packed, key: str) -> Manifest:
+    host = tools.build_host()
+    return Manifest(
+        contents=composed.contents,
+        root_hash=packed.root_hash,
+        disk=packed.plan,
+        sizes=packed.sizes,
+        tools=tuple(
+            PackageFacts(name=package.name, version=package.version, arch=package.arch)
+            for package in tools.packages(plan.lock, "pack", host)
+        ),
+        digests={"recipe": plan.recipe.digest(), "lock": plan.lock.recipe_digest, "build": key},
+        unsigned_index=plan.inputs.unsigned_index,
+    )
+
+
+def _previous(plan: BuildPlan) -> Sizes | None:
+    """Of the image that this build replaces: what a table of growth compares with."""
+    try:
+        manifest = json.loads((plan.directory / f"{plan.name}.manifest.json").read_text())
+        return Sizes(parts=dict(manifest["sizes"]), components=dict(manifest["components"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
