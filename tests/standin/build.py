@@ -47,7 +47,8 @@ TAGS = (
     "urfave_cli_no_docs",
 )
 
-FLAGS = ("-trimpath", "-buildvcs=false", "-tags=" + ",".join(TAGS), "-ldflags=-s -w -buildid=")
+FLAGS = ("-trimpath", "-buildvcs=false", "-tags=" + ",".join(TAGS))
+LINK_FLAGS = "-s -w -buildid="
 
 # Everything that changes the output of the compiler, set whatever the caller
 # has in its environment.
@@ -150,8 +151,17 @@ def compile_programs(go: Go, work: Path) -> dict[str, bytes]:
     overlay = write_overlay(work / "programs.json", plugin_packages(go, work / "plugins"))
     commands = [f"./cmd/{command}" for command in PROGRAMS]
     total = len(go.output("list", "-deps", *FLAGS, f"-overlay={overlay}", *commands).split())
-    compile_counting(go, [*FLAGS, f"-overlay={overlay}", "-o", f"{out}/", *commands], total)
+    link = f"-ldflags={LINK_FLAGS} {version_flags(go)}"
+    compile_counting(go, [*FLAGS, link, f"-overlay={overlay}", "-o", f"{out}/", *commands], total)
     return {name: (out / command).read_bytes() for command, name in PROGRAMS.items()}
+
+
+def version_flags(go: Go) -> str:
+    """Linker flags that tell Kubernetes' parts which version they are."""
+    version = go.output("list", "-m", "-f={{.Version}}", "k8s.io/kubernetes").strip()
+    major, minor = version.removeprefix("v").split(".")[:2]
+    values = {"gitVersion": f"{version}+standin", "gitMajor": major, "gitMinor": minor}
+    return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
 
 
 def compile_counting(go: Go, arguments: Sequence[str], total: int) -> None:
@@ -277,7 +287,7 @@ def compile_wrapper(go: Go, work: Path, name: str, asset: bytes) -> Path:
     stored.write_bytes(asset)
     overlay = write_overlay(work / "wrapper.json", {HERE / "cmd" / "wrapper" / "asset" / name: stored})
     wrapper = work / "wrapper"
-    go.output("build", *FLAGS, f"-overlay={overlay}", "-o", str(wrapper), "./cmd/wrapper")
+    go.output("build", *FLAGS, f"-ldflags={LINK_FLAGS}", f"-overlay={overlay}", "-o", str(wrapper), "./cmd/wrapper")
     return wrapper
 
 

@@ -32,41 +32,48 @@ const (
 	clientTimeout = 60 * time.Second
 )
 
-// defaultKubeletArgs are the kubelet's flags on a gateway, in K3s's way.
-func (n *Node) defaultKubeletArgs(resolvConf string) []string {
-	s := n.Settings
-	endpoint := s.RuntimeEndpoint
-	if endpoint == "" {
-		endpoint = containerdSocket
+// configure sets what a kubelet on a gateway needs, in K3s's way. It goes
+// over a configuration file and under the flags.
+func (n *Node) configure(c *kubeletconfig.KubeletConfiguration, resolvConf string) {
+	c.ContainerRuntimeEndpoint = endpoint(n.Settings.RuntimeEndpoint)
+	c.TLSCertFile = n.path(nameServing + ".crt")
+	c.TLSPrivateKeyFile = n.path(nameServing + ".key")
+	c.StaticPodPath = n.path("pod-manifests")
+	c.ResolverConfig = resolvConf
+	c.ClusterDNS = []string{n.Cluster.DNS}
+	c.ClusterDomain = n.Cluster.Domain
+	c.Authentication.X509.ClientCAFile = n.path("client-ca.crt")
+	c.Authentication.Anonymous.Enabled = false
+	c.Authentication.Webhook.Enabled = true
+	c.Authorization.Mode = kubeletconfig.KubeletAuthorizationModeWebhook
+	c.ReadOnlyPort = 0
+	c.HealthzBindAddress = "127.0.0.1"
+	c.FailSwapOn = false // there is zram
+	c.EvictionHard = map[string]string{"imagefs.available": "5%", "nodefs.available": "5%"}
+	c.EvictionMinimumReclaim = map[string]string{"imagefs.available": "10%", "nodefs.available": "10%"}
+	c.RuntimeRequestTimeout.Duration = 15 * time.Minute
+}
+
+func endpoint(given string) string {
+	switch {
+	case given == "":
+		return "unix://" + containerdSocket
+	case !strings.Contains(given, "://"):
+		return "unix://" + given
 	}
-	if !strings.Contains(endpoint, "://") {
-		endpoint = "unix://" + endpoint
-	}
+	return given
+}
+
+// identityArgs are the kubelet's flags that have no place in its
+// configuration file.
+func (n *Node) identityArgs() []string {
 	return []string{
-		"container-runtime-endpoint=" + endpoint,
 		"hostname-override=" + n.Name,
 		"node-ip=" + n.Address.String(),
-		"node-labels=" + strings.Join(s.NodeLabels, ","),
-		"register-with-taints=" + strings.Join(s.NodeTaints, ","),
+		"node-labels=" + strings.Join(n.Settings.NodeLabels, ","),
+		"register-with-taints=" + strings.Join(n.Settings.NodeTaints, ","),
 		"kubeconfig=" + n.path("kubelet.kubeconfig"),
-		"client-ca-file=" + n.path("client-ca.crt"),
-		"tls-cert-file=" + n.path("serving-kubelet.crt"),
-		"tls-private-key-file=" + n.path("serving-kubelet.key"),
 		"cert-dir=" + n.path("pki"),
-		"pod-manifest-path=" + n.path("pod-manifests"),
-		"resolv-conf=" + resolvConf,
-		"cluster-dns=" + n.Cluster.DNS,
-		"cluster-domain=" + n.Cluster.Domain,
-		"anonymous-auth=false",
-		"authentication-token-webhook=true",
-		"authorization-mode=Webhook",
-		"read-only-port=0",
-		"address=0.0.0.0",
-		"healthz-bind-address=127.0.0.1",
-		"fail-swap-on=false",
-		"eviction-hard=imagefs.available<5%,nodefs.available<5%",
-		"eviction-minimum-reclaim=imagefs.available=10%,nodefs.available=10%",
-		"runtime-request-timeout=15m",
 	}
 }
 
@@ -81,8 +88,8 @@ func (n *Node) runKubelet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args := append(n.defaultKubeletArgs(resolvConf), n.Settings.KubeletArgs...)
-	server, err := parseKubelet(ctx, args)
+	args := append(n.identityArgs(), n.Settings.KubeletArgs...)
+	server, err := parseKubelet(ctx, args, func(c *kubeletconfig.KubeletConfiguration) { n.configure(c, resolvConf) })
 	if err != nil {
 		return fmt.Errorf("kubelet-arg: %w", err)
 	}
@@ -103,14 +110,15 @@ func (n *Node) runKubelet(ctx context.Context) error {
 	return kubeletapp.Run(ctx, server, dependencies, gate)
 }
 
-// parseKubelet sets the kubelet's configuration from flags, over that of the
-// file that --config names.
-func parseKubelet(ctx context.Context, args []string) (*kubeletoptions.KubeletServer, error) {
+// parseKubelet sets the kubelet's configuration from the file that --config
+// names, if it is given, then by configure, then from flags.
+func parseKubelet(ctx context.Context, args []string, configure func(*kubeletconfig.KubeletConfiguration)) (*kubeletoptions.KubeletServer, error) {
 	configuration, err := kubeletoptions.NewKubeletConfiguration()
 	if err != nil {
 		return nil, err
 	}
 	parse := func(configuration *kubeletconfig.KubeletConfiguration) (*kubeletoptions.KubeletFlags, error) {
+		configure(configuration)
 		set := pflag.NewFlagSet("kubelet", pflag.ContinueOnError)
 		set.SetNormalizeFunc(cliflag.WordSepNormalizeFunc)
 		flags := kubeletoptions.NewKubeletFlags()

@@ -188,8 +188,17 @@ func TestStateAndRevisionSurvive(t *testing.T) {
 	client, stop = open(t, path)
 	defer stop()
 	all, err := client.Get(t.Context(), "/", clientv3.WithPrefix())
-	if err != nil || len(all.Kvs) != 1 || all.Header.Revision != deleted.Header.Revision {
+	if err != nil || len(all.Kvs) != 1 || all.Header.Revision != deleted.Header.Revision+1 {
 		t.Errorf("%v, %v", all, err)
+	}
+	// A client that has seen everything may go on; one that has not, may not.
+	if missed := <-client.Watch(t.Context(), "/", clientv3.WithPrefix(), clientv3.WithRev(deleted.Header.Revision)); missed.CompactRevision == 0 {
+		t.Errorf("a watch from a lost change: %+v", missed)
+	}
+	events := client.Watch(t.Context(), "/", clientv3.WithPrefix(), clientv3.WithRev(deleted.Header.Revision+1))
+	create(t, client, "/b", "1")
+	if next := <-events; len(next.Events) != 1 {
+		t.Errorf("a watch from the last change on: %+v", next)
 	}
 }
 

@@ -68,6 +68,9 @@ func (d *Disk) restore(tx *bolt.Tx) error {
 			revision += revisionGap
 		}
 	}
+	// Changes from before are not kept. A watch that would have to see the
+	// last of them must be refused, one that starts after it must not.
+	revision++
 	d.Store = newStore(revision)
 	err = keys.ForEach(func(key, data []byte) error {
 		record, err := decode(string(key), data)

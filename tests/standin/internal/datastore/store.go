@@ -184,7 +184,7 @@ func (s *Store) load(record *Record) {
 func (s *Store) Since(q Query, revision int64) (changes []Change, next int64, more <-chan struct{}, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if revision <= s.compacted && revision <= s.revision {
+	if revision < s.compacted {
 		return nil, s.compacted, nil, rpctypes.ErrGRPCCompacted
 	}
 	first := sort.Search(len(s.log), func(i int) bool { return s.log[i].Record.Mod >= revision })
@@ -207,7 +207,8 @@ func (s *Store) Compact(revision int64) error {
 		return rpctypes.ErrGRPCFutureRev
 	}
 	s.compacted = revision
-	first := sort.Search(len(s.log), func(i int) bool { return s.log[i].Record.Mod > revision })
+	// A watch may still start at the compacted revision itself.
+	first := sort.Search(len(s.log), func(i int) bool { return s.log[i].Record.Mod >= revision })
 	touched := map[string]bool{}
 	for _, change := range s.log[:first] {
 		touched[change.Record.Key] = true
