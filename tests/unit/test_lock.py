@@ -1,0 +1,162 @@
+"""What makes a lock stale, and what a new one keeps of the old."""
+
+from __future__ import annotations
+
+import pytest
+
+from builder import lock as locks
+from builder.arch import ARCHITECTURES, ARM
+from builder.errors import LockError
+from builder.lock import ArchLock, K3sAsset, Lock, Package
+from builder.recipe import Recipe
+
+PINS = {arch.name: "d" * 64 for arch in ARCHITECTURES}
+
+
+def recipe(**tables: object) -> Recipe:
+    base = {"packages": {"include": ["systemd", "dash"]}, "k3s": {"sha256": PINS}}
+    return Recipe.model_validate({**base, **tables})
+
+
+def package(name: str, version: str = "1", source: str | None = None) -> Package:
+    return Package(
+        name=name,
+        version=version,
+        arch="armhf",
+        archive="debian",
+        path=f"pool/main/x/{source or name}/{name}_{version}.deb",
+        size=1,
+        sha256=(name + version).encode().hex().ljust(64, "0"),
+    )
+
+
+def lock_of(made_from: Recipe) -> Lock:
+    images = {}
+    for arch in ARCHITECTURES:
+        facts = locks._k3s_facts(made_from, arch)
+        assert facts is not None
+        images[arch.name] = ArchLock(
+            groups={
+                "root": (package("dash"), package("systemd")),
+                "boot": tuple(package(name) for name in locks.BOOT_PACKAGES),
+                "initrd": tuple(package(name) for name in locks.INITRD_PACKAGES),
+                "containers": tuple(package(name) for name in locks.CONTAINER_PACKAGES),
+            },
+            k3s=K3sAsset(version=made_from.k3s.version, size=None, **facts),
+        )
+    return Lock(recipe_digest=locks.digest(made_from), suite="trixie", images=images)
+
+
+def test_a_lock_fits_its_recipe() -> None:
+    locks.verify(recipe(), lock_of(recipe()))
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"image": {"id": "other", "version": "9"}},
+        {"budget": {"root": "1 MiB"}},
+        {"kernel": {"cmdline": ["quiet"]}},
+        {"packages": {"include": ["dash", "systemd"], "prune": ["usr/share/*"]}},
+        {"k3s": {"sha256": PINS, "config": {"disable": ["traefik"]}}},
+    ],
+)
+def test_what_decides_no_package_does_not_make_it_stale(tables: dict[str, object]) -> None:
+    locks.verify(recipe(**tables), lock_of(recipe()))
+
+
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        ({"packages": {"include": ["systemd", "dash", "nano"]}}, "not locked: nano"),
+        ({"packages": {"include": ["systemd"], "exclude": ["dash"]}}, "excluded, but locked: dash"),
+        ({"packages": {"include": ["systemd"]}}, "packages were removed"),
+        ({"packages": {"suite": "forky", "include": ["systemd", "dash"]}}, "the suite is forky"),
+        ({"k3s": {"sha256": PINS, "version": "v1.36.0+k3s1"}}, "K3s is v1.36.0"),
+        ({"k3s": {"sha256": {**PINS, "arm": "e" * 64}}}, "another sha256"),
+        ({"k3s": {"sha256": PINS, "url": "https://x.example"}}, "from another place"),
+        ({"arch": {"arm": {"packages": {"include": ["nano"]}}}}, "not locked: nano"),
+        ({"kernel": {"package": "linux-image-rt-armmp"}}, "the lock does not fit"),
+    ],
+)
+def test_what_changed_is_said(tables: dict[str, object], says: str) -> None:
+    with pytest.raises(LockError, match=says) as caught:
+        locks.verify(recipe(**tables), lock_of(recipe()))
+    assert caught.value.hint == "run `edgeimg lock`"
+
+
+def kept(
+    new: list[Package], old: list[Package], update: tuple[str, ...] | None, group: str = "root"
+) -> list[str]:
+    result = locks._kept({group: tuple(new)}, {group: tuple(old)}, update)[group]
+    return [f"{p.name} {p.version}" for p in result]
+
+
+NEW = [package("a", "2"), package("b", "2"), package("b-lib", "2", "b")]
+OLD = [package("a"), package("b"), package("b-lib", "1", "b")]
+
+
+def test_without_update_locked_versions_stay() -> None:
+    assert kept(NEW, OLD, None) == ["a 1", "b 1", "b-lib 1"]
+
+
+def test_a_full_update_takes_everything_new() -> None:
+    assert kept(NEW, OLD, ()) == ["a 2", "b 2", "b-lib 2"]
+
+
+def test_an_update_of_one_takes_its_whole_source_package() -> None:
+    assert kept(NEW, OLD, ("b-lib",)) == ["a 1", "b 2", "b-lib 2"]
+
+
+def test_a_new_package_takes_what_is_built_with_it() -> None:
+    assert kept(NEW, OLD[:2], None) == ["a 1", "b 2", "b-lib 2"]
+
+
+def test_what_is_not_needed_any_more_goes() -> None:
+    assert kept(NEW[:1], OLD, None) == ["a 1"]
+
+
+def test_a_kernel_stays_though_its_name_has_changed() -> None:
+    new = [package("linux-image-6.12.2-armmp", "2", "linux")]
+    old = [package("linux-image-6.12.1-armmp", "1", "linux")]
+    assert kept(new, old, None, "kernel") == ["linux-image-6.12.1-armmp 1"]
+    assert kept(new, old, (), "kernel") == ["linux-image-6.12.2-armmp 2"]
+    assert kept(new, [], None, "kernel") == ["linux-image-6.12.2-armmp 2"]
+    other = [package("linux-image-6.12.1-rt", "1", "other")]
+    assert kept(new, other, None, "kernel") == ["linux-image-6.12.2-armmp 2"]
+
+
+def test_changes_are_one_line_each() -> None:
+    old = lock_of(recipe())
+    assert locks.changes(old, old) == []
+    image = old.images["arm"]
+    groups = {**image.groups, "root": (package("dash", "2"), package("nano"))}
+    new = Lock(
+        recipe_digest=old.recipe_digest,
+        suite=old.suite,
+        images={**old.images, "arm": ArchLock(groups=groups, k3s=image.k3s)},
+    )
+    lines = locks.changes(old, new)
+    assert [line.split(":")[0] for line in lines] == [
+        "arm root dash",
+        "arm root nano",
+        "arm root systemd",
+    ]
+    assert "new → 1" in lines[1]
+    assert lines[2].endswith("→ gone")
+
+
+def test_a_release_without_a_pin_is_refused() -> None:
+    with pytest.raises(LockError, match="pins no K3s binary for arm") as caught:
+        locks._k3s(recipe(k3s={}), ARM, None)
+    assert "sha256sum-arm.txt" in (caught.value.hint or "")
+    assert locks._k3s(recipe(k3s={"source": "standin"}), ARM, None) is None
+
+
+def test_a_known_size_of_k3s_is_kept() -> None:
+    facts = locks._k3s_facts(recipe(), ARM)
+    assert facts is not None
+    old = K3sAsset(version="v1.35.0+k3s1", size=77, **facts)
+    asset = locks._k3s(recipe(), ARM, old)
+    assert asset == old
+    assert asset.url.endswith("/v1.35.0%2Bk3s1/k3s-armhf")

@@ -1,0 +1,150 @@
+"""The lock file: read back as written, the same text every time, and malformed ones named."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from builder.errors import LockError
+from builder.lock_file import dumps, load, write
+from builder.lock_model import ArchLock, K3sAsset, Lock, Package
+
+PROJECT = Path(__file__).parents[2]
+SHA256 = "a" * 64
+
+
+def package(name: str, **changes: object) -> Package:
+    facts = {
+        "name": name,
+        "version": "2:1.0+dfsg-1~deb13u1",
+        "arch": "arm64",
+        "archive": "debian",
+        "path": f"pool/main/{name[0]}/{name}/{name}_1.0+dfsg-1~deb13u1_arm64.deb",
+        "size": 1234,
+        "sha256": SHA256,
+    }
+    return Package(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+def sample() -> Lock:
+    k3s = K3sAsset(version="v1.35.0+k3s1", url="https://example.org/k3s", size=7, sha256="b" * 64)
+    packages = (package("apt"), package("libstdc++6"), package("zlib1g", archive="debian-security"))
+    return Lock(
+        recipe_digest="c" * 64,
+        suite="trixie",
+        images={
+            "arm64": ArchLock(groups={"root": packages, "kernel": packages[:1]}, k3s=k3s),
+            "arm": ArchLock(groups={"root": packages}, k3s=None, unsigned_index=True),
+        },
+        tools={"pack": {"x86-64": packages, "arm64": ()}},
+    )
+
+
+def test_it_reads_what_it_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "x.lock.toml"
+    assert write(sample(), path)
+    assert load(path) == sample()
+    assert not write(sample(), path)
+    assert [entry.name for entry in path.parent.iterdir()] == ["x.lock.toml"]
+
+
+def test_the_size_of_k3s_may_be_unknown(tmp_path: Path) -> None:
+    asset = K3sAsset(version="v1", url="https://example.org/k3s", size=None, sha256=SHA256)
+    lock = Lock(
+        recipe_digest=SHA256, suite="trixie", images={"arm": ArchLock(groups={}, k3s=asset)}
+    )
+    write(lock, tmp_path / "lock")
+    assert load(tmp_path / "lock") == lock
+    assert "size" not in (tmp_path / "lock").read_text()
+
+
+def test_order_does_not_change_the_text() -> None:
+    lock = sample()
+    shuffled = list(lock.images["arm"].groups["root"])
+    random.Random(1).shuffle(shuffled)
+    other = Lock(
+        recipe_digest=lock.recipe_digest,
+        suite=lock.suite,
+        images={
+            "arm": ArchLock(groups={"root": tuple(shuffled)}, k3s=None, unsigned_index=True),
+            "arm64": lock.images["arm64"],
+        },
+        tools=lock.tools,
+    )
+    assert dumps(other) == dumps(lock)
+
+
+def test_a_package_is_one_line() -> None:
+    lines = [line for line in dumps(sample()).splitlines() if "pool/" in line]
+    assert len(lines) == 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("format = 1", "format = 2", "format is 2, this edgeimg reads 1"),
+        ("format = 1\n", "", "format is missing"),
+        ("format = 1\n", "format = 1\nextra = 1\n", "extra: unknown key"),
+        (f'recipe = "{"c" * 64}"', 'recipe = "c"', "recipe: expected"),
+        (f'recipe = "{"c" * 64}"', "recipe = 7", "recipe: expected"),
+        ("[image.arm64.k3s]", "[image.mips.k3s]", "image.mips: no such architecture"),
+        ("[tools.pack.arm64]", "[tools.pack.vax]", "tools.pack.vax: no such architecture"),
+        ("size = 7", "size = -7", "image.arm64.k3s.size: expected a number of bytes"),
+        ("size = 7", "size = true", "image.arm64.k3s.size: expected a number of bytes"),
+        ('url = "https', 'url = "ftp', "image.arm64.k3s.url: expected"),
+        ("unsigned_index = true", 'unsigned_index = "no"', "image.arm.unsigned_index: expected"),
+        ("apt = ", "apt = 1\nx = ", "packages.root.apt: expected 'VERSION ARCH"),
+        (" 1234 ", " many ", "expected 'VERSION ARCH"),
+        ("pool/main/a/", "../../a/", "expected 'VERSION ARCH"),
+        ("pool/main/a/", "pool/../main/a/", "expected 'VERSION ARCH"),
+        ("pool/main/a/", "https://example.org/pool/", "expected 'VERSION ARCH"),
+        (SHA256, SHA256[:-1], "expected 'VERSION ARCH"),
+        ("apt = ", '"../apt" = ', "expected 'VERSION ARCH"),
+        ("[image.arm.packages.root]", "[image.arm.packages]\nroot = 3\n[x]", "x: unknown key"),
+        ("suite =", "suite ==", "cannot read"),
+    ],
+)
+def test_a_malformed_lock_is_one_clear_error(tmp_path: Path, old: str, new: str, says: str) -> None:
+    text = dumps(sample())
+    assert old in text
+    (tmp_path / "lock").write_text(text.replace(old, new))
+    with pytest.raises(LockError) as caught:
+        load(tmp_path / "lock")
+    assert says in caught.value.message
+    assert caught.value.hint
+
+
+def test_random_damage_never_ends_in_a_traceback(tmp_path: Path) -> None:
+    text = dumps(sample())
+    dice = random.Random(7)
+    for _ in range(300):
+        at, length = dice.randrange(len(text)), dice.randrange(40)
+        junk = "".join(dice.choices('abc=[]".{}\n\0\\u#1é', k=dice.randrange(10)))
+        (tmp_path / "lock").write_text(text[:at] + junk + text[at + length :])
+        try:
+            load(tmp_path / "lock")
+        except LockError as error:
+            assert error.hint
+
+
+def test_a_lock_that_is_not_there_or_not_text(tmp_path: Path) -> None:
+    with pytest.raises(LockError, match="there is no"):
+        load(tmp_path / "lock")
+    (tmp_path / "lock").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(LockError, match="cannot read"):
+        load(tmp_path / "lock")
+
+
+def test_the_default_lock_holds_every_architecture_and_no_host_name() -> None:
+    path = PROJECT / "recipes/gateway.lock.toml"
+    lock = load(path)
+    assert set(lock.images) == {"x86-64", "arm64", "arm"}
+    for image in lock.images.values():
+        assert set(image.groups) == {"root", "kernel", "boot", "initrd", "containers"}
+        assert all(image.groups.values())
+    assert all(set(hosts) == {"x86-64", "arm64"} for hosts in lock.tools.values())
+    text = path.read_text()
+    assert text == dumps(lock)
+    assert [line for line in text.splitlines() if "://" in line and "github.com" not in line] == []
