@@ -145,7 +145,6 @@ def _partition(layout: DiskPlan, kind: str, what: str) -> Partition:
 
 def _root(raw: Path, layout: DiskPlan, root_hash: str, scratch: Path, toolbox: Toolbox) -> Path:
     """A copy of the root file system, every block of which matches the root hash."""
-    uuids = disk.verity_uuids(root_hash)
     root, hashes = scratch / "root", scratch / "root-verity"
     for path, uuid in zip((root, hashes), disk.verity_uuids(root_hash), strict=True):
         part = _partition(layout, uuid, f"partition {uuid}, which its boot entry names")
