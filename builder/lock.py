@@ -9,9 +9,8 @@ import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
 
-from builder import fetch, mirrors
+from builder import mirrors
 from builder.arch import ARCHITECTURES, Arch
 from builder.errors import LockError
 from builder.groups import (
@@ -27,7 +26,7 @@ from builder.lock_model import ArchLock, K3sAsset, Lock, Package
 from builder.mirrors import Mirrors
 from builder.progress import Progress, Silent
 from builder.recipe import Recipe
-from builder.sources import debian
+from builder.sources import debian, k3s_release
 from builder.store import Store
 
 __all__ = [
@@ -131,7 +130,13 @@ def resolve(
                 groups = _groups(index, _image_requests(recipe.for_arch(arch), arch))
                 images[arch.name] = ArchLock(
                     groups=_kept(groups, old.groups if old else {}, update),
-                    k3s=_k3s(recipe.for_arch(arch), arch, old.k3s if old else None),
+                    k3s=k3s_release.resolve(
+                        recipe.for_arch(arch),
+                        arch,
+                        previous=old.k3s if old else None,
+                        progress=progress,
+                        env=env,
+                    ),
                     unsigned_index=index.unsigned,
                 )
             if arch in tools_hosts:
@@ -275,33 +280,22 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
             yield f"not locked: {', '.join(added)}"
         if unwanted := sorted((set(request.exclude) - set(request.names)) & present):
             yield f"excluded, but locked: {', '.join(unwanted)}"
-    facts = _k3s_facts(own, arch)
-    locked = {"url": image.k3s.url, "sha256": image.k3s.sha256} if image.k3s else None
-    if facts != locked:
+    if _k3s_differs(own, arch, image.k3s):
         yield f"K3s is {own.k3s.version} from another place or with another sha256 than locked"
 
 
-def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str] | None:
-    pinned = recipe.k3s.sha256.get(arch.name)
-    if pinned is None:
+def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str | None] | None:
+    """What the recipe says of the K3s release; the sha256 may be left to the release."""
+    k3s = recipe.k3s
+    pinned = k3s.sha256.get(arch.name)
+    if pinned is None and k3s.source != "release":
         return None
-    name = f"k3s{arch.k3s_suffix}"
-    url = f"{recipe.k3s.url.rstrip('/')}/{quote(recipe.k3s.version, safe='')}/{name}"
-    return {"url": url, "sha256": pinned}
+    url = k3s_release.asset_url(k3s.url, k3s.version, k3s_release.asset_name(arch))
+    return {"version": k3s.version, "url": url, "sha256": pinned}
 
 
-def _k3s(recipe: Recipe, arch: Arch, old: K3sAsset | None) -> K3sAsset | None:
+def _k3s_differs(recipe: Recipe, arch: Arch, locked: K3sAsset | None) -> bool:
     facts = _k3s_facts(recipe, arch)
-    if facts is None:
-        if recipe.k3s.source == "release":
-            raise LockError(
-                f"the recipe pins no K3s binary for {arch.name}",
-                hint=f"add k3s.sha256.{arch.name} from sha256sum-{arch.k3s_airgap}.txt of the "
-                "release: K3s publishes no signatures, so this pin is what is trusted",
-            )
-        return None
-    if old is not None and old.size and (old.url, old.sha256) == (facts["url"], facts["sha256"]):
-        size: int | None = old.size
-    else:
-        size = fetch.probe_size(facts["url"])
-    return K3sAsset(version=recipe.k3s.version, size=size, **facts)
+    if facts is None or locked is None:
+        return facts is not None or locked is not None
+    return any(value not in (None, getattr(locked, name)) for name, value in facts.items())

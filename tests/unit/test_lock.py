@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from builder import lock as locks
-from builder.arch import ARCHITECTURES, ARM
+from builder.arch import ARCHITECTURES
 from builder.errors import LockError
-from builder.lock import ArchLock, K3sAsset, Lock, Package
+from builder.lock import ArchLock, Lock, Package
+from builder.progress import Silent
 from builder.recipe import Recipe
+from builder.sources import k3s_release
 
+NOWHERE = "http://127.0.0.1:9"
+"""Nobody listens there: the size of K3s stays unknown."""
 PINS = {arch.name: "d" * 64 for arch in ARCHITECTURES}
 
 
@@ -33,8 +37,9 @@ def package(name: str, version: str = "1", source: str | None = None) -> Package
 def lock_of(made_from: Recipe) -> Lock:
     images = {}
     for arch in ARCHITECTURES:
-        facts = locks._k3s_facts(made_from, arch)
-        assert facts is not None
+        asset = k3s_release.resolve(
+            made_from, arch, previous=None, progress=Silent(), env={"EDGEIMG_K3S_URL": NOWHERE}
+        )
         images[arch.name] = ArchLock(
             groups={
                 "root": (package("dash"), package("systemd")),
@@ -42,7 +47,7 @@ def lock_of(made_from: Recipe) -> Lock:
                 "initrd": tuple(package(name) for name in locks.INITRD_PACKAGES),
                 "containers": tuple(package(name) for name in locks.CONTAINER_PACKAGES),
             },
-            k3s=K3sAsset(version=made_from.k3s.version, size=None, **facts),
+            k3s=asset,
         )
     return Lock(recipe_digest=locks.digest(made_from), suite="trixie", images=images)
 
@@ -76,6 +81,7 @@ def test_what_decides_no_package_does_not_make_it_stale(tables: dict[str, object
         ({"k3s": {"sha256": {**PINS, "arm": "e" * 64}}}, "another sha256"),
         ({"k3s": {"sha256": PINS, "url": "https://x.example"}}, "from another place"),
         ({"arch": {"arm": {"packages": {"include": ["nano"]}}}}, "not locked: nano"),
+        ({"k3s": {"source": "standin"}}, "K3s is v1.35.0"),
         ({"kernel": {"package": "linux-image-rt-armmp"}}, "the lock does not fit"),
     ],
 )
@@ -144,19 +150,3 @@ def test_changes_are_one_line_each() -> None:
     ]
     assert "new → 1" in lines[1]
     assert lines[2].endswith("→ gone")
-
-
-def test_a_release_without_a_pin_is_refused() -> None:
-    with pytest.raises(LockError, match="pins no K3s binary for arm") as caught:
-        locks._k3s(recipe(k3s={}), ARM, None)
-    assert "sha256sum-arm.txt" in (caught.value.hint or "")
-    assert locks._k3s(recipe(k3s={"source": "standin"}), ARM, None) is None
-
-
-def test_a_known_size_of_k3s_is_kept() -> None:
-    facts = locks._k3s_facts(recipe(), ARM)
-    assert facts is not None
-    old = K3sAsset(version="v1.35.0+k3s1", size=77, **facts)
-    asset = locks._k3s(recipe(), ARM, old)
-    assert asset == old
-    assert asset.url.endswith("/v1.35.0%2Bk3s1/k3s-armhf")
