@@ -43,6 +43,8 @@ class Arch:
     """GNU multiarch triplet: the directory under /usr/lib."""
     loader: str
     """The ELF interpreter of the architecture's ABI."""
+    ld_cache_flags: int
+    """Flags of its libraries in ld.so.cache (glibc, dl-cache.h)."""
     efi: str
     """The EFI suffix: BOOT<EFI>.EFI, systemd-boot<efi>.efi, linux<efi>.efi.stub."""
     kernel_package: str
@@ -73,6 +75,7 @@ X86_64 = Arch(
     elf_machine="EM_X86_64",
     triplet="x86_64-linux-gnu",
     loader="/lib64/ld-linux-x86-64.so.2",
+    ld_cache_flags=0x0303,
     efi="x64",
     kernel_package="linux-image-amd64",
     console="ttyS0",
@@ -100,6 +103,7 @@ ARM64 = Arch(
     elf_machine="EM_AARCH64",
     triplet="aarch64-linux-gnu",
     loader="/lib/ld-linux-aarch64.so.1",
+    ld_cache_flags=0x0A03,
     efi="aa64",
     kernel_package="linux-image-arm64",
     console="ttyAMA0",
@@ -130,6 +134,7 @@ ARM = Arch(
     elf_hard_float=True,
     triplet="arm-linux-gnueabihf",
     loader="/lib/ld-linux-armhf.so.3",
+    ld_cache_flags=0x0903,
     efi="arm",
     kernel_package="linux-image-armmp",
     console="ttyAMA0",

@@ -7,6 +7,7 @@ costs little memory, and is written once, as a canonical tar.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import enum
 import hashlib
@@ -17,7 +18,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
 
@@ -106,6 +107,7 @@ class Tree:
 
     def __init__(self, nodes: Mapping[str, Node] | None = None) -> None:
         self._nodes: Mapping[str, Node] = MappingProxyType(dict(nodes or {}))
+        self._sorted: list[tuple[str, Node]] | None = None
 
     def __contains__(self, path: str) -> bool:
         return path in self._nodes
@@ -122,12 +124,18 @@ class Tree:
 
     def items(self) -> list[tuple[str, Node]]:
         """All nodes in canonical order: by path components, so parents precede children."""
-        return sorted(self._nodes.items(), key=lambda item: item[0].split("/"))
+        if self._sorted is None:
+            self._sorted = sorted(self._nodes.items(), key=lambda item: item[0].split("/"))
+        return list(self._sorted)
 
     def under(self, prefix: str) -> list[tuple[str, Node]]:
         """The nodes below the directory `prefix` (itself excluded), in canonical order."""
-        start = prefix.rstrip("/") + "/"
-        return [item for item in self.items() if item[0].startswith(start)]
+        nodes, start = self.items(), prefix.rstrip("/") + "/"
+        first = bisect.bisect_left(nodes, start.split("/"), key=lambda item: item[0].split("/"))
+        last = first
+        while last < len(nodes) and nodes[last][0].startswith(start):
+            last += 1
+        return nodes[first:last]
 
     def resolve(self, path: str) -> str:
         """Follow symbolic links in every component of `path`, within the tree.
@@ -165,9 +173,10 @@ class Tree:
         merged = dict(self._nodes)
         merged.update(nodes)
         for path in nodes:
-            for parent in PurePosixPath(path).parents:
-                if str(parent) != "." and str(parent) not in merged:
-                    merged[str(parent)] = directory()
+            parent = path.rpartition("/")[0]
+            while parent and parent not in merged:
+                merged[parent] = directory()
+                parent = parent.rpartition("/")[0]
         return Tree(merged)
 
     def merge(self, other: Tree) -> Tree:
@@ -176,11 +185,14 @@ class Tree:
         Links to directories on our side are followed (an overlay's `bin/x` lands in `usr/bin`
         when `bin` links there).
         """
-        merged = dict(self._nodes)
+        added: dict[str, Node] = {}
+        homes: dict[str, str] = {"": ""}
         for path, node in other.items():
             parent, _, name = path.rpartition("/")
-            real = "/".join(part for part in (self.resolve(parent) if parent else "", name) if part)
-            mine = merged.get(real)
+            if parent not in homes:
+                homes[parent] = self.resolve(parent)
+            real = f"{homes[parent]}/{name}" if homes[parent] else name
+            mine = added.get(real) or self._nodes.get(real)
             if mine is not None and node.kind is Kind.DIRECTORY:
                 if mine.kind is Kind.DIRECTORY or self._is_directory_link(real):
                     continue
@@ -191,8 +203,8 @@ class Tree:
                 raise ArchiveError(
                     f"/{real} is a directory in {mine.origin}, but not in {node.origin}"
                 )
-            merged[real] = node
-        return Tree().with_nodes(merged)
+            added[real] = node
+        return self.with_nodes(added)
 
     def without(self, drop: Callable[[str, Node], bool]) -> Tree:
         """A tree less the nodes that `drop` names, and less everything below those."""

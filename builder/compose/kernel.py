@@ -38,6 +38,8 @@ class Kernel:
     """Its build configuration (`CONFIG_…=y` lines), empty when the package has none."""
     modules: Tree = field(repr=False)
     """`usr/lib/modules/<version>/…` as the package has it: compressed, without indices."""
+    control: str
+    """The package's control file."""
     sha256: str
     """Digest of the package."""
     origin: str
@@ -99,6 +101,7 @@ def from_deb(deb: Deb) -> Kernel:
         image=image.content,
         config=config.content if config else b"",
         modules=Tree({path: node for path, node in deb.tree.items() if path.startswith(prefix)}),
+        control=deb.control_text,
         sha256=deb.sha256,
         origin=image.origin,
     )

@@ -1,0 +1,134 @@
+"""What an ELF file says of itself, read without reading it whole (System V ABI, pyelftools)."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, BinaryIO
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from builder.errors import ArchiveError
+from builder.tree import Content, Kind, Node, Span
+
+EF_ARM_EABI_VER5 = 0x0500_0000
+EF_ARM_EABI_MASK = 0xFF00_0000
+EF_ARM_ABI_FLOAT_SOFT = 0x200
+EF_ARM_ABI_FLOAT_HARD = 0x400
+
+
+_DAMAGE = (ELFError, AssertionError, AttributeError, LookupError, OverflowError, ValueError)
+"""What pyelftools raises for files that lie about themselves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElfFacts:
+    """The header and the dynamic section."""
+
+    bits: int
+    machine: str
+    """`e_machine` as pyelftools spells it."""
+    little: bool
+    flags: int
+    type: str
+    """`ET_EXEC`, `ET_DYN`, `ET_REL` (objects and kernel modules)."""
+    interpreter: str | None
+    soname: str | None
+    needed: tuple[str, ...]
+    search: tuple[str, ...]
+    """DT_RUNPATH, or else DT_RPATH."""
+    dynamic: bool
+
+
+def read(node: Node) -> ElfFacts | None:
+    """The facts of the file, or None when it is no ELF file. Raises ArchiveError when damaged."""
+    return _read(node.content) if node.kind is Kind.FILE and node.size >= 52 else None
+
+
+@lru_cache(maxsize=20_000)
+def _read(content: Content) -> ElfFacts | None:
+    with _open(content) as stream:
+        if stream.read(4) != b"\x7fELF":
+            return None
+        try:
+            return _facts(ELFFile(stream))
+        except (
+            ELFError,
+            KeyError,
+            ValueError,
+            UnicodeError,
+            AssertionError,
+            OverflowError,
+        ) as error:
+            raise ArchiveError(f"damaged ELF file: {error}") from error
+
+
+def _facts(elf: Any) -> ElfFacts:
+    interpreter, dynamic = None, None
+    if elf["e_type"] != "ET_REL":
+        for segment in elf.iter_segments():
+            if segment["p_type"] == "PT_INTERP":
+                interpreter = segment.get_interp_name()
+            elif segment["p_type"] == "PT_DYNAMIC":
+                dynamic = segment
+    tags: dict[str, list[str]] = {}
+    for tag in dynamic.iter_tags() if dynamic else ():
+        for kind in ("needed", "soname", "rpath", "runpath"):
+            if tag.entry.d_tag == f"DT_{kind.upper()}":
+                tags.setdefault(kind, []).append(str(getattr(tag, kind)))
+    search = tags.get("runpath") or tags.get("rpath") or []
+    return ElfFacts(
+        bits=elf.elfclass,
+        machine=str(elf["e_machine"]),
+        little=elf.little_endian,
+        flags=elf["e_flags"],
+        type=str(elf["e_type"]),
+        interpreter=interpreter,
+        soname=tags.get("soname", [None])[0],
+        needed=tuple(tags.get("needed", ())),
+        search=tuple(part for path in search for part in path.split(":") if part),
+        dynamic=dynamic is not None,
+    )
+
+
+def _open(content: Content) -> BinaryIO:
+    if isinstance(content, bytes):
+        return io.BytesIO(content)
+    return io.BufferedReader(_Window(content), 8192)
+
+
+class _Window(io.RawIOBase):
+    """A span as a seekable file."""
+
+    def __init__(self, span: Span) -> None:
+        super().__init__()
+        self._file = span.path.open("rb", buffering=0)
+        self._span, self._at = span, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        base = (0, self._at, self._span.size)[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = max(0, min(len(buffer), self._span.size - self._at))
+        self._file.seek(self._span.offset + self._at)
+        data = self._file.read(wanted) or b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
