@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from builder import mirrors
@@ -23,6 +23,7 @@ from builder.groups import (
 )
 from builder.lock_file import dumps, load, write
 from builder.lock_model import ArchLock, K3sAsset, Lock, Package
+from builder.lock_update import KERNEL, changes, kept
 from builder.mirrors import Mirrors
 from builder.progress import Progress, Silent
 from builder.recipe import Recipe
@@ -45,8 +46,6 @@ __all__ = [
     "verify",
     "write",
 ]
-
-_KERNEL = "kernel"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +128,7 @@ def resolve(
                 old = images.get(arch.name)
                 groups = _groups(index, _image_requests(recipe.for_arch(arch), arch))
                 images[arch.name] = ArchLock(
-                    groups=_kept(groups, old.groups if old else {}, update),
+                    groups=kept(groups, old.groups if old else {}, update),
                     k3s=k3s_release.resolve(
                         recipe.for_arch(arch),
                         arch,
@@ -142,42 +141,12 @@ def resolve(
             if arch in tools_hosts:
                 groups = _groups(index, _tool_requests())
                 locked = {group: hosts.get(arch.name, ()) for group, hosts in tools.items()}
-                for group, packages in _kept(groups, locked, update).items():
+                for group, packages in kept(groups, locked, update).items():
                     tools.setdefault(group, {})[arch.name] = packages
     tools = {group: hosts for group, hosts in tools.items() if group in TOOL_GROUPS}
     return Lock(
         recipe_digest=wanted_digest, suite=recipe.packages.suite, images=images, tools=tools
     )
-
-
-def changes(old: Lock | None, new: Lock) -> list[str]:
-    """What `new` changes, one line each, for people."""
-    before, after = _inventory(old), _inventory(new)
-    lines = []
-    for key in sorted(before.keys() | after.keys()):
-        was, now = before.get(key), after.get(key)
-        if was is None or now is None or was != now:
-            lines.append(f"{key}: {was or 'new'} → {now or 'gone'}")
-    return lines
-
-
-def _inventory(lock: Lock | None) -> dict[str, str]:
-    if lock is None:
-        return {}
-    rows: dict[str, str] = {}
-    for name, image in lock.images.items():
-        for group, packages in image.groups.items():
-            rows |= {f"{name} {group} {p.name}": _identity(p) for p in packages}
-        if image.k3s:
-            rows[f"{name} k3s"] = f"{image.k3s.version} {image.k3s.sha256[:12]}"
-    for group, hosts in lock.tools.items():
-        for host, packages in hosts.items():
-            rows |= {f"{host} tools {group} {p.name}": _identity(p) for p in packages}
-    return rows
-
-
-def _identity(package: Package) -> str:
-    return f"{package.version} ({package.sha256[:8]})"
 
 
 @contextlib.contextmanager
@@ -197,19 +166,19 @@ def _groups(
     index: debian.Index, requests: Mapping[str, _Request]
 ) -> dict[str, tuple[Package, ...]]:
     resolved = {g: index.resolve(request.names, request.exclude) for g, request in requests.items()}
-    if _KERNEL in resolved:
+    if KERNEL in resolved:
         kernels = tuple(
             package
-            for package in resolved[_KERNEL]
+            for package in resolved[KERNEL]
             if package.name.startswith("linux-image-") and package.name[12:13].isdigit()
         )
         if len(kernels) != 1:
-            names = ", ".join(requests[_KERNEL].names)
+            names = ", ".join(requests[KERNEL].names)
             raise LockError(
                 f"{names} leads to {len(kernels)} kernels, expected one",
                 hint="set kernel.package in the recipe to a linux-image package",
             )
-        resolved[_KERNEL] = kernels
+        resolved[KERNEL] = kernels
     return resolved
 
 
@@ -218,7 +187,7 @@ def _image_requests(recipe: Recipe, arch: Arch) -> dict[str, _Request]:
     # The initrd and the containers are composed of single programs: nothing configures them.
     return {
         "root": _Request(names=recipe.packages.include, exclude=exclude),
-        _KERNEL: _Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
+        KERNEL: _Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
         "boot": _Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
         "initrd": _Request(names=INITRD_PACKAGES, exclude=EXCLUDED),
         "containers": _Request(names=CONTAINER_PACKAGES, exclude=EXCLUDED),
@@ -230,33 +199,6 @@ def _tool_requests() -> dict[str, _Request]:
         group: _Request(names=names, exclude=TOOLS_EXCLUDED[group])
         for group, names in TOOL_GROUPS.items()
     }
-
-
-def _kept(
-    resolved: Mapping[str, tuple[Package, ...]],
-    locked: Mapping[str, tuple[Package, ...]],
-    update: Sequence[str] | None,
-) -> dict[str, tuple[Package, ...]]:
-    """`resolved`, with locked versions in place of new ones that nobody asked for.
-
-    Packages of one source package are kept or renewed together: they depend on one another in
-    exactly their own version.
-    """
-    if update is not None and not update:
-        return dict(resolved)
-    result = {}
-    for group, packages in resolved.items():
-        old = {package.name: package for package in locked.get(group, ())}
-        if group == _KERNEL and {p.source for p in packages} == {p.source for p in old.values()}:
-            # The version is part of a kernel package's name.
-            old = {packages[0].name: next(iter(old.values()))} if len(old) == 1 else {}
-        asked = {p.source for p in (*packages, *old.values()) if p.name in (update or ())}
-        new = {p.source for p in packages if p.name not in old}
-        renewed = asked | new
-        result[group] = tuple(
-            sorted(p if p.source in renewed else replace(old[p.name]) for p in packages)
-        )
-    return result
 
 
 def _complete(lock: Lock, archs: Sequence[Arch], tools_hosts: Sequence[Arch]) -> bool:
@@ -275,7 +217,7 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
         yield f"the suite is {own.packages.suite}, locked is {lock.suite}"
     for group, request in _image_requests(own, arch).items():
         present = {package.name for package in image.groups.get(group, ())}
-        added = sorted(set(request.names) - present) if group != _KERNEL else []
+        added = sorted(set(request.names) - present) if group != KERNEL else []
         if added:
             yield f"not locked: {', '.join(added)}"
         if unwanted := sorted((set(request.exclude) - set(request.names)) & present):

@@ -22,7 +22,7 @@ ROOMS = [
     {"compose"},
     {"tools"},
     {"lock"},
-    {"lock_file"},
+    {"lock_file", "lock_update"},
     {"sources"},
     {"fetch"},
     {"mirrors"},

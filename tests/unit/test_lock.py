@@ -94,7 +94,7 @@ def test_what_changed_is_said(tables: dict[str, object], says: str) -> None:
 def kept(
     new: list[Package], old: list[Package], update: tuple[str, ...] | None, group: str = "root"
 ) -> list[str]:
-    result = locks._kept({group: tuple(new)}, {group: tuple(old)}, update)[group]
+    result = locks.kept({group: tuple(new)}, {group: tuple(old)}, update)[group]
     return [f"{p.name} {p.version}" for p in result]
 
 
