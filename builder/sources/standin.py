@@ -130,15 +130,21 @@ def _run(argv: list[str | Path], sources: Path, label: str, progress: Progress) 
         process.start(argv, cwd=sources, env=_environment()) as child,
         contextlib.ExitStack() as stack,
     ):
-        timer = threading.Timer(DEADLINE, process.stop, [child])
+        expired = threading.Event()
+
+        def end() -> None:
+            expired.set()
+            process.stop(child)
+
+        timer = threading.Timer(DEADLINE, end)
         stack.callback(timer.cancel)
         timer.start()
         assert child.stderr is not None
         _follow((line.decode(errors="replace") for line in child.stderr), label, progress, tail)
-        late = not timer.is_alive()
         status = child.wait()
-    if late or status:
-        reason = f"not done within {DEADLINE:.0f} s" if late else f"failed with status {status}"
+    if expired.is_set() or status:
+        late = f"not done within {DEADLINE:.0f} s"
+        reason = late if expired.is_set() else f"failed with status {status}"
         log = "\n  ".join(tail)
         raise ToolError(f"{label}: {reason}\n  {log}", hint=_HINT)
 
