@@ -1,4 +1,4 @@
-"""What a check has to say."""
+"""What a check found: where, what, and what to do about it."""
 
 from __future__ import annotations
 
@@ -6,31 +6,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from builder.errors import CheckError
+Severity = Literal["error", "warning"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, order=True)
 class Finding:
-    """One observation of a check."""
+    """One defect of an image."""
 
     check: str
-    """Which check: `elf`, `size`, …"""
-    severity: Literal["error", "warning"]
+    severity: Severity
     path: str
-    """The file or thing it is about."""
+    """Path in the image without the leading `/`, or the recipe's key."""
     message: str
     fix: str = ""
-    """What to do about it."""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
+        return f"{self.path}: {self.message}" + (f" ({self.fix})" if self.fix else "")
 
 
-def refuse(findings: Iterable[Finding]) -> None:
-    """Raise CheckError that lists every error among the findings; warnings pass."""
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if not errors:
-        return
-    lines = [f"{len(errors)} errors found in the image", *map(str, errors)]
-    fixes = dict.fromkeys(finding.fix for finding in errors if finding.fix)
-    raise CheckError("\n  ".join(lines), hint="; ".join(fixes) or None)
+def errors(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that make a build fail."""
+    return [finding for finding in findings if finding.severity == "error"]

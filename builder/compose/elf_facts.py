@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, BinaryIO
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.enums import ENUM_E_MACHINE
 
 from builder.errors import ArchiveError
 from builder.tree import Content, Kind, Node, Span
 
+ET_REL = 1
 EF_ARM_EABI_VER5 = 0x0500_0000
 EF_ARM_EABI_MASK = 0xFF00_0000
 EF_ARM_ABI_FLOAT_SOFT = 0x200
 EF_ARM_ABI_FLOAT_HARD = 0x400
 
 
-_DAMAGE = (ELFError, AssertionError, AttributeError, LookupError, OverflowError, ValueError)
+_MACHINES = {number: name for name, number in ENUM_E_MACHINE.items()}
+_DAMAGE = (
+    ELFError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+    ValueError,
+    struct.error,
+)
 """What pyelftools raises for files that lie about themselves."""
 
 
@@ -50,10 +62,11 @@ def read(node: Node) -> ElfFacts | None:
 @lru_cache(maxsize=20_000)
 def _read(content: Content) -> ElfFacts | None:
     with _open(content) as stream:
-        if stream.read(4) != b"\x7fELF":
+        start = stream.read(64)
+        if start[:4] != b"\x7fELF":
             return None
         try:
-            return _facts(ELFFile(stream))
+            return _object(start) or _facts(ELFFile(stream))
         except (
             ELFError,
             KeyError,
@@ -65,14 +78,34 @@ def _read(content: Content) -> ElfFacts | None:
             raise ArchiveError(f"damaged ELF file: {error}") from error
 
 
+def _object(header: bytes) -> ElfFacts | None:
+    """The facts of a relocatable object, of which a tree has thousands: the header says it all."""
+    order = "<" if header[5] == 1 else ">"
+    kind, machine = struct.unpack_from(f"{order}HH", header, 16)
+    if kind != ET_REL:
+        return None
+    (flags,) = struct.unpack_from(f"{order}I", header, 48 if header[4] == 2 else 36)
+    return ElfFacts(
+        bits=64 if header[4] == 2 else 32,
+        machine=str(_MACHINES.get(machine, machine)),
+        little=header[5] == 1,
+        flags=flags,
+        type="ET_REL",
+        interpreter=None,
+        soname=None,
+        needed=(),
+        search=(),
+        dynamic=False,
+    )
+
+
 def _facts(elf: Any) -> ElfFacts:
     interpreter, dynamic = None, None
-    if elf["e_type"] != "ET_REL":
-        for segment in elf.iter_segments():
-            if segment["p_type"] == "PT_INTERP":
-                interpreter = segment.get_interp_name()
-            elif segment["p_type"] == "PT_DYNAMIC":
-                dynamic = segment
+    for segment in elf.iter_segments():
+        if segment["p_type"] == "PT_INTERP":
+            interpreter = segment.get_interp_name()
+        elif segment["p_type"] == "PT_DYNAMIC":
+            dynamic = segment
     tags: dict[str, list[str]] = {}
     for tag in dynamic.iter_tags() if dynamic else ():
         for kind in ("needed", "soname", "rpath", "runpath"):

@@ -1,0 +1,114 @@
+"""Every program and library of a tree: built for its architecture, and able to start.
+
+ELF (System V ABI) with the supplements of each architecture; for ARM, EABI5 with VFP arguments
+("hard float", ELF for the Arm Architecture).
+"""
+
+from __future__ import annotations
+
+from builder.arch import Arch
+from builder.check.findings import Finding
+from builder.compose import elf_facts, ldcache
+from builder.compose.elf_facts import (
+    EF_ARM_ABI_FLOAT_HARD,
+    EF_ARM_EABI_MASK,
+    EF_ARM_EABI_VER5,
+    ElfFacts,
+)
+from builder.errors import ArchiveError
+from builder.tree import Kind, Tree
+
+_CHECK = "elf"
+_MODULES = ("usr/lib/modules/",)
+_ANYWHERE = ("EM_BPF",)
+"""Machines that a kernel of any architecture runs."""
+
+
+def check(tree: Tree, arch: Arch) -> list[Finding]:
+    """All defects of the tree's ELF files, sorted. Reads headers and dynamic sections only."""
+    findings: list[Finding] = []
+    libraries = _library_directories(tree, arch)
+    for path, node in tree.items():
+        try:
+            facts = elf_facts.read(node)
+        except ArchiveError as error:
+            findings.append(_error(path, error.message, "rebuild it or leave it out"))
+            continue
+        if facts is None or facts.machine in _ANYWHERE:
+            continue
+        wrong = _foreign(path, facts, arch)
+        if wrong:
+            findings += wrong
+        elif facts.type != "ET_REL":
+            findings += _unstartable(tree, path, facts, libraries)
+    return sorted(findings)
+
+
+def _foreign(path: str, facts: ElfFacts, arch: Arch) -> list[Finding]:
+    """Class, byte order, machine and float ABI."""
+    fix = f"use the build for {arch.name} ({arch.debian}, {arch.goarch})"
+    if (facts.machine, facts.bits, facts.little) != (arch.elf_machine, arch.elf_class, True):
+        order = "little" if facts.little else "big"
+        built = f"built for {facts.machine.removeprefix('EM_')}, {facts.bits} bits, {order}-endian"
+        wanted = f"expected {arch.elf_machine.removeprefix('EM_')}, {arch.elf_class} bits"
+        return [_error(path, f"{built}; {wanted}", fix)]
+    if not arch.elf_hard_float or path.startswith(_MODULES):
+        return []
+    if facts.flags & EF_ARM_EABI_MASK != EF_ARM_EABI_VER5:
+        return [_error(path, "not built for the ARM EABI, version 5", fix)]
+    # A static program calls nobody's functions: compilers such as Go's may leave the flag out.
+    if facts.dynamic and not facts.flags & EF_ARM_ABI_FLOAT_HARD:
+        return [_error(path, "built for soft float; the image's libraries are hard float", fix)]
+    return []
+
+
+def _unstartable(
+    tree: Tree, path: str, facts: ElfFacts, libraries: dict[str, str]
+) -> list[Finding]:
+    """A missing interpreter and missing libraries."""
+    found: list[Finding] = []
+    if facts.interpreter and tree.resolve(facts.interpreter) not in tree:
+        message = f"its interpreter {facts.interpreter} is not in the image"
+        found.append(
+            _error(path, message, "add the package of its C library, or link it statically")
+        )
+    for name in facts.needed:
+        if name not in libraries and not _beside(tree, path, name, facts):
+            message = f"needs {name}, which is not in the image"
+            found.append(
+                _error(path, message, f"add the package that has {name}, or leave this out")
+            )
+    return found
+
+
+def _beside(tree: Tree, path: str, name: str, facts: ElfFacts) -> bool:
+    """Whether the file's own search path, or a path in place of a name, leads to the library.
+
+    A private library may need its neighbours without saying where they are: the program that
+    loads it has loaded them.
+    """
+    if "/" in name:
+        return tree.resolve(name) in tree
+    origin = f"/{tree.resolve(path.rpartition('/')[0])}"
+    places = [
+        place.replace("${ORIGIN}", origin).replace("$ORIGIN", origin) for place in facts.search
+    ]
+    if facts.interpreter is None:
+        places.append(origin)
+    return any(tree.resolve(f"{place}/{name}") in tree for place in places)
+
+
+def _library_directories(tree: Tree, arch: Arch) -> dict[str, str]:
+    """All libraries that the loader finds without being told, by file name."""
+    found: dict[str, str] = {}
+    for directory in ldcache.directories(tree, arch):
+        real = tree.resolve(directory)
+        for path, node in tree.under(real):
+            name = path.removeprefix(f"{real}/")
+            if "/" not in name and node.kind is not Kind.DIRECTORY and tree.resolve(path) in tree:
+                found.setdefault(name, path)
+    return found
+
+
+def _error(path: str, message: str, fix: str) -> Finding:
+    return Finding(_CHECK, "error", path, message, fix)
