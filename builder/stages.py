@@ -13,8 +13,7 @@ from builder.arch import Arch
 from builder.check import elf, size
 from builder.check.findings import Finding, refuse
 from builder.check.size import Sizes
-from builder.compose import kernel as kernels
-from builder.compose import patterns, rootfs
+from builder.compose import rootfs
 from builder.inputs import Inputs
 from builder.pack import image as packing
 from builder.pack import publish as publishing
@@ -58,20 +57,13 @@ class CheckReport:
 
 def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Composed:
     """Merge everything into the root, and write down in it what it holds."""
-    modules = kernels.select(
-        inputs.kernel,
-        (*patterns.default_modules(), *plan.recipe.kernel.modules),
-        (*patterns.excluded_modules(), *plan.recipe.kernel.exclude),
-        store=store,
-        strict=False,
-    )
     root = rootfs.compose(
         plan.recipe,
         plan.arch,
         inputs.packages,
-        modules,
+        inputs.kernel,
         (k3s.tree, inputs.images, plan.overlay),
-        store=store,
+        store,
     )
     contents = Contents(
         id=plan.recipe.image.id,
