@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from builder.errors import CheckError
+
 Severity = Literal["error", "warning"]
 
 
@@ -27,3 +29,12 @@ class Finding:
 def errors(findings: Iterable[Finding]) -> list[Finding]:
     """Those that make a build fail."""
     return [finding for finding in findings if finding.severity == "error"]
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raise CheckError that lists every error among the findings; warnings pass."""
+    found = errors(findings)
+    if found:
+        plural = "s" if len(found) > 1 else ""
+        lines = [f"{len(found)} error{plural} found in the image", *map(str, found)]
+        raise CheckError("\n  ".join(lines), hint="`edgeimg check` shows the whole table")
