@@ -101,10 +101,10 @@ def _stanza(repository: Repository) -> str:
     )
 
 
-def require_keyring(keyring: Path = KEYRING) -> None:
+def require_keyring() -> None:
     """Raise LockError when the host lacks Debian's archive keys."""
-    if not keyring.is_file():
+    if not KEYRING.is_file():
         raise LockError(
-            f"Debian's archive keyring is missing: {keyring}",
+            f"Debian's archive keyring is missing: {KEYRING}",
             hint="install the package debian-archive-keyring",
         )

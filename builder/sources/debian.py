@@ -55,7 +55,7 @@ class Index:
         """
         pretended = sorted(set(exclude) - set(names))
         (self.root / "status").write_text(self._status(pretended))
-        argv = ["apt-get", "install", "--print-uris", "-y", "-qq", "--no-install-recommends"]
+        argv = ["apt-get", "install", "--print-uris", "-y", "-q", "--no-install-recommends"]
         outcome = self.run([*argv, "--", *names], self.root)
         if outcome.status:
             raise _unresolvable(outcome, self.arch)
