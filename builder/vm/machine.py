@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder import process
 from builder.arch import Arch
-from builder.errors import SmokeError
+from builder.errors import SmokeError, ToolError
 from builder.process import Process
 from builder.store import disk_errors
 from builder.tools import Toolbox
@@ -72,9 +72,14 @@ def start(
                 stdout=process.DEVNULL,
                 stderr=log,
             ) as qemu,
-            contextlib.closing(Channel(work / "report")) as channel,
-            Qmp(spec.qmp) as qmp,
+            contextlib.ExitStack() as connections,
         ):
+            try:
+                channel = connections.enter_context(contextlib.closing(Channel(work / "report")))
+                qmp = connections.enter_context(Qmp(spec.qmp))
+            except ToolError as error:
+                said = errors.read_text(errors="replace").strip()
+                raise ToolError(f"{error.message}\n  {said}" if said else error.message) from error
             yield Guest(process=qemu, qmp=qmp, channel=channel, console=console, errors=errors)
 
 

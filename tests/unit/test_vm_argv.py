@@ -1,0 +1,103 @@
+"""QEMU's command line, word for word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
+from builder.vm.accel import tcg
+from builder.vm.argv import Accel, GuestSpec, qemu_argv
+
+W = Path("/w")
+
+
+def spec(arch: Arch = X86_64) -> GuestSpec:
+    return GuestSpec(
+        arch=arch,
+        accel=tcg(arch, "test"),
+        memory=512,
+        disk=W / "disk.qcow2",
+        firmware_code=W / "code.fd",
+        firmware_vars=W / "vars.fd",
+        firmware_dirs=(Path("/share/qemu"),),
+        qmp=W / "qmp",
+        console=W / "console.log",
+        report=W / "report",
+    )
+
+
+def common(name: str) -> list[str]:
+    return ["-name", f"edgeimg-{name}", "-no-user-config", "-nodefaults", "-display", "none",
+            "-L", "/share/qemu"]  # fmt: skip
+
+
+REST = [
+    "-smp", "2", "-m", "512M",
+    "-rtc", "base=utc",
+    "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/w/code.fd",
+    "-drive", "if=pflash,unit=1,format=raw,file=/w/vars.fd",
+    "-drive", "if=none,id=disk,format=qcow2,cache=unsafe,file=/w/disk.qcow2",
+    "-device", "virtio-blk-pci,drive=disk,bootindex=0",
+    "-netdev", "user,id=net",
+    "-device", "virtio-net-pci,netdev=net,romfile=",
+    "-object", "rng-random,id=rng,filename=/dev/urandom",
+    "-device", "virtio-rng-pci,rng=rng",
+    "-chardev", "socket,id=report,path=/w/report,server=on,wait=off",
+    "-device", "virtio-serial-pci",
+    "-device", "virtserialport,chardev=report,name=edgeimg.report",
+    "-chardev", "file,id=console,path=/w/console.log",
+    "-serial", "chardev:console",
+    "-qmp", "unix:/w/qmp,server=on,wait=off",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arch", "program", "machine"),
+    [
+        (X86_64, "qemu-system-x86_64",
+         ["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]),
+        (ARM64, "qemu-system-aarch64",
+         ["-machine", "virt", "-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"]),
+        (ARM, "qemu-system-arm",
+         ["-machine", "virt,highmem=off", "-accel", "tcg,thread=multi", "-cpu", "cortex-a15"]),
+    ],
+)  # fmt: skip
+def test_the_whole_command_line(arch: Arch, program: str, machine: list[str]) -> None:
+    assert qemu_argv(spec(arch)) == [program, *common(arch.name), *machine, *REST]
+
+
+def test_every_architecture_has_its_case_above() -> None:
+    assert {arch.name for arch in ARCHITECTURES} == {"x86-64", "arm64", "arm"}
+
+
+def test_interactive_guests_have_the_terminal_a_shell_and_ports() -> None:
+    argv = qemu_argv(
+        replace(spec(), console=None, report=None, shell=True, forwards=((6443, 6443), (80, 8080)))
+    )
+    assert "user,id=net,hostfwd=tcp:127.0.0.1:6443-:6443,hostfwd=tcp:127.0.0.1:80-:8080" in argv
+    assert argv[-6:] == [
+        "-mon", "chardev=console,mode=readline",
+        "-qmp", "unix:/w/qmp,server=on,wait=off",
+        "-fw_cfg", "name=opt/io.systemd.credentials/edgeimg.shell,string=1",
+    ]  # fmt: skip
+    assert "stdio,id=console,mux=on,signal=off" in argv
+    assert not any("edgeimg.report" in word for word in argv)
+
+
+def test_a_tested_guest_gets_no_shell() -> None:
+    assert "-fw_cfg" not in qemu_argv(spec())
+
+
+def test_kvm_takes_the_hosts_processor() -> None:
+    accel = Accel(name="kvm", argument="kvm", cpu="host", reason="")
+    argv = qemu_argv(replace(spec(), accel=accel))
+    assert argv[argv.index("-accel") :][:4] == ["-accel", "kvm", "-cpu", "host"]
+
+
+def test_commas_in_paths_are_doubled() -> None:
+    argv = qemu_argv(replace(spec(), disk=Path("/a,b/disk"), qmp=Path("/a,b/qmp")))
+    assert any(word.endswith("file=/a,,b/disk") for word in argv)
+    assert "unix:/a,,b/qmp,server=on,wait=off" in argv

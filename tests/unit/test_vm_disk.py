@@ -1,0 +1,38 @@
+"""Unpacking an image into a sparse raw disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from builder.errors import ImageError
+from builder.store import Store
+from builder.vm.disk import raw_image
+
+MIB = 1 << 20
+
+
+def test_a_raw_image_is_used_as_it_is(tmp_path: Path) -> None:
+    image = tmp_path / "a.raw"
+    assert raw_image(image, Store(tmp_path / "cache")) == image
+
+
+def test_a_compressed_image_is_unpacked_once_with_holes(tmp_path: Path) -> None:
+    content = b"GPT" + bytes(30 * MIB) + b"tail" + bytes(5 * MIB)
+    image = tmp_path / "a.raw.zst"
+    image.write_bytes(zstandard.compress(content))
+    raw = raw_image(image, Store(tmp_path / "cache"))
+    assert raw.read_bytes() == content
+    assert raw.stat().st_blocks * 512 < 4 * MIB
+    assert raw_image(image, Store(tmp_path / "cache")) == raw
+
+
+def test_a_damaged_image_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
+    image = tmp_path / "a.raw.zst"
+    image.write_bytes(zstandard.compress(b"x" * MIB)[:-9] + b"damaged!!")
+    store = Store(tmp_path / "cache")
+    with pytest.raises(ImageError, match="damaged"):
+        raw_image(image, store)
+    assert not list((store.root / "derived").glob("*"))

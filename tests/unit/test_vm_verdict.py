@@ -1,0 +1,116 @@
+"""What passes for a working guest."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from builder.vm.verdict import STAGES, Boot, Check, Stage, compare, judge
+
+GOOD: dict[str, Any] = {
+    "event": "report",
+    "boot_id": "one",
+    "machine_id_sha256": "m",
+    "image_version": "0.1.0",
+    "failed_units": [],
+    "failed_logs": [],
+    "containerd": "active",
+    "k3s": "active",
+    "k3s_image": {"version": "v1.35.0+k3s1", "standin": False},
+    "kubelet_version": "v1.35.0+k3s1",
+    "node": {"name": "gateway", "uid": "n", "ready": "True", "current": True},
+    "pod": {"uid": "p", "phase": "Running", "ip": "10.42.0.2"},
+    "http": "edgeimg hello",
+    "memory_kib": {"total": 480000, "available": 190000, "used": 290000},
+}
+ALL = tuple(Stage(name=name, uptime=1.0, elapsed=2.0) for name in STAGES)
+
+
+def failures(checks: tuple[Check, ...]) -> list[str]:
+    return [check.name for check in checks if check.failure]
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    report = copy.deepcopy(GOOD)
+    *parents, last = path.split(".")
+    place = report
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    return report
+
+
+def test_a_good_boot_passes_every_check() -> None:
+    checks = judge(Boot(stages=ALL, report=GOOD))
+    assert failures(checks) == []
+    assert len(checks) == 10
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "name"),
+    [
+        ("failed_units", ["x.service"], "no failed unit"),
+        ("failed_units", None, "no failed unit"),
+        ("containerd", "failed", "containerd runs"),
+        ("k3s", "activating", "K3s runs"),
+        ("kubelet_version", "v1.34.4+k3s1", "K3s is the image's version"),
+        ("kubelet_version", "", "K3s is the image's version"),
+        ("k3s_image", None, "K3s is the image's version"),
+        ("node.ready", "Unknown", "node is Ready"),
+        ("node.current", False, "node's state is of this boot"),
+        ("pod.phase", "Pending", "pod is Running"),
+        ("pod", {}, "pod is Running"),
+        ("http", "", "pod answers on its address"),
+        ("memory_kib.available", 20000, "memory is enough"),
+        ("memory_kib", {}, "memory is enough"),
+    ],
+)
+def test_one_wrong_fact_fails_its_check(path: str, value: Any, name: str) -> None:
+    assert name in failures(judge(Boot(stages=ALL, report=changed(path, value))))
+
+
+def test_a_failure_says_what_was_found() -> None:
+    report = changed("failed_units", ["a.service"]) | {"failed_logs": ["a.service: boom"]}
+    (check,) = [c for c in judge(Boot(stages=ALL, report=report)) if c.failure]
+    assert "a.service" in check.failure
+    assert "boom" in check.failure
+
+
+def test_a_boot_without_report_fails_once_and_says_where_it_stopped() -> None:
+    checks = judge(Boot(stages=ALL[:2], problem="no 'k3s' after 900 s"))
+    assert [c.failure for c in checks] == ["no 'k3s' after 900 s"]
+    assert judge(Boot(stages=ALL[:2]))[0].failure == "never reached 'k3s'"
+
+
+def test_the_build_metadata_of_kubernetes_may_differ() -> None:
+    report = changed("k3s_image", {"version": "v1.36.3+standin"}) | {"kubelet_version": "v1.36.3"}
+    assert failures(judge(Boot(stages=ALL, report=report))) == []
+
+
+def test_the_same_state_after_a_restart() -> None:
+    assert failures(compare(GOOD, changed("boot_id", "two"))) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("machine_id_sha256", "same machine ID after the restart"),
+        ("node.uid", "same node after the restart"),
+        ("pod.uid", "same pod after the restart"),
+        ("image_version", "same image version after the restart"),
+    ],
+)
+@pytest.mark.parametrize("value", ["other", ""])
+def test_lost_state_is_found(path: str, name: str, value: str) -> None:
+    assert name in failures(compare(GOOD, changed(path, value)))
+
+
+def test_a_guest_that_never_restarted_is_found() -> None:
+    assert failures(compare(GOOD, GOOD)) == ["it did restart"]
+
+
+def test_nothing_compares_equal_to_nothing() -> None:
+    empty = changed("pod", {})
+    assert "same pod after the restart" in failures(compare(empty, empty))
