@@ -54,7 +54,7 @@ def build(
         )
     go = _find_go(toolbox_go)
     version = _go_version(go, sources)
-    name = key("standin", _VERSION, digest(sources), arch.goarch, version, zstandard.__version__)
+    name = _key(arch, version, sources)
 
     def make(result: Path) -> None:
         progress.note(
@@ -74,6 +74,19 @@ def build(
         _run(argv, sources, f"stand-in {arch.name}", progress)
 
     return store.derived(name, make)
+
+
+def cached(arch: Arch, store: Store, *, sources: Path = SOURCES) -> Path | None:
+    """The binary that `build` would return at once, or None when it would have to compile.
+
+    Raises HostError without Go, ToolError when Go cannot be used.
+    """
+    path = store.root / "derived" / _key(arch, _go_version(_find_go(None), sources), sources)
+    return path if path.is_file() else None
+
+
+def _key(arch: Arch, go_version: str, sources: Path) -> str:
+    return key("standin", _VERSION, digest(sources), arch.goarch, go_version, zstandard.__version__)
 
 
 def digest(sources: Path) -> str:

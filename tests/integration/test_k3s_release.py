@@ -19,6 +19,7 @@ from builder.store import Store
 from tests.fake_k3s import VERSION, FakeK3s, member
 from tests.integration.fileserver import FileServer
 
+pytestmark = pytest.mark.integration
 FOLDER = "/download/v1.35.0%2Bk3s1"
 
 

@@ -1,0 +1,40 @@
+"""The real stand-in, when it has been compiled: taken apart like a release of K3s."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder import process, tools
+from builder.arch import ARCHITECTURES, Arch
+from builder.errors import ArchitectureError, EdgeimgError
+from builder.sources import k3s, standin
+from builder.store import Store
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
+def test_the_standin_is_taken_apart(cache: Store, arch: Arch, tmp_path: Path) -> None:
+    try:
+        binary = standin.cached(arch, cache)
+    except EdgeimgError as error:
+        pytest.skip(error.message)
+    if binary is None:
+        pytest.skip(f"the stand-in for {arch.name} has not been compiled yet")
+    bundle = k3s.unpack(binary, arch, cache, source="standin")
+    assert bundle.standin
+    assert bundle.version.endswith("+standin")
+    programs = f"usr/lib/k3s/data/{bundle.data_hash}/bin"
+    for command in ("k3s", "kubectl", "ctr"):
+        assert bundle.tree.resolve(f"usr/bin/{command}") == f"{programs}/k3s"
+    assert bundle.tree.resolve("usr/lib/k3s/current/bin/containerd") == f"{programs}/k3s"
+    if arch is tools.build_host():
+        bundle.tree.extract(tmp_path)
+        told = process.run([tmp_path / "usr/bin/k3s", "--version"], timeout=60).decode()
+        assert bundle.version in told
+    for other in ARCHITECTURES:
+        if other is not arch:
+            with pytest.raises(ArchitectureError):
+                k3s.unpack(binary, other, cache)
