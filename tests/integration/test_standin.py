@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from builder.arch import ARCHITECTURES, Arch
 from builder.errors import ArchitectureError, EdgeimgError
 from builder.sources import k3s, standin
 from builder.store import Store
+from builder.tools import Toolbox
 
 pytestmark = pytest.mark.integration
 
@@ -38,3 +40,14 @@ def test_the_standin_is_taken_apart(cache: Store, arch: Arch, tmp_path: Path) ->
         if other is not arch:
             with pytest.raises(ArchitectureError):
                 k3s.unpack(binary, other, cache)
+
+
+def test_debians_go_gets_the_compiler_it_needs(toolbox: Callable[[str], Toolbox]) -> None:
+    """Where the host has no Go: Debian's is older than go.mod asks for, and set to stay so."""
+    go = toolbox("go").path("usr/bin/go")
+    asked = next(
+        line.split()[1]
+        for line in (standin.SOURCES / "go.mod").read_text().splitlines()
+        if line.startswith("go ")
+    )
+    assert standin._go_version(go, standin.SOURCES).startswith(f"go{asked}")
