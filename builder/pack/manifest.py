@@ -124,7 +124,7 @@ def decode(data: bytes) -> Contents:
             kernel=raw["kernel"],
             k3s=K3sFacts(**raw["k3s"]),
             packages=tuple(PackageFacts(**package) for package in raw["packages"]),
-            components=raw["components"],
+            components={str(name): int(size) for name, size in raw["components"].items()},
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ImageError("the image's manifest is damaged") from error

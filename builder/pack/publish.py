@@ -72,8 +72,9 @@ def publish(
 ) -> Published:
     """Write the files of an image to `directory` under names that begin with `name`.
 
-    `manifest` describes `disk`, with the sizes of its `root` and `verity`. `accept` is given the
-    size of the download (bytes); when it raises, nothing is published. Files of an earlier build are replaced; SHA256SUMS comes last, so whoever sees it sees all of them. Raises
+    `manifest` describes `disk`, with the sizes of its `root` and `verity`. `accept` is given
+    the size of the download (bytes); when it raises, nothing is published. Files of an earlier
+    build are replaced; SHA256SUMS comes last, so whoever sees it sees all of them. Raises
     ToolError, HostError when the disk of the host is full.
     """
     work = directory / ".partial"

@@ -117,7 +117,14 @@ def read(path: Path) -> Uki:
 
 
 def parse_os_release(data: bytes) -> dict[str, str]:
-    """The variables of an os-release(5) file."""
+    """The variables of an os-release(5) file; a value with broken quotes is kept as it is."""
     lines = [line for line in data.decode(errors="replace").splitlines() if "=" in line]
     pairs = [line.partition("=") for line in lines if not line.startswith("#")]
-    return {name: "".join(shlex.split(value)) for name, _, value in pairs}
+    return {name: _unquoted(value) for name, _, value in pairs}
+
+
+def _unquoted(value: str) -> str:
+    try:
+        return " ".join(shlex.split(value))
+    except ValueError:
+        return value

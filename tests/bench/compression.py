@@ -3,7 +3,7 @@
     .venv/bin/python tests/bench/compression.py ROOT [--only WORD]… [--level N]…
 
 ROOT is a canonical tar of a root file system, or a directory. Prints one Markdown row for each
-way of making the file system: seconds (processor seconds) and bytes of mkfs.erofs, then seconds and bytes of the
+way of making the file system: seconds (of processor time) and bytes of mkfs.erofs, then of the
 whole compressed once more, as it is for the download. Feeds docs/adr/0001-root-compression.md;
 boot time and memory are measured by `edgeimg smoke` with `image.compression` set.
 """
