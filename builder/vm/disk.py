@@ -56,6 +56,10 @@ def _unpack(image: Path, path: Path) -> None:
             else:
                 target.write(block)
         target.truncate()
+        # The decompressor takes a truncated file for a short one.
+        promised = zstandard.get_frame_parameters(_head(image)).content_size
+        if promised not in (zstandard.CONTENTSIZE_UNKNOWN, target.tell()):
+            raise ImageError(f"{image} is damaged: {target.tell()} of {promised} bytes unpack")
 
 
 def _fill(stream: zstandard.ZstdDecompressionReader) -> bytes:
@@ -66,3 +70,8 @@ def _fill(stream: zstandard.ZstdDecompressionReader) -> bytes:
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)
+
+
+def _head(image: Path) -> bytes:
+    with image.open("rb") as source:
+        return source.read(18)

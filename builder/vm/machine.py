@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,15 @@ from builder.vm.channel import Channel
 from builder.vm.qmp import Qmp
 
 _TAIL_LINES = 12
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>78M]")
+_SPINNER = re.compile(r"\] (Job |\(\d+ of \d+\) ).* running \(")
+
+
+def readable(console: str) -> list[str]:
+    """The lines of a console log less colours, empty lines and systemd's moving stars."""
+    plain = (_ESCAPE.sub("", line) for line in console.splitlines())
+    lines = ("".join(c for c in line if c.isprintable()) for line in plain)
+    return [line for line in lines if line.strip() and not _SPINNER.search(line)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +54,8 @@ class Guest:
         """The console's last lines."""
         if not self.console.exists():
             return []
-        text = self.console.read_bytes()[-16384:].decode(errors="replace")
-        lines = ["".join(c for c in line if c.isprintable()) for line in text.splitlines()]
-        return [line for line in lines if line.strip()][-_TAIL_LINES:]
+        text = self.console.read_bytes()[-65536:].decode(errors="replace")
+        return readable(text)[-_TAIL_LINES:]
 
 
 @contextlib.contextmanager

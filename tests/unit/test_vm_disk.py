@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,12 @@ def test_a_compressed_image_is_unpacked_once_with_holes(tmp_path: Path) -> None:
     assert raw_image(image, Store(tmp_path / "cache")) == raw
 
 
-def test_a_damaged_image_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda data: data[:-9] + b"damaged!!", lambda data: data[:-9]])
+def test_a_damaged_image_is_one_clear_error_and_leaves_nothing(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     image = tmp_path / "a.raw.zst"
-    image.write_bytes(zstandard.compress(b"x" * MIB)[:-9] + b"damaged!!")
+    image.write_bytes(damage(zstandard.compress(b"x" * MIB)))
     store = Store(tmp_path / "cache")
     with pytest.raises(ImageError, match="damaged"):
         raw_image(image, store)
