@@ -1,0 +1,251 @@
+"""Debian packages: read as trees, and every hostile or damaged one refused by name."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from builder.errors import ArchiveError, DigestError
+from builder.sources import archive, deb
+from builder.store import Store
+from builder.tree import Kind, Span
+from tests.samples import Member, ar, deb_bytes, member, read_deb, tar
+
+CONTROL = tar([member("./control", b"Package: sample\nVersion: 1.0\n")])
+
+
+def test_a_sound_package(tmp_path: Path) -> None:
+    members = [
+        member("./", type=tarfile.DIRTYPE, mode=0o755),
+        member("./usr/", type=tarfile.DIRTYPE, mode=0o755),
+        member("./usr/bin/tool", b"#!/bin/sh\n", mode=0o4755),
+        member("./usr/bin/alias", type=tarfile.SYMTYPE, link="tool"),
+        member("./usr/bin/hard", type=tarfile.LNKTYPE, link="./usr/bin/tool"),
+        member("./etc/tool.conf", b"x=1\n"),
+    ]
+    control = "Description: a tool\n long text\n .\n more\n"
+    package = read_deb(deb_bytes(members, control=control, conffiles="/etc/tool.conf\n"), tmp_path)
+    assert (package.name, package.version) == ("sample", "1.0")
+    assert package.control["Description"] == "a tool\n long text\n .\n more"
+    assert package.conffiles == ("etc/tool.conf",)
+    tool, hard = package.tree["usr/bin/tool"], package.tree["usr/bin/hard"]
+    assert (tool.mode, tool.read(), tool.origin) == (0o4755, b"#!/bin/sh\n", "package:sample")
+    assert isinstance(tool.content, Span)
+    assert hard.content == tool.content
+    assert package.tree["usr/bin/alias"].target == "tool"
+    assert package.tree["etc"].kind is Kind.DIRECTORY
+
+
+def test_a_second_read_does_not_unpack_again(tmp_path: Path) -> None:
+    data = deb_bytes([member("./x", b"1")])
+    first = read_deb(data, tmp_path)
+    (tmp_path / f"{hashlib.sha256(data).hexdigest()}.deb").unlink()
+    path = tmp_path / "gone.deb"
+    again = deb.read(path, first.sha256, store=Store(tmp_path / "cache"), origin="package:sample")
+    assert again.tree.digest() == first.tree.digest()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"),
+    [
+        (".xz", lzma.compress),
+        (".gz", gzip.compress),
+        (".zst", zstandard.ZstdCompressor().compress),
+        ("", bytes),
+    ],
+)
+def test_every_compression(tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]) -> None:
+    content = bytes(range(256)) * 9000
+    data = ar(
+        {
+            "debian-binary": b"2.0\n",
+            f"control.tar{suffix}": compress(CONTROL),
+            f"data.tar{suffix}": compress(tar([member("./x", content)])),
+        }
+    )
+    assert read_deb(data, tmp_path).tree["x"].read() == content
+
+
+HOSTILE: dict[str, tuple[list[Member], str]] = {
+    "absolute": ([member("/etc/passwd", b"x")], "absolute"),
+    "climbing": ([member("./../etc/passwd", b"x")], "leaves its tree"),
+    "climbing inside": ([member("./a/../../etc/passwd", b"x")], "leaves its tree"),
+    "through a link out": (
+        [member("./usr", type=tarfile.SYMTYPE, link="/"), member("./usr/x", b"x")],
+        "lies below /usr",
+    ),
+    "link made later": (
+        [member("./usr/x", b"x"), member("./usr", type=tarfile.SYMTYPE, link="..")],
+        "lies below /usr",
+    ),
+    "below a file": ([member("./a", b"x"), member("./a/b/c", b"x")], "lies below /a"),
+    "character device": ([member("./dev/null", type=tarfile.CHRTYPE)], "device"),
+    "block device": ([member("./dev/sda", type=tarfile.BLKTYPE)], "device"),
+    "fifo": ([member("./run/pipe", type=tarfile.FIFOTYPE)], "fifo"),
+    "unknown type": ([member("./x", type=b"Z")], "of an unknown type"),
+    "twice, different content": ([member("./a", b"1"), member("./a", b"2")], "twice"),
+    "twice, different mode": ([member("./a", b"1"), member("./a", b"1", mode=0o4755)], "twice"),
+    "twice, different type": (
+        [member("./a", b"1"), member("./a", type=tarfile.SYMTYPE, link="b")],
+        "twice",
+    ),
+    "hard link to nothing": ([member("./a", type=tarfile.LNKTYPE, link="./b")], "hard link"),
+    "hard link out": ([member("./a", type=tarfile.LNKTYPE, link="../../x")], "leaves its tree"),
+    "hard link to the host": (
+        [member("./a", type=tarfile.LNKTYPE, link="/etc/shadow")],
+        "absolute",
+    ),
+    "link to nowhere": ([member("./a", type=tarfile.SYMTYPE, link="")], "leads nowhere"),
+    "root as a file": ([member("./", b"x")], "root|directory"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_members_are_refused(tmp_path: Path, name: str) -> None:
+    members, says = HOSTILE[name]
+    with pytest.raises(ArchiveError, match=says) as caught:
+        read_deb(deb_bytes(members), tmp_path)
+    assert "package:sample" in caught.value.message
+    assert list((tmp_path / "cache/derived").iterdir()) == []
+
+
+def test_the_same_member_twice_is_harmless(tmp_path: Path) -> None:
+    package = read_deb(deb_bytes([member("./a", b"1"), member("./a", b"1")]), tmp_path)
+    assert package.tree["a"].read() == b"1"
+
+
+def test_links_that_point_anywhere_are_only_text(tmp_path: Path) -> None:
+    members = [member("./etc/x", type=tarfile.SYMTYPE, link="/../../outside")]
+    assert read_deb(deb_bytes(members), tmp_path).tree["etc/x"].target == "/../../outside"
+
+
+@pytest.mark.parametrize("suffix", [".xz", ".zst", ".gz"])
+def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.setattr(archive, "FREE_BYTES", 1 << 20)
+    compress = {
+        ".xz": lzma.compress,
+        ".zst": zstandard.ZstdCompressor().compress,
+        ".gz": gzip.compress,
+    }[suffix]
+    bomb = compress(bytes(8 << 20))
+    data = ar(
+        {
+            "debian-binary": b"2.0\n",
+            "control.tar.xz": lzma.compress(CONTROL),
+            f"data.tar{suffix}": bomb,
+        }
+    )
+    with pytest.raises(ArchiveError, match=r"data\.tar.* more than .* bomb"):
+        read_deb(data, tmp_path)
+
+
+def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 10)
+    members = [member(f"./{number}") for number in range(11)]
+    with pytest.raises(ArchiveError, match="more than 10 members"):
+        read_deb(deb_bytes(members), tmp_path)
+
+
+def test_truncated_packages_are_refused_wherever_they_end(tmp_path: Path) -> None:
+    whole = deb_bytes([member("./a", bytes(range(256)) * 40)])
+    for length in range(0, len(whole) - 1, 7):
+        with pytest.raises(ArchiveError):
+            read_deb(whole[:length], tmp_path)
+
+
+def test_truncated_tar_is_refused(tmp_path: Path) -> None:
+    whole = tar([member("./a", b"x" * 2000), member("./b", b"y" * 2000)])
+    for length in (512, 1000, 1024, 2560, 3000, 3072, 3584, 5120):
+        data = ar(
+            {
+                "debian-binary": b"2.0\n",
+                "control.tar": CONTROL,
+                "data.tar": whole[:length],
+            }
+        )
+        with pytest.raises(ArchiveError, match=r"data\.tar"):
+            read_deb(data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "not an ar archive"),
+        (b"PK\3\4" + bytes(100), "not an ar archive"),
+        (b"!<arch>\n" + b"x" * 80, "damaged"),
+        (ar({"debian-binary": b"2.0\n"}), "not a Debian package"),
+        (ar({"debian-binary": b"2.0\n", "control.tar.xz": b"", "evil": b""}), "not a Debian"),
+        (
+            ar({"debian-binary": b"2.0\n", "control.tar.lzma": b"", "data.tar.lzma": b""}),
+            "unknown method",
+        ),
+        (
+            ar({"debian-binary": b"2.0\n", "control.tar.xz": b"nonsense", "data.tar": b""}),
+            "is damaged",
+        ),
+    ],
+)
+def test_garbage_is_refused(tmp_path: Path, data: bytes, says: str) -> None:
+    with pytest.raises(ArchiveError, match=says):
+        read_deb(data, tmp_path)
+
+
+def test_garbage_after_the_compressed_data_is_refused(tmp_path: Path) -> None:
+    data = ar(
+        {
+            "debian-binary": b"2.0\n",
+            "control.tar.xz": lzma.compress(CONTROL),
+            "data.tar.xz": lzma.compress(tar([])) + b"garbage",
+        }
+    )
+    with pytest.raises(ArchiveError, match="garbage"):
+        read_deb(data, tmp_path)
+
+
+def test_a_package_without_a_name_is_refused(tmp_path: Path) -> None:
+    data = ar(
+        {
+            "debian-binary": b"2.0\n",
+            "control.tar": tar([member("./control", b"Version: 1\n")]),
+            "data.tar": tar([]),
+        }
+    )
+    with pytest.raises(ArchiveError, match="names no package"):
+        read_deb(data, tmp_path)
+
+
+def test_a_tampered_package_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.deb"
+    path.write_bytes(deb_bytes([member("./a", b"1")]))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(deb_bytes([member("./a", b"2")]))
+    with pytest.raises(DigestError, match="package:sample"):
+        deb.read(path, digest, store=Store(tmp_path / "cache"), origin="package:sample")
+
+
+def test_random_damage_never_ends_in_a_traceback(tmp_path: Path) -> None:
+    whole = bytearray(deb_bytes([member("./usr/bin/x", b"content " * 500, mode=0o755)]))
+    for position in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x41
+        try:
+            read_deb(bytes(damaged), tmp_path)
+        except ArchiveError as error:
+            assert "sample" in error.message
+
+
+def test_ar_members_know_where_they_are() -> None:
+    data = ar({"one": b"abc", "two/": b"defg"})
+    members = archive.ar_members(io.BytesIO(data), "x")
+    assert [(m.name, data[m.offset : m.offset + m.size]) for m in members] == [
+        ("one", b"abc"),
+        ("two", b"defg"),
+    ]
