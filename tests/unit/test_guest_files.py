@@ -42,7 +42,7 @@ def test_scripts_are_executable_and_parse_as_posix_shell(script: Path) -> None:
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_has_no_complaint(script: Path) -> None:
-    argv = ["shellcheck", "-s", "dash", "-S", "warning", script]
+    argv = ["shellcheck", "-s", "dash", "-S", "warning", str(script)]
     found = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
 
