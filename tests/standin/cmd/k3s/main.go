@@ -110,7 +110,7 @@ func longRunning(role string, args []string) (code int, known bool) {
 	prepareProcess(role, s, warnings)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	err = run(ctx, s, func() { announceReady(ctx, manager) })
+	err = run(ctx, s, func() { announceReady(manager) })
 	_ = manager.Send("STOPPING=1")
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintf(os.Stderr, "k3s %s: %s\n", role, err)

@@ -18,6 +18,10 @@ import (
 // for lists.
 const maxMessage = 64 << 20
 
+// The API server opens a connection for every kind of object. The usual
+// buffers of 32 KiB each way would add up to several megabytes.
+const connectionBuffer = 4 << 10
+
 // Serve answers etcd clients on a Unix socket until ctx ends.
 func Serve(ctx context.Context, disk *Disk, socket string) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
@@ -43,6 +47,9 @@ func newServer(disk *Disk) *grpc.Server {
 	server := grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(maxMessage),
+		grpc.ReadBufferSize(connectionBuffer),
+		grpc.WriteBufferSize(connectionBuffer),
+		grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	s := &service{disk: disk}

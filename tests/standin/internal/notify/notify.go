@@ -2,17 +2,13 @@
 package notify
 
 import (
-	"context"
 	"net"
 	"os"
-	"strconv"
-	"time"
 )
 
 // Manager is the service manager that started this process, if there is one.
 type Manager struct {
-	address  string
-	watchdog time.Duration
+	address string
 }
 
 // Take finds the service manager and hides it from the rest of the process:
@@ -20,12 +16,7 @@ type Manager struct {
 // soon as they are.
 func Take() *Manager {
 	m := &Manager{address: os.Getenv("NOTIFY_SOCKET")}
-	if microseconds, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64); err == nil {
-		m.watchdog = time.Duration(microseconds) * time.Microsecond
-	}
-	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"} {
-		os.Unsetenv(name)
-	}
+	os.Unsetenv("NOTIFY_SOCKET")
 	return m
 }
 
@@ -42,24 +33,4 @@ func (m *Manager) Send(state string) error {
 	defer conn.Close()
 	_, err = conn.Write([]byte(state))
 	return err
-}
-
-// KeepAlive answers the service manager's watchdog for as long as alive says
-// so, until ctx ends. It returns at once where there is no watchdog.
-func (m *Manager) KeepAlive(ctx context.Context, alive func(context.Context) bool) {
-	if m.watchdog <= 0 {
-		return
-	}
-	ticker := time.NewTicker(m.watchdog / 3)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			if alive(ctx) {
-				_ = m.Send("WATCHDOG=1")
-			}
-		}
-	}
 }

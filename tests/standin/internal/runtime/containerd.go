@@ -51,10 +51,15 @@ import (
 	_ "github.com/containerd/containerd/v2/plugins/snapshots/overlay/plugin"
 	_ "github.com/containerd/containerd/v2/plugins/streaming"
 	_ "github.com/containerd/containerd/v2/plugins/transfer"
+
+	"edgeimg.local/standin/internal/memory"
 )
 
 // Containerd runs containerd with a command line, and returns its exit code.
-func Containerd(args []string) int { return report("containerd", command.App().Run(args)) }
+func Containerd(args []string) int {
+	memory.Save()
+	return report("containerd", command.App().Run(args))
+}
 
 // Ctr runs ctr with a command line, and returns its exit code.
 func Ctr(args []string) int { return report("ctr", ctr.New().Run(args)) }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
@@ -180,8 +182,28 @@ func runNode(ctx context.Context, s *settings.Settings, id *identity, cluster ag
 	if err := agent.PrepareLocal(s.DataDir, name, address, server, id.serverCA, id.clientCA); err != nil {
 		return err
 	}
-	node := &agent.Node{Settings: s, Name: name, Address: address, Client: client, Cluster: cluster, Ready: ready}
+	clientset, err := kubernetes.NewForConfig(client)
+	if err != nil {
+		return err
+	}
+	node := &agent.Node{
+		Settings: s, Name: name, Address: address, Client: client, Cluster: cluster,
+		Ready: func() {
+			if err := markControlPlane(ctx, clientset, name); err != nil {
+				klog.ErrorS(err, "node not marked as the control plane's")
+			}
+			ready()
+		},
+	}
 	return node.Run(ctx)
+}
+
+// markControlPlane gives the server's own node the role that K3s gives it. A
+// kubelet may not do so itself.
+func markControlPlane(ctx context.Context, client kubernetes.Interface, name string) error {
+	patch := []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":"true"}}}`)
+	_, err := client.CoreV1().Nodes().Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	return err
 }
 
 func orUnknown(err error) error {
