@@ -41,7 +41,7 @@ def _arguments(tree_tar: Path, output: Path, compression: str, epoch: int, uuid:
     # mkfs.erofs takes the block size from the build host's page size unless told.
     arguments = ["--quiet", f"-b{BLOCK}", "--tar=f", "--sort=path", f"-T{epoch}", f"-U{uuid}"]
     if compression != "none":
-        arguments += [f"-z{compression}", f"-C{CLUSTER}", "-Eztailpacking,dedupe"]
+        arguments += [f"-z{compression}", f"-C{CLUSTER}", "-Eztailpacking"]
     return [*arguments, f"--workers={WORKERS}", str(output), str(tree_tar)]
 
 
