@@ -120,33 +120,50 @@ def resolve(
     known = mirrors.from_host(env)
     images = dict(previous.images) if previous else {}
     tools = {group: dict(hosts) for group, hosts in previous.tools.items()} if previous else {}
-    for arch in [a for a in ARCHITECTURES if a in archs or a in tools_hosts]:
-        suite = recipe.for_arch(arch).packages.suite
-        unsigned = arch.name in accept_unsigned
-        with _index(arch, suite, known, unsigned, store, progress) as index:
-            if arch in archs:
-                old = images.get(arch.name)
-                groups = _groups(index, _image_requests(recipe.for_arch(arch), arch))
-                images[arch.name] = ArchLock(
-                    groups=kept(groups, old.groups if old else {}, update),
-                    k3s=k3s_release.resolve(
-                        recipe.for_arch(arch),
-                        arch,
-                        previous=old.k3s if old else None,
-                        progress=progress,
-                        env=env,
-                    ),
-                    unsigned_index=index.unsigned,
-                )
-            if arch in tools_hosts:
-                groups = _groups(index, _tool_requests())
-                locked = {group: hosts.get(arch.name, ()) for group, hosts in tools.items()}
-                for group, packages in kept(groups, locked, update).items():
-                    tools.setdefault(group, {})[arch.name] = packages
+    everywhere = [arch for arch in ARCHITECTURES if arch in archs or arch in tools_hosts]
+    with progress.task("Resolving packages", len(everywhere), "items") as advance:
+        for arch in everywhere:
+            own = recipe.for_arch(arch)
+            unsigned = arch.name in accept_unsigned
+            with _index(arch, own.packages.suite, known, unsigned, store, progress) as index:
+                if arch in archs:
+                    old = images.get(arch.name)
+                    k3s = old.k3s if old else None
+                    asset = k3s_release.resolve(own, arch, previous=k3s, progress=progress, env=env)
+                    images[arch.name] = _image(index, own, arch, old, update, asset)
+                if arch in tools_hosts:
+                    _add_tools(tools, index, arch, update)
+            advance(1)
     tools = {group: hosts for group, hosts in tools.items() if group in TOOL_GROUPS}
     return Lock(
         recipe_digest=wanted_digest, suite=recipe.packages.suite, images=images, tools=tools
     )
+
+
+def _image(
+    index: debian.Index,
+    recipe: Recipe,
+    arch: Arch,
+    old: ArchLock | None,
+    update: Sequence[str] | None,
+    asset: K3sAsset | None,
+) -> ArchLock:
+    resolved = _groups(index, _image_requests(recipe, arch))
+    groups = kept(resolved, old.groups if old else {}, update)
+    # What is kept of an unsigned index stays unsigned, unless the signed one says the same.
+    doubtful = old is not None and old.unsigned_index and groups != resolved
+    return ArchLock(groups=groups, k3s=asset, unsigned_index=index.unsigned or doubtful)
+
+
+def _add_tools(
+    tools: dict[str, dict[str, tuple[Package, ...]]],
+    index: debian.Index,
+    host: Arch,
+    update: Sequence[str] | None,
+) -> None:
+    locked = {group: hosts.get(host.name, ()) for group, hosts in tools.items()}
+    for group, packages in kept(_groups(index, _tool_requests()), locked, update).items():
+        tools.setdefault(group, {})[host.name] = packages
 
 
 @contextlib.contextmanager

@@ -35,6 +35,9 @@ class Mirrors:
 
     bases: Mapping[str, tuple[str, ...]]
 
+    def __str__(self) -> str:
+        return ", ".join(base for bases in self.bases.values() for base in bases)
+
     def base(self, archive: str, choice: int) -> str:
         """The `choice`-th mirror of an archive, or its last. Raises LockError without one."""
         mirrors = self._of(archive)

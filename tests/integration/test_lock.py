@@ -173,6 +173,24 @@ def test_an_index_out_of_step_can_be_accepted(archive: Archive, tmp_path: Path) 
         resolve(archive, tmp_path, recipe(), accept=("arm64",))
 
 
+def test_what_an_unsigned_index_said_stays_marked_while_it_is_kept(
+    archive: Archive, tmp_path: Path
+) -> None:
+    good = archive.server.files[INDEX]
+    archive.publish({**PACKAGES, "liba": "3.1"})
+    newer = archive.server.files[INDEX]
+    archive.publish(PACKAGES)
+    archive.server.files[INDEX] = newer
+    lock = resolve(archive, tmp_path, recipe(), accept=("arm",))
+    archive.server.files[INDEX] = good
+    kept = resolve(archive, tmp_path, recipe("app", "extra"), previous=lock)
+    assert root(kept)["liba"] == "3.1"
+    assert kept.images["arm"].unsigned_index
+    renewed = resolve(archive, tmp_path, recipe(), previous=lock, update=())
+    assert root(renewed)["liba"] == "3.0"
+    assert not renewed.images["arm"].unsigned_index
+
+
 def test_what_matches_its_signature_is_never_marked(archive: Archive, tmp_path: Path) -> None:
     lock = resolve(archive, tmp_path, recipe(), accept=("arm",))
     assert not lock.images["arm"].unsigned_index
