@@ -5,15 +5,11 @@ dmsetup in place of veritysetup: docs/adr/0002-initrd-dmsetup.md.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path, PurePosixPath
-
-from elftools.elf.dynamic import DynamicSegment
-from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import InterpSegment
 
 from builder import tree
 from builder.arch import Arch
+from builder.compose import elf_facts
 from builder.errors import ArchiveError
 from builder.pack import cpio
 from builder.tools import Toolbox
@@ -123,17 +119,10 @@ def _file(userland: Tree, path: str) -> Node:
     )
 
 
-def _needs(node: Node) -> tuple[str | None, list[str]]:
+def _needs(node: Node) -> tuple[str | None, tuple[str, ...]]:
     """The interpreter and the libraries that an ELF file names."""
-    elf = ELFFile(io.BytesIO(node.read()))
-    interpreter, libraries = None, []
-    for segment in elf.iter_segments():
-        if isinstance(segment, InterpSegment):
-            interpreter = str(segment.get_interp_name())
-        elif isinstance(segment, DynamicSegment):
-            tags = segment.iter_tags("DT_NEEDED")
-            libraries = [str(getattr(tag, "needed")) for tag in tags]  # noqa: B009
-    return interpreter, libraries
+    facts = elf_facts.read(node)
+    return (facts.interpreter, facts.needed) if facts else (None, ())
 
 
 def _below_usr(path: str) -> str:

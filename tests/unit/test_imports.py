@@ -16,6 +16,8 @@ ROOMS = [
     {"smoke"},
     {"vm"},
     {"inspect"},
+    {"stages"},
+    {"inputs", "result"},
     {"plan"},
     {"pack"},
     {"check"},
@@ -30,7 +32,8 @@ ROOMS = [
     {"recipe"},
     {"tree"},
     {"store", "ui"},
-    {"process", "progress", "arch", "errors", "bootstrap", "groups", "lock_model"},
+    {"process"},
+    {"progress", "arch", "errors", "bootstrap", "groups", "lock_model"},
 ]
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 
