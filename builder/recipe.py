@@ -81,7 +81,11 @@ class Packages(_Model):
     exclude: tuple[PackageName, ...] = Field(
         (), description="packages to leave out even where others depend on them"
     )
-    prune: tuple[str, ...] = Field((), description="paths to leave out of the root, as globs")
+    prune: tuple[str, ...] = Field(
+        (),
+        description="paths to leave out of the root, as globs; "
+        "'!glob' keeps what edgeimg's own list would leave out",
+    )
 
 
 class Kernel(_Model):

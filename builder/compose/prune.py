@@ -7,23 +7,36 @@ import re
 from collections.abc import Callable, Iterable
 
 from builder.compose.patterns import read
-from builder.tree import Tree
+from builder.tree import Node, Tree
 
 
 def prune(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
     """The tree without what edgeimg's own list (prune.toml) and `patterns` name.
 
-    Patterns are globs over whole paths without the leading `/`; `*` also matches `/`.
+    Patterns are globs over whole paths without the leading `/`; `*` also matches `/`. With a `!`
+    in front, one keeps what edgeimg's own list would leave out.
     """
+    given = [pattern.strip("/") for pattern in patterns]
+    kept = [pattern.removeprefix("!").strip("/") for pattern in given if pattern.startswith("!")]
     for rule in read("prune")["prune"]:
-        tree = _without(tree, rule["paths"], rule.get("keep", ()))
-    return _without(tree, [pattern.strip("/") for pattern in patterns], ())
+        tree = _without(tree, rule["paths"], [*rule.get("keep", ()), *kept])
+    return _without(tree, [pattern for pattern in given if not pattern.startswith("!")], ())
 
 
 def _without(tree: Tree, patterns: Iterable[str], keep: Iterable[str]) -> Tree:
     doomed, spared = _matcher(patterns), _matcher(keep)
-    needed = {parent for path, _ in tree.items() if spared(path) for parent in _parents(path)}
-    return tree.without(lambda path, _: doomed(path) and not spared(path) and path not in needed)
+    named = {path for path, _ in tree.items() if spared(path)}
+    if not named:
+        return tree.without(lambda path, _: doomed(path))
+    needed = {parent for path in named for parent in _parents(path)}
+
+    def drop(path: str, _: Node) -> bool:
+        # What lies below a directory that only stays for the sake of something spared goes too.
+        gone = doomed(path) or any(doomed(parent) for parent in _parents(path))
+        inside = path in named or any(parent in named for parent in _parents(path))
+        return gone and not inside and path not in needed
+
+    return tree.without(drop)
 
 
 def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:

@@ -82,6 +82,15 @@ def test_recipes_prune_more() -> None:
     assert [path for path, _ in left.items()] == ["usr", "usr/bin", "usr/bin/b"]
 
 
+def test_recipes_keep_what_the_list_would_drop() -> None:
+    kept, gone = "usr/share/man/man8/x.8.gz", "usr/share/man/man1/y.1.gz"
+    tree = Tree().with_nodes({path: file(b"") for path in (kept, gone, "usr/include/a/b.h")})
+    left = prune.prune(tree, ["!usr/share/man/man8", "!/usr/include"])
+    assert kept in left
+    assert gone not in left
+    assert "usr/include/a/b.h" in left
+
+
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
 def test_identity(arch: Arch) -> None:
     recipe = Recipe.model_validate(
