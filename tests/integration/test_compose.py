@@ -93,7 +93,7 @@ def host(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Host:
     libraries = root / f"usr/lib/{arch.triplet}"
 
     def run(name: str, *args: str | Path, path: str = "usr/bin") -> str:
-        argv = [
+        argv: list[str | Path] = [
             libraries / arch.loader.rpartition("/")[2],
             "--library-path",
             f"{libraries}:{libraries}/systemd",
