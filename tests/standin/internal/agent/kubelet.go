@@ -67,14 +67,17 @@ func endpoint(given string) string {
 // identityArgs are the kubelet's flags that have no place in its
 // configuration file.
 func (n *Node) identityArgs() []string {
-	return []string{
+	args := []string{
 		"hostname-override=" + n.Name,
 		"node-ip=" + n.Address.String(),
 		"node-labels=" + strings.Join(n.Settings.NodeLabels, ","),
-		"register-with-taints=" + strings.Join(n.Settings.NodeTaints, ","),
 		"kubeconfig=" + n.path("kubelet.kubeconfig"),
 		"cert-dir=" + n.path("pki"),
 	}
+	if taints := n.Settings.NodeTaints; len(taints) != 0 {
+		args = append(args, "register-with-taints="+strings.Join(taints, ","))
+	}
+	return args
 }
 
 // runKubelet runs the kubelet until ctx ends.

@@ -23,7 +23,8 @@ import (
 )
 
 // How long the API server may take to end its requests when it is stopped.
-const stopTimeout = 15 * time.Second
+// kube-proxy's watches never end by themselves, so it always takes this long.
+const stopTimeout = 3 * time.Second
 
 // Run runs the server until ctx ends or a part of it fails. Ready is called
 // once the API is served and the node, if there is one, is registered.
