@@ -43,6 +43,8 @@ def add_identity(tree: Tree, recipe: Recipe, arch: Arch) -> Tree:
     if recipe.k3s.config:
         text = json.dumps(recipe.k3s.config, indent=2, sort_keys=True)
         nodes["etc/rancher/k3s/config.yaml"] = file(f"{text}\n".encode(), mode=0o600)
+    if recipe.k3s.role != "server":
+        nodes["etc/rancher/k3s/k3s.env"] = file(f"K3S_ROLE={recipe.k3s.role}\n".encode())
     missing = {path: node for path, node in nodes.items() if path not in tree}
     given = tree.get(OS_RELEASE)
     release = os_release(given.read().decode() if given else "", recipe, arch)

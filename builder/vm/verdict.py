@@ -22,7 +22,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Something that came true; seconds since the guest's kernel and since power-on."""
+    """Something that came true; seconds of the guest's clock, and since power-on or restart."""
 
     name: str
     uptime: float
