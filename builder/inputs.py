@@ -126,4 +126,4 @@ def _release(plan: BuildPlan) -> K3sAsset:
 
 def _read(package: Package, store: Store) -> Deb:
     origin = f"package:{package.name}"
-    return deb.read(store.blob(package.sha256), package.sha256, store=store, origin=origin)
+    return deb.read_blob(package.sha256, blobs=store, store=store, origin=origin)

@@ -170,8 +170,10 @@ def _add_tools(
 def _index(
     arch: Arch, suite: str, known: Mirrors, unsigned: bool, store: Store, progress: Progress
 ) -> Iterator[debian.Index]:
-    work = store.partial("apt").parent
-    with debian.open_index(arch, suite, known, accept_unsigned=unsigned, work=work) as index:
+    with (
+        store.work("index") as work,
+        debian.open_index(arch, suite, known, accept_unsigned=unsigned, work=work) as index,
+    ):
         if index.unsigned:
             progress.note(
                 f"{arch.name}: the package index does not match its signature; accepted as asked"

@@ -33,6 +33,7 @@ def build(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store
     result.announce(planned, ui)
     if finished := result.existing(planned, key):
         return finished
+    store.sweep()
     with ui.step(f"{arch.name}: get tools and packages"):
         toolbox = sources.host_tools(
             planned.lock, "pack", store, offline=planned.offline, progress=ui
@@ -154,8 +155,8 @@ def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspect
     """Read an image file; only the tools come from the recipe's lock."""
     lock = locks.load(source.lock_path)
     toolbox = sources.host_tools(lock, "pack", store, offline=False, progress=ui)
-    with ui.step(f"read {image.name}"):
-        return read_image(image, toolbox=toolbox, work=store.partial("inspect").parent)
+    with ui.step(f"read {image.name}"), store.work("inspect") as work:
+        return read_image(image, toolbox=toolbox, work=work)
 
 
 def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:

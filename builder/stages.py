@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -125,11 +124,8 @@ def publish(
     ui: Ui,
 ) -> Built:
     """Assemble the disk, hold it against the budget, and publish it by rename."""
-    with (
-        disk_errors(store.root),
-        tempfile.TemporaryDirectory(prefix="disk.", dir=store.partial("disk").parent) as name,
-    ):
-        packed = packing.make_disk(composed.source, root, initrd, Path(name), toolbox=toolbox)
+    with disk_errors(store.root), store.work("disk") as work:
+        packed = packing.make_disk(composed.source, root, initrd, work, toolbox=toolbox)
         manifest = _manifest(plan, composed, packed, key)
         previous = _previous(plan)
 

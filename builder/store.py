@@ -2,10 +2,12 @@
 
     <cache>/blobs/<sha256>           inputs, verified before they get that name
     <cache>/derived/<key>            results of stages, named by the hash of their inputs
-    <cache>/partial/                 downloads and results under way
+    <cache>/partial/                 downloads and results under way, and the locks of both
 
 Files and directories appear under their final name by rename only, so a killed build leaves
 nothing half-written there. Two builds may share one cache: makers of the same key take turns.
+What killed builds leave in partial/ is removed by the next one (`sweep`): each work directory
+has a file that its owner holds locked, and the kernel unlocks it when the owner dies.
 """
 
 from __future__ import annotations
@@ -17,14 +19,23 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
-from builder.errors import HostError
+from builder.errors import DigestError, HostError
 
 CHUNK = 1 << 20
+STALE = 7 * 86400.0
+"""Seconds after which a download that nobody continued, or an unknown file, is given up."""
+_OWNER = ".owner"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EFBIG, errno.EIO,
+)  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -63,12 +74,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise HostError(
                 f"no space left on the disk of {path}",
                 hint="free some space (`edgeimg clean` empties the cache) and run it again",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _REFUSED:
             raise HostError(
                 f"cannot write to {path}: {error.strerror}",
                 hint="choose another place with EDGEIMG_CACHE or --output",
@@ -90,6 +101,27 @@ class Store:
         """Whether the input is here. Its content was checked when it got its name."""
         return self.blob(sha256).is_file()
 
+    def checked_blob(self, sha256: str, label: str) -> Path:
+        """The input with this digest, read once more to be sure; `label` names it in errors.
+
+        Raises DigestError when its bytes have changed, and removes it (see `discard_blob`).
+        """
+        path = self.blob(sha256)
+        if sha256_file(path) != sha256:
+            raise self.discard_blob(sha256, label)
+        return path
+
+    def discard_blob(self, sha256: str, label: str) -> DigestError:
+        """Remove an input whose bytes have changed; returns the error that says so."""
+        path = self.blob(sha256)
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
+        return DigestError(
+            f"{label} in the cache does not have the locked sha256 {sha256}: it was damaged or "
+            "changed after it was fetched, and is removed",
+            hint="run it again, not --offline: it is fetched anew",
+        )
+
     def partial(self, name: str) -> Path:
         """A path for work under way, on the same file system as the final names."""
         directory = self.root / "partial"
@@ -110,21 +142,81 @@ class Store:
             if final.exists():
                 return final
             final.parent.mkdir(parents=True, exist_ok=True)
-            work = Path(
-                tempfile.mkdtemp(prefix=f"{key[:16]}.", dir=self.partial("").parent / "partial")
-            )
-            try:
-                result = work / "result"
+            with self.work(key[:16]) as directory:
+                result = directory / "result"
                 make(result)
                 result.rename(final)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
         return final
+
+    @contextlib.contextmanager
+    def work(self, name: str) -> Iterator[Path]:
+        """A new directory for work under way; it is gone when the block is left."""
+        parent = self.partial(name).parent
+        with disk_errors(parent):
+            while True:
+                directory = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=parent))
+                owner = (directory / _OWNER).open("ab")
+                fcntl.flock(owner, fcntl.LOCK_EX)
+                if _is_still(owner, directory / _OWNER):  # nobody swept it before it was locked
+                    break
+                owner.close()
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+            owner.close()
+
+    def sweep(self) -> None:
+        """Remove what killed builds left in partial/; downloads that can be continued stay."""
+        directory = self.root / "partial"
+        for path in directory.iterdir() if directory.is_dir() else ():
+            with contextlib.suppress(OSError):
+                if path.suffix == ".lock":
+                    _sweep_lock(path)
+                elif _is_abandoned(path):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the cache's lock of that name; a killed holder lets go of it."""
         path = self.partial(f"{name}.lock")
-        with path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        while True:
+            with disk_errors(path):
+                file = path.open("ab")
+            with file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not _is_still(file, path):  # its last holder has removed it meanwhile
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+
+
+def _is_still(file: BinaryIO, path: Path) -> bool:
+    """Whether the open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sweep_lock(path: Path) -> None:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_still(file, path):
+            path.unlink()
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the owner of a work directory is dead; anything else is judged by its age."""
+    owner = path / _OWNER
+    if not owner.is_file():
+        return time.time() - path.lstat().st_mtime > STALE
+    with owner.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -178,11 +178,11 @@ def prepare(
 
 
 def _read(package: Package, store: Store, scratch: Store) -> Tree:
-    blob = store.blob(package.sha256)
-    if not blob.is_file():
+    if not store.has_blob(package.sha256):
         raise FetchError(f"{package.path} was not fetched")
-    tree = deb.read(blob, package.sha256, store=scratch, origin=f"package:{package.name}").tree
-    return tree.without(_is_pruned)
+    origin = f"package:{package.name}"
+    found = deb.read_blob(package.sha256, blobs=store, store=scratch, origin=origin)
+    return found.tree.without(_is_pruned)
 
 
 def _is_pruned(path: str, _: Node) -> bool:

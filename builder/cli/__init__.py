@@ -49,7 +49,8 @@ for _command in (*images.COMMANDS, *guests.COMMANDS, *inputs.COMMANDS, *project.
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _interrupt)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as stop:
@@ -74,6 +75,9 @@ def main() -> NoReturn:
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     del signum, frame
+    # Cleaning up takes seconds at most; a second Ctrl-C must not cut it short.
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

@@ -125,8 +125,6 @@ def _one(
         final = store.blob(item.sha256)
         final.parent.mkdir(parents=True, exist_ok=True)
         job.part.rename(final)
-        # Whoever still waits for this lock finds the blob, so its file is not needed any more.
-        store.partial(f"{item.sha256}.fetch.lock").unlink(missing_ok=True)
 
 
 def _both(first: Advance, second: Advance) -> Advance:

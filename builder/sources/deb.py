@@ -57,13 +57,24 @@ def read(path: Path, sha256: str, *, store: Store, origin: str) -> Deb:
         if sha256_file(path) != sha256:
             raise DigestError(
                 f"{origin}: {path.name} does not have the locked sha256 {sha256}",
-                hint="remove the file; it is fetched again",
+                hint="get it once more",
             )
         result.mkdir()
         _unpack(path, result, origin)
 
     unpacked = store.derived(key("deb", _VERSION, sha256), make)
     return _load(unpacked, sha256, origin)
+
+
+def read_blob(sha256: str, *, blobs: Store, store: Store, origin: str) -> Deb:
+    """The package with this digest out of `blobs`, unpacked into `store`; see `read`.
+
+    A blob whose bytes have changed is removed, so that the next run fetches it again.
+    """
+    try:
+        return read(blobs.blob(sha256), sha256, store=store, origin=origin)
+    except DigestError:
+        raise blobs.discard_blob(sha256, origin) from None
 
 
 def parse_control(text: str, label: str) -> dict[str, str]:

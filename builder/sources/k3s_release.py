@@ -105,7 +105,7 @@ def fetch(
         raise FetchError(error.message, hint=error.hint if offline else _WAYS_ON) from error
     except DigestError as error:
         raise DigestError(error.message, hint=_HINT_DIGEST) from error
-    return store.blob(asset.sha256)
+    return store.checked_blob(asset.sha256, item.name)
 
 
 def _urls(url: str, version: str, name: str, env: Mapping[str, str]) -> tuple[str, ...]:

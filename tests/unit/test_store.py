@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import HostError
+from builder.errors import DigestError, HostError
 from builder.store import Store, disk_errors, key
 
 
@@ -38,7 +39,7 @@ def test_a_failed_maker_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         store.derived("k", make)
     assert not (tmp_path / "derived").exists() or not list((tmp_path / "derived").iterdir())
-    assert not [p for p in (tmp_path / "partial").iterdir() if p.suffix != ".lock"]
+    assert not list((tmp_path / "partial").iterdir())
 
 
 def _slow(root: Path) -> None:
@@ -74,7 +75,40 @@ def test_a_killed_maker_leaves_no_final_name_and_no_lock(tmp_path: Path) -> None
     os.kill(worker.pid, signal.SIGKILL)
     worker.join(10)
     assert not (tmp_path / "cache/derived/k").exists()
+    partial = tmp_path / "cache/partial"
+    assert len(list(partial.iterdir())) == 2  # its work directory and its lock
+    Store(tmp_path / "cache").sweep()
+    assert not list(partial.iterdir())
     _slow(tmp_path)
+
+
+def test_sweeping_spares_work_under_way_and_downloads_to_be_continued(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old = time.time() - 30 * 86400
+    with store.work("mine") as work, store.lock("held"):
+        part, forgotten = store.partial("young.part"), store.partial("old.part")
+        for path in (part, forgotten):
+            path.write_bytes(b"x")
+        os.utime(forgotten, (old, old))
+        os.utime(work, (old, old))
+        store.sweep()
+        assert work.is_dir()
+        assert {p.name for p in store.partial("").iterdir()} == {
+            work.name, "held.lock", "young.part",
+        }  # fmt: skip
+    assert not work.exists()
+
+
+def test_a_changed_input_is_removed_and_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "blobs").mkdir()
+    digest = hashlib.sha256(b"right").hexdigest()
+    store.blob(digest).write_bytes(b"right")
+    assert store.checked_blob(digest, "a thing").read_bytes() == b"right"
+    store.blob(digest).write_bytes(b"wrong")
+    with pytest.raises(DigestError, match="a thing in the cache"):
+        store.checked_blob(digest, "a thing")
+    assert not store.has_blob(digest)
 
 
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
