@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+)
 
 from builder.arch import Arch
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMG]i?B|B)?", re.IGNORECASE)
+ArchName = Literal["x86-64", "arm64", "arm"]
+ARCHITECTURE_NAMES: tuple[str, ...] = get_args(ArchName)
+
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMG]i?B|B)?", re.IGNORECASE)
 _UNITS = {
     "b": 1,
     "kib": 1 << 10,
@@ -33,11 +45,45 @@ def parse_size(value: Any) -> int:
     return int(float(match[1]) * _UNITS[(match[2] or "B").lower()])
 
 
+def _known_arch(name: str) -> str:
+    if name not in ARCHITECTURE_NAMES:
+        raise ValueError(f"expected one of {', '.join(ARCHITECTURE_NAMES)}")
+    return name
+
+
+def _exact(value: JsonValue) -> JsonValue:
+    """What JSON and every YAML reader agree on: no NaN, no infinity, integers of 64 bits."""
+    match value:
+        case dict():
+            for inner in value.values():
+                _exact(inner)
+        case list():
+            for inner in value:
+                _exact(inner)
+        case float() if not math.isfinite(value):
+            raise ValueError("expected a finite number")
+        case int() if not -(1 << 63) <= value < 1 << 63:
+            raise ValueError("expected an integer of 64 bits")
+    return value
+
+
+_COMPRESSION = (
+    r"^(none|lz4|lz4hc(,([0-9]|1[0-2]))?|lzma(,[0-9])?|deflate(,[0-9])?|zstd(,(1?[0-9]|2[0-2]))?)$"
+)
 Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0, lt=1 << 50)]
+RoomSize = Annotated[int, BeforeValidator(parse_size), Field(ge=1 << 20, le=64 << 30)]
+"""Of a partition. FAT has a least and a greatest size of its own."""
 ImageId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 ImageVersion = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.~^-]{0,31}$")]
 PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
+"""Of the kernel command line: printable ASCII without blanks."""
+PathGlob = Annotated[str, StringConstraints(pattern=r"^!?[^/!\x00-\x1f][^\x00-\x1f]{0,255}$")]
+ModuleGlob = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_*?\[][^\x00-\x20]{0,127}$")]
+OverlayPath = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]{0,255}$")]
+ArchKey = Annotated[str, AfterValidator(_known_arch)]
+ConfigValue = Annotated[JsonValue, AfterValidator(_exact)]
 
 
 class _Model(BaseModel):
@@ -61,12 +107,19 @@ class Image(_Model):
         description="time stamp of every file and clock floor of the guest, "
         "seconds since 1970; SOURCE_DATE_EPOCH overrides it",
     )
-    esp: Size = Field(128 << 20, description="size of the EFI system partition")
-    slot: Size = Field(320 << 20, description="size of each root slot (A and B)")
-    verity: Size = Field(8 << 20, description="size of each slot's hash tree")
-    config: Size = Field(32 << 20, description="size of the provisioning partition (FAT)")
+    esp: RoomSize = Field(128 << 20, ge=34 << 20, description="size of the EFI system partition")
+    slot: RoomSize = Field(320 << 20, description="size of each root slot (A and B)")
+    verity: RoomSize = Field(8 << 20, description="size of each slot's hash tree")
+    config: RoomSize = Field(
+        32 << 20,
+        ge=8 << 20,
+        le=1 << 30,
+        description="size of the provisioning partition (FAT16)",
+    )
     compression: str = Field(
-        "lz4hc,9", description="mkfs.erofs -z of the root file system, or 'none'"
+        "lz4hc,9",
+        pattern=_COMPRESSION,
+        description="mkfs.erofs -z of the root file system, or 'none'",
     )
 
 
@@ -81,9 +134,9 @@ class Packages(_Model):
     exclude: tuple[PackageName, ...] = Field(
         (), description="packages to leave out even where others depend on them"
     )
-    prune: tuple[str, ...] = Field(
+    prune: tuple[PathGlob, ...] = Field(
         (),
-        description="paths to leave out of the root, as globs; "
+        description="paths to leave out of the root, as globs without the leading '/'; "
         "'!glob' keeps what edgeimg's own list would leave out",
     )
 
@@ -92,14 +145,18 @@ class Kernel(_Model):
     """The kernel, its command line, and which modules come along."""
 
     package: PackageName | None = Field(None, description="kernel package; default by architecture")
-    cmdline: tuple[str, ...] = Field((), description="words added to the kernel command line")
-    modules: tuple[str, ...] = Field(
+    cmdline: tuple[Word, ...] = Field(
+        (), max_length=32, description="words added to the kernel command line"
+    )
+    modules: tuple[ModuleGlob, ...] = Field(
         (),
         description="modules of the root: names, globs over their "
         "paths ('drivers/net/usb/*'), with dependencies",
     )
-    exclude: tuple[str, ...] = Field((), description="modules to leave out, as names or globs")
-    initrd: tuple[str, ...] = Field((), description="modules of the initrd")
+    exclude: tuple[ModuleGlob, ...] = Field(
+        (), description="modules to leave out, as names or globs"
+    )
+    initrd: tuple[ModuleGlob, ...] = Field((), description="modules of the initrd")
 
 
 class K3s(_Model):
@@ -119,11 +176,11 @@ class K3s(_Model):
         description="base URL of the releases",
     )
     path: Path | None = Field(None, description="the binary, for source = 'file'")
-    sha256: dict[str, Sha256] = Field(
+    sha256: dict[ArchKey, Sha256] = Field(
         default_factory=dict, description="pinned sha256 of the binary by architecture"
     )
     role: Literal["server", "agent"] = Field("server", description="what the gateway runs")
-    config: dict[str, Any] = Field(
+    config: dict[str, ConfigValue] = Field(
         default_factory=dict, description="written to /etc/rancher/k3s/config.yaml"
     )
 
@@ -131,7 +188,7 @@ class K3s(_Model):
 class Overlay(_Model):
     """Files of yours, shaped like the root they land in."""
 
-    paths: tuple[str, ...] = Field(
+    paths: tuple[OverlayPath, ...] = Field(
         (), description="directories, relative to the project, later ones on top"
     )
 
@@ -158,9 +215,6 @@ class Override(_Model):
     k3s: K3s | None = None
     overlay: Overlay | None = None
     budget: Budget | None = None
-
-
-ArchName = Literal["x86-64", "arm64", "arm"]
 
 
 class Recipe(_Model):

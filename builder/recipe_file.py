@@ -23,6 +23,9 @@ _TABLE = re.compile(r"^\s*\[\[?\s*(?P<name>[^\]]+?)\s*\]\]?")
 _KEY = re.compile(r"^\s*(?P<name>[\w\"'.+ -]+?)\s*=")
 _SYNTAX = re.compile(r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
 
+_DEPTH = 8
+"""Tables are not nested deeper in any message."""
+
 Location = tuple[int | str, ...]
 
 
@@ -48,7 +51,7 @@ def load(path: Path) -> RecipeFile:
     text = _read(path)
     try:
         data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: an integer of 4300 digits
         raise RecipeError(f"{path}:{_syntax_error(error, text)}") from None
     lines = key_lines(text)
     try:
@@ -84,7 +87,7 @@ def key_lines(text: str) -> dict[Location, int]:
             here = (*table, *_split(match["name"]))
         else:
             continue
-        for depth in range(1, len(here) + 1):
+        for depth in range(1, min(len(here), _DEPTH) + 1):
             lines.setdefault(here[:depth], number)
     return lines
 
@@ -120,7 +123,8 @@ def _split(name: str) -> Location:
 
 
 def _problem(path: Path, lines: dict[Location, int], item: Any) -> tuple[int, str]:
-    location: Location = tuple(item["loc"])
+    # pydantic puts the kind of a JSON value between the keys that lead to it.
+    location: Location = tuple(part for part in item["loc"] if part not in ("dict", "list"))[:12]
     if location and location[-1] == "[key]":
         location = location[:-1]
     line = _line(lines, location)
@@ -129,7 +133,7 @@ def _problem(path: Path, lines: dict[Location, int], item: Any) -> tuple[int, st
 
 
 def _line(lines: dict[Location, int], location: Location) -> int:
-    for depth in range(len(location), 0, -1):
+    for depth in range(min(len(location), _DEPTH), 0, -1):
         if location[:depth] in lines:
             return lines[location[:depth]]
     return 1
@@ -179,5 +183,8 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer or a nesting too large to be written out
+        return f"{type(value).__name__} of unreasonable size"
     return text if len(text) <= 60 else text[:57] + "…"

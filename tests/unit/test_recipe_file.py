@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.arch import ARCHITECTURES, ARM, ARM64
+from builder.compose import identity, prune
 from builder.errors import RecipeError
+from builder.pack import disk, uki
 from builder.recipe import parse_size, schema
 from builder.recipe_file import key_lines, load
+from builder.tree import Tree, directory
 
 DEFAULT = Path(__file__).parents[2] / "recipes/gateway.toml"
 
@@ -132,6 +135,70 @@ def test_schema_describes_every_table() -> None:
     assert described["additionalProperties"] is False
 
 
+_LATE = """\
+[image]
+compression = "zip"
+slot = 0
+epoch = 0x{big}
+hostname = "a_b"
+[packages]
+prune = ["/usr/share/doc"]
+[kernel]
+cmdline = ["a b"]
+modules = [""]
+[overlay]
+paths = ["/etc"]
+[k3s.sha256]
+amd64 = "{sha}"
+[k3s.config]
+day = 2020-01-01
+share = nan
+many = [0x{big}]
+[k3s.config.inner]
+time = 07:32:00
+[budget]
+root = "{digits} MiB"
+"""
+
+
+def test_what_would_break_a_later_stage_is_told_by_the_recipe(tmp_path: Path) -> None:
+    text = _LATE.format(big="f" * 6000, sha="a" * 64, digits="9" * 500)
+    with pytest.raises(RecipeError) as caught:
+        load(write(tmp_path, text))
+    told = [line.split("recipe.toml:")[1] for line in caught.value.message.splitlines()[1:]]
+    assert [line.split(": ")[:2] for line in told] == [
+        ["2", "image.compression"],
+        ["3", "image.slot"],
+        ["4", "image.epoch"],
+        ["5", "image.hostname"],
+        ["7", "packages.prune.0"],
+        ["9", "kernel.cmdline.0"],
+        ["10", "kernel.modules.0"],
+        ["12", "overlay.paths.0"],
+        ["14", "k3s.sha256.amd64"],
+        ["16", "k3s.config.day"],
+        ["17", "k3s.config.share"],
+        ["18", "k3s.config.many"],
+        ["20", "k3s.config.inner.time"],
+        ["22", "budget.root"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[image]\nepoch = {'9' * 5000}",
+        f"[k3s.config]\n{'.'.join('a' * 1500)} = 1",
+        f"{'.'.join('a' * 1500)} = 1",
+        f"[k3s.config]\na = {'[' * 5000}{']' * 5000}",
+    ],
+    ids=["digits", "deep config", "deep key", "deep list"],
+)
+def test_unreasonable_values_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(RecipeError, match=r"recipe\.toml"):
+        load(write(tmp_path, text))
+
+
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates(),
     lambda inner: (
@@ -192,7 +259,18 @@ def test_damaged_recipes_load_or_say_why(
 
 
 def _load_or_explain(path: Path) -> None:
+    """What loads can be planned: what is written from the recipe alone is made here."""
     try:
-        load(path)
+        source = load(path)
     except RecipeError as error:
         assert str(path) in error.message
+        return
+    for arch in ARCHITECTURES:
+        recipe = source.recipe.for_arch(arch)
+        assert recipe.digest()
+        tree = prune.prune(Tree({"usr": directory()}), recipe.packages.prune)
+        config = identity.add_identity(tree, recipe, arch).get("etc/rancher/k3s/config.yaml")
+        assert config is None or "NaN" not in config.read().decode()
+        plan = disk.plan(recipe, arch, "0" * 64, {"root-a": 1 << 20, "root-a-verity": 1 << 20})
+        assert plan.size >= 77 << 20
+        assert "\n" not in uki.cmdline(arch, root_hash="0" * 64, extra=recipe.kernel.cmdline)
