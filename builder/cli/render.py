@@ -21,18 +21,18 @@ LARGEST = 12
 
 def images(built: Sequence[Built]) -> Table:
     """One row per image: sizes against budget, and where it is."""
-    table = _table("Image", "K3s", "Download", "Root", "Initrd", "")
+    table = _table("Image", "Download", "Root", "Initrd", "K3s")
     for image in built:
         budget = image.budget
         table.add_row(
-            image.name,
-            Text(image.k3s, style="yellow" if image.standin else ""),
+            Text(image.name, no_wrap=True),
             _against(image.sizes["download"], budget.download),
             _against(image.sizes["root"], budget.root),
             _against(image.sizes["initrd"], budget.initrd),
-            "unchanged" if image.unchanged else "built",
+            Text(image.k3s, style="yellow" if image.standin else ""),
         )
-    table.caption = "\n".join(str(image.download) for image in built)
+    states = {True: "unchanged", False: "built"}
+    table.caption = "\n".join(f"{states[i.unchanged]}: {i.download}" for i in built)
     table.caption_justify = "left"
     return table
 
@@ -137,7 +137,8 @@ def _mib(kib: int | None) -> str:
 
 
 def _against(size: int, limit: int | None) -> str:
-    return human(size) if limit is None else f"{human(size)} of {human(limit)}"
+    """`103.4 of 120 MiB`."""
+    return human(size) if limit is None else f"{size / 2**20:.1f} of {limit / 2**20:.0f} MiB"
 
 
 def _table(*headers: str, title: str | None = None) -> Table:

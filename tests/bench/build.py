@@ -63,7 +63,7 @@ def share(source: Path, cache: Path) -> None:
     (cache / "blobs").symlink_to(source / "blobs")
     for path in (source / "derived").iterdir():
         is_tools = (path / "usr").is_dir()
-        if path.is_file() and path.read_bytes()[:4] == b"\x7fELF" or is_tools:
+        if (path.is_file() and path.read_bytes()[:4] == b"\x7fELF") or is_tools:
             (cache / "derived" / path.name).symlink_to(path)
 
 
