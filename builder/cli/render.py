@@ -68,17 +68,18 @@ def inspection(console: Console, found: Inspection) -> None:
         "based on": found.os_release.get("PRETTY_NAME", "?"),
         "kernel": contents.kernel,
         "K3s": f"{k3s}: the stand-in, NOT K3s" if contents.k3s.standin else k3s,
-        "root hash": f"{found.root_hash} (verified)",
+        "root hash": f"{found.root_hash}\nevery block of the root was verified against it",
         "boot entry": found.boot_entry,
         "packages": str(len(contents.packages)),
         "file": human(found.size),
     }
     for name, value in rows.items():
-        facts.add_row(name, value)
+        facts.add_row(name, Text(value, overflow="fold"))
     console.print(facts)
-    disk = _table("Partition", "Start", "Size", "Type", "UUID", title=human(found.disk.size))
+    disk = _table("Partition", "Start", "Size", "UUID", title=human(found.disk.size))
     for part in found.disk.partitions:
-        disk.add_row(part.label, human(part.start), human(part.size), part.type, part.uuid)
+        uuid = Text(part.uuid, no_wrap=True)
+        disk.add_row(part.label, human(part.start), human(part.size), uuid)
     console.print(disk)
     packages = _table("Package", "Version", "Architecture")
     for package in sorted(contents.packages):
