@@ -143,6 +143,8 @@ def _against(size: int, limit: int | None) -> str:
 
 
 def _table(*headers: str, title: str | None = None) -> Table:
-    table = Table(*headers, title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(
+        *headers, title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 2, 0, 0)
+    )
     table.title_style = "bold"
     return table
