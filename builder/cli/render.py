@@ -79,7 +79,7 @@ def inspection(console: Console, found: Inspection) -> None:
     disk = _table("Partition", "Start", "Size", "UUID", title=human(found.disk.size))
     for part in found.disk.partitions:
         uuid = Text(part.uuid, no_wrap=True)
-        disk.add_row(part.label, human(part.start), human(part.size), uuid)
+        disk.add_row(part.label, f"{part.start >> 20} MiB", f"{part.size >> 20} MiB", uuid)
     console.print(disk)
     packages = _table("Package", "Version", "Architecture")
     for package in sorted(contents.packages):
@@ -143,8 +143,7 @@ def _against(size: int, limit: int | None) -> str:
 
 
 def _table(*headers: str, title: str | None = None) -> Table:
-    table = Table(
-        *headers, title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 2, 0, 0)
-    )
+    table = Table(*headers, title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.padding = (0, 2, 0, 0)
     table.title_style = "bold"
     return table
