@@ -76,10 +76,10 @@ def inspection(console: Console, found: Inspection) -> None:
     for name, value in rows.items():
         facts.add_row(name, Text(value, overflow="fold"))
     console.print(facts)
-    disk = _table("Partition", "Start", "Size", "UUID", title=human(found.disk.size))
+    disk = _table("Partition", "Size", "UUID", title=human(found.disk.size))
     for part in found.disk.partitions:
         uuid = Text(part.uuid, no_wrap=True)
-        disk.add_row(part.label, f"{part.start >> 20} MiB", f"{part.size >> 20} MiB", uuid)
+        disk.add_row(part.label, f"{part.size >> 20} MiB", uuid)
     console.print(disk)
     packages = _table("Package", "Version", "Architecture")
     for package in sorted(contents.packages):
