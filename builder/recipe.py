@@ -112,7 +112,7 @@ class Image(_Model):
     verity: RoomSize = Field(8 << 20, description="size of each slot's hash tree")
     config: RoomSize = Field(
         32 << 20,
-        ge=8 << 20,
+        ge=9 << 20,
         le=1 << 30,
         description="size of the provisioning partition (FAT16)",
     )

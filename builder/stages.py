@@ -124,7 +124,7 @@ def publish(
     ui: Ui,
 ) -> Built:
     """Assemble the disk, hold it against the budget, and publish it by rename."""
-    with disk_errors(store.root), store.work("disk") as work:
+    with store.work("disk") as work, disk_errors(store.root):
         packed = packing.make_disk(composed.source, root, initrd, work, toolbox=toolbox)
         manifest = _manifest(plan, composed, packed, key)
         previous = _previous(plan)

@@ -26,12 +26,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.errors import DigestError, HostError
+from builder.errors import DigestError, HostError, ToolError
 
 CHUNK = 1 << 20
 STALE = 7 * 86400.0
 """Seconds after which a download that nobody continued, or an unknown file, is given up."""
 _OWNER = ".owner"
+_NOTHING = 1 << 20
+"""Bytes; a disk with less is full."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EFBIG, errno.EIO,
@@ -70,21 +72,39 @@ def default_root() -> Path:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals to write into one clear line."""
+    """Turn the operating system's refusals to write into one clear line.
+
+    A tool that fails while the disk of `path` is full failed for that, whatever it says: not all
+    of them notice. (So this belongs inside the block that removes what was written.)
+    """
     try:
         yield
+    except ToolError as error:
+        if _free(path) < _NOTHING:
+            raise _disk_full(path) from error
+        raise
     except OSError as error:
         if error.errno in _FULL:
-            raise HostError(
-                f"no space left on the disk of {path}",
-                hint="free some space (`edgeimg clean` empties the cache) and run it again",
-            ) from error
+            raise _disk_full(path) from error
         if error.errno in _REFUSED:
             raise HostError(
                 f"cannot write to {path}: {error.strerror}",
                 hint="choose another place with EDGEIMG_CACHE or --output",
             ) from error
         raise
+
+
+def _disk_full(path: Path) -> HostError:
+    return HostError(
+        f"no space left on the disk of {path}",
+        hint="free some space (`edgeimg clean` empties the cache) and run it again",
+    )
+
+
+def _free(path: Path) -> int:
+    """Bytes free on the disk where `path` is or would be."""
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free
 
 
 @dataclass(frozen=True)
@@ -142,7 +162,7 @@ class Store:
             if final.exists():
                 return final
             final.parent.mkdir(parents=True, exist_ok=True)
-            with self.work(key[:16]) as directory:
+            with self.work(key[:16]) as directory, disk_errors(self.root):
                 result = directory / "result"
                 make(result)
                 result.rename(final)

@@ -82,7 +82,7 @@ def publish(
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         try:
-            with progress.task("Compressing the image", None):
+            with disk_errors(directory), progress.task("Compressing the image", None):
                 compress(disk, work / f"{name}.raw.zst", toolbox=toolbox)
             accept((work / f"{name}.raw.zst").stat().st_size)
             (work / f"{name}.bmap").write_bytes(_block_map(disk, manifest))
