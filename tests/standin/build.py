@@ -111,7 +111,12 @@ class Go:
     def output(self, *arguments: str) -> str:
         """Run a go command and return what it prints."""
         done = subprocess.run(
-            [self.program, *arguments], cwd=HERE, env=self.environment, check=True, text=True, stdout=subprocess.PIPE
+            [self.program, *arguments],
+            cwd=HERE,
+            env=self.environment,
+            check=True,
+            text=True,
+            stdout=subprocess.PIPE,
         )
         return done.stdout
 
@@ -161,7 +166,9 @@ def version_flags(go: Go) -> str:
     version = go.output("list", "-m", "-f={{.Version}}", "k8s.io/kubernetes").strip()
     major, minor = version.removeprefix("v").split(".")[:2]
     values = {"gitVersion": f"{version}+standin", "gitMajor": major, "gitMinor": minor}
-    return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
+    return " ".join(
+        f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items()
+    )
 
 
 def compile_counting(go: Go, arguments: Sequence[str], total: int) -> None:
@@ -171,7 +178,9 @@ def compile_counting(go: Go, arguments: Sequence[str], total: int) -> None:
     say(f"progress 0 {total}")
     done = 0
     complaints = []
-    with subprocess.Popen(command, cwd=HERE, env=go.environment, text=True, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=HERE, env=go.environment, text=True, stderr=subprocess.PIPE
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if re.fullmatch(r"[\w./~-]+\n", line):
@@ -212,29 +221,42 @@ def export_plugin(go: Go, plugin: str, folder: Path) -> list[Path]:
     copies, mains = [], 0
     for name in listed["GoFiles"]:
         text = Path(listed["Dir"], name).read_text()
-        text, renamed = re.subn(r"^package main$", f"package {folder.name}", text, count=1, flags=re.M)
+        text, renamed = re.subn(
+            r"^package main$", f"package {folder.name}", text, count=1, flags=re.M
+        )
         text, exported = re.subn(r"^func main\(\) \{$", "func Main() {", text, flags=re.M)
         if renamed != 1:
-            raise OSError(f"{listed['Dir']}/{name}: no line 'package main'; has the module changed?")
+            raise OSError(
+                f"{listed['Dir']}/{name}: no line 'package main'; has the module changed?"
+            )
         mains += exported
         copies.append(folder / name)
         copies[-1].write_text(text)
     if mains != 1:
-        raise OSError(f"{listed['Dir']}: {mains} main functions, expected 1; has the module changed?")
+        raise OSError(
+            f"{listed['Dir']}: {mains} main functions, expected 1; has the module changed?"
+        )
     return copies
 
 
 def write_overlay(path: Path, replacements: Mapping[Path, Path]) -> Path:
     """Write a file for go build -overlay."""
-    path.write_text(json.dumps({"Replace": {str(seen): str(real) for seen, real in replacements.items()}}))
+    path.write_text(
+        json.dumps({"Replace": {str(seen): str(real) for seen, real in replacements.items()}})
+    )
     return path
 
 
 def bundle(programs: Mapping[str, bytes]) -> list[Entry]:
     """The folder that the wrapper unpacks, in K3s's format."""
-    files = [Entry(name=f"bin/{name}", content=content) for name, content in sorted(programs.items())]
+    files = [
+        Entry(name=f"bin/{name}", content=content) for name, content in sorted(programs.items())
+    ]
     links = [Entry(name=f"bin/{name}", target=target) for name, target in sorted(LINKS.items())]
-    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(programs.items()))
+    sums = "".join(
+        f"{hashlib.sha256(content).hexdigest()}  {name}\n"
+        for name, content in sorted(programs.items())
+    )
     targets = "".join(f"{name} {target}\n" for name, target in sorted(LINKS.items()))
     return sorted(
         [
@@ -285,9 +307,19 @@ def compile_wrapper(go: Go, work: Path, name: str, asset: bytes) -> Path:
     """Compile the wrapper around the asset."""
     stored = work / name
     stored.write_bytes(asset)
-    overlay = write_overlay(work / "wrapper.json", {HERE / "cmd" / "wrapper" / "asset" / name: stored})
+    overlay = write_overlay(
+        work / "wrapper.json", {HERE / "cmd" / "wrapper" / "asset" / name: stored}
+    )
     wrapper = work / "wrapper"
-    go.output("build", *FLAGS, f"-ldflags={LINK_FLAGS}", f"-overlay={overlay}", "-o", str(wrapper), "./cmd/wrapper")
+    go.output(
+        "build",
+        *FLAGS,
+        f"-ldflags={LINK_FLAGS}",
+        f"-overlay={overlay}",
+        "-o",
+        str(wrapper),
+        "./cmd/wrapper",
+    )
     return wrapper
 
 
@@ -309,8 +341,12 @@ def say(line: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--arch", required=True, choices=sorted(ASSET_NAMES), help="target, in Go's names")
-    parser.add_argument("--output", required=True, type=Path, help="file to write, or the folder to write it to")
+    parser.add_argument(
+        "--arch", required=True, choices=sorted(ASSET_NAMES), help="target, in Go's names"
+    )
+    parser.add_argument(
+        "--output", required=True, type=Path, help="file to write, or the folder to write it to"
+    )
     parser.add_argument("--go", default="go", help="the go program (default: the one on PATH)")
     arguments = parser.parse_args()
     try:
