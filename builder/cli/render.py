@@ -21,7 +21,8 @@ LARGEST = 12
 
 def images(built: Sequence[Built]) -> Table:
     """One row per image: sizes against budget, and where it is."""
-    table = _table("Image", "Download", "Root", "Initrd", "K3s")
+    table = _table("Image", "Download", "Root", "Initrd")
+    notes = []
     for image in built:
         budget = image.budget
         table.add_row(
@@ -29,10 +30,10 @@ def images(built: Sequence[Built]) -> Table:
             _against(image.sizes["download"], budget.download),
             _against(image.sizes["root"], budget.root),
             _against(image.sizes["initrd"], budget.initrd),
-            Text(image.k3s, style="yellow" if image.standin else ""),
         )
-    states = {True: "unchanged", False: "built"}
-    table.caption = "\n".join(f"{states[i.unchanged]}: {i.download}" for i in built)
+        state = "unchanged" if image.unchanged else "built"
+        notes.append(f"{state}: {image.download}, K3s {image.k3s}")
+    table.caption = "\n".join(notes)
     table.caption_justify = "left"
     return table
 
