@@ -8,97 +8,35 @@ costs little memory, and is written once, as a canonical tar.
 from __future__ import annotations
 
 import bisect
-import dataclasses
-import enum
 import hashlib
-import io
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
 
 from builder.errors import ArchiveError
+from builder.node import Content, Kind, Node, Span, directory, file, normalise, replace, symlink
+from builder.tree_files import Reader, copy_sparse, root_info, tar_info, walk
+
+__all__ = [
+    "Content",
+    "Kind",
+    "Node",
+    "Span",
+    "Tree",
+    "directory",
+    "file",
+    "from_directory",
+    "normalise",
+    "replace",
+    "symlink",
+    "union",
+]
 
 MAX_SYMLINKS = 40
-
-
-class Kind(enum.Enum):
-    """The node types an image may contain; devices and sockets are made by the guest."""
-
-    FILE = "file"
-    DIRECTORY = "directory"
-    SYMLINK = "symlink"
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """`size` bytes at `offset` of the file at `path`."""
-
-    path: Path
-    offset: int
-    size: int
-
-
-Content = bytes | Span
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """One file, directory or symbolic link; `mode` holds permission bits only (07777)."""
-
-    kind: Kind
-    mode: int
-    uid: int = 0
-    gid: int = 0
-    content: Content = b""
-    target: str = ""
-    xattrs: tuple[tuple[str, bytes], ...] = ()
-    origin: str = ""
-    """What brought it: `package:NAME`, `k3s`, `overlay:NAME`, `edgeimg`; sizes are told by it."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of content (0 for directories and links)."""
-        return self.content.size if isinstance(self.content, Span) else len(self.content)
-
-    def read(self) -> bytes:
-        """The whole content."""
-        if isinstance(self.content, bytes):
-            return self.content
-        with self.content.path.open("rb") as file:
-            file.seek(self.content.offset)
-            return file.read(self.content.size)
-
-
-def file(content: Content, *, mode: int = 0o644, origin: str = "edgeimg") -> Node:
-    """A regular file of root's."""
-    return Node(kind=Kind.FILE, mode=mode, content=content, origin=origin)
-
-
-def directory(*, mode: int = 0o755, origin: str = "edgeimg") -> Node:
-    """A directory of root's."""
-    return Node(kind=Kind.DIRECTORY, mode=mode, origin=origin)
-
-
-def symlink(target: str, *, origin: str = "edgeimg") -> Node:
-    """A symbolic link of root's."""
-    return Node(kind=Kind.SYMLINK, mode=0o777, target=target, origin=origin)
-
-
-def normalise(name: str) -> str:
-    """A tree path from a name found in an archive or a recipe.
-
-    A leading `/` or `./` is dropped. Raises ArchiveError for names that climb out with `..`
-    or hold a NUL.
-    """
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts or "\0" in name:
-        raise ArchiveError(f"the path {name!r} leaves its tree")
-    return "/".join(parts)
 
 
 class Tree:
@@ -238,16 +176,16 @@ class Tree:
         The format is POSIX.1-2001 (pax); extended attributes are `SCHILY.xattr.*` records.
         """
         with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            tar.addfile(_root_info(mtime))
-            with _Reader() as reader:
+            tar.addfile(root_info(mtime))
+            with Reader() as reader:
                 for path, node in self.items():
-                    info = _tar_info(path, node, mtime)
+                    info = tar_info(path, node, mtime)
                     tar.addfile(info, reader.open(node.content) if node.size else None)
 
     def digest(self) -> str:
         """Hex sha256 of everything the canonical tar would say, time stamps aside."""
         total = hashlib.sha256()
-        with _Reader() as reader:
+        with Reader() as reader:
             for path, node in self.items():
                 content = hashlib.sha256()
                 stream = reader.open(node.content)
@@ -273,7 +211,7 @@ class Tree:
         and nothing is written through a symbolic link.
         """
         destination.mkdir(parents=True, exist_ok=True)
-        with _Reader() as reader:
+        with Reader() as reader:
             for path, node in self.items():
                 target = destination / path
                 if node.kind is Kind.DIRECTORY:
@@ -284,7 +222,7 @@ class Tree:
                     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
                     mode = 0o755 if node.mode & stat.S_IXUSR else 0o644
                     with os.fdopen(os.open(target, flags, mode), "wb") as out:
-                        _copy_sparse(reader.open(node.content), out)
+                        copy_sparse(reader.open(node.content), out)
 
     def _is_directory_link(self, path: str) -> bool:
         node = self._nodes.get(self.resolve(path))
@@ -299,7 +237,7 @@ def from_directory(root: Path, *, origin: str) -> Tree:
     anything but files, directories and links.
     """
     nodes: dict[str, Node] = {}
-    for path in _walk(root):
+    for path in walk(root):
         name = path.relative_to(root).as_posix()
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
@@ -312,89 +250,6 @@ def from_directory(root: Path, *, origin: str) -> Tree:
         else:
             raise ArchiveError(f"{path} is neither a file, a directory nor a symbolic link")
     return Tree(nodes)
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    for path in sorted(root.iterdir()):
-        yield path
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
-
-
-def _copy_sparse(source: BinaryIO, target: BinaryIO) -> None:
-    """Copy, with holes for zeros: QEMU's ARM firmware is 2 MB in files of 64."""
-    while chunk := source.read(1 << 16):
-        if chunk.count(0) == len(chunk):
-            target.seek(len(chunk), os.SEEK_CUR)
-        else:
-            target.write(chunk)
-    target.truncate()
-
-
-def _root_info(mtime: int) -> tarfile.TarInfo:
-    info = tarfile.TarInfo("./")
-    info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o755, mtime
-    return info
-
-
-def _tar_info(path: str, node: Node, mtime: int) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(path)
-    info.mode, info.uid, info.gid, info.mtime = node.mode, node.uid, node.gid, mtime
-    info.uname = info.gname = ""
-    if node.kind is Kind.DIRECTORY:
-        info.type = tarfile.DIRTYPE
-    elif node.kind is Kind.SYMLINK:
-        info.type, info.linkname = tarfile.SYMTYPE, node.target
-    else:
-        info.size = node.size
-    info.pax_headers = {
-        f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape")
-        for name, value in node.xattrs
-    }
-    return info
-
-
-class _Reader:
-    """Opens contents, keeping the last few files open: spans of one archive come in a row."""
-
-    def __init__(self) -> None:
-        self._files: dict[Path, BinaryIO] = {}
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for open_file in self._files.values():
-            open_file.close()
-
-    def open(self, content: Content) -> BinaryIO:
-        """A stream of exactly the content's bytes."""
-        if isinstance(content, bytes):
-            return io.BytesIO(content)
-        if content.path not in self._files:
-            if len(self._files) >= 64:
-                self._files.pop(next(iter(self._files))).close()
-            self._files[content.path] = content.path.open("rb")
-        source = self._files[content.path]
-        source.seek(content.offset)
-        return _Window(source, content.size)  # type: ignore[return-value]
-
-
-class _Window:
-    def __init__(self, source: BinaryIO, size: int) -> None:
-        self._source, self._left = source, size
-
-    def read(self, size: int = -1) -> bytes:
-        """Read at most `size` bytes of what is left."""
-        wanted = self._left if size < 0 else min(size, self._left)
-        data = self._source.read(wanted)
-        self._left -= len(data)
-        return data
-
-
-def replace(node: Node, **changes: object) -> Node:
-    """`dataclasses.replace` for nodes."""
-    return dataclasses.replace(node, **changes)  # type: ignore[arg-type]
 
 
 def union(trees: Iterable[Tree]) -> Tree:

@@ -31,6 +31,8 @@ ROOMS = [
     {"recipe_file"},
     {"recipe"},
     {"tree"},
+    {"tree_files"},
+    {"node"},
     {"store", "ui"},
     {"process"},
     {"progress", "arch", "errors", "bootstrap", "groups", "lock_model"},
