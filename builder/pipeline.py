@@ -56,6 +56,12 @@ def build(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store
         return stages.publish(planned, composed, root, first, key, store, toolbox, ui)
 
 
+def plan_all(source: RecipeFile, archs: Sequence[Arch], options: BuildOptions) -> None:
+    """Refuse what is wrong for any of the architectures before hours are spent on the first."""
+    for arch in archs:
+        sources.k3s_identity(plan.plan_build(source, arch, options))
+
+
 def check(
     source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store, ui: Ui
 ) -> CheckReport:

@@ -38,6 +38,7 @@ def build(
     change does nothing.
     """
     chosen = BuildOptions(output=output, k3s=k3s, offline=offline)
+    pipeline.plan_all(source, archs, chosen)
     built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
     data = {"images": [image.to_json() for image in built]}
     app.result(data, lambda console: console.print(render.images(built)))
