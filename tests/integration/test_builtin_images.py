@@ -50,7 +50,7 @@ def layer(archive: Path, folder: Path) -> Path:
 
         (entry,) = json.loads(read("manifest.json"))
         with tarfile.open(fileobj=io.BytesIO(read(entry["Layers"][0]))) as inner:
-            inner.extractall(folder, filter="data")
+            inner.extractall(folder)
     return folder
 
 

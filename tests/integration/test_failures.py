@@ -236,6 +236,8 @@ FULL = {
 def test_a_full_disk_is_told_and_the_next_build_succeeds(project: Project, point: str) -> None:
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this host gives no user namespaces to mount a small file system in")
+    if os.geteuid():
+        pytest.skip("making the small file system larger again needs root")
     which, unpacked, size = FULL[point]
     project.share(unpacked=unpacked)
     full = project.root / which
