@@ -105,7 +105,7 @@ def containerd(cache: Store, tmp_path: Path) -> Iterator[list[str | Path]]:
     except EdgeimgError as error:
         pytest.skip(error.message)
     if binary is None:
-        pytest.skip("the stand-in has not been compiled yet: `just standin`")
+        pytest.skip("the stand-in has not been compiled yet: run `tests/run images`")
     k3s.unpack(binary, host, cache, source="standin").tree.extract(tmp_path / "root")
     programs = tmp_path / "root/usr/lib/k3s/current/bin"
     address = tmp_path / "c.sock"

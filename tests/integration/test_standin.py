@@ -24,7 +24,9 @@ def test_the_standin_is_taken_apart(cache: Store, arch: Arch, tmp_path: Path) ->
     except EdgeimgError as error:
         pytest.skip(error.message)
     if binary is None:
-        pytest.skip(f"the stand-in for {arch.name} has not been compiled yet")
+        pytest.skip(
+            f"the stand-in for {arch.name} has not been compiled yet: run `tests/run images`"
+        )
     bundle = k3s.unpack(binary, arch, cache, source="standin")
     assert bundle.standin
     assert bundle.version.endswith("+standin")
