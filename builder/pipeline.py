@@ -14,12 +14,12 @@ from builder.errors import ImageError
 from builder.inspect import Inspection
 from builder.inspect import inspect as read_image
 from builder.pack import image as packing
-from builder.plan import BuildOptions, K3sChoice, SmokeOptions
+from builder.plan import BuildOptions, BuildPlan, K3sChoice, SmokeOptions
 from builder.recipe_file import RecipeFile
 from builder.result import Built
 from builder.smoke import SmokeReport
 from builder.sources import k3s_release
-from builder.stages import CheckReport
+from builder.stages import CheckReport, Composed
 from builder.store import Store, disk_errors
 from builder.tools import Toolbox
 from builder.ui import Ui
@@ -34,19 +34,7 @@ def build(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store
     if finished := result.existing(planned, key):
         return finished
     store.sweep()
-    with ui.step(f"{arch.name}: get tools and packages"):
-        toolbox = sources.host_tools(
-            planned.lock, "pack", store, offline=planned.offline, progress=ui
-        )
-        sources.fetch_packages(
-            planned.inputs.packages(), store, offline=planned.offline, progress=ui
-        )
-    with ui.step(f"{arch.name}: get K3s ({planned.recipe.k3s.source})"):
-        k3s = sources.get_k3s(planned, store, ui)
-    with ui.step(f"{arch.name}: unpack {len(planned.inputs.packages())} packages"):
-        inputs = sources.unpack(planned, store, ui)
-    with ui.step(f"{arch.name}: compose the root"):
-        composed = stages.compose(planned, inputs, k3s, store)
+    toolbox, composed = _compose(planned, store, ui)
     with ui.step(f"{arch.name}: check its programs"):
         stages.check_programs(composed, arch)
     with ui.step(f"{arch.name}: pack the root and the initrd"):
@@ -65,14 +53,34 @@ def plan_all(source: RecipeFile, archs: Sequence[Arch], options: BuildOptions) -
 def check(
     source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store, ui: Ui
 ) -> CheckReport:
-    """Check the composed root and the sizes of one image, which is built if need be."""
-    built = build(source, arch, options, store=store, ui=ui)
+    """Check the programs and the sizes of one image. Publishes nothing, and refuses nothing:
+    what would fail a build is in the report, all of it.
+    """
     planned = plan.plan_build(source, arch, options)
-    with ui.step(f"{arch.name}: compose the root again, from the cache"):
+    result.announce(planned, ui)
+    finished = result.existing(planned, planned.key(sources.k3s_identity(planned)))
+    toolbox, composed = _compose(planned, store, ui)
+    if finished:
+        return stages.check(planned, composed, finished.sizes)
+    with ui.step(f"{arch.name}: pack it, to know its sizes"):
+        root = packing.make_root(composed.source, store=store, toolbox=toolbox)
+        first = packing.make_initrd(composed.source, store=store, toolbox=toolbox)
+        sizes = stages.measure(composed, root, first, store, toolbox)
+    return stages.check(planned, composed, sizes)
+
+
+def _compose(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Toolbox, Composed]:
+    """Everything up to the finished root: what `build` and `check` have in common."""
+    name, offline = planned.arch.name, planned.offline
+    with ui.step(f"{name}: get tools and packages"):
+        toolbox = sources.host_tools(planned.lock, "pack", store, offline=offline, progress=ui)
+        sources.fetch_packages(planned.inputs.packages(), store, offline=offline, progress=ui)
+    with ui.step(f"{name}: get K3s ({planned.recipe.k3s.source})"):
         k3s = sources.get_k3s(planned, store, ui)
-        composed = stages.compose(planned, sources.unpack(planned, store, ui), k3s, store)
-    with ui.step(f"{arch.name}: check programs and sizes"):
-        return stages.check(composed, built, arch)
+    with ui.step(f"{name}: unpack {len(planned.inputs.packages())} packages"):
+        inputs = sources.unpack(planned, store, ui)
+    with ui.step(f"{name}: compose the root"):
+        return toolbox, stages.compose(planned, inputs, k3s, store)
 
 
 def lock(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from builder import tools
 from builder.arch import Arch
 from builder.check import elf, size
-from builder.check.findings import Finding, refuse
+from builder.check.findings import Finding, errors, refuse
 from builder.check.size import Sizes
 from builder.compose import rootfs
 from builder.inputs import Inputs
@@ -47,7 +48,7 @@ class CheckReport:
     @property
     def errors(self) -> int:
         """How many findings are errors."""
-        return sum(finding.severity == "error" for finding in self.findings)
+        return len(errors(self.findings))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `--json`."""
@@ -96,21 +97,30 @@ def check_programs(composed: Composed, arch: Arch) -> None:
     refuse(elf.check(composed.source.root, arch))
 
 
-def check(composed: Composed, built: Built, arch: Arch) -> CheckReport:
-    """All checks of one image, none of which raises."""
+def check(plan: BuildPlan, composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
+    """All checks of one image, none of which raises; `sizes` are bytes by part."""
+    components = dict(composed.contents.components)
     findings = [
-        *elf.check(composed.source.root, arch),
-        *size.check(
-            built.budget,
-            Sizes(parts=built.sizes, components=composed.contents.components),
-        ),
+        *elf.check(composed.source.root, plan.arch),
+        *size.check(plan.recipe.budget, Sizes(parts=sizes, components=components)),
     ]
     return CheckReport(
-        arch=arch.name,
+        arch=plan.arch.name,
         findings=tuple(findings),
-        sizes=dict(built.sizes),
-        components=dict(composed.contents.components),
+        sizes=dict(sizes),
+        components=components,
     )
+
+
+def measure(
+    composed: Composed, root: Path, initrd: Path, store: Store, toolbox: Toolbox
+) -> dict[str, int]:
+    """The sizes (bytes) that a build of this would have, download included; nothing is kept."""
+    with store.work("disk") as work, disk_errors(store.root):
+        packed = packing.make_disk(composed.source, root, initrd, work, toolbox=toolbox)
+        download = work / "download"
+        publishing.compress(packed.raw, download, toolbox=toolbox)
+        return {**packed.sizes, "download": download.stat().st_size}
 
 
 def publish(

@@ -46,7 +46,8 @@ def check(tree: Tree, arch: Arch) -> list[Finding]:
 
 def _foreign(path: str, facts: ElfFacts, arch: Arch) -> list[Finding]:
     """Class, byte order, machine and float ABI."""
-    fix = f"use the build for {arch.name} ({arch.debian}, {arch.goarch})"
+    names = dict.fromkeys((arch.name, arch.debian, arch.goarch))
+    fix = f"use the build for {' or '.join(names)}"
     if (facts.machine, facts.bits, facts.little) != (arch.elf_machine, arch.elf_class, True):
         order = "little" if facts.little else "big"
         built = f"built for {facts.machine.removeprefix('EM_')}, {facts.bits} bits, {order}-endian"

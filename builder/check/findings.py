@@ -37,4 +37,6 @@ def refuse(findings: Iterable[Finding]) -> None:
     if found:
         plural = "s" if len(found) > 1 else ""
         lines = [f"{len(found)} error{plural} found in the image", *map(str, found)]
-        raise CheckError("\n  ".join(lines), hint="`edgeimg check` shows the whole table")
+        raise CheckError(
+            "\n  ".join(lines), hint="`edgeimg check` tells all that is wrong, sizes included"
+        )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from builder.check.findings import Finding
+from builder.check.findings import Finding, errors
 from builder.errors import BudgetError
 from builder.recipe import Budget
 
 PARTS = ("download", "root", "uki", "initrd")
 _MOST_ROWS = 20
+_HINT = (
+    "take something out ([packages] exclude and prune, [kernel] exclude), or raise [budget] in the "
+    "recipe"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,23 +46,25 @@ def check(budget: Budget, measured: Sizes, previous: Sizes | None = None) -> lis
             severity="warning",
             path=f"budget.components.{name}",
             message="there is no such component in the image",
-            fix="`edgeimg build --json` lists the components",
+            fix="`edgeimg check --json` lists the components",
         )
         for name in sorted(budget.components.keys() - measured.components.keys())
     ]
 
 
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raise BudgetError when an error of `check` is among the findings, which were shown."""
+    exceeded = [finding.path for finding in errors(findings) if finding.check == "size"]
+    if exceeded:
+        raise BudgetError(f"over budget: {', '.join(exceeded)}", hint=_HINT)
+
+
 def enforce(budget: Budget, measured: Sizes, previous: Sizes | None = None) -> list[Finding]:
     """Raise BudgetError, with a table of what grew, when a budget is exceeded; else warnings."""
     findings = check(budget, measured, previous)
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if errors:
-        rows = "\n  ".join([*map(str, errors), *table(measured, previous)])
-        raise BudgetError(
-            f"the image exceeds its budget\n  {rows}",
-            hint="take something out ([packages] exclude and prune, [kernel] exclude), or raise "
-            "[budget] in the recipe",
-        )
+    if exceeded := errors(findings):
+        rows = "\n  ".join([*map(str, exceeded), *table(measured, previous)])
+        raise BudgetError(f"the image exceeds its budget\n  {rows}", hint=_HINT)
     return findings
 
 

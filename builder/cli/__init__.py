@@ -6,7 +6,6 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 us
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from builder.cli import guests, images, inputs, project
+from builder.cli.options import Answer
 from builder.errors import INTERRUPTED, USAGE, EdgeimgError
 
 EPILOG = """
@@ -51,26 +51,39 @@ def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
+    answer = Answer()
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(USAGE)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; what was finished is kept, run it again to go on", None, INTERRUPTED)
+        code = _run(answer)
+        answer.print()
+        sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        code = 1
+    sys.exit(code)
+
+
+def _run(answer: Answer) -> int:
+    try:
+        cli.main(standalone_mode=False, obj=answer)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        message = "interrupted; what was finished is kept, run it again to go on"
+        return _fail(answer, message, None, INTERRUPTED)
+    except BrokenPipeError:
+        raise
     except EdgeimgError as error:
-        _fail(error.message, error.hint, error.exit_code)
+        return _fail(answer, error.message, error.hint, error.exit_code)
     except Exception as error:
-        _fail(f"this is a bug in edgeimg: {error!r}", f"please report it with {_keep_trace()}", 1)
-    sys.exit(0)
+        message = f"this is a bug in edgeimg: {error!r}"
+        return _fail(answer, message, f"please report it with {_keep_trace()}", 1)
+    return 0
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
@@ -81,14 +94,14 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _fail(message: str, hint: str | None, code: int) -> NoReturn:
-    if "--json" in sys.argv:
-        click.echo(json.dumps({"error": {"message": message, "hint": hint, "exit_code": code}}))
+def _fail(answer: Answer, message: str, hint: str | None, code: int) -> int:
+    if "--json" in sys.argv:  # a command that cannot be parsed never told
+        answer.add({"error": {"message": message, "hint": hint, "exit_code": code}})
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(Text("error: ", style="bold red") + Text(message))
     if hint:
         console.print(Text("  hint: ", style="bold") + Text(hint))
-    sys.exit(code)
+    return code
 
 
 def _keep_trace() -> str:

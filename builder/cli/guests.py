@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from builder.arch import Arch
 from builder.cli import options, render
 from builder.cli.options import App
 from builder.errors import SmokeError
-from builder.plan import BuildOptions, K3sChoice, SmokeOptions
+from builder.plan import BuildOptions, SmokeOptions
 from builder.recipe_file import RecipeFile
 
 _accel = click.option(
@@ -117,8 +118,8 @@ def run(
 @click.command(epilog="Example: edgeimg demo --arch arm64")
 @options.archs(default="x86-64")
 @options.recipe
-@options.k3s
-@options.output
+@options.build
+@_memory
 @_accel
 @options.command
 def demo(
@@ -126,21 +127,20 @@ def demo(
     *,
     source: RecipeFile,
     archs: tuple[Arch, ...],
-    k3s: K3sChoice | None,
-    output: Path,
+    wanted: BuildOptions,
+    memory: int,
     accel: str,
 ) -> None:
     """Build the default image and boot it until a pod runs: edgeimg in one command.
 
     Uses the official K3s when it can be reached, otherwise the stand-in, and says which.
     """
-    choice = k3s or pipeline.reachable_k3s(source, ui=app.ui)
-    chosen = BuildOptions(output=output, k3s=choice, offline=False)
+    chosen = replace(wanted, k3s=wanted.k3s or pipeline.reachable_k3s(source, ui=app.ui))
     built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
     if not app.as_json:
         app.ui.console.print(render.images(built))
-    wanted = SmokeOptions(output=output, memory=512, accel=accel)
-    reports = pipeline.smoke(source, archs, wanted, store=app.store, ui=app.ui)
+    guest = SmokeOptions(output=wanted.output, memory=memory, accel=accel)
+    reports = pipeline.smoke(source, archs, guest, store=app.store, ui=app.ui)
     data = {
         "images": [image.to_json() for image in built],
         "reports": [report.to_json() for report in reports],

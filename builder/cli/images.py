@@ -9,37 +9,27 @@ from rich.console import Console
 
 from builder import pipeline
 from builder.arch import Arch
+from builder.check import size
 from builder.check.findings import refuse
 from builder.cli import options, render
 from builder.cli.options import App
-from builder.plan import BuildOptions, K3sChoice
+from builder.plan import BuildOptions
 from builder.recipe_file import RecipeFile
 
 
 @click.command(epilog="Example: edgeimg build --arch arm64 --arch armv7")
 @options.archs()
 @options.recipe
-@options.k3s
-@options.output
-@options.offline
+@options.build
 @options.command
-def build(
-    app: App,
-    *,
-    source: RecipeFile,
-    archs: tuple[Arch, ...],
-    k3s: K3sChoice | None,
-    output: Path,
-    offline: bool,
-) -> None:
+def build(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: BuildOptions) -> None:
     """Build images: one directory per architecture below --output.
 
     Inputs come from the recipe's lock and are fetched once. A build whose inputs did not
     change does nothing.
     """
-    chosen = BuildOptions(output=output, k3s=k3s, offline=offline)
-    pipeline.plan_all(source, archs, chosen)
-    built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
+    pipeline.plan_all(source, archs, wanted)
+    built = [pipeline.build(source, arch, wanted, store=app.store, ui=app.ui) for arch in archs]
     data = {"images": [image.to_json() for image in built]}
     app.result(data, lambda console: console.print(render.images(built)))
 
@@ -47,29 +37,20 @@ def build(
 @click.command(epilog="Example: edgeimg check --arch all")
 @options.archs()
 @options.recipe
-@options.k3s
-@options.output
-@options.offline
+@options.build
 @options.command
-def check(
-    app: App,
-    *,
-    source: RecipeFile,
-    archs: tuple[Arch, ...],
-    k3s: K3sChoice | None,
-    output: Path,
-    offline: bool,
-) -> None:
+def check(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: BuildOptions) -> None:
     """Check the images of a recipe: every program's architecture and libraries, and sizes.
 
-    Builds what is not built yet. Exits with 11 when a check finds an error, with 10 when a
-    budget is exceeded.
+    Tells all that is wrong at once, and publishes nothing. Exits with 11 when a program could
+    not run in the image, with 10 when only a budget is exceeded.
     """
-    chosen = BuildOptions(output=output, k3s=k3s, offline=offline)
-    reports = [pipeline.check(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
+    reports = [pipeline.check(source, arch, wanted, store=app.store, ui=app.ui) for arch in archs]
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.checks(console, reports))
-    refuse([finding for report in reports for finding in report.findings])
+    findings = [finding for report in reports for finding in report.findings]
+    refuse(finding for finding in findings if finding.check != "size")
+    size.refuse(findings)
 
 
 @click.command(

@@ -34,7 +34,7 @@ from builder.ui import human
     "unsigned",
     multiple=True,
     metavar="ARCH",
-    callback=options._to_archs,
+    callback=options.to_archs,
     help="Go on although the package index of ARCH does not match its signature. Recorded in "
     "the lock, shown on every build, refused by release.",
 )

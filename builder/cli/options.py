@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rich.console import Console
 from builder import arch as architectures
 from builder import recipe_file
 from builder.arch import ARCHITECTURES, Arch
-from builder.plan import K3sChoice
+from builder.plan import BuildOptions, K3sChoice
 from builder.recipe_file import RecipeFile
 from builder.store import Store, default_root
 from builder.ui import Ui
@@ -27,6 +27,22 @@ DEFAULT_RECIPE = Path("recipes/gateway.toml")
 Command = Callable[..., Any]
 
 
+class Answer:
+    """The one JSON document of a run with --json: its result, its error, or both."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Any] = {}
+
+    def add(self, part: Mapping[str, Any]) -> None:
+        """Add keys to the document."""
+        self._parts.update(part)
+
+    def print(self) -> None:
+        """Print the document on stdout, if there is anything in it."""
+        if self._parts:
+            click.echo(json.dumps(self._parts, indent=2))
+
+
 @dataclass(frozen=True, kw_only=True)
 class App:
     """What a command works with: where it shows progress, prints results, keeps its cache."""
@@ -34,12 +50,13 @@ class App:
     ui: Ui
     out: Console
     as_json: bool
+    answer: Answer
     store: Store
 
-    def result(self, data: Any, show: Callable[[Console], None]) -> None:
-        """Print the command's result on stdout: `data` with --json, else what `show` draws."""
+    def result(self, data: Mapping[str, Any], show: Callable[[Console], None]) -> None:
+        """Tell the command's result on stdout: `data` with --json, else what `show` draws."""
         if self.as_json:
-            click.echo(json.dumps(data, indent=2))
+            self.answer.add(data)
         else:
             show(self.out)
 
@@ -53,7 +70,9 @@ def command(function: Command) -> Command:
     @functools.wraps(function)
     def wrapper(*args: Any, verbose: bool, quiet: bool, as_json: bool, **kwargs: Any) -> Any:
         ui = Ui(verbosity=1 if verbose else -1 if quiet else 0)
-        app = App(ui=ui, out=Console(), as_json=as_json, store=Store(default_root()))
+        answer = click.get_current_context().ensure_object(Answer)
+        store = Store(default_root())
+        app = App(ui=ui, out=Console(), as_json=as_json, answer=answer, store=store)
         with ui.live():
             return function(app, *args, **kwargs)
 
@@ -84,7 +103,8 @@ def load_recipe(path: Path | None) -> RecipeFile:
     return recipe_file.load(path)
 
 
-def _to_archs(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> tuple[Arch, ...]:
+def to_archs(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> tuple[Arch, ...]:
+    """Architectures from their names, aliases and `all`; raises BadParameter."""
     found: list[Arch] = []
     for name in names:
         if name == "all":
@@ -114,7 +134,7 @@ def archs(*, default: str | None = None) -> Callable[[Command], Command]:
         "archs",
         multiple=True,
         default=(default or _host_arch(),),
-        callback=_to_archs,
+        callback=to_archs,
         shell_complete=_complete_arch,
         metavar="ARCH",
         help="x86-64, arm64, arm (or any common alias) or all; may be repeated.  "
@@ -143,15 +163,6 @@ def _to_k3s(ctx: click.Context, param: click.Parameter, value: str | None) -> K3
     return K3sChoice(source="file", path=Path(value).resolve())
 
 
-k3s = click.option(
-    "--k3s",
-    "k3s",
-    callback=_to_k3s,
-    metavar="release|standin|PATH",
-    help="Use this K3s instead of the recipe's: the official release, the stand-in of "
-    "tests/standin (not K3s: for tests where the release cannot be fetched), or a binary.",
-)
-
 output = click.option(
     "-o",
     "--output",
@@ -161,4 +172,24 @@ output = click.option(
     help="Directory of finished images.",
 )
 
-offline = click.option("--offline", is_flag=True, help="Never touch the network.")
+
+def build(function: Command) -> Command:
+    """Give a command the options of a build; it receives BuildOptions as `wanted`."""
+
+    @click.option(
+        "--k3s",
+        callback=_to_k3s,
+        metavar="release|standin|PATH",
+        help="Use this K3s instead of the recipe's: the official release, the stand-in of "
+        "tests/standin (not K3s: for tests where the release cannot be fetched), or a binary.",
+    )
+    @output
+    @click.option("--offline", is_flag=True, help="Never touch the network.")
+    @functools.wraps(function)
+    def wrapper(
+        *args: Any, k3s: K3sChoice | None, output: Path, offline: bool, **kwargs: Any
+    ) -> Any:
+        wanted = BuildOptions(output=output, k3s=k3s, offline=offline)
+        return function(*args, wanted=wanted, **kwargs)
+
+    return wrapper

@@ -81,22 +81,28 @@ class Project:
             if path.name not in hidden and (unpacked or not (path / "index.json").is_file()):
                 (self.cache / "derived" / path.name).symlink_to(path)
 
-    def argv(self, *arguments: str) -> list[str]:
+    def argv(self, *arguments: str, command: str = "build") -> list[str]:
         """The command line of a build, run by this Python."""
-        program = [sys.executable, "-c", "from builder.cli import main; main()", "build"]
+        program = [sys.executable, "-c", "from builder.cli import main; main()", command]
         k3s = ["--k3s", str(self.k3s), "-o", str(self.output), "-a", "x86-64"]
         return [*program, *k3s, *arguments]
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, command: str = "build") -> subprocess.Popen[str]:
         """Begin a build as a shell would, in a process group of its own."""
         return subprocess.Popen(
-            self.argv(*arguments), cwd=self.root, env=self.environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            self.argv(*arguments, command=command), cwd=self.root, env=self.environment(),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
     def build(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Build to the end."""
-        process = self.start(*arguments)
+        return self._run(self.start(*arguments))
+
+    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `edgeimg check` to the end."""
+        return self._run(self.start("--offline", *arguments, command="check"))
+
+    def _run(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
         out, err = process.communicate(timeout=SECONDS)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

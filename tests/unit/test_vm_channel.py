@@ -32,9 +32,10 @@ def peer(path: Path, behave: Callable[[socket.socket], None]) -> Iterator[None]:
     server.listen(1)
 
     def serve() -> None:
-        connection, _ = server.accept()
-        with connection, contextlib.suppress(OSError):
-            behave(connection)
+        with contextlib.suppress(OSError):  # the test may end before it is served
+            connection, _ = server.accept()
+            with connection:
+                behave(connection)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
