@@ -92,5 +92,17 @@ class ImageError(EdgeimgError):
     exit_code = 14
 
 
+class ReleaseError(EdgeimgError):
+    """A release is held back: something in it must not be shipped unless allowed by name."""
+
+    exit_code = 15
+
+
+class VerifyError(EdgeimgError):
+    """A signature or a digest of a release does not hold, or a rebuild differs."""
+
+    exit_code = 16
+
+
 INTERRUPTED = 130
 USAGE = 2

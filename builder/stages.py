@@ -34,6 +34,8 @@ class Composed:
 
     source: Source
     contents: Contents
+    inputs: Inputs
+    k3s: K3sBundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
         initrd=inputs.initrd,
         boot=inputs.boot,
     )
-    return Composed(source=source, contents=contents)
+    return Composed(source=source, contents=contents, inputs=inputs, k3s=k3s)
 
 
 def check_programs(composed: Composed, arch: Arch) -> None:
