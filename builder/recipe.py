@@ -83,6 +83,8 @@ PathGlob = Annotated[str, StringConstraints(pattern=r"^!?[^/!\x00-\x1f][^\x00-\x
 ModuleGlob = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_*?\[][^\x00-\x20]{0,127}$")]
 OverlayPath = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]{0,255}$")]
 ArchKey = Annotated[str, AfterValidator(_known_arch)]
+Gate = Literal["standin", "unsigned-index", "dirty-overlay", "budget", "checks", "boot"]
+"""What holds a release back."""
 ConfigValue = Annotated[JsonValue, AfterValidator(_exact)]
 
 
@@ -206,6 +208,20 @@ class Budget(_Model):
     )
 
 
+class Release(_Model):
+    """How images are released; it changes nothing in them."""
+
+    allow: tuple[Gate, ...] = Field(
+        (), description="what would hold a release back, and may pass; written into the release"
+    )
+    key: OverlayPath | None = Field(
+        None, description="public key file, relative to the project, that releases are checked with"
+    )
+    url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="where releases are published"
+    )
+
+
 class Override(_Model):
     """What differs on one architecture: tables are merged, lists appended, the rest replaced."""
 
@@ -226,6 +242,7 @@ class Recipe(_Model):
     k3s: K3s = Field(default_factory=K3s)
     overlay: Overlay = Field(default_factory=Overlay)
     budget: Budget = Field(default_factory=Budget)
+    release: Release = Field(default_factory=Release)
     arch: dict[ArchName, Override] = Field(
         default_factory=dict, description="overrides per architecture: [arch.arm.packages] …"
     )
@@ -242,8 +259,8 @@ class Recipe(_Model):
         return Recipe.model_validate(base)
 
     def digest(self) -> str:
-        """Hex sha256 of the recipe's meaning: comments, order and layout do not count."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Hex sha256 of what the recipe says of images: comments, order and layout do not count."""
+        return hashlib.sha256(self.model_dump_json(exclude={"release"}).encode()).hexdigest()
 
 
 def schema() -> dict[str, Any]:
