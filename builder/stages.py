@@ -18,7 +18,7 @@ from builder.inputs import Inputs
 from builder.pack import image as packing
 from builder.pack import publish as publishing
 from builder.pack.image import Packed, Source
-from builder.pack.manifest import PATH, Contents, K3sFacts, Manifest, PackageFacts
+from builder.pack.manifest import PATH, Contents, FileFacts, K3sFacts, Manifest, PackageFacts
 from builder.plan import BuildPlan
 from builder.result import Built, describe
 from builder.sources.k3s import K3sBundle
@@ -175,7 +175,16 @@ def _manifest(plan: BuildPlan, composed: Composed, packed: Packed, key: str) -> 
         ),
         digests={"recipe": plan.recipe.digest(), "lock": plan.lock.recipe_digest, "build": key},
         unsigned_index=plan.inputs.unsigned_index,
+        files=_files(composed.source.root),
+        kernel_config=composed.source.kernel.options,
     )
+
+
+def _files(root: Tree) -> dict[str, FileFacts]:
+    return {
+        path: FileFacts(size=root[path].size, origin=root[path].origin, sha256=digest)
+        for path, digest in root.digests().items()
+    }
 
 
 def _previous(plan: BuildPlan) -> Sizes | None:

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 MAX_SYMLINKS = 40
+_NOTHING = hashlib.sha256().hexdigest()
 
 
 class Tree:
@@ -185,24 +186,34 @@ class Tree:
     def digest(self) -> str:
         """Hex sha256 of everything the canonical tar would say, time stamps aside."""
         total = hashlib.sha256()
+        contents = self.digests()
+        for path, node in self.items():
+            facts = (
+                path,
+                node.kind.value,
+                node.mode,
+                node.uid,
+                node.gid,
+                node.target,
+                node.xattrs,
+                contents.get(path, _NOTHING),
+            )
+            total.update(repr(facts).encode())
+        return total.hexdigest()
+
+    def digests(self) -> dict[str, str]:
+        """Hex sha256 of every file's content, by path in canonical order."""
+        found: dict[str, str] = {}
         with Reader() as reader:
             for path, node in self.items():
+                if node.kind is not Kind.FILE:
+                    continue
                 content = hashlib.sha256()
                 stream = reader.open(node.content)
                 while chunk := stream.read(1 << 20):
                     content.update(chunk)
-                facts = (
-                    path,
-                    node.kind.value,
-                    node.mode,
-                    node.uid,
-                    node.gid,
-                    node.target,
-                    node.xattrs,
-                    content.hexdigest(),
-                )
-                total.update(repr(facts).encode())
-        return total.hexdigest()
+                found[path] = content.hexdigest()
+        return found
 
     def extract(self, destination: Path) -> None:
         """Write the tree to the host as its caller's files (owners and xattrs are dropped).

@@ -69,6 +69,13 @@ class Kernel:
         }
 
     @cached_property
+    def options(self) -> dict[str, str]:
+        """The options of its configuration that are set, without `CONFIG_`."""
+        text = Node(kind=Kind.FILE, mode=0o644, content=self.config).read().decode()
+        pairs = (line.removeprefix("CONFIG_").partition("=") for line in text.splitlines())
+        return {name: value for name, equals, value in pairs if equals and name[0] != "#"}
+
+    @cached_property
     def builtin(self) -> frozenset[str]:
         """Names of the modules that are part of the image."""
         listing = self.modules.get(f"{self.directory}/modules.builtin")

@@ -42,6 +42,16 @@ class K3sFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """One file of the root; size in bytes."""
+
+    size: int
+    origin: str
+    """The component that brought it."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Contents:
     """What is in the root."""
 
@@ -85,6 +95,10 @@ class Manifest:
     disk: DiskPlan
     sizes: Mapping[str, int]
     """Bytes of `root`, `verity`, `initrd`, `kernel`, `uki`, …"""
+    files: Mapping[str, FileFacts] = field(default_factory=dict)
+    """Of the root, by path; directories and links are left out."""
+    kernel_config: Mapping[str, str] = field(default_factory=dict)
+    """The kernel's options that are set, without `CONFIG_`."""
     tools: tuple[PackageFacts, ...] = ()
     """The build host's programs that made it."""
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -102,6 +116,11 @@ class Manifest:
             "tools": [asdict(package) for package in sorted(self.tools)],
             "digests": dict(sorted(self.digests.items())),
             "unsigned_index": self.unsigned_index,
+            "kernel_config": dict(sorted(self.kernel_config.items())),
+            "files": {
+                path: [facts.size, facts.origin, facts.sha256]
+                for path, facts in sorted(self.files.items())
+            },
         }
 
 
