@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +27,8 @@ from builder.tree import Tree, union
 class Inputs:
     """What one image is made of."""
 
-    packages: tuple[tuple[Package, Deb], ...]
-    """Of the root file system."""
+    groups: Mapping[str, tuple[tuple[Package, Deb], ...]]
+    """All packages by what they are for: see `ArchLock.groups`."""
     kernel: Kernel
     initrd: Tree
     """The packages of the initrd, merged."""
@@ -36,6 +36,11 @@ class Inputs:
     """systemd-boot and the UKI stub."""
     images: Tree
     """The built-in container images, at their place in the root."""
+
+    @property
+    def packages(self) -> tuple[tuple[Package, Deb], ...]:
+        """Those of the root file system."""
+        return self.groups["root"]
 
 
 def fetch_packages(
@@ -104,13 +109,14 @@ def unpack(plan: BuildPlan, store: Store, progress: Progress) -> Inputs:
                 advance(1)
             return tuple(opened)
 
-        containers = {package.name: opened for package, opened in group("containers")}
+        opened = {name: group(name) for name in groups}
+        containers = {package.name: deb for package, deb in opened["containers"]}
         epoch = plan.recipe.image.epoch
         return Inputs(
-            packages=group("root"),
-            kernel=kernels.from_deb(group("kernel")[0][1]),
-            initrd=union(opened.tree for _, opened in group("initrd")),
-            boot=union(opened.tree for _, opened in group("boot")),
+            groups=opened,
+            kernel=kernels.from_deb(opened["kernel"][0][1]),
+            initrd=union(deb.tree for _, deb in opened["initrd"]),
+            boot=union(deb.tree for _, deb in opened["boot"]),
             images=builtin_images(plan.arch, containers, epoch=epoch),
         )
 
