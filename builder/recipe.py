@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import math
 import re
@@ -19,6 +20,7 @@ from pydantic import (
 )
 
 from builder.arch import Arch
+from builder.rules import RULES
 
 ArchName = Literal["x86-64", "arm64", "arm"]
 ARCHITECTURE_NAMES: tuple[str, ...] = get_args(ArchName)
@@ -67,6 +69,33 @@ def _exact(value: JsonValue) -> JsonValue:
     return value
 
 
+def _accepted(entry: str) -> str:
+    rule, colon, place = entry.partition(":")
+    known = {name: rule for name, rule in RULES.items() if rule.acceptable}
+    if not colon or not place:
+        raise ValueError("expected 'RULE:PLACE', such as 'setuid:usr/bin/sudo'")
+    if rule in RULES and rule not in known:
+        raise ValueError(f"{rule!r} cannot be accepted: {RULES[rule].why}")
+    if rule not in known:
+        near = difflib.get_close_matches(rule, known, n=1, cutoff=0.5)
+        guess = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise ValueError(f"there is no rule {rule!r}; {guess}")
+    if place.startswith("/"):
+        raise ValueError("places are paths in the image without the leading '/'")
+    return entry
+
+
+_PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?/(tcp|udp)")
+
+
+def _port(entry: str) -> str:
+    match = _PORT.fullmatch(entry)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 0 < first <= last < 1 << 16:
+        raise ValueError("expected a port such as '6443/tcp', or a range such as '30000-32767/tcp'")
+    return entry
+
+
 _COMPRESSION = (
     r"^(none|lz4|lz4hc(,([0-9]|1[0-2]))?|lzma(,[0-9])?|deflate(,[0-9])?|zstd(,(1?[0-9]|2[0-2]))?)$"
 )
@@ -85,6 +114,8 @@ OverlayPath = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f][^\x00-\x
 ArchKey = Annotated[str, AfterValidator(_known_arch)]
 Gate = Literal["standin", "unsigned-index", "dirty-overlay", "budget", "checks", "boot"]
 """What holds a release back."""
+Accepted = Annotated[str, StringConstraints(max_length=512), AfterValidator(_accepted)]
+Port = Annotated[str, AfterValidator(_port)]
 ConfigValue = Annotated[JsonValue, AfterValidator(_exact)]
 
 
@@ -222,6 +253,22 @@ class Release(_Model):
     )
 
 
+class Check(_Model):
+    """What the checks may find; it changes nothing in images."""
+
+    accept: tuple[Accepted, ...] = Field(
+        (),
+        description="findings that are meant to be, as 'RULE:PLACE'; the place is a path in the "
+        "image or a glob over paths, without the leading '/', or an option, a port, a parameter",
+    )
+    listening: tuple[Port, ...] = Field(
+        ("6443/tcp", "10250/tcp", "8472/udp", "68/udp", "546/udp"),
+        description="ports that a gateway may listen on beyond itself: '6443/tcp', "
+        "'30000-32767/tcp'. By default the API server, the kubelet, flannel's tunnels and the "
+        "DHCP clients",
+    )
+
+
 class Override(_Model):
     """What differs on one architecture: tables are merged, lists appended, the rest replaced."""
 
@@ -231,6 +278,7 @@ class Override(_Model):
     k3s: K3s | None = None
     overlay: Overlay | None = None
     budget: Budget | None = None
+    check: Check | None = None
 
 
 class Recipe(_Model):
@@ -242,6 +290,7 @@ class Recipe(_Model):
     k3s: K3s = Field(default_factory=K3s)
     overlay: Overlay = Field(default_factory=Overlay)
     budget: Budget = Field(default_factory=Budget)
+    check: Check = Field(default_factory=Check)
     release: Release = Field(default_factory=Release)
     arch: dict[ArchName, Override] = Field(
         default_factory=dict, description="overrides per architecture: [arch.arm.packages] …"
@@ -252,7 +301,7 @@ class Recipe(_Model):
 
         Raises pydantic.ValidationError when the merged values do not fit together.
         """
-        base = self.model_dump(exclude_unset=True, exclude={"arch"})
+        base = self.model_dump(exclude={"arch"})  # defaults too: overrides append to their lists
         override = self.arch.get(arch.name)  # type: ignore[call-overload]
         if override is not None:
             base = _merge(base, override.model_dump(exclude_unset=True, exclude_none=True))
@@ -260,7 +309,8 @@ class Recipe(_Model):
 
     def digest(self) -> str:
         """Hex sha256 of what the recipe says of images: comments, order and layout do not count."""
-        return hashlib.sha256(self.model_dump_json(exclude={"release"}).encode()).hexdigest()
+        said = self.model_dump_json(exclude={"release", "check"})
+        return hashlib.sha256(said.encode()).hexdigest()
 
 
 def schema() -> dict[str, Any]:

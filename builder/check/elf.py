@@ -7,7 +7,7 @@ ELF (System V ABI) with the supplements of each architecture; for ARM, EABI5 wit
 from __future__ import annotations
 
 from builder.arch import Arch
-from builder.check.findings import Finding
+from builder.check.findings import Finding, finding
 from builder.compose import elf_facts, ldcache
 from builder.compose.elf_facts import (
     EF_ARM_ABI_FLOAT_HARD,
@@ -18,7 +18,6 @@ from builder.compose.elf_facts import (
 from builder.errors import ArchiveError
 from builder.tree import Kind, Tree
 
-_CHECK = "elf"
 _MODULES = ("usr/lib/modules/",)
 _ANYWHERE = ("EM_BPF",)
 """Machines that a kernel of any architecture runs."""
@@ -32,7 +31,8 @@ def check(tree: Tree, arch: Arch) -> list[Finding]:
         try:
             facts = elf_facts.read(node)
         except ArchiveError as error:
-            findings.append(_error(path, error.message, "rebuild it or leave it out"))
+            fix = "rebuild it or leave it out"
+            findings.append(finding("damaged-program", path, error.message, fix))
             continue
         if facts is None or facts.machine in _ANYWHERE:
             continue
@@ -52,14 +52,15 @@ def _foreign(path: str, facts: ElfFacts, arch: Arch) -> list[Finding]:
         order = "little" if facts.little else "big"
         built = f"built for {facts.machine.removeprefix('EM_')}, {facts.bits} bits, {order}-endian"
         wanted = f"expected {arch.elf_machine.removeprefix('EM_')}, {arch.elf_class} bits"
-        return [_error(path, f"{built}; {wanted}", fix)]
+        return [finding("architecture", path, f"{built}; {wanted}", fix)]
     if not arch.elf_hard_float or path.startswith(_MODULES):
         return []
     if facts.flags & EF_ARM_EABI_MASK != EF_ARM_EABI_VER5:
-        return [_error(path, "not built for the ARM EABI, version 5", fix)]
+        return [finding("abi", path, "not built for the ARM EABI, version 5", fix)]
     # A static program calls nobody's functions: compilers such as Go's may leave the flag out.
     if facts.dynamic and not facts.flags & EF_ARM_ABI_FLOAT_HARD:
-        return [_error(path, "built for soft float; the image's libraries are hard float", fix)]
+        message = "built for soft float; the image's libraries are hard float"
+        return [finding("abi", path, message, fix)]
     return []
 
 
@@ -70,15 +71,13 @@ def _unstartable(
     found: list[Finding] = []
     if facts.interpreter and tree.resolve(facts.interpreter) not in tree:
         message = f"its interpreter {facts.interpreter} is not in the image"
-        found.append(
-            _error(path, message, "add the package of its C library, or link it statically")
-        )
+        fix = "add the package of its C library, or link it statically"
+        found.append(finding("interpreter", path, message, fix))
     for name in facts.needed:
         if name not in libraries and not _beside(tree, path, name, facts):
             message = f"needs {name}, which is not in the image"
-            found.append(
-                _error(path, message, f"add the package that has {name}, or leave this out")
-            )
+            fix = f"add the package that has {name}, or leave this out"
+            found.append(finding("library", path, message, fix, item=name))
     return found
 
 
@@ -109,7 +108,3 @@ def _library_directories(tree: Tree, arch: Arch) -> dict[str, str]:
             if "/" not in name and node.kind is not Kind.DIRECTORY and tree.resolve(path) in tree:
                 found.setdefault(name, path)
     return found
-
-
-def _error(path: str, message: str, fix: str) -> Finding:
-    return Finding(_CHECK, "error", path, message, fix)

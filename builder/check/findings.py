@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from builder.errors import CheckError
+from builder.rules import RULES, Severity
 
-Severity = Literal["error", "warning"]
+__all__ = ["Finding", "Severity", "errors", "finding", "refuse"]
 
 
 @dataclass(frozen=True, order=True)
@@ -21,9 +21,24 @@ class Finding:
     """Path in the image without the leading `/`, or the recipe's key."""
     message: str
     fix: str = ""
+    rule: str = ""
+    """The kind of defect, by its name in builder.rules."""
+    item: str = ""
+    """What in `path` it is about, where there is more than one: an option, a member, a port."""
+
+    @property
+    def place(self) -> str:
+        """Where it is: `path`, or `path#item`."""
+        return f"{self.path}#{self.item}" if self.item else self.path
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" + (f" ({self.fix})" if self.fix else "")
+
+
+def finding(rule: str, path: str, message: str, fix: str = "", *, item: str = "") -> Finding:
+    """A finding with the family and the severity of its rule."""
+    known = RULES[rule]
+    return Finding(known.check, known.severity, path, message, fix, rule, item)
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

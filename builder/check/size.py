@@ -47,6 +47,7 @@ def check(budget: Budget, measured: Sizes, previous: Sizes | None = None) -> lis
             path=f"budget.components.{name}",
             message="there is no such component in the image",
             fix="`edgeimg check --json` lists the components",
+            rule="budget",
         )
         for name in sorted(budget.components.keys() - measured.components.keys())
     ]
@@ -99,6 +100,7 @@ def _compare(
                 path=f"budget.{prefix}{name}",
                 message=f"{size:,} bytes, {size - limit:,} more than the budget of {limit:,}"
                 f"{since}",
+                rule="budget",
             )
         )
     return findings

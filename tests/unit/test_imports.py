@@ -13,7 +13,7 @@ BUILDER = Path(__file__).parents[2] / "builder"
 ROOMS = [
     {"cli"},
     {"doctor", "template", "pipeline"},
-    {"smoke"},
+    {"smoke", "diff"},
     {"vm"},
     {"inspect"},
     {"stages"},
@@ -35,7 +35,7 @@ ROOMS = [
     {"node"},
     {"store", "ui"},
     {"process"},
-    {"progress", "arch", "errors", "bootstrap", "groups", "lock_model"},
+    {"progress", "arch", "errors", "bootstrap", "groups", "lock_model", "rules"},
 ]
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 
