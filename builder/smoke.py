@@ -23,7 +23,7 @@ from builder.vm import disk, machine
 from builder.vm.argv import Accel
 from builder.vm.junit import junit
 from builder.vm.machine import Guest
-from builder.vm.verdict import STAGES, Boot, Check, Stage, compare, judge
+from builder.vm.verdict import STAGES, Boot, Check, Sample, Stage, compare, judge
 
 __all__ = ["Boot", "Check", "SmokeReport", "Stage", "junit", "smoke"]
 
@@ -162,11 +162,13 @@ def _two_boots(
 def _one_boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[str], None]) -> Boot:
     began = time.monotonic()
     stages: list[Stage] = []
+    samples: list[Sample] = []
     try:
         while True:
             expected = STAGES[len(stages)] if len(stages) < len(STAGES) else "report"
             deadline = began + allowed * _SHARES.get(expected, 1.0)
             event = guest.channel.event(deadline, guest.alive)
+            samples += _sample(event)
             if event.get("event") == "stage":
                 elapsed = round(time.monotonic() - began, 1)
                 uptime = float(event.get("uptime", 0))
@@ -174,16 +176,26 @@ def _one_boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[s
                 debug(f"{event['name']} after {elapsed:.0f} s")
                 advance(1)
             elif event.get("event") == "report":
-                return Boot(stages=tuple(stages), report=event)
+                return Boot(stages=tuple(stages), samples=tuple(sorted(samples)), report=event)
     except SmokeError as error:
         waited = time.monotonic() - began
         problem = f"no '{expected}' after {waited:.0f} s: {error.message}"
         tail = "\n  ".join(guest.tail())
         return Boot(
             stages=tuple(stages),
+            samples=tuple(sorted(samples)),
             report=_last_words(guest) if stages else {},
             problem=f"{problem}\n  {tail}" if tail and tail not in problem else problem,
         )
+
+
+def _sample(event: dict[str, Any]) -> list[Sample]:
+    """The memory in use that an event tells of, if it does. Guests of older images do not."""
+    try:
+        used = int(event["memory_used"]) // 1024
+        return [Sample(uptime=float(event["uptime"]), used=used)]
+    except (KeyError, TypeError, ValueError):
+        return []
 
 
 def _last_words(guest: Guest) -> dict[str, Any]:

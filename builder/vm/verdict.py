@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 MIN_AVAILABLE_KIB = 32 * 1024
 """Memory that must be left when the pod runs: below 24 MiB the kubelet evicts pods."""
@@ -29,11 +29,20 @@ class Stage:
     elapsed: float
 
 
+class Sample(NamedTuple):
+    """Memory in use at a moment: seconds of the guest's clock, MiB. JSON: `[12.5, 84]`."""
+
+    uptime: float
+    used: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Boot:
     """One boot: its stages, and the checker's report, empty when none came."""
 
     stages: tuple[Stage, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    """Every five seconds or so, and at each stage, until the report."""
     report: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
     """Why the boot did not get to its report."""
