@@ -34,7 +34,7 @@ def build(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store
     if finished := result.existing(planned, key):
         return finished
     store.sweep()
-    toolbox, composed = _compose(planned, store, ui)
+    toolbox, composed = compose(planned, store, ui)
     with ui.step(f"{arch.name}: check its programs"):
         stages.check_programs(composed, arch)
     with ui.step(f"{arch.name}: pack the root and the initrd"):
@@ -59,7 +59,7 @@ def check(
     planned = plan.plan_build(source, arch, options)
     result.announce(planned, ui)
     finished = result.existing(planned, planned.key(sources.k3s_identity(planned)))
-    toolbox, composed = _compose(planned, store, ui)
+    toolbox, composed = compose(planned, store, ui)
     if finished:
         return stages.check(planned, composed, finished.sizes)
     with ui.step(f"{arch.name}: pack it, to know its sizes"):
@@ -69,8 +69,8 @@ def check(
     return stages.check(planned, composed, sizes)
 
 
-def _compose(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Toolbox, Composed]:
-    """Everything up to the finished root: what `build` and `check` have in common."""
+def compose(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Toolbox, Composed]:
+    """Everything up to the finished root: what all that looks into an image has in common."""
     name, offline = planned.arch.name, planned.offline
     with ui.step(f"{name}: get tools and packages"):
         toolbox = sources.host_tools(planned.lock, "pack", store, offline=offline, progress=ui)

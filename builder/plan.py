@@ -13,7 +13,7 @@ from builder import tree
 from builder.arch import Arch
 from builder.errors import RecipeError
 from builder.lock import ArchLock, Lock
-from builder.recipe import Image, Recipe
+from builder.recipe import Gate, Image, Recipe
 from builder.recipe_file import RecipeFile
 from builder.store import key, source_digest
 from builder.tree import Tree
@@ -34,6 +34,8 @@ class BuildOptions:
     output: Path
     k3s: K3sChoice | None = None
     offline: bool = False
+    over_budget: bool = False
+    """An exceeded budget does not stop the build."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,27 @@ class SmokeOptions:
     accel: str = "auto"
     deadline: int | None = None
     junit: Path | None = None
+    jobs: int = 1
+    """How many guests may run at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseOptions:
+    """What `edgeimg release` was told."""
+
+    build: BuildOptions
+    guest: SmokeOptions
+    directory: Path
+    """Where releases are: each is a directory named after its version."""
+    allow: frozenset[Gate] = frozenset()
+    """What may pass, besides what the recipe allows."""
+    key: str | None = None
+    """Fingerprint or user id of the key to sign with; None: the only one there is."""
+    home: Path | None = None
+    """GnuPG's home directory, when it is not the user's."""
+    passphrase_file: Path | None = None
+    previous: Path | None = None
+    """The release to tell growth from; None: the latest other one in `directory`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +81,7 @@ class BuildPlan:
     overlay: Tree
     output: Path
     offline: bool
+    over_budget: bool
 
     @property
     def inputs(self) -> ArchLock:
@@ -88,6 +112,8 @@ class BuildPlan:
             ],
             "overlay": self.overlay.digest(),
             "k3s": k3s_identity,
+            # An image that was let through is not one that an ordinary build may find again.
+            **({"over_budget": True} if self.over_budget else {}),
         }
         return key("image", source_digest(), json.dumps(facts, sort_keys=True))
 
@@ -110,6 +136,7 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
         overlay=_overlay(source, recipe),
         output=options.output,
         offline=options.offline,
+        over_budget=options.over_budget,
     )
 
 
