@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from builder import fetch, plan, result, stages
+from builder import fetch, plan, process, result, stages
 from builder import inputs as sources
 from builder import lock as locks
+from builder import sbom as inventory
 from builder import smoke as guests
 from builder.arch import ARCHITECTURES, Arch
 from builder.errors import ImageError
@@ -17,6 +19,7 @@ from builder.pack import image as packing
 from builder.plan import BuildOptions, BuildPlan, K3sChoice, SmokeOptions
 from builder.recipe_file import RecipeFile
 from builder.result import Built
+from builder.sbom import Sbom
 from builder.smoke import SmokeReport
 from builder.sources import k3s_release
 from builder.stages import CheckReport, Composed
@@ -83,6 +86,21 @@ def compose(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Toolbox, Composed
         return toolbox, stages.compose(planned, inputs, k3s, store)
 
 
+def sbom(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store, ui: Ui) -> Sbom:
+    """What is inside one image: composed, but not packed. Publishes nothing."""
+    planned = plan.plan_build(source, arch, options)
+    result.announce(planned, ui)
+    _, composed = compose(planned, store, ui)
+    with ui.step(f"{arch.name}: list what is inside"):
+        return inventory.describe(
+            contents=composed.contents,
+            root=composed.source.root,
+            groups=composed.inputs.groups,
+            kernel=composed.source.kernel,
+            k3s=composed.k3s,
+        )
+
+
 def lock(
     source: RecipeFile,
     *,
@@ -120,21 +138,27 @@ def smoke(
     """Boot the built images twice each, until a pod runs. Raises ImageError when one is missing."""
     images = {arch: _built_image(source, arch, options.output) for arch in archs}
     toolbox = _qemu(source, store, ui)
-    reports = []
-    for arch, image in images.items():
+
+    def boot(arch: Arch) -> SmokeReport:
+        image, directory = images[arch], images[arch].parent / "smoke"
+        known = None if options.again else guests.earlier(directory, image, options.memory)
+        if known:
+            ui.note(f"{arch.name}: these bytes passed before, see {directory}")
+            return known
         with ui.step(f"{arch.name}: boot it twice with {options.memory} MiB"):
-            report = guests.smoke(
+            return guests.smoke(
                 image,
                 arch,
                 toolbox=toolbox,
                 store=store,
-                directory=image.parent / "smoke",
+                directory=directory,
                 memory=options.memory,
                 deadline=options.deadline,
                 accel=options.accel,
                 progress=ui,
             )
-        reports.append(report)
+
+    reports = _parallel(boot, archs, options.jobs)
     if options.junit is not None:
         with disk_errors(options.junit):
             options.junit.parent.mkdir(parents=True, exist_ok=True)
@@ -185,6 +209,20 @@ def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:
         "is NOT K3s but a Kubernetes in its packaging"
     )
     return K3sChoice(source="standin")
+
+
+def _parallel(
+    work: Callable[[Arch], SmokeReport], archs: Sequence[Arch], jobs: int
+) -> list[SmokeReport]:
+    """The results in the order of `archs`; when one raises, the others' programs are ended."""
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        futures = [pool.submit(work, arch) for arch in archs]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            process.stop_all()
+            raise
 
 
 def _qemu(source: RecipeFile, store: Store, ui: Ui) -> Toolbox:

@@ -49,6 +49,8 @@ class SmokeOptions:
     junit: Path | None = None
     jobs: int = 1
     """How many guests may run at once."""
+    again: bool = True
+    """Also boot what passed before, byte for byte."""
 
 
 @dataclass(frozen=True, kw_only=True)

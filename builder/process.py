@@ -15,6 +15,7 @@ from builder.errors import HostError, ToolError
 TAIL_LINES = 15
 DEVNULL = subprocess.DEVNULL
 Process = subprocess.Popen[bytes]
+_running: set[Process] = set()
 _PARENT_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG")
 
 
@@ -80,10 +81,12 @@ def start(
         )
     except OSError as error:
         raise HostError(f"cannot start {argv[0]}: {error.strerror}") from error
+    _running.add(process)
     try:
         yield process
     finally:
         stop(process)
+        _running.discard(process)
 
 
 def interactive(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> int:
@@ -96,6 +99,12 @@ def interactive(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> int:
         return subprocess.run([str(arg) for arg in argv], env=dict(env), check=False).returncode
     except OSError as error:
         raise HostError(f"cannot start {argv[0]}: {error.strerror}") from error
+
+
+def stop_all() -> None:
+    """End every program that runs now: what waits for them in other threads goes on, and fails."""
+    for process in list(_running):
+        stop(process)
 
 
 def stop(process: subprocess.Popen[bytes], *, grace: float = 3.0) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from builder.arch import Arch
 from builder.errors import EdgeimgError, SmokeError
 from builder.progress import Advance, Progress, Silent
-from builder.store import Store, disk_errors
+from builder.store import Store, disk_errors, sha256_file
 from builder.tools import Toolbox
 from builder.vm import accel as accels
 from builder.vm import disk, machine
@@ -25,7 +25,7 @@ from builder.vm.junit import junit
 from builder.vm.machine import Guest
 from builder.vm.verdict import STAGES, Boot, Check, Sample, Stage, compare, judge
 
-__all__ = ["Boot", "Check", "SmokeReport", "Stage", "junit", "smoke"]
+__all__ = ["Boot", "Check", "SmokeReport", "Stage", "earlier", "junit", "smoke"]
 
 KVM_SECONDS = 240
 """How long one boot may take with KVM."""
@@ -41,6 +41,8 @@ class SmokeReport:
 
     arch: str
     image: str
+    image_sha256: str
+    """Of the file that was booted."""
     accel: str
     accel_reason: str
     memory_mib: int
@@ -112,6 +114,7 @@ def smoke(
     report = SmokeReport(
         arch=arch.name,
         image=image.name,
+        image_sha256=sha256_file(image),
         accel=chosen.name,
         accel_reason=chosen.reason,
         memory_mib=memory,
@@ -124,6 +127,37 @@ def smoke(
         text = json.dumps(report.to_json(), indent=2) + "\n"
         (directory / "report.json").write_text(text)
     return report
+
+
+def earlier(directory: Path, image: Path, memory: int) -> SmokeReport | None:
+    """The report in `directory` when the same bytes passed before with as much memory (MiB)."""
+    try:
+        data = json.loads((directory / "report.json").read_bytes())
+        boots = tuple(
+            Boot(
+                stages=tuple(Stage(**stage) for stage in boot["stages"]),
+                samples=tuple(Sample(*sample) for sample in boot["samples"]),
+                report=dict(boot["report"]),
+                problem=str(boot["problem"]),
+            )
+            for boot in data["boots"]
+        )
+        report = SmokeReport(
+            arch=str(data["arch"]),
+            image=str(data["image"]),
+            image_sha256=str(data["image_sha256"]),
+            accel=str(data["accel"]),
+            accel_reason=str(data["accel_reason"]),
+            memory_mib=int(data["memory_mib"]),
+            directory=directory,
+            boots=boots,
+            checks=_checks(boots),
+            seconds=float(data["seconds"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    same = report.image_sha256 == sha256_file(image) and report.memory_mib == memory
+    return report if same and not report.failures else None
 
 
 def _allowed(arch: Arch, accel: Accel) -> float:

@@ -46,6 +46,14 @@ _memory = click.option(
     help="Longest time for one boot.  [default: by accelerator and architecture]",
 )
 @click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="How many guests may run at once. Two share two cores well.",
+)
+@click.option(
     "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML."
 )
 @options.command
@@ -58,6 +66,7 @@ def smoke(
     memory: int,
     accel: str,
     deadline: int | None,
+    jobs: int,
     junit: Path | None,
 ) -> None:
     """Boot built images in QEMU and prove that K3s runs a pod, twice.
@@ -65,7 +74,9 @@ def smoke(
     The disk image is booted unchanged through UEFI firmware. Console logs, journals and the
     guest's report are kept beside the image. Exits with 12 when a guest fails.
     """
-    wanted = SmokeOptions(output=output, memory=memory, accel=accel, deadline=deadline, junit=junit)
+    wanted = SmokeOptions(
+        output=output, memory=memory, accel=accel, deadline=deadline, junit=junit, jobs=jobs
+    )
     reports = pipeline.smoke(source, archs, wanted, store=app.store, ui=app.ui)
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.smoke(console, reports))
