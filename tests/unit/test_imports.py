@@ -19,6 +19,7 @@ ROOMS = [
     {"stages"},
     {"inputs", "result"},
     {"plan"},
+    {"sbom"},
     {"pack"},
     {"check"},
     {"compose"},
@@ -46,6 +47,8 @@ OWNERS = {
     "elftools": ["check", "sources", "compose"],
     "tomli_w": ["lock_file"],
     "rich": ["ui", "cli"],
+    "cyclonedx": ["sbom"],
+    "packageurl": ["sbom"],
     "pydantic": ["recipe", "recipe_file"],
     "subprocess": ["process", "bootstrap"],
 }
