@@ -21,6 +21,7 @@ TOOL_GROUPS: dict[str, tuple[str, ...]] = {
         "mtools",
         "systemd-repart",
         "systemd-ukify",
+        "xz-utils",
         "zstd",
     ),
     "qemu": (
