@@ -1,0 +1,1 @@
+"""A release: finished images with everything that lets others trust them, published at once."""

@@ -1,0 +1,107 @@
+"""Where the bytes of a release come from: an in-toto statement with an SLSA v1 predicate.
+
+in-toto Attestation Framework, Statement v1; SLSA Provenance v1. No clock and no host is in it, so
+that equal releases have equal statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from builder.lock import Package
+from builder.pack.manifest import encode
+from builder.plan import BuildPlan
+from builder.release.gates import Hold
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:edgeimg:release:1"
+BUILDER = "urn:edgeimg:builder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a release was made from, besides its plans. Digests are SHA-256."""
+
+    recipe: str
+    """Name of the recipe's file."""
+    recipe_sha256: str
+    lock_sha256: str
+    k3s: Mapping[str, Mapping[str, Any]]
+    """Facts of the K3s inside, by architecture, as in the manifest."""
+    tools: Sequence[Package]
+    """The build host's programs."""
+    builder_version: str
+    builder_digest: str
+    """Of edgeimg's own code."""
+    overrides: Sequence[Hold]
+
+
+def statement(subjects: Mapping[str, str], plans: Sequence[BuildPlan], origin: Origin) -> bytes:
+    """The statement about the files `subjects` (SHA-256 by name), as indented JSON."""
+    return encode(
+        {
+            "_type": STATEMENT,
+            "subject": [
+                {"name": name, "digest": {"sha256": digest}}
+                for name, digest in sorted(subjects.items())
+            ],
+            "predicateType": PREDICATE,
+            "predicate": {
+                "buildDefinition": {
+                    "buildType": BUILD_TYPE,
+                    "externalParameters": {
+                        "recipe": origin.recipe,
+                        "architectures": [plan.arch.name for plan in plans],
+                        "k3s": {plan.arch.name: plan.recipe.k3s.source for plan in plans},
+                        "overrides": [hold.to_json() for hold in origin.overrides],
+                    },
+                    "internalParameters": {
+                        "epoch": {plan.arch.name: plan.recipe.image.epoch for plan in plans},
+                        "overlays": {plan.arch.name: plan.overlay.digest() for plan in plans},
+                    },
+                    "resolvedDependencies": _dependencies(plans, origin),
+                },
+                "runDetails": {
+                    "builder": {
+                        "id": BUILDER,
+                        "version": {
+                            "edgeimg": origin.builder_version,
+                            "sources": origin.builder_digest,
+                        },
+                    },
+                },
+            },
+        }
+    )
+
+
+def _dependencies(plans: Sequence[BuildPlan], origin: Origin) -> list[dict[str, Any]]:
+    packages = {package for plan in plans for package in plan.inputs.packages()}
+    return [
+        _resource(origin.recipe, origin.recipe_sha256),
+        _resource(origin.recipe.removesuffix(".toml") + ".lock.toml", origin.lock_sha256),
+        *(
+            _resource(f"k3s-{arch}", facts["sha256"], version=facts["version"])
+            for arch, facts in sorted(origin.k3s.items())
+        ),
+        *(
+            _resource(package.name, package.sha256, uri=purl(package))
+            for package in sorted(packages | set(origin.tools))
+        ),
+    ]
+
+
+def purl(package: Package) -> str:
+    """The package URL (purl-spec, type `deb`) of a locked package."""
+    version = package.version.replace("+", "%2B").replace(":", "%3A")
+    return f"pkg:deb/debian/{package.name}@{version}?arch={package.arch}"
+
+
+def _resource(name: str, sha256: str, **facts: str) -> dict[str, Any]:
+    """A ResourceDescriptor (in-toto v1)."""
+    known = {"uri": facts["uri"]} if "uri" in facts else {}
+    noted = {"annotations": {"version": facts["version"]}} if "version" in facts else {}
+    return {"name": name, **known, "digest": {"sha256": sha256}, **noted}
