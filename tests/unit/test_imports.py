@@ -12,7 +12,10 @@ BUILDER = Path(__file__).parents[2] / "builder"
 # From the top of the story down: a room may import from those below it (and from its own).
 ROOMS = [
     {"cli"},
+    {"ship"},
     {"doctor", "template", "pipeline"},
+    {"release"},
+    {"report"},
     {"smoke", "diff"},
     {"vm"},
     {"inspect"},
