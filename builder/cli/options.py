@@ -173,18 +173,22 @@ output = click.option(
 )
 
 
+k3s = click.option(
+    "--k3s",
+    callback=_to_k3s,
+    metavar="release|standin|PATH",
+    help="Use this K3s instead of the recipe's: the official release, the stand-in of "
+    "tests/standin (not K3s: for tests where the release cannot be fetched), or a binary.",
+)
+offline = click.option("--offline", is_flag=True, help="Never touch the network.")
+
+
 def build(function: Command) -> Command:
     """Give a command the options of a build; it receives BuildOptions as `wanted`."""
 
-    @click.option(
-        "--k3s",
-        callback=_to_k3s,
-        metavar="release|standin|PATH",
-        help="Use this K3s instead of the recipe's: the official release, the stand-in of "
-        "tests/standin (not K3s: for tests where the release cannot be fetched), or a binary.",
-    )
+    @k3s
     @output
-    @click.option("--offline", is_flag=True, help="Never touch the network.")
+    @offline
     @functools.wraps(function)
     def wrapper(
         *args: Any, k3s: K3sChoice | None, output: Path, offline: bool, **kwargs: Any

@@ -23,11 +23,9 @@ from cyclonedx.spdx import is_supported_id
 from packageurl import PackageURL
 
 from builder.sbom import licences
-from builder.sbom.model import IMAGE, Component, Kind, Sbom
+from builder.sbom.model import IMAGE, PROPERTY, Component, Kind, Sbom
 
 NAMESPACE = UUID("3f0a6c1e-52f4-5a0b-9a53-0c7a4be9d1a7")
-PROPERTY = "edgeimg:"
-"""Begins the names of our properties."""
 
 _DISTRIBUTION = "distribution"
 _TYPES = {

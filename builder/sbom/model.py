@@ -11,6 +11,8 @@ from enum import StrEnum
 
 IMAGE = "image"
 """The reference of the image itself, the root of all relations."""
+PROPERTY = "edgeimg:"
+"""Begins the names of our properties in CycloneDX."""
 
 
 class Kind(StrEnum):
