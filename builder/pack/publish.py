@@ -8,8 +8,11 @@ SHA256SUMS                            as sha256sum(1) and systemd-sysupdate(8) r
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,9 +81,9 @@ def publish(
     ToolError, HostError when the disk of the host is full.
     """
     work = directory / ".partial"
-    with disk_errors(directory):
+    with disk_errors(directory), _turn(directory):
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+        work.mkdir()
         try:
             with disk_errors(directory), progress.task("Compressing the image", None):
                 compress(disk, work / f"{name}.raw.zst", toolbox=toolbox)
@@ -92,6 +95,18 @@ def publish(
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return Published(directory=directory, files=files)
+
+
+@contextlib.contextmanager
+def _turn(directory: Path) -> Iterator[None]:
+    """Two builds that publish to the same directory take turns."""
+    directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _block_map(disk: Path, manifest: Manifest) -> bytes:

@@ -128,6 +128,14 @@ def test_check_tells_all_that_is_wrong_and_publishes_nothing(project: Project) -
     assert project.check().returncode == 0
 
 
+def test_builds_into_the_same_place_take_turns(project: Project) -> None:
+    project.share()
+    processes = [project.start("--offline") for _ in range(3)]
+    ends = [process.communicate(timeout=SECONDS) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], ends
+    assert project.succeeds("--offline")["unchanged"] is True
+
+
 def test_a_tampered_package_is_removed_and_fetched_anew(
     project: Project, server: FileServer, default_lock: Lock, cache: Store
 ) -> None:
