@@ -97,6 +97,11 @@ _ALL = [
          "It is the same in every gateway, and known to everybody who has the image."),
     ),
     *_rules(
+        "secrets", "warning", "image",
+        ("unread-archive", "Archive that could not be looked into",
+         "There may be secrets in it."),
+    ),
+    *_rules(
         "kernel", "error", "kernel",
         ("kernel-option", "Kernel option missing",
          "K3s or the image itself needs it."),

@@ -11,11 +11,14 @@ from typing import Any
 from builder import tools
 from builder.arch import Arch
 from builder.check import elf, size
+from builder.check.all import everything
 from builder.check.findings import Finding, errors, refuse
 from builder.check.size import Sizes
+from builder.compose import kernel as kernels
 from builder.compose import rootfs
 from builder.inputs import Inputs
 from builder.pack import image as packing
+from builder.pack import initrd
 from builder.pack import publish as publishing
 from builder.pack.image import Packed, Source
 from builder.pack.manifest import PATH, Contents, FileFacts, K3sFacts, Manifest, PackageFacts
@@ -101,9 +104,16 @@ def check_programs(composed: Composed, arch: Arch) -> None:
 
 def check(plan: BuildPlan, composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
     """All checks of one image, none of which raises; `sizes` are bytes by part."""
-    components = dict(composed.contents.components)
+    components, source = dict(composed.contents.components), composed.source
+    wanted = (*initrd.MODULES, *plan.recipe.kernel.initrd)
     findings = [
-        *elf.check(composed.source.root, plan.arch),
+        *everything(
+            source.root,
+            plan.recipe,
+            plan.arch,
+            source.kernel,
+            initrd=kernels.match(source.kernel, wanted, strict=False),
+        ),
         *size.check(plan.recipe.budget, Sizes(parts=sizes, components=components)),
     ]
     return CheckReport(

@@ -20,7 +20,12 @@ EF_ARM_EABI_VER5 = 0x0500_0000
 EF_ARM_EABI_MASK = 0xFF00_0000
 EF_ARM_ABI_FLOAT_SOFT = 0x200
 EF_ARM_ABI_FLOAT_HARD = 0x400
-
+DF_TEXTREL = 4
+PF_X, PF_W = 1, 2
+MAX_STRINGS = 64 << 20
+_UNCHECKED = frozenset(
+    (b"gets", b"sprintf", b"stpcpy", b"strcat", b"strcpy", b"vsprintf", b"wcscat", b"wcscpy")
+)
 
 _MACHINES = {number: name for name, number in ENUM_E_MACHINE.items()}
 _DAMAGE = (
@@ -52,6 +57,16 @@ class ElfFacts:
     search: tuple[str, ...]
     """DT_RUNPATH, or else DT_RPATH."""
     dynamic: bool
+    search_path: tuple[str, ...] = ()
+    """The entries of both, empty ones (the current directory) too."""
+    relro: bool = False
+    """Its relocations are read-only once it runs."""
+    executable_stack: bool = False
+    writable_code: bool = False
+    text_relocations: bool = False
+    stack_protector: bool = False
+    unchecked: tuple[str, ...] = ()
+    """Functions it imports that fill buffers without knowing their size."""
 
 
 def read(node: Node) -> ElfFacts | None:
@@ -107,11 +122,14 @@ def _facts(elf: Any) -> ElfFacts:
         elif segment["p_type"] == "PT_DYNAMIC":
             dynamic = segment
     tags: dict[str, list[str]] = {}
+    numbers: dict[str, int] = {}
     for tag in dynamic.iter_tags() if dynamic else ():
+        numbers[str(tag.entry.d_tag)] = int(tag.entry.d_val)
         for kind in ("needed", "soname", "rpath", "runpath"):
             if tag.entry.d_tag == f"DT_{kind.upper()}":
                 tags.setdefault(kind, []).append(str(getattr(tag, kind)))
     search = tags.get("runpath") or tags.get("rpath") or []
+    symbols = _symbols(elf, dynamic, numbers)
     return ElfFacts(
         bits=elf.elfclass,
         machine=str(elf["e_machine"]),
@@ -123,7 +141,41 @@ def _facts(elf: Any) -> ElfFacts:
         needed=tuple(tags.get("needed", ())),
         search=tuple(part for path in search for part in path.split(":") if part),
         dynamic=dynamic is not None,
+        search_path=tuple(
+            entry
+            for kind in ("rpath", "runpath")
+            for path in tags.get(kind, ())
+            for entry in path.split(":")
+        ),
+        text_relocations="DT_TEXTREL" in numbers or bool(numbers.get("DT_FLAGS", 0) & DF_TEXTREL),
+        stack_protector=b"__stack_chk_fail" in symbols,
+        unchecked=tuple(sorted(name.decode() for name in _UNCHECKED & symbols)),
+        **_memory(elf),
     )
+
+
+def _memory(elf: Any) -> dict[str, bool]:
+    """What the program headers say of memory. No PT_GNU_STACK: the kernel makes it executable."""
+    stack, relro, both = PF_X, False, False
+    for segment in elf.iter_segments():
+        kind, flags = segment["p_type"], segment["p_flags"]
+        if kind == "PT_GNU_STACK":
+            stack = flags
+        relro = relro or kind == "PT_GNU_RELRO"
+        both = both or (kind == "PT_LOAD" and flags & (PF_X | PF_W) == PF_X | PF_W)
+    return {"relro": relro, "executable_stack": bool(stack & PF_X), "writable_code": both}
+
+
+def _symbols(elf: Any, dynamic: Any, numbers: dict[str, int]) -> frozenset[bytes]:
+    """All words of the dynamic string table: names of symbols, and some more."""
+    size = numbers.get("DT_STRSZ", 0)
+    if not dynamic or not 0 < size < MAX_STRINGS:
+        return frozenset()
+    _, offset = dynamic.get_table_offset("DT_STRTAB")
+    if offset is None:
+        return frozenset()
+    elf.stream.seek(offset)
+    return frozenset(elf.stream.read(size).split(b"\0"))
 
 
 def _open(content: Content) -> BinaryIO:

@@ -1,0 +1,36 @@
+"""All checks of a root file system, and what is left of them after the exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from builder.arch import Arch
+from builder.check import accept, elf, hardening, kernel, modes, secrets, sysctl, units
+from builder.check.findings import Finding
+from builder.compose.kernel import Kernel
+from builder.recipe import Recipe
+from builder.tree import Tree
+
+
+def everything(
+    root: Tree, recipe: Recipe, arch: Arch, linux: Kernel, *, initrd: Collection[str]
+) -> list[Finding]:
+    """Every defect of one image that can be seen without starting it, sorted.
+
+    `initrd` are the names of the initrd's kernel modules. Sizes are not looked at (size.check),
+    nor are open ports (listening.check): both are known later. Each file is read once, and its
+    headers once more when it is a program.
+    """
+    found = sorted(
+        [
+            *elf.check(root, arch),
+            *hardening.check(root),
+            *modes.check(root),
+            *secrets.check(root),
+            *kernel.check(root, recipe, linux, initrd),
+            *sysctl.check(root),
+            *units.check(root),
+        ]
+    )
+    accepted = recipe.check.accept
+    return accept.left(found, accepted) + accept.unused(found, accepted)
