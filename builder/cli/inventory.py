@@ -148,7 +148,7 @@ def cve(
     if ids:
         plural = "ies" if len(ids) > 1 else "y"
         raise CheckError(
-            f"{len(ids)} known vulnerabilit{plural}",
+            f"{len(ids)} known vulnerabilit{plural} that Debian does not call unimportant",
             hint="take fixed versions (`edgeimg lock --update`); --fixable shows where there are "
             "some, --ignore CVE leaves out what does not concern the image",
         )

@@ -18,6 +18,7 @@ from builder.sources.k3s import K3sBundle
 from builder.tree import Kind as NodeKind
 from builder.tree import Tree
 
+_LOCAL = "edgeimg.local/"
 K3S_MODULE = "github.com/k3s-io/k3s"
 STANDIN = "k3s-standin"
 _STANDIN_NOTE = (
@@ -45,11 +46,11 @@ def describe(
         made.add(replace(component, note=note), IMAGE)
     _relate(made, groups, {package.sha256: c.ref for package, c in packages.items()})
     _add_k3s(made, k3s)
-    for path, program in gomod.find(root):
-        owner = _owner(made, root[path].origin, packages.values())
-        _add_program(made, path, program, digest=_digest(root, path), owner=owner, k3s=k3s)
-    _add_images(made, root, groups, distribution, architectures.find(contents.arch).goarch)
     _add_files(made, root)
+    for path, program in gomod.find(root):
+        owner = _owner(made, path, root[path].origin, packages.values())
+        _add_program(made, path, program, digest=_digest(root, path), owner=owner, k3s=k3s)
+    _add_images(made, root, groups, distribution, contents, k3s)
     return Sbom(
         id=contents.id,
         version=contents.version,
@@ -125,30 +126,36 @@ def _add_k3s(made: _Collection, k3s: K3sBundle) -> None:
     )
 
 
-def _owner(made: _Collection, origin: str, packages: Iterable[Component]) -> str:
-    """What brought a file of the root: K3s, a package, or the image itself."""
-    if origin in made.components:
-        return origin
+def _owner(made: _Collection, path: str, origin: str, packages: Iterable[Component]) -> str:
+    """What brought a file of the root: K3s, a package, an overlay, or the image itself."""
+    for ref in (f"file:{path}", origin):
+        if ref in made.components:
+            return ref
     name = origin.removeprefix("package:")
     return next((c.ref for c in packages if c.name == name and "root" in c.parts), IMAGE)
 
 
 def _add_program(
-    made: _Collection, path: str, program: Program, *, digest: str, owner: str, k3s: K3sBundle
+    made: _Collection, place: str, program: Program, *, digest: str, owner: str, k3s: K3sBundle
 ) -> None:
+    """A Go program, and below it the standard library and its modules.
+
+    `place` is its path in the root, or `IMAGE:/PATH` in a container image.
+    """
     main = program.main
     version = main.version
     if main.path == K3S_MODULE and not k3s.standin:
         version = version or k3s.version
+    public = main.path and not main.path.startswith(_LOCAL)
     ref = made.add(
         Component(
-            ref=f"program:{path}",
+            ref=f"program:{place}",
             kind=Kind.PROGRAM,
-            name=path.rpartition("/")[2],
+            name=place.rpartition("/")[2],
             version=version,
-            purl=purl.golang(main.path, version) if main.path and not k3s.standin else "",
+            purl=purl.golang(main.path, version) if public else "",
             sha256=digest,
-            paths=(path,),
+            paths=(place,),
             parts=("root",),
             note=f"{program.path or main.path}, built with Go {program.go}",
         ),
@@ -165,15 +172,24 @@ def _add_program(
                 version=module.version,
                 purl=url,
                 replaces=module.replaces,
-                parts=("root",),
             ),
             ref,
         )
 
 
 def _add_images(
-    made: _Collection, root: Tree, groups: Groups, distribution: Distribution, arch: str
+    made: _Collection,
+    root: Tree,
+    groups: Groups,
+    distribution: Distribution,
+    contents: Contents,
+    k3s: K3sBundle,
 ) -> None:
+    """Container images, with the packages and Go programs in them.
+
+    Images that edgeimg composes have no package database: their files are recognised.
+    """
+    goarch = architectures.find(contents.arch).goarch
     known = {
         digest: package
         for package, deb in groups.get("containers", ())
@@ -184,13 +200,16 @@ def _add_images(
         if node.kind is not NodeKind.FILE or not path.endswith(".tar"):
             continue
         for image in containers.read(node.read(), path):
-            ref = made.add(_image(image, path, arch), IMAGE)
-            for content in image.files.values():
-                package = known.get(hashlib.sha256(content).hexdigest())
-                if package is not None and content:
-                    made.relate(ref, by_sha256[package.sha256])
+            ref = made.add(_image(image, path, goarch), IMAGE)
             for fields in image.packages():
                 made.add(debian.component(fields, distribution, parts=("containers",)), ref)
+            for name, content in image.files.items():
+                digest = hashlib.sha256(content).hexdigest()
+                if content and digest in known:
+                    made.relate(ref, by_sha256[known[digest].sha256])
+                if program := gomod.read(content):
+                    place = f"{image.name}:/{name}"
+                    _add_program(made, place, program, digest=digest, owner=ref, k3s=k3s)
 
 
 def _image(image: containers.Image, path: str, arch: str) -> Component:

@@ -18,7 +18,7 @@ from builder.tree import Kind, Tree
 
 _ELF = b"\x7fELF"
 _OBJECT = 1
-_LEAST = 16 << 10
+_LEAST = 52
 _DEVEL = "(devel)"
 
 
