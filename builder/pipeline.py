@@ -12,6 +12,7 @@ from builder import lock as locks
 from builder import sbom as inventory
 from builder import smoke as guests
 from builder.arch import ARCHITECTURES, Arch
+from builder.check import sarif
 from builder.errors import ImageError
 from builder.inspect import Inspection
 from builder.inspect import inspect as read_image
@@ -70,6 +71,13 @@ def check(
         first = packing.make_initrd(composed.source, store=store, toolbox=toolbox)
         sizes = stages.measure(composed, root, first, store, toolbox)
     return stages.check(planned, composed, sizes)
+
+
+def write_sarif(source: RecipeFile, reports: Sequence[CheckReport], path: Path) -> None:
+    """Write what `check` found for code hosts. Raises HostError."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sarif.document({r.arch: r.findings for r in reports}, source))
 
 
 def compose(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Toolbox, Composed]:

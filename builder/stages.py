@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +118,21 @@ def check(plan: BuildPlan, composed: Composed, sizes: Mapping[str, int]) -> Chec
     ]
     return CheckReport(
         arch=plan.arch.name,
-        findings=tuple(findings),
+        findings=tuple(_with_source(plan, source.root, found) for found in findings),
         sizes=dict(sizes),
         components=components,
     )
+
+
+def _with_source(plan: BuildPlan, root: Tree, found: Finding) -> Finding:
+    """The finding with the overlay's file that it is in, so that an editor can open it."""
+    node = root.get(found.path)
+    if node is None or found.path not in plan.overlay:
+        return found
+    for path in reversed(plan.recipe.overlay.paths):
+        if node.origin == f"overlay:{Path(path).name}":
+            return replace(found, source=f"{path.rstrip('/')}/{found.path}")
+    return found
 
 
 def measure(

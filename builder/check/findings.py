@@ -25,6 +25,8 @@ class Finding:
     """The kind of defect, by its name in builder.rules."""
     item: str = ""
     """What in `path` it is about, where there is more than one: an option, a member, a port."""
+    source: str = ""
+    """The file of the project that brought `path`, where it is one: of an overlay."""
 
     @property
     def place(self) -> str:

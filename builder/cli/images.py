@@ -38,16 +38,32 @@ def build(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: Buil
 @options.archs()
 @options.recipe
 @options.build
+@click.option(
+    "--sarif",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the findings as SARIF 2.1.0, for code hosts.",
+)
 @options.command
-def check(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: BuildOptions) -> None:
-    """Check the images of a recipe: every program's architecture and libraries, and sizes.
+def check(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    wanted: BuildOptions,
+    sarif: Path | None,
+) -> None:
+    """Check the images of a recipe: programs, rights, secrets, kernel, services and sizes.
 
-    Tells all that is wrong at once, and publishes nothing. Exits with 11 when a program could
-    not run in the image, with 10 when only a budget is exceeded.
+    Tells all that is wrong at once, and publishes nothing. What is meant to be can be named in
+    the recipe ([check] accept). Exits with 11 when there is an error, with 10 when only a budget
+    is exceeded; warnings are shown.
     """
     reports = [pipeline.check(source, arch, wanted, store=app.store, ui=app.ui) for arch in archs]
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.checks(console, reports))
+    if sarif is not None:
+        pipeline.write_sarif(source, reports, sarif)
     findings = [finding for report in reports for finding in report.findings]
     refuse(finding for finding in findings if finding.check != "size")
     size.refuse(findings)
