@@ -53,6 +53,8 @@ OWNERS = {
     "cyclonedx": ["sbom"],
     "packageurl": ["sbom"],
     "pydantic": ["recipe", "recipe_file"],
+    "jinja2": ["report"],
+    "markupsafe": ["report"],
     "subprocess": ["process", "bootstrap"],
 }
 
