@@ -62,6 +62,10 @@ class ToolError(EdgeimgError):
     exit_code = 9
 
 
+class OverrunError(ToolError):
+    """A host tool overran its deadline."""
+
+
 class BudgetError(EdgeimgError):
     """A size budget of the recipe is exceeded."""
 
@@ -102,6 +106,12 @@ class VerifyError(EdgeimgError):
     """A signature or a digest of a release does not hold, or a rebuild differs."""
 
     exit_code = 16
+
+
+class SigningKeyError(EdgeimgError):
+    """No key to sign with, or one that is locked, ambiguous, or kept where others can read it."""
+
+    exit_code = 17
 
 
 INTERRUPTED = 130

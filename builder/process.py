@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from builder.errors import HostError, ToolError
+from builder.errors import HostError, OverrunError, ToolError
 
 TAIL_LINES = 15
 DEVNULL = subprocess.DEVNULL
@@ -37,8 +37,8 @@ def run(
     """Run `argv` to its end and return its standard output.
 
     `env` replaces the environment entirely (see `environment`); `timeout` is in seconds.
-    Raises ToolError with the tail of the program's log when it fails or overruns,
-    HostError when it cannot be started or the disk is full.
+    Raises ToolError with the tail of the program's log when it fails (OverrunError when it
+    overruns), HostError when it cannot be started or the disk is full.
     """
     label = name or Path(argv[0]).name
     with start(argv, cwd=cwd, env=env, stdin=subprocess.PIPE if input is not None else None) as p:
@@ -46,7 +46,7 @@ def run(
             out, err = p.communicate(input, timeout=timeout)
         except subprocess.TimeoutExpired:
             stop(p)
-            raise ToolError(f"{label} did not finish within {timeout:.0f} s") from None
+            raise OverrunError(f"{label} did not finish within {timeout:.0f} s") from None
     if p.returncode:
         log = (err or out).decode(errors="replace").strip().splitlines()
         if any("No space left on device" in line for line in log):
