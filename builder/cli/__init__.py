@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from builder.cli import guests, images, inputs, project
+from builder.cli import guests, images, inputs, inventory, project
 from builder.cli.options import Answer
 from builder.errors import INTERRUPTED, USAGE, EdgeimgError
 
@@ -43,8 +43,9 @@ def cli() -> None:
     """
 
 
-for _command in (*images.COMMANDS, *guests.COMMANDS, *inputs.COMMANDS, *project.COMMANDS):
-    cli.add_command(_command)
+for _module in (images, guests, inventory, inputs, project):
+    for _command in _module.COMMANDS:
+        cli.add_command(_command)
 
 
 def main() -> NoReturn:

@@ -15,14 +15,14 @@ from builder.errors import SmokeError
 from builder.plan import BuildOptions, SmokeOptions
 from builder.recipe_file import RecipeFile
 
-_accel = click.option(
+accel = click.option(
     "--accel",
     type=click.Choice(["auto", "kvm", "tcg"]),
     default="auto",
     show_default=True,
     help="auto uses KVM only after proving that it works here.",
 )
-_memory = click.option(
+memory = click.option(
     "--memory",
     type=click.IntRange(128, 65536),
     default=512,
@@ -31,20 +31,22 @@ _memory = click.option(
     help="Memory of the guest.",
 )
 
-
-@click.command(epilog="Example: edgeimg smoke --arch all --junit smoke.xml")
-@options.archs()
-@options.recipe
-@options.output
-@_memory
-@_accel
-@click.option(
+deadline = click.option(
     "--deadline",
     type=click.IntRange(10),
     default=None,
     metavar="SECONDS",
     help="Longest time for one boot.  [default: by accelerator and architecture]",
 )
+
+
+@click.command(epilog="Example: edgeimg smoke --arch all --junit smoke.xml")
+@options.archs()
+@options.recipe
+@options.output
+@memory
+@accel
+@deadline
 @click.option(
     "-j",
     "--jobs",
@@ -92,8 +94,8 @@ def smoke(
 @options.archs()
 @options.recipe
 @options.output
-@_memory
-@_accel
+@memory
+@accel
 @click.option(
     "-f",
     "--forward",
@@ -130,8 +132,8 @@ def run(
 @options.archs(default="x86-64")
 @options.recipe
 @options.build
-@_memory
-@_accel
+@memory
+@accel
 @options.command
 def demo(
     app: App,
