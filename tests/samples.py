@@ -87,39 +87,53 @@ def elf(
     interpreter: str | None = None,
     needed: Iterable[str] = (),
     soname: str | None = None,
+    rpath: str | None = None,
     runpath: str | None = None,
     flags: int | None = None,
     dynamic: bool = True,
+    pie: bool = True,
+    stack: int | None = 6,
+    relro: bool = True,
+    text_relocations: bool = False,
+    load: int = 5,
+    symbols: Iterable[str] = (),
 ) -> bytes:
-    """A little-endian ELF file with just the parts that tell what it is and what it needs."""
+    """A little-endian ELF file with just the parts that tell what it is and what it needs.
+
+    `stack` and `load` are flags of program headers (1 executable, 2 writable, 4 readable).
+    """
     wide = arch.elf_class == 64
     word = "Q" if wide else "I"
     strings = b"\0"
     tags: list[tuple[int, int]] = []
-    for tag, texts in ((1, list(needed)), (14, [soname]), (29, [runpath])):
+    for tag, texts in ((1, list(needed)), (14, [soname]), (15, [rpath]), (29, [runpath])):
         for text in texts:
             if text is not None:
                 tags.append((tag, len(strings)))
                 strings += text.encode() + b"\0"
+    strings += b"".join(symbol.encode() + b"\0" for symbol in symbols)
     interp = interpreter.encode() + b"\0" if interpreter else b""
     header_size, program_size = (64, 56) if wide else (52, 32)
-    count = 1 + bool(interp) + dynamic
+    marks = [(0x6474E551, stack)] if stack is not None else []
+    marks += [(0x6474E552, 4)] if relro and dynamic else []
+    count = 1 + bool(interp) + dynamic + len(marks)
     at = header_size + program_size * count
     interp_at, at = at, at + len(interp)
     strings_at, at = at, at + len(strings)
     at += -at % 8
-    tags += [(5, strings_at), (10, len(strings)), (0, 0)]
+    tags += [(5, strings_at), (10, len(strings)), *([(22, 0)] if text_relocations else ()), (0, 0)]
     table = b"".join(struct.pack(f"<{word}{word}", *tag) for tag in tags) if dynamic else b""
     end = at + len(table)
-    segments = [_segment(wide, 1, 0, end)]
+    segments = [_segment(wide, 1, 0, end, load)]
     if interp:
         segments.append(_segment(wide, 3, interp_at, len(interp)))
     if dynamic:
         segments.append(_segment(wide, 2, at, len(table)))
+    segments += [_segment(wide, kind, 0, 0, mark) for kind, mark in marks]
     if flags is None:
         flags = 0x0500_0400 if arch.elf_hard_float else 0
     ident = b"\x7fELF" + bytes((2 if wide else 1, 1, 1)) + bytes(9)
-    kind = 2 if interp or not dynamic else 3
+    kind = 3 if dynamic and pie else 2
     head = ident + struct.pack(
         f"<HHI{word}{word}{word}IHHHHHH",
         kind, MACHINES[arch.elf_machine], 1, 0, header_size, 0, flags,
@@ -129,10 +143,10 @@ def elf(
     return body + bytes(at - len(body)) + table
 
 
-def _segment(wide: bool, kind: int, offset: int, size: int) -> bytes:
+def _segment(wide: bool, kind: int, offset: int, size: int, flags: int = 4) -> bytes:
     if wide:
-        return struct.pack("<IIQQQQQQ", kind, 4, offset, offset, offset, size, size, 8)
-    return struct.pack("<IIIIIIII", kind, offset, offset, offset, size, size, 4, 8)
+        return struct.pack("<IIQQQQQQ", kind, flags, offset, offset, offset, size, size, 8)
+    return struct.pack("<IIIIIIII", kind, offset, offset, offset, size, size, flags, 8)
 
 
 def module(
