@@ -17,6 +17,8 @@ from builder.tree import Kind, Node, Tree
 
 BUSYBOX = "usr/bin/busybox"
 DMSETUP = "usr/sbin/dmsetup"
+SCRIPT = Path(__file__).with_name("init")
+"""What the kernel starts in it."""
 LEVEL = 19
 TIMEOUT = 300.0
 
@@ -75,7 +77,7 @@ def make(userland: Tree, modules: Tree, output: Path, *, arch: Arch, toolbox: To
 def compose(userland: Tree, modules: Tree, *, arch: Arch) -> Tree:
     """What the initrd holds, as a tree."""
     nodes: dict[str, Node] = {
-        "init": tree.file(Path(__file__).with_name("init").read_bytes(), mode=0o755),
+        "init": tree.file(SCRIPT.read_bytes(), mode=0o755),
         **{name: tree.directory() for name in ("dev", "proc", "sys", "run", "sysroot")},
         # Where the kernel looks for modprobe, where programs expect a shell, and where the
         # loader is named to be: all of them are below /usr.

@@ -17,6 +17,7 @@ from cyclonedx.model.component_evidence import ComponentEvidence, Occurrence
 from cyclonedx.model.contact import OrganizationalEntity
 from cyclonedx.model.dependency import Dependency
 from cyclonedx.model.license import DisjunctiveLicense, License, LicenseExpression
+from cyclonedx.model.lifecycle import LifecyclePhase, PredefinedLifecycle
 from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.spdx import is_supported_id
@@ -57,6 +58,7 @@ def _bom(sbom: Sbom) -> Bom:
         type=cdx.ComponentType.APPLICATION, name="edgeimg", version=installed_version("edgeimg")
     )
     metadata = BomMetaData(
+        lifecycles=[PredefinedLifecycle(LifecyclePhase.BUILD)],
         timestamp=datetime.datetime.fromtimestamp(sbom.epoch, datetime.UTC),
         tools=ToolRepository(components=[tool]),
         component=_image(sbom),

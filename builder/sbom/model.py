@@ -24,7 +24,7 @@ class Kind(StrEnum):
     FIRMWARE = "firmware"
     K3S = "k3s"
     PROGRAM = "program"
-    """Built by Go, and telling its modules itself."""
+    """Built by Go and telling its modules itself, or brought by K3s."""
     MODULE = "go module"
     CONTAINER = "container image"
     FILE = "file"

@@ -170,10 +170,10 @@ def test_each_thing_is_one_component_of_the_right_kind(described: Sbom) -> None:
         Kind.KERNEL: 1,
         Kind.BOOT_LOADER: 1,
         Kind.K3S: 1,
-        Kind.PROGRAM: 3,
+        Kind.PROGRAM: 4,
         Kind.MODULE: 3,
         Kind.CONTAINER: 1,
-        Kind.FILE: 4,
+        Kind.FILE: 5,
     }
     refs = [component.ref for component in described.components]
     assert refs == sorted(set(refs))
@@ -199,7 +199,9 @@ def test_kernel_is_known_by_its_source_and_release(described: Sbom) -> None:
 def test_k3s_and_its_modules(described: Sbom) -> None:
     found = next(c for c in described.components if c.kind is Kind.K3S)
     assert found.purl == "pkg:golang/github.com/k3s-io/k3s@v1.35.0%2Bk3s1"
-    (program,) = described.relations["k3s"]
+    assert below(described, "k3s") == {"k3s", "cni"}
+    (program,) = (ref for ref in described.relations["k3s"] if ref.endswith("/k3s"))
+    assert "does not tell its version" in named(described, "cni").note
     assert below(described, program) == {
         "stdlib",
         "github.com/k3s-io/containerd",
