@@ -10,13 +10,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from builder.diff import Diff
 from builder.inspect import Inspection
 from builder.result import Built
+from builder.sbom.cve import Judged
+from builder.ship import Released
 from builder.smoke import SmokeReport
 from builder.stages import CheckReport
 from builder.ui import human
 
 LARGEST = 12
+MOST_CHANGES = 40
 
 
 def images(built: Sequence[Built]) -> Table:
@@ -58,6 +62,30 @@ def checks(console: Console, reports: Sequence[CheckReport]) -> None:
         console.print(sizes)
 
 
+def vulnerabilities(console: Console, judged: Sequence[Judged]) -> None:
+    """What the feeds know about each image."""
+    for one in judged:
+        table = _table("Vulnerability", "In", "Version", "Fixed in", title=one.title)
+        for found in one.vulnerabilities:
+            style = "yellow" if found.minor else "red"
+            table.add_row(
+                Text(found.id, style=style, no_wrap=True),
+                Text(found.subject.name, overflow="fold"),
+                Text(found.subject.version, overflow="fold"),
+                Text(found.fixed or "–", overflow="fold"),
+            )
+        if one.vulnerabilities:
+            console.print(table)
+        told = f"{len(one.vulnerabilities)} known vulnerabilities"
+        if one.ignored:
+            told += f", {len(one.ignored)} ignored"
+        told += f"; {one.compared} source packages and modules compared"
+        if one.unknown:
+            told += f", {one.unknown} without a version"
+        mark, style = ("✗", "red") if one.vulnerabilities else ("✓", "green")
+        console.print(Text(f"{mark} {one.title}: {told}", style=style))
+
+
 def inspection(console: Console, found: Inspection) -> None:
     """What an image holds."""
     contents = found.contents
@@ -97,6 +125,38 @@ def smoke(console: Console, reports: Sequence[SmokeReport]) -> None:
         verdict = "failed" if report.failures else "passed"
         style = "bold red" if report.failures else "bold green"
         console.print(Text(f"{report.arch}: {verdict}", style=style))
+
+
+def release(console: Console, released: Released) -> None:
+    """What was released, and what was let through."""
+    for hold in released.overrides:
+        console.print(Text(f"! allowed by name ({hold.gate}): {hold.reason}", style="yellow"))
+    state = "released" if released.key else "had been released already, from the same inputs"
+    console.print(Text(f"{released.version} {state}: {released.directory}", style="bold green"))
+    if released.key:
+        console.print(f"signed with {released.key}", highlight=False)
+    report = released.directory / "evidence/report.html"
+    console.print(f"for people: {report}", highlight=False)
+
+
+def diff(console: Console, found: Diff) -> None:
+    """What came, went and changed, one table per section; what grew most comes first."""
+    if not found.sections:
+        console.print(Text("✓ no differences", style="green"))
+    for section, changes in found.sections.items():
+        title = f"{section.replace('_', ' ')}: {len(changes)} changes"
+        table = _table("", found.old, found.new, "", title=title)
+        ranked = sorted(changes, key=lambda change: (-abs(change.growth), change.name))
+        for change in ranked[:MOST_CHANGES]:
+            growth = f"{change.growth:+,}" if change.growth else ""
+            table.add_row(Text(change.name), _value(change.before), _value(change.after), growth)
+        if len(ranked) > MOST_CHANGES:
+            table.caption = f"and {len(ranked) - MOST_CHANGES} more: --json lists all"
+        console.print(table)
+
+
+def _value(value: str | int | None) -> Text:
+    return Text("—" if value is None else f"{value:,}" if isinstance(value, int) else value)
 
 
 def _guest(report: SmokeReport) -> Table:

@@ -14,6 +14,7 @@ from builder.lock import Package
 from builder.pack.manifest import encode
 from builder.plan import BuildPlan
 from builder.release.gates import Hold
+from builder.sbom import Distribution, purl
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
@@ -88,16 +89,16 @@ def _dependencies(plans: Sequence[BuildPlan], origin: Origin) -> list[dict[str, 
             for arch, facts in sorted(origin.k3s.items())
         ),
         *(
-            _resource(package.name, package.sha256, uri=purl(package))
+            _resource(package.name, package.sha256, uri=_purl(package))
             for package in sorted(packages | set(origin.tools))
         ),
     ]
 
 
-def purl(package: Package) -> str:
-    """The package URL (purl-spec, type `deb`) of a locked package."""
-    version = package.version.replace("+", "%2B").replace(":", "%3A")
-    return f"pkg:deb/debian/{package.name}@{version}?arch={package.arch}"
+def _purl(package: Package) -> str:
+    return purl.debian(
+        package.name, package.version, arch=package.arch, distribution=Distribution()
+    )
 
 
 def _resource(name: str, sha256: str, **facts: str) -> dict[str, Any]:

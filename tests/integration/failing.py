@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -24,7 +25,8 @@ from tests.fake_k3s import FakeK3s
 
 PROJECT = Path(__file__).parents[2]
 NAME = "gateway_0.1.0_x86-64"
-SECONDS = 120.0
+SECONDS = 240.0
+_BUILDING = ("build", "check", "release")
 
 _SMALL = {
     'version = "0.1.0"': 'version = "0.1.0"\nslot = "256 MiB"\nverity = "9 MiB"\nesp = "64 MiB"\n'
@@ -46,8 +48,7 @@ class Project:
     env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.output, self.cache = self.root / "out", self.root / "cache"
-        self.recipe, self.k3s = self.root / "recipes/gateway.toml", self.root / "k3s"
+        self._settle(self.root)
         for name in ("recipes", "overlays"):
             shutil.copytree(PROJECT / name, self.root / name, symlinks=True)
         ballast = self.root / "overlays/ballast/usr/lib/ballast"
@@ -55,6 +56,16 @@ class Project:
         ballast.write_bytes(random.Random(str(self.root)).randbytes(6 << 20))
         self.edit(_SMALL)
         self.k3s.write_bytes(FakeK3s(X86_64).binary())
+
+    def _settle(self, root: Path) -> None:
+        self.root, self.output, self.cache = root, root / "out", root / "cache"
+        self.recipe, self.k3s = root / "recipes/gateway.toml", root / "k3s"
+
+    def elsewhere(self, root: Path) -> Project:
+        """The same project in another directory, where its files are already."""
+        other = copy.copy(self)
+        other._settle(root)
+        return other
 
     def edit(self, changes: Mapping[str, str]) -> None:
         """Replace parts of the recipe's text, each of which is there once."""
@@ -82,10 +93,11 @@ class Project:
                 (self.cache / "derived" / path.name).symlink_to(path)
 
     def argv(self, *arguments: str, command: str = "build") -> list[str]:
-        """The command line of a build, run by this Python."""
+        """The command line of a build, or of another command, run by this Python."""
         program = [sys.executable, "-c", "from builder.cli import main; main()", command]
-        k3s = ["--k3s", str(self.k3s), "-o", str(self.output), "-a", "x86-64"]
-        return [*program, *k3s, *arguments]
+        if command in _BUILDING:
+            program += ["--k3s", str(self.k3s), "-o", str(self.output), "-a", "x86-64"]
+        return [*program, *arguments]
 
     def start(self, *arguments: str, command: str = "build") -> subprocess.Popen[str]:
         """Begin a build as a shell would, in a process group of its own."""
@@ -94,17 +106,19 @@ class Project:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
+    def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to the end."""
+        process = self.start(*arguments, command=command)
+        out, err = process.communicate(timeout=SECONDS)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
     def build(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Build to the end."""
-        return self._run(self.start(*arguments))
+        return self.run("build", *arguments)
 
     def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `edgeimg check` to the end."""
-        return self._run(self.start("--offline", *arguments, command="check"))
-
-    def _run(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-        out, err = process.communicate(timeout=SECONDS)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return self.run("check", "--offline", *arguments)
 
     def environment(self) -> dict[str, str]:
         """What a build is run with."""

@@ -1,0 +1,261 @@
+"""A release, top to bottom: from a recipe to a signed directory that was seen to work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from builder import arch as architectures
+from builder import inputs as sources
+from builder import pipeline, plan, sbom, stages, tools
+from builder.arch import Arch
+from builder.check import listening
+from builder.check.findings import Finding
+from builder.errors import ReleaseError, VerifyError
+from builder.plan import BuildOptions, BuildPlan, K3sChoice, ReleaseOptions
+from builder.recipe_file import RecipeFile
+from builder.release import assemble, evidence, gates, keys, signatures
+from builder.release.assemble import Part
+from builder.release.evidence import Evidence
+from builder.release.gates import Hold
+from builder.release.provenance import Origin
+from builder.smoke import SmokeReport
+from builder.stages import CheckReport
+from builder.store import Store, disk_errors, sha256_file, source_digest
+from builder.ui import Ui
+from builder.vm import disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """A finished release."""
+
+    version: str
+    directory: Path
+    archs: tuple[str, ...]
+    overrides: tuple[Hold, ...]
+    """What was let through by name."""
+    key: str | None = None
+    """Fingerprint of the key it was signed with just now; None: it had been released before."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return {
+            "version": self.version,
+            "directory": str(self.directory),
+            "archs": list(self.archs),
+            "overrides": [hold.to_json() for hold in self.overrides],
+            "key": self.key,
+        }
+
+
+def release(
+    source: RecipeFile, archs: Sequence[Arch], options: ReleaseOptions, *, store: Store, ui: Ui
+) -> Released:
+    """Build, check, boot, sign and publish all images of one version, or nothing.
+
+    What was built and booted before for the same bytes is not done again. Raises ReleaseError,
+    BudgetError, CheckError or SmokeError when something holds the release back.
+    """
+    allowed = options.allow | set(source.recipe.release.allow)
+    chosen = replace(options.build, over_budget="budget" in allowed)
+    plans = [plan.plan_build(source, arch, chosen) for arch in archs]
+    if finished := _finished(plans, options.directory):
+        return finished
+    final = _place(plans, options.directory)
+    signer = keys.find(options.key, home=options.home)
+    signatures.rehearse(signer, passphrase_file=options.passphrase_file)
+    holds = gates.of_inputs(plans, [source.path, source.lock_path], source.project)
+    gates.refuse(holds, allowed)
+    pipeline.plan_all(source, archs, chosen)
+
+    made = [_make(source, planned, chosen, store, ui) for planned in plans]
+    holds += gates.of_k3s(part.manifest for part, _ in made)
+    for _, report in made:
+        holds += gates.of_findings(report.arch, report.findings)
+    gates.refuse(holds, allowed)
+
+    boots = pipeline.smoke(source, archs, options.guest, store=store, ui=ui)
+    findings = [
+        (*report.findings, *_ports(part.plan, boot))
+        for (part, report), boot in zip(made, boots, strict=True)
+    ]
+    for boot, found in zip(boots, findings, strict=True):
+        holds += [*gates.of_boot(boot.arch, boot.failures), *gates.of_findings(boot.arch, found)]
+    overrides = gates.refuse(holds, allowed)
+
+    with ui.step("write the release"):
+        work = _empty(final.with_name(f".{final.name}.partial"))
+        parts = [part for part, _ in made]
+        _write(source, parts, overrides, work, store, ui)
+        seen = Evidence(
+            source=source,
+            parts=parts,
+            findings=findings,
+            boots=boots,
+            overrides=overrides,
+            previous=options.previous or _latest(options.directory),
+        )
+        evidence.write(seen, work / assemble.EVIDENCE)
+    with ui.step(f"sign it with {signer.fingerprint[-16:]}"):
+        for directory in (work, work / assemble.EVIDENCE):
+            signatures.sign(
+                assemble.sums(directory), signer, passphrase_file=options.passphrase_file
+            )
+        assemble.publish(work, final)
+    return Released(
+        version=final.name,
+        directory=final,
+        archs=tuple(arch.name for arch in archs),
+        overrides=overrides,
+        key=signer.fingerprint,
+    )
+
+
+def rebuild(directory: Path, source: RecipeFile, *, work: Path, store: Store, ui: Ui) -> Path:
+    """Make the release in `directory` once more from the recipe and its lock, below `work`.
+
+    Nothing that was made before is used but downloads. Neither signatures nor evidence are
+    made. Returns the directory to compare with. Raises VerifyError when `directory` tells no
+    release of this recipe.
+    """
+    try:
+        facts = json.loads((directory / assemble.FACTS).read_bytes())
+        archs = [architectures.find(image["arch"]) for image in facts["images"]]
+        k3s = {image["arch"]: image["k3s"]["source"] for image in facts["images"]}
+        overrides = tuple(Hold(**hold) for hold in facts["overrides"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VerifyError(f"{directory / assemble.FACTS} is damaged: {error}") from error
+    fresh = Store(work / "cache")
+    _empty(fresh.root)
+    store.blob("").parent.mkdir(parents=True, exist_ok=True)
+    (fresh.root / "blobs").symlink_to(store.blob("").parent.resolve())
+    parts = []
+    for arch in archs:
+        chosen = BuildOptions(
+            output=work / "out",
+            k3s=None if k3s[arch.name] == "file" else K3sChoice(source=k3s[arch.name]),
+            over_budget=any(hold.gate == "budget" for hold in overrides),
+        )
+        planned = plan.plan_build(source, arch, chosen)
+        parts.append(_make(source, planned, chosen, fresh, ui)[0])
+    with ui.step("write the release again"):
+        _write(source, parts, overrides, work / "release", fresh, ui)
+    return work / "release"
+
+
+def _make(
+    source: RecipeFile, planned: BuildPlan, options: BuildOptions, store: Store, ui: Ui
+) -> tuple[Part, CheckReport]:
+    """One architecture: built, looked into, described."""
+    arch = planned.arch
+    built = pipeline.build(source, arch, options, store=store, ui=ui)
+    _, composed = pipeline.compose(planned, store, ui)
+    with ui.step(f"{arch.name}: check all of it"):
+        report = stages.check(planned, composed, built.sizes)
+    with ui.step(f"{arch.name}: list what is in it"):
+        bill = sbom.describe(
+            contents=composed.contents,
+            root=composed.source.root,
+            groups=composed.inputs.groups,
+            kernel=composed.source.kernel,
+            k3s=composed.k3s,
+        )
+    manifest = json.loads((built.directory / f"{built.name}.manifest.json").read_bytes())
+    part = Part(
+        plan=planned,
+        built=built,
+        manifest=manifest,
+        raw=disk.raw_image(built.download, store),
+        sbom={".cdx.json": sbom.cyclonedx(bill), ".spdx.json": sbom.spdx(bill)},
+        components=sbom.rows(bill),
+    )
+    return part, report
+
+
+def _ports(planned: BuildPlan, boot: SmokeReport) -> list[Finding]:
+    """Where the guest listened, on either boot, without the recipe's leave."""
+    sockets = {socket for one in boot.boots for socket in one.report.get("listening", ())}
+    return listening.check(sorted(sockets), planned.recipe.check.listening)
+
+
+def _write(
+    source: RecipeFile,
+    parts: Sequence[Part],
+    overrides: Iterable[Hold],
+    directory: Path,
+    store: Store,
+    ui: Ui,
+) -> None:
+    lock = parts[0].plan.lock
+    offline = parts[0].plan.offline
+    host = tools.build_host()
+    origin = Origin(
+        recipe=source.path.name,
+        recipe_sha256=sha256_file(source.path),
+        lock_sha256=sha256_file(source.lock_path),
+        k3s={part.plan.arch.name: part.manifest["k3s"] for part in parts},
+        tools=tools.packages(lock, "pack", host),
+        builder_version=metadata.version("edgeimg"),
+        builder_digest=source_digest(),
+        overrides=tuple(overrides),
+    )
+    toolbox = sources.host_tools(lock, "pack", store, offline=offline, progress=ui)
+    url = source.recipe.release.url
+    assemble.write(parts, origin, directory, url=url, toolbox=toolbox, store=store)
+
+
+def _place(plans: Sequence[BuildPlan], releases: Path) -> Path:
+    """Where the release will be."""
+    _, version = assemble.identity(plans)
+    with disk_errors(releases):
+        releases.mkdir(parents=True, exist_ok=True)
+    return releases / version
+
+
+def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
+    """The release of these plans, when it was made before: nothing is left to do.
+
+    Raises ReleaseError when its version was released from anything else.
+    """
+    final = releases / assemble.identity(plans)[1]
+    if not final.exists():
+        return None
+    try:
+        facts = json.loads((final / assemble.FACTS).read_bytes())
+        before = {image["arch"]: image["build"] for image in facts["images"]}
+        overrides = tuple(Hold(**hold) for hold in facts["overrides"])
+    except (OSError, ValueError, KeyError, TypeError):
+        before, overrides = {}, ()
+    wanted = {planned.arch.name: planned.key(sources.k3s_identity(planned)) for planned in plans}
+    if before != wanted:
+        raise ReleaseError(
+            f"version {final.name} has been released, from something else: {final}",
+            hint="raise [image] version in the recipe: a version means the same bytes for ever",
+        )
+    return Released(
+        version=final.name,
+        directory=final,
+        archs=tuple(before),
+        overrides=overrides,
+    )
+
+
+def _latest(releases: Path) -> Path | None:
+    """The release that was made last, to tell what has grown since."""
+    found = [path for path in releases.glob("*/") if (path / assemble.FACTS).is_file()]
+    return max(found, key=lambda path: (path / assemble.FACTS).stat().st_mtime, default=None)
+
+
+def _empty(directory: Path) -> Path:
+    """Remove what a killed run left there."""
+    with disk_errors(directory):
+        if directory.exists():
+            shutil.rmtree(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    return directory

@@ -1,0 +1,259 @@
+"""Whole releases of a small project with a real key: held back, let through, killed, repeated.
+
+Its image holds no system, so its boot fails within seconds and is allowed by name; a release that
+boots is in tests/boot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import errors, fetch, mirrors
+from builder.lock import Lock
+from builder.store import Store
+from builder.tools import Toolbox
+from tests.integration.failing import Project, assert_one_error
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not shutil.which("gpg"), reason="no gpg: apt install gpg"),
+]
+
+KILLS = int(os.environ.get("EDGEIMG_TEST_KILLS", "3"))
+"""How often a release is killed; `EDGEIMG_TEST_KILLS=20` for a long look."""
+NAME = "gateway_0.1.0_x86-64"
+ALLOWED = ("--allow", "boot", "--allow", "checks")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def inputs(cache: Store, default_lock: Lock, toolbox: Callable[[str], Toolbox]) -> None:
+    """The user's cache has the tools and the packages, so that nothing is downloaded here."""
+    toolbox("pack")
+    toolbox("qemu")
+    packages = default_lock.images["x86-64"].packages()
+    fetch.fetch(fetch.wanted(packages, mirrors.from_host(os.environ)), cache, offline=False)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A GnuPG home with one key in it. The agent's socket needs a short path."""
+    directory = Path("/tmp", f"edgeimg-gpg-{os.getpid()}")
+    directory.mkdir(mode=0o700)
+    subprocess.run(
+        ["gpg", "--homedir", directory, "--batch", "--pinentry-mode", "loopback", "--passphrase",
+         "", "--quick-gen-key", "Releases <releases@example.org>", "ed25519", "sign", "never"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    yield directory
+    subprocess.run(["gpgconf", "--homedir", directory, "--kill", "all"], check=False)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    made = Project(tmp_path / "project")
+    made.share()
+    made.edit({"[budget]\n": '[release]\nurl = "https://example.org/gateway"\n\n[budget]\n'})
+    commit(made.root)
+    return made
+
+
+def commit(root: Path) -> None:
+    (root / ".gitignore").write_text("out\ncache*\nk3s\n")
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "all", "--allow-empty"]):
+        subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
+
+
+def release(project: Project, home: Path, *arguments: str) -> list[str]:
+    return [
+        "--home", str(home), "--releases", str(project.output / "release"), "--deadline", "10",
+        "--memory", "256", "--accel", "tcg", "--offline", *arguments,
+    ]  # fmt: skip
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """Of everything that must be the same each time."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.iterdir()
+        if path.is_file() and path.name != "SHA256SUMS.gpg"
+    }
+
+
+def test_a_release_is_whole_signed_and_made_once(project: Project, home: Path) -> None:
+    held = project.run("release", *release(project, home))
+    assert_one_error(held, errors.SmokeError.exit_code, r"held back.*\n.*\(boot\)")
+    assert not (project.output / "release/0.1.0").exists()
+
+    done = project.run("release", *release(project, home, *ALLOWED, "--json"))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    directory = Path(told["directory"])
+    assert {hold["gate"] for hold in told["overrides"]} <= {"boot", "checks"}
+    assert {path.name for path in (project.output / "release").iterdir()} == {"0.1.0"}
+
+    names = {path.name for path in directory.iterdir()}
+    facts = json.loads((directory / "release.json").read_bytes())
+    manifest = json.loads((directory / f"{NAME}.manifest.json").read_bytes())
+    uuids = {part["name"]: part["uuid"] for part in manifest["disk"]["partitions"]}
+    assert names == {
+        f"{NAME}.raw.zst", f"{NAME}.bmap", f"{NAME}.manifest.json", f"{NAME}.cdx.json",
+        f"{NAME}.spdx.json", f"{NAME}.efi", f"{NAME}_{uuids['root-a']}.root.xz",
+        f"{NAME}_{uuids['root-a-verity']}.verity.xz", "gateway_0.1.0.intoto.json", "os_list.json",
+        "release.json", "SHA256SUMS", "SHA256SUMS.gpg", "evidence",
+    }  # fmt: skip
+    assert {hold["gate"] for hold in facts["overrides"]} == {h["gate"] for h in told["overrides"]}
+    listing = json.loads((directory / "os_list.json").read_bytes())["os_list"][0]
+    assert listing["url"] == f"https://example.org/gateway/{NAME}.raw.zst"
+
+    public = subprocess.run(
+        ["gpg", "--homedir", home, "--export"], check=True, capture_output=True
+    ).stdout
+    keyring = project.root / "cache" / "keyring.gpg"
+    keyring.write_bytes(public)
+    for place in (directory, directory / "evidence"):
+        listed = {line[66:] for line in (place / "SHA256SUMS").read_text().splitlines()}
+        files = {path.name for path in place.iterdir() if path.is_file()}
+        assert files == listed | {"SHA256SUMS", "SHA256SUMS.gpg"}
+        subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=place, check=True)
+        subprocess.run(
+            ["gpgv", "--keyring", keyring, place / "SHA256SUMS.gpg", place / "SHA256SUMS"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+    before = digests(directory)
+    again = project.run("release", *release(project, home, *ALLOWED, "--json"))
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["key"] is None
+    assert digests(directory) == before
+
+
+def test_update_files_are_the_partitions(
+    project: Project, home: Path, toolbox: Callable[[str], Toolbox], tmp_path: Path
+) -> None:
+    done = project.run("release", *release(project, home, *ALLOWED))
+    assert done.returncode == 0, done.stderr
+    directory = project.output / "release/0.1.0"
+    raw = tmp_path / "raw"
+    toolbox("pack").run(
+        "zstd", "-dq", "-o", str(raw), str(directory / f"{NAME}.raw.zst"), timeout=60
+    )
+    manifest = json.loads((directory / f"{NAME}.manifest.json").read_bytes())
+    parts = {part["name"]: part for part in manifest["disk"]["partitions"]}
+    for partition, suffix, size in (
+        ("root-a", "root", "root"),
+        ("root-a-verity", "verity", "verity"),
+    ):
+        part = parts[partition]
+        packed = directory / f"{NAME}_{part['uuid']}.{suffix}.xz"
+        content = subprocess.run(["xz", "-dc", packed], check=True, capture_output=True).stdout
+        with raw.open("rb") as disk:
+            disk.seek(part["start"])
+            assert disk.read(len(content)) == content
+            assert not disk.read(part["size"] - len(content)).strip(b"\0")
+        assert len(content) == manifest["sizes"][size]
+    uki = (directory / f"{NAME}.efi").read_bytes()
+    assert len(uki) == manifest["sizes"]["uki"]
+    assert manifest["root_hash"].encode() in uki
+
+
+def test_what_holds_a_release_back(project: Project, home: Path) -> None:
+    (project.root / "overlays/ballast/usr/lib/ballast.d").mkdir()
+    (project.root / "overlays/ballast/usr/lib/ballast.d/new").write_text("not committed")
+    dirty = project.run("release", *release(project, home, *ALLOWED))
+    assert_one_error(dirty, errors.ReleaseError.exit_code, r"ballast.d/new is not committed")
+    commit(project.root)
+
+    project.edit({'root = "256 MiB"': "root = 4096"})
+    commit(project.root)
+    large = project.run("release", *release(project, home, *ALLOWED))
+    assert_one_error(large, errors.BudgetError.exit_code, "budget.root: .* more than the budget")
+
+    let = project.run("release", *release(project, home, *ALLOWED, "--allow", "budget", "--json"))
+    assert let.returncode == 0, let.stderr
+    facts = json.loads((project.output / "release/0.1.0/release.json").read_bytes())
+    assert "budget" in {hold["gate"] for hold in facts["overrides"]}
+    assert_one_error(project.build(), errors.BudgetError.exit_code, "exceeds its budget")
+
+    project.edit({"root = 4096": 'root = "256 MiB"'})
+    commit(project.root)
+    other = project.run("release", *release(project, home, *ALLOWED))
+    assert_one_error(
+        other, errors.ReleaseError.exit_code, "0.1.0 has been released, from something"
+    )
+
+
+def test_killed_at_random_it_ends_with_the_same_bytes(project: Project, home: Path) -> None:
+    began = time.monotonic()
+    whole = project.run("release", *release(project, home, *ALLOWED, "--deadline", "10"))
+    seconds = time.monotonic() - began
+    assert whole.returncode == 0, whole.stderr
+    expected = digests(project.output / "release/0.1.0")
+    chance = random.Random(int(began * 1000))
+    print(f"whole: {seconds:.0f} s, seed {int(began * 1000)}")
+
+    for round_number in range(KILLS):
+        shutil.rmtree(project.output)
+        for path in (project.cache / "derived").iterdir():
+            if not path.is_symlink():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        process = project.start(*release(project, home, *ALLOWED), command="release")
+        try:
+            process.wait(seconds * chance.random())
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate(timeout=60)
+        released = project.output / "release/0.1.0"
+        if released.exists():
+            assert digests(released) == expected
+        finished = project.run("release", *release(project, home, *ALLOWED))
+        assert finished.returncode == 0, (round_number, finished.stderr)
+        assert digests(released) == expected, round_number
+        assert {path.name for path in released.parent.iterdir()} == {"0.1.0"}
+
+
+def test_another_clone_releases_the_same_bytes(
+    project: Project, home: Path, tmp_path: Path
+) -> None:
+    assert project.run("release", *release(project, home, *ALLOWED)).returncode == 0
+    clone = tmp_path / "elsewhere" / "of another name"
+    clone.parent.mkdir()
+    subprocess.run(["git", "clone", "-q", project.root, clone], check=True)
+    shutil.copyfile(project.k3s, clone / "k3s")
+    other = project.elsewhere(clone)
+    other.share()
+    other.env = {"TZ": "Pacific/Chatham", "LC_ALL": "C"}
+    done = other.run("release", *release(other, home, *ALLOWED))
+    assert done.returncode == 0, done.stderr
+    assert digests(other.output / "release/0.1.0") == digests(project.output / "release/0.1.0")
+
+
+def test_verify_accepts_it_and_rebuilds_it(project: Project, home: Path) -> None:
+    assert project.run("release", *release(project, home, *ALLOWED)).returncode == 0
+    directory = project.output / "release/0.1.0"
+    key = project.root / "cache/key.asc"
+    key.write_bytes(
+        subprocess.run(
+            ["gpg", "--homedir", home, "--armor", "--export"], check=True, capture_output=True
+        ).stdout
+    )
+    verify = [str(directory), "--key", str(key)]
+    fine = project.run("verify", *verify)
+    assert fine.returncode == 0, fine.stderr
+    same = project.run("verify", *verify, "--rebuild")
+    assert same.returncode == 0, same.stderr
+    ballast = project.root / "overlays/ballast/usr/lib/ballast"
+    ballast.write_bytes(ballast.read_bytes()[:-1] + b"?")
+    differs = project.run("verify", *verify, "--rebuild")
+    assert_one_error(differs, errors.VerifyError.exit_code, "usr/lib/ballast")

@@ -1,0 +1,82 @@
+"""The default gateway, released for all architectures as a pipeline does it, with the stand-in.
+
+Guests that passed in the boot level are not booted again; without it this takes as long.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+ALLOWED = {"standin", "unsigned-index", "dirty-overlay"}
+"""What holds the project's own recipe back here; `checks`, `budget` and `boot` must not."""
+ARCHS = ("x86-64", "arm64", "arm")
+
+pytestmark = [
+    pytest.mark.boot,
+    pytest.mark.skipif(not shutil.which("gpg"), reason="no gpg: apt install gpg"),
+]
+
+
+def edgeimg(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("edgeimg") or "edgeimg"
+    return subprocess.run(
+        [program, *arguments], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False
+    )
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    directory = Path("/tmp", f"edgeimg-release-{os.getpid()}")  # an agent's socket needs it short
+    directory.mkdir(mode=0o700)
+    yield directory
+    subprocess.run(["gpgconf", "--homedir", directory, "--kill", "all"], check=False)
+    shutil.rmtree(directory)
+
+
+def test_all_architectures_are_released_and_verified(home: Path, tmp_path: Path) -> None:
+    public = tmp_path / "releases.asc"
+    made = edgeimg(
+        "genkey", "--name", "Tests", "--email", "tests@example.org", "--home", str(home),
+        "--export", str(public),
+    )  # fmt: skip
+    assert made.returncode == 0
+
+    allow = [word for gate in sorted(ALLOWED) for word in ("--allow", gate)]
+    done = edgeimg(
+        "release", "-a", "all", "--k3s", "standin", "-o", "out/test", "--releases",
+        str(tmp_path / "releases"), "--home", str(home), *allow, "--json", "-v",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    released = json.loads(done.stdout)
+    directory = Path(released["directory"])
+    assert {hold["gate"] for hold in released["overrides"]} <= ALLOWED
+    assert {hold["gate"] for hold in released["overrides"]} >= {"standin"}
+    assert sorted(released["archs"]) == sorted(ARCHS)
+
+    for place in (directory, directory / "evidence"):
+        subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=place, check=True)
+    findings = json.loads((directory / "evidence/findings.json").read_bytes())
+    assert findings == {arch: [] for arch in ARCHS}
+    for arch in ARCHS:
+        (smoke,) = (directory / "evidence").glob(f"*_{arch}.smoke.json")
+        assert json.loads(smoke.read_bytes())["passed"] is True
+        (bill,) = directory.glob(f"*_{arch}.cdx.json")
+        names = {component["name"] for component in json.loads(bill.read_bytes())["components"]}
+        assert {"systemd", "linux-libc-dev"} & names == {"systemd"}
+
+    kept = PROJECT / "out/test/release"
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(directory, kept)
+    verified = edgeimg("verify", str(directory), "--key", str(public))
+    assert verified.returncode == 0
+    victim = directory / "evidence/report.html"
+    victim.write_bytes(victim.read_bytes()[:-1] + b"?")
+    assert edgeimg("verify", str(directory), "--key", str(public)).returncode == 16
