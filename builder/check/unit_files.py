@@ -39,12 +39,15 @@ class Unit:
 def services(tree: Tree) -> list[Unit]:
     """All services of the image, aliases and masked ones left out."""
     found: dict[str, Unit] = {}
+    masked: set[str] = set()
     for directory in DIRECTORIES:
         for path, node in tree.under(directory):
             name = path.removeprefix(f"{directory}/")
-            if not name.endswith(".service") or "/" in name or name in found:
+            if not name.endswith(".service") or "/" in name or name in found or name in masked:
                 continue
-            if node.kind is Kind.FILE:
+            if node.kind is Kind.SYMLINK and tree.resolve(path) == "dev/null":
+                masked.add(name)
+            elif node.kind is Kind.FILE:
                 files = [path, *_drop_ins(tree, name)]
                 found[name] = Unit(
                     name=name, path=path, origin=node.origin, settings=_merge(tree, files)
