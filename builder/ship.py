@@ -69,6 +69,8 @@ def release(
         return finished
     final = _place(plans, options.directory)
     signer = keys.find(options.key, home=options.home)
+    with ui.aside():
+        signatures.rehearse(signer, passphrase_file=options.passphrase_file)
     signatures.rehearse(signer, passphrase_file=options.passphrase_file)
     holds = gates.of_inputs(plans, [source.path, source.lock_path], source.project)
     gates.refuse(holds, allowed)
@@ -86,7 +88,7 @@ def release(
         for (part, report), boot in zip(made, boots, strict=True)
     ]
     for boot, found in zip(boots, findings, strict=True):
-        holds += [*gates.of_boot(boot.arch, boot.failures), *gates.of_findings(boot.arch, found)]
+        holds += [*gates.of_boot(boot.arch, boot.checks), *gates.of_findings(boot.arch, found)]
     overrides = gates.refuse(holds, allowed)
 
     with ui.step("write the release"):
@@ -102,7 +104,7 @@ def release(
             previous=options.previous or _latest(options.directory),
         )
         evidence.write(seen, work / assemble.EVIDENCE)
-    with ui.step(f"sign it with {signer.fingerprint[-16:]}"):
+    with ui.step(f"sign it with {signer.fingerprint[-16:]}"), ui.aside():
         for directory in (work, work / assemble.EVIDENCE):
             signatures.sign(
                 assemble.sums(directory), signer, passphrase_file=options.passphrase_file

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,9 +20,12 @@ from builder.errors import (
 )
 from builder.plan import BuildPlan
 from builder.recipe import Gate
+from builder.smoke import Check
 
 GATES: tuple[Gate, ...] = get_args(Gate)
 _TIMEOUT = 60.0
+_MOST = 20
+"""Lines of one message."""
 _ERRORS: dict[Gate, type[EdgeimgError]] = {
     "budget": BudgetError,
     "checks": CheckError,
@@ -37,6 +40,8 @@ class Hold:
 
     gate: Gate
     reason: str
+    detail: str = field(default="", compare=False)
+    """What was measured: told, but not written into the release, which it would make differ."""
 
     def to_json(self) -> dict[str, str]:
         """Plain values, for release.json."""
@@ -89,9 +94,13 @@ def of_findings(arch: str, findings: Iterable[Finding]) -> list[Hold]:
     ]
 
 
-def of_boot(arch: str, failures: Iterable[str]) -> list[Hold]:
+def of_boot(arch: str, checks: Iterable[Check]) -> list[Hold]:
     """What a guest did not do."""
-    return [Hold(gate="boot", reason=f"{arch}: {failure}") for failure in failures]
+    return [
+        Hold(gate="boot", reason=f"{arch}: not true: {check.name}", detail=check.failure)
+        for check in checks
+        if check.failure
+    ]
 
 
 def refuse(holds: Iterable[Hold], allowed: Iterable[Gate]) -> tuple[Hold, ...]:
@@ -103,7 +112,9 @@ def refuse(holds: Iterable[Hold], allowed: Iterable[Gate]) -> tuple[Hold, ...]:
     closed = [hold for hold in found if hold.gate not in set(allowed)]
     if closed:
         gates = sorted({hold.gate for hold in closed}, key=GATES.index)
-        lines = [f"{hold.reason} ({hold.gate})" for hold in closed]
+        lines = [_line(hold) for hold in closed[:_MOST]]
+        if len(closed) > _MOST:
+            lines.append(f"and {len(closed) - _MOST} more: `edgeimg check` tells all")
         options = " ".join(f"--allow {gate}" for gate in gates)
         raise _ERRORS.get(gates[0], ReleaseError)(
             "\n  ".join(["held back, nothing is released", *lines]),
@@ -111,6 +122,11 @@ def refuse(holds: Iterable[Hold], allowed: Iterable[Gate]) -> tuple[Hold, ...]:
             "[release] allow in the recipe",
         )
     return tuple(found)
+
+
+def _line(hold: Hold) -> str:
+    detail = f": {hold.detail}" if hold.detail else ""
+    return f"{hold.gate}: {hold.reason}{detail}"
 
 
 def _uncommitted(paths: Sequence[Path], project: Path) -> list[Hold]:
