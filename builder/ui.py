@@ -55,6 +55,18 @@ class Ui:
                 self._bars = None
 
     @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the terminal to another program (one that asks for a passphrase) for the block."""
+        if self._bars is None:
+            yield
+            return
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()
+
+    @contextlib.contextmanager
     def step(self, label: str) -> Iterator[None]:
         """One line of the step list: shown as running, then with the time it took."""
         began = time.monotonic()
