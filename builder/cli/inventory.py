@@ -16,7 +16,7 @@ from builder import sbom as inventory
 from builder.arch import Arch
 from builder.cli import options, render
 from builder.cli.options import App
-from builder.errors import CheckError
+from builder.errors import CheckError, HostError
 from builder.plan import BuildOptions, K3sChoice
 from builder.recipe_file import RecipeFile
 from builder.sbom import cve as judging
@@ -64,9 +64,6 @@ def sbom(
     """
     if len(archs) > 1 and (output is None or output.is_file()):
         raise click.UsageError("several architectures need --output DIRECTORY")
-    if output is not None and (len(archs) > 1 or output.is_dir()):
-        with disk_errors(output):
-            output.mkdir(parents=True, exist_ok=True)
     wanted = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
     encode = {"cyclonedx": inventory.cyclonedx, "spdx": inventory.spdx}[kind]
     told: list[dict[str, Any]] = []
@@ -85,7 +82,8 @@ def sbom(
             if not app.as_json:
                 click.echo(document, nl=False)
         else:
-            path = output / f"{described.name}{SUFFIXES[kind]}" if output.is_dir() else output
+            several = len(archs) > 1 or output.is_dir()
+            path = output / f"{described.name}{SUFFIXES[kind]}" if several else output
             _write(path, document)
             told.append({**facts, "file": str(path)})
     app.result({"sboms": told}, lambda console: _show_written(console, told))
@@ -156,10 +154,13 @@ def cve(
 
 def _write(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(content)
+            partial.replace(path)
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _show_written(console: Console, told: Sequence[dict[str, Any]]) -> None:

@@ -13,16 +13,23 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import zstandard
 
 from builder.errors import ArchiveError
 from builder.sources.deb import parse_control
 
-_MAX_BYTES = 4 << 30
+_MAX_BYTES = 1 << 30
+_CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
 _STATUS = "var/lib/dpkg/status"
 _PREFIX = "org.opencontainers.image."
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +115,25 @@ def _blob(blobs: dict[str, bytes], digest: str) -> bytes:
 
 
 def _unpacked(layer: bytes, label: str) -> bytes:
+    """The tar in a layer. Raises ArchiveError for a damaged one, and for bombs."""
+    packed = io.BytesIO(layer)
     try:
-        if layer[:2] == b"\x1f\x8b":
-            return gzip.decompress(layer)
-        if layer[:4] == b"\x28\xb5\x2f\xfd":
-            with zstandard.ZstdDecompressor().stream_reader(layer) as reader:
-                return reader.read(_MAX_BYTES)
+        if layer[:2] == _GZIP:
+            return _read(gzip.GzipFile(fileobj=packed), label)
+        if layer[:4] == _ZSTD:
+            return _read(zstandard.ZstdDecompressor().stream_reader(packed), label)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise ArchiveError(f"{label}: a layer is damaged: {error}") from error
     return layer
+
+
+def _read(stream: _Readable, label: str) -> bytes:
+    output = bytearray()
+    while chunk := stream.read(_CHUNK):
+        output += chunk
+        if len(output) > _MAX_BYTES:
+            raise ArchiveError(f"{label}: a layer unpacks to more than {_MAX_BYTES >> 20} MiB")
+    return bytes(output)
 
 
 def _members(archive: bytes, label: str) -> dict[str, bytes]:

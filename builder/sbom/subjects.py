@@ -45,7 +45,9 @@ def load(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
         if document["bomFormat"] == "CycloneDX":
             return dict(document)
-    except (ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise ArchiveError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise ArchiveError(
         f"{path} is no CycloneDX document in JSON",

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from functools import cache as cached
 from itertools import pairwise
@@ -19,7 +20,7 @@ from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from builder import pipeline, process, sbom
-from builder.arch import ARCHITECTURES, Arch
+from builder.arch import ARCHITECTURES, ARM64, Arch
 from builder.errors import EdgeimgError
 from builder.lock import Lock
 from builder.plan import BuildOptions, K3sChoice
@@ -170,3 +171,22 @@ def test_versions_are_ordered_as_dpkg_orders_them() -> None:
         process.run(
             [dpkg, "--compare-versions", one, word, other], timeout=20, name=f"{one} {word} {other}"
         )
+
+
+def test_the_command_writes_and_prints_documents(cache: Store, tmp_path: Path) -> None:
+    binary, written = tmp_path / "k3s", tmp_path / "deep/x.spdx.json"
+    binary.write_bytes(FakeK3s(ARM64).binary())
+
+    def run(*arguments: str | Path) -> str:
+        program = [sys.executable, "-c", "from builder.cli import main; main()", "sbom", "-q"]
+        made = [*program, "--arch", "arm64", "--k3s", binary, *arguments]
+        return process.run(made, timeout=120).decode()
+
+    document = json.loads(run())
+    assert document["bomFormat"] == "CycloneDX"
+    assert str(written) in run("--format", "spdx", "-o", written)
+    assert json.loads(written.read_bytes())["spdxVersion"] == "SPDX-2.3"
+    (told,) = json.loads(run("--json"))["sboms"]
+    assert told["document"] == document
+    assert told["name"] == "gateway_0.1.0_arm64"
+    assert sorted(path.name for path in written.parent.iterdir()) == ["x.spdx.json"]

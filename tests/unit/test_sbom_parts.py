@@ -197,6 +197,17 @@ def test_what_is_no_image_is_an_error_that_names_it(archive: bytes) -> None:
         containers.read(archive, "app.tar")
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_damaged_layers_are_errors(pack: object) -> None:
+    layer = bytearray(pack(tar([member("a", bytes(5000))])))  # type: ignore[operator]
+    manifest = [{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["1.tar"]}]
+    files = {"manifest.json": json.dumps(manifest).encode(), "c.json": b"{}"}
+    for broken in (layer[:-5], layer[:10] + b"\xff\xff" + layer[12:]):
+        members = [member(name, data) for name, data in files.items()]
+        with pytest.raises(ArchiveError, match=r"app\.tar"):
+            containers.read(tar([*members, member("1.tar", bytes(broken))]), "app.tar")
+
+
 def _member(archive: bytes, name: str) -> bytes:
     import io
     import tarfile
