@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder.report.boots import MIB, Timeline, timelines
@@ -84,9 +85,16 @@ def _chart(image: ImageFacts, limit: int, top: float) -> Chart:
                     for key in ("used", "peak", "available", "swap_used")
                 ),
             )
-            for boot, memory in zip(boots, memories, strict=True)
+            for boot, memory in zip(boots, map(_seen, boots, memories), strict=True)
         ),
     )
+
+
+def _seen(boot: Timeline, memory: Mapping[str, int]) -> Mapping[str, int]:
+    """What a boot reported; of one that did not get to its report, what was sampled."""
+    if memory or not boot.samples:
+        return memory
+    return {"peak": round(max(used for _, used in boot.samples) * MIB)}
 
 
 def _line(boot: Timeline, end: float, top: float) -> Line:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from markupsafe import Markup, escape
 
-from builder.ui import human
-
 __all__ = ["clean", "duration", "growth", "human", "percent", "short", "ticked", "ticks"]
 
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
@@ -46,6 +44,15 @@ def short(seconds: float) -> str:
     """The same where room is scarce: `0.3 s`, `59 s`, `3:19`."""
     whole = round(seconds)
     return duration(seconds) if whole < 100 else f"{whole // 60}:{whole % 60:02}"
+
+
+def human(size: int) -> str:
+    """`340 B`, `57.2 KiB`, `613 KiB`, `103.4 MiB` from bytes; never four digits before KiB."""
+    if size < 1024:
+        return f"{size} B"
+    if size < 1000 * 1024:
+        return f"{size / 1024:.{1 if size < 100 * 1024 else 0}f} KiB"
+    return f"{size / (1 << 20):.1f} MiB"
 
 
 def growth(size: int) -> str:

@@ -5,7 +5,8 @@ const MIB = 1048576;
 
 function human(bytes) {
   if (bytes < 1024) return `${bytes} B`;
-  if (bytes < MIB) return `${(bytes / 1024).toFixed(1)} KiB`;
+  if (bytes < 102400) return `${(bytes / 1024).toFixed(1)} KiB`;
+  if (bytes < 1024000) return `${(bytes / 1024).toFixed(0)} KiB`;
   return `${(bytes / MIB).toFixed(1)} MiB`;
 }
 
@@ -189,6 +190,8 @@ function explorer(element, trees) {
   }
 
   function cell(node, box, className) {
+    // What nobody could hit is in the list of its parent.
+    if (box.w < 4 || box.h < 4) return;
     const opens = node.children.length > 0;
     const button = make("button", `cell ${className} ${node.key || "other"}${opens ? " opens" : ""}`);
     button.type = "button";
@@ -204,7 +207,7 @@ function explorer(element, trees) {
     if (upright) button.classList.add("upright");
     if (upright || (box.w >= 40 && box.h >= 17)) {
       button.append(make("span", "name", node.name));
-      if ((upright && box.h > 150) || (className === "head" && box.w > 150) || (!upright && box.h >= 36 && box.w >= 60)) {
+      if ((upright && box.h > 150) || (className === "head" && box.w > 150) || (!upright && box.h >= 36 && box.w >= 64)) {
         button.append(make("span", "size", human(node.size)));
       }
     }
@@ -213,7 +216,6 @@ function explorer(element, trees) {
     button.addEventListener("pointerenter", () => tell(node));
     button.addEventListener("pointerleave", () => tell(here));
     map.append(button);
-    return button;
   }
 
   function draw() {
@@ -223,7 +225,8 @@ function explorer(element, trees) {
     for (const place of squarify(nodes, box)) {
       const { node } = place;
       const inner = { x: place.x, y: place.y, w: place.w - GAP, h: place.h - GAP };
-      const nested = !here.parent && node.children.length > 1 && inner.w > 70 && inner.h > 70;
+      const least = here.parent ? { w: 190, h: 130 } : { w: 70, h: 70 };
+      const nested = node.children.length > 1 && !node.rest && inner.w > least.w && inner.h > least.h;
       if (!nested) {
         cell(node, inner, "leaf");
         continue;
