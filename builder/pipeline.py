@@ -149,7 +149,8 @@ def smoke(
 
     def boot(arch: Arch) -> SmokeReport:
         image, directory = images[arch], images[arch].parent / "smoke"
-        known = None if options.again else guests.earlier(directory, image, options.memory)
+        ports, again = source.recipe.for_arch(arch).check.listening, options.again
+        known = None if again else guests.earlier(directory, image, options.memory, ports)
         if known:
             ui.note(f"{arch.name}: these bytes passed before, see {directory}")
             return known
@@ -163,6 +164,7 @@ def smoke(
                 memory=options.memory,
                 deadline=options.deadline,
                 accel=options.accel,
+                ports=ports,
                 progress=ui,
             )
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from builder.arch import Arch
+from builder.check import listening
+from builder.check.findings import Finding
 from builder.errors import EdgeimgError, SmokeError
 from builder.progress import Advance, Progress, Silent
 from builder.store import Store, disk_errors, sha256_file
@@ -51,6 +53,8 @@ class SmokeReport:
     boots: tuple[Boot, ...]
     checks: tuple[Check, ...]
     seconds: float
+    findings: tuple[Finding, ...] = ()
+    """Ports that are open and should not be."""
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -86,13 +90,15 @@ def smoke(
     memory: int = 512,
     deadline: float | None = None,
     accel: str = "auto",
+    ports: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> SmokeReport:
     """Boot `image` (.raw or .raw.zst) twice in QEMU and judge what it reports.
 
-    `memory` is in MiB, `deadline` in seconds for each boot. console.log, journal-1.txt,
-    journal-2.txt and report.json are left in `directory`. A guest that fails is a report with
-    failures; raises ImageError, HostError or ToolError when there is nothing to boot it with.
+    `memory` is in MiB, `deadline` in seconds for each boot, `ports` are those that may be open
+    ([check] listening; None: any). console.log, journal-1.txt, journal-2.txt and report.json are
+    left in `directory`. A guest that fails is a report with failures; raises ImageError,
+    HostError or ToolError when there is nothing to boot it with.
     """
     progress = progress or Silent()
     chosen = accels.detect(arch, accel, toolbox=toolbox, store=store, progress=progress)
@@ -120,8 +126,9 @@ def smoke(
         memory_mib=memory,
         directory=directory,
         boots=boots,
-        checks=_checks(boots),
+        checks=_checks(boots, ports),
         seconds=round(time.monotonic() - began, 1),
+        findings=_open_ports(boots, ports),
     )
     with disk_errors(directory):
         text = json.dumps(report.to_json(), indent=2) + "\n"
@@ -129,8 +136,13 @@ def smoke(
     return report
 
 
-def earlier(directory: Path, image: Path, memory: int) -> SmokeReport | None:
-    """The report in `directory` when the same bytes passed before with as much memory (MiB)."""
+def earlier(
+    directory: Path, image: Path, memory: int, ports: Sequence[str] | None = None
+) -> SmokeReport | None:
+    """The report in `directory` when the same bytes passed before with as much memory (MiB).
+
+    It is judged again: the recipe's `ports` may have changed meanwhile.
+    """
     try:
         data = json.loads((directory / "report.json").read_bytes())
         boots = tuple(
@@ -151,8 +163,9 @@ def earlier(directory: Path, image: Path, memory: int) -> SmokeReport | None:
             memory_mib=int(data["memory_mib"]),
             directory=directory,
             boots=boots,
-            checks=_checks(boots),
+            checks=_checks(boots, ports),
             seconds=float(data["seconds"]),
+            findings=_open_ports(boots, ports),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -164,12 +177,21 @@ def _allowed(arch: Arch, accel: Accel) -> float:
     return KVM_SECONDS if accel.name == "kvm" else arch.qemu.boot_seconds
 
 
-def _checks(boots: tuple[Boot, ...]) -> tuple[Check, ...]:
+def _open_ports(boots: tuple[Boot, ...], allowed: Sequence[str] | None) -> tuple[Finding, ...]:
+    """Ports that were open and should not be, in any of the boots; each once."""
+    sockets = {str(name) for boot in boots for name in boot.report.get("listening") or ()}
+    return () if allowed is None else tuple(listening.check(sockets, allowed))
+
+
+def _checks(boots: tuple[Boot, ...], ports: Sequence[str] | None) -> tuple[Check, ...]:
     checks = [
         replace(check, name=f"boot {number}: {check.name}")
         for number, boot in enumerate(boots, 1)
         for check in judge(boot)
     ]
+    if ports is not None and any(boot.report for boot in boots):
+        told = "; ".join(found.message for found in _open_ports(boots, ports))
+        checks.append(Check(name="only expected ports are open", failure=told))
     if len(boots) == 2 and all(boot.report for boot in boots):
         checks += compare(boots[0].report, boots[1].report)
     return tuple(checks)

@@ -46,11 +46,13 @@ def checks(console: Console, reports: Sequence[CheckReport]) -> None:
     """The findings and the largest components of each image."""
     for report in reports:
         title = f"{report.arch}: {len(report.findings)} findings"
-        table = _table("Severity", "Check", "Where", "What", title=title)
+        table = _table("Severity", "Rule", "Where", "What", title=title)
         for finding in report.findings:
             style = "red" if finding.severity == "error" else "yellow"
             severity = Text(finding.severity, style=style)
-            table.add_row(severity, finding.check, finding.path, finding.message)
+            rule = Text(finding.rule or finding.check, no_wrap=True)
+            place, message = Text(finding.place, overflow="fold"), Text(finding.message)
+            table.add_row(severity, rule, place, message)
         if report.findings:
             console.print(table)
         else:
