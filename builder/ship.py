@@ -14,8 +14,6 @@ from builder import arch as architectures
 from builder import inputs as sources
 from builder import pipeline, plan, sbom, stages, tools
 from builder.arch import Arch
-from builder.check import listening
-from builder.check.findings import Finding
 from builder.errors import ReleaseError, VerifyError
 from builder.plan import BuildOptions, BuildPlan, K3sChoice, ReleaseOptions
 from builder.recipe_file import RecipeFile
@@ -24,7 +22,6 @@ from builder.release.assemble import Part
 from builder.release.evidence import Evidence
 from builder.release.gates import Hold
 from builder.release.provenance import Origin
-from builder.smoke import SmokeReport
 from builder.stages import CheckReport
 from builder.store import Store, disk_errors, sha256_file, source_digest
 from builder.ui import Ui
@@ -83,8 +80,7 @@ def release(
 
     boots = pipeline.smoke(source, archs, options.guest, store=store, ui=ui)
     findings = [
-        (*report.findings, *_ports(part.plan, boot))
-        for (part, report), boot in zip(made, boots, strict=True)
+        (*report.findings, *boot.findings) for (_, report), boot in zip(made, boots, strict=True)
     ]
     for boot, found in zip(boots, findings, strict=True):
         holds += [*gates.of_boot(boot.arch, boot.checks), *gates.of_findings(boot.arch, found)]
@@ -177,12 +173,6 @@ def _make(
         components=sbom.rows(bill),
     )
     return part, report
-
-
-def _ports(planned: BuildPlan, boot: SmokeReport) -> list[Finding]:
-    """Where the guest listened, on either boot, without the recipe's leave."""
-    sockets = {socket for one in boot.boots for socket in one.report.get("listening", ())}
-    return listening.check(sorted(sockets), planned.recipe.check.listening)
 
 
 def _write(

@@ -29,6 +29,8 @@ from builder.vm.verdict import STAGES, Boot, Check, Sample, Stage, compare, judg
 
 __all__ = ["Boot", "Check", "SmokeReport", "Stage", "earlier", "junit", "smoke"]
 
+PORTS = "only expected ports are open"
+"""The name of the check whose failures are `findings`."""
 KVM_SECONDS = 240
 """How long one boot may take with KVM."""
 _SHARES = {"userland": 0.4, "containerd": 0.6}
@@ -191,7 +193,7 @@ def _checks(boots: tuple[Boot, ...], ports: Sequence[str] | None) -> tuple[Check
     ]
     if ports is not None and any(boot.report for boot in boots):
         told = "; ".join(found.message for found in _open_ports(boots, ports))
-        checks.append(Check(name="only expected ports are open", failure=told))
+        checks.append(Check(name=PORTS, failure=told))
     if len(boots) == 2 and all(boot.report for boot in boots):
         checks += compare(boots[0].report, boots[1].report)
     return tuple(checks)
