@@ -65,12 +65,14 @@ def check(
     finished = result.existing(planned, planned.key(sources.k3s_identity(planned)))
     toolbox, composed = compose(planned, store, ui)
     if finished:
-        return stages.check(planned, composed, finished.sizes)
-    with ui.step(f"{arch.name}: pack it, to know its sizes"):
-        root = packing.make_root(composed.source, store=store, toolbox=toolbox)
-        first = packing.make_initrd(composed.source, store=store, toolbox=toolbox)
-        sizes = stages.measure(composed, root, first, store, toolbox)
-    return stages.check(planned, composed, sizes)
+        sizes = dict(finished.sizes)
+    else:
+        with ui.step(f"{arch.name}: pack it, to know its sizes"):
+            root = packing.make_root(composed.source, store=store, toolbox=toolbox)
+            first = packing.make_initrd(composed.source, store=store, toolbox=toolbox)
+            sizes = stages.measure(composed, root, first, store, toolbox)
+    with ui.step(f"{arch.name}: check all of it"):
+        return stages.check(planned, composed, sizes)
 
 
 def write_sarif(source: RecipeFile, reports: Sequence[CheckReport], path: Path) -> None:
