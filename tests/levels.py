@@ -26,6 +26,7 @@ LEVELS: dict[str, list[list[str]]] = {
     "standin": [["go", "-C", "tests/standin", "test", *STANDIN]],
     "images": [["edgeimg", "build", "-a", "all", "--k3s", "standin", "-o", "out/test"]],
     "integration": [["pytest", "-q", "-n", "2", "tests/integration"]],
+    "browser": [["pytest", "-q", "-rs", "tests/browser"]],
     # A guest keeps less than one core busy most of the time: two at once finish sooner.
     "boot": [["pytest", "-v", "-rP", "-n", "2", "--dist", "worksteal", "tests/boot"]],
     "release": [["pytest", "-v", "tests/release"]],

@@ -173,11 +173,15 @@ function explorer(element, trees) {
     const percent = (100 * node.size) / top(node).size;
     return percent < 0.1 ? "< 0.1 %" : `${percent.toFixed(1)} %`;
   };
-  const describe = (node) => !node.parent ? `${node.name}: ${human(node.size)} in the root` :
-    `${node.full || node.name}${node.note ? ` ${node.note}` : ""}: ${human(node.size)}, ${share(node)} of the root`;
+  // Begins as a box is labelled: what is said of it must be what is seen on it.
+  const describe = (node, name) => {
+    const start = `${name} ${human(node.size)}`;
+    if (!node.parent) return `${start} in the root`;
+    return `${start}, ${share(node)} of the root${node.note ? `, version ${node.note}` : ""}`;
+  };
 
   function tell(node) {
-    told.textContent = describe(node);
+    told.textContent = describe(node, node.full || node.name);
   }
 
   function open(node, focus) {
@@ -201,14 +205,14 @@ function explorer(element, trees) {
       width: `${Math.max(0, box.w)}px`,
       height: `${Math.max(0, box.h)}px`,
     });
-    button.setAttribute("aria-label", `${describe(node)}${opens ? ", open" : ""}`);
+    button.setAttribute("aria-label", `${describe(node, node.name)}${opens ? ", open" : ""}`);
     button.tabIndex = -1;
     const upright = box.w >= 17 && box.w < 40 && box.h > 70;
     if (upright) button.classList.add("upright");
     if (upright || (box.w >= 40 && box.h >= 17)) {
       button.append(make("span", "name", node.name));
       if ((upright && box.h > 150) || (className === "head" && box.w > 150) || (!upright && box.h >= 36 && box.w >= 64)) {
-        button.append(make("span", "size", human(node.size)));
+        button.append(" ", make("span", "size", human(node.size)));
       }
     }
     button.addEventListener("click", () => (opens ? open(node, true) : tell(node)));
