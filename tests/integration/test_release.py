@@ -69,7 +69,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def commit(root: Path) -> None:
-    (root / ".gitignore").write_text("out\ncache*\nk3s\n")
+    (root / ".gitignore").write_text("/out\n/cache\n/k3s\n")
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
     for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "all", "--allow-empty"]):
         subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)

@@ -62,6 +62,12 @@ def test_whatever_is_not_committed_is_named(project: Path, plan: BuildPlan, name
     assert dirty(project, plan) == [f"{name} is not committed"]
 
 
+def test_what_git_ignores_is_no_less_uncommitted(project: Path, plan: BuildPlan) -> None:
+    (project / ".gitignore").write_text("*.key\n")
+    (project / "overlays/base/x.key").write_text("x")
+    assert dirty(project, plan) == ["overlays/base/x.key is not committed"]
+
+
 def test_what_the_recipe_does_not_use_may_be_dirty(project: Path, plan: BuildPlan) -> None:
     (project / "overlays/mine/file").write_text("changed")
     assert dirty(project, plan) == []

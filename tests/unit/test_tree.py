@@ -211,6 +211,18 @@ def test_extract_and_read_back(tmp_path: Path) -> None:
     assert back["bin"].target == "usr/bin"
 
 
+def test_an_overlay_is_what_git_keeps_of_it(tmp_path: Path) -> None:
+    (tmp_path / "etc/empty/still").mkdir(parents=True)
+    (tmp_path / "etc/full").mkdir()
+    (tmp_path / "etc/full/file").write_text("x")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/link").symlink_to("/etc")
+    found = from_directory(tmp_path, origin="overlay")
+    assert [path for path, _ in found.items()] == [
+        "etc", "etc/full", "etc/full/file", "links", "links/link",
+    ]  # fmt: skip
+
+
 def test_extract_does_not_write_through_a_link(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
