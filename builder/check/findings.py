@@ -27,6 +27,8 @@ class Finding:
     """What in `path` it is about, where there is more than one: an option, a member, a port."""
     source: str = ""
     """The file of the project that brought `path`, where it is one: of an overlay."""
+    line: int = 0
+    """The line of the file, counted from 1, where it is a text."""
 
     @property
     def place(self) -> str:
@@ -37,10 +39,12 @@ class Finding:
         return f"{self.path}: {self.message}" + (f" ({self.fix})" if self.fix else "")
 
 
-def finding(rule: str, path: str, message: str, fix: str = "", *, item: str = "") -> Finding:
+def finding(
+    rule: str, path: str, message: str, fix: str = "", *, item: str = "", line: int = 0
+) -> Finding:
     """A finding with the family and the severity of its rule."""
     known = RULES[rule]
-    return Finding(known.check, known.severity, path, message, fix, rule, item)
+    return Finding(known.check, known.severity, path, message, fix, rule, item, line=line)
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
@@ -54,6 +58,8 @@ def refuse(findings: Iterable[Finding]) -> None:
     if found:
         plural = "s" if len(found) > 1 else ""
         lines = [f"{len(found)} error{plural} found in the image", *map(str, found)]
-        raise CheckError(
-            "\n  ".join(lines), hint="`edgeimg check` tells all that is wrong, sizes included"
-        )
+        rules = [RULES.get(item.rule) for item in found]
+        hint = "`edgeimg check` tells all that is wrong, sizes included"
+        if all(rule is not None and rule.acceptable for rule in rules):
+            hint = "what is meant to be goes into [check] accept of the recipe, as 'RULE:PLACE'"
+        raise CheckError("\n  ".join(lines), hint=hint)

@@ -76,7 +76,7 @@ def _result(
     lines: Mapping[Location, int],
 ) -> dict[str, Any]:
     name = _rule_id(found)
-    fix = f". To mend it: {found.fix}" if found.fix else ""
+    fix = f" (to mend it: {found.fix})" if found.fix else ""
     identity = "\0".join((name, arch, found.path, found.item))
     return {
         "ruleId": name,
@@ -98,9 +98,12 @@ def _physical(found: Finding, recipe: str, lines: Mapping[Location, int]) -> dic
     if rule is not None and rule.place in ("recipe", "guest"):
         line = _line(found.path, lines)
         return {"artifactLocation": {"uri": quote(recipe)}, "region": {"startLine": line}}
-    if found.source:
-        return {"artifactLocation": {"uri": quote(found.source)}, "region": {"startLine": 1}}
-    return {"artifactLocation": {"uri": quote(found.path), "uriBaseId": "IMAGE"}}
+    location = {"uri": quote(found.path), "uriBaseId": "IMAGE"}
+    if found.source:  # code hosts want it relative to the checkout, without a base
+        location = {"uri": quote(found.source)}
+    if found.source or found.line:
+        return {"artifactLocation": location, "region": {"startLine": found.line or 1}}
+    return {"artifactLocation": location}
 
 
 def _line(key: str, lines: Mapping[Location, int]) -> int:

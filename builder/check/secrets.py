@@ -70,7 +70,8 @@ def _finding(rule: str, path: str, member: str, hits: list[tuple[int, str]]) -> 
     place = f", in {member}" if member else ""
     where = f" (line {line})" if line else ""
     more = f", and {len(hits) - 1} more" if len(hits) > 1 else ""
-    return finding(rule, path, f"{what}{where}{more}{place}", _FIXES[rule], item=member)
+    message = f"{what}{where}{more}{place}"
+    return finding(rule, path, message, _FIXES[rule], item=member, line=0 if member else line)
 
 
 def _content(path: str, stream: Source) -> _Found:

@@ -80,7 +80,7 @@ def _judge(parameter: dict[str, Any], setting: Setting | None) -> Finding | None
     fix = f"set {name} to {wanted}"
     if setting:
         message = f"line {setting.line} sets {name} to {value}, expected {wanted}: {reason}"
-        return finding("sysctl", setting.path, message, fix, item=name)
+        return finding("sysctl", setting.path, message, fix, item=name, line=setting.line)
     message = f"nothing sets {name}, expected {wanted}: {reason}"
     return finding("sysctl", _UNSET, message, fix, item=name)
 

@@ -18,6 +18,7 @@ from builder.rules import RULES
 FINDINGS = [
     finding("setuid", "usr/bin/x y", "runs as root", "take the bit away"),
     finding("private-key", "usr/x.tar", "a key, in a!b", item="a!b"),
+    finding("token", "etc/x", "a token", line=7),
     finding("listening", "check.listening", "listens on 22/tcp", item="22/tcp"),
     finding("unused-accept", "check.accept", "accepts nothing", item="setuid:x"),
     Finding("size", "error", "budget.components.k3s", "too large", rule="budget"),
@@ -70,6 +71,7 @@ def test_places(source: RecipeFile) -> None:
     assert told == [
         ("usr/bin/x%20y", None),
         ("usr/x.tar", None),
+        ("etc/x", 7),
         ("recipes/own.toml", 6),
         ("recipes/own.toml", 4),
         ("recipes/own.toml", 1),

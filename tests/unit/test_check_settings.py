@@ -71,6 +71,7 @@ def test_a_wrong_value_points_at_its_line(line: str) -> None:
     (finding,) = parameters(f"# mine\n{line}\n")
     assert (finding.path, finding.item) == ("etc/sysctl.d/99-mine.conf", line.split()[0])
     assert "line 2" in finding.message
+    assert finding.line == 2
 
 
 def test_other_good_values_are_fine() -> None:
