@@ -13,6 +13,7 @@ _OVERLAY_NOTE = """\
 Files below this directory go into the image, at the same place in its root:
 usr/lib/sysctl.d/50-mine.conf becomes /usr/lib/sysctl.d/50-mine.conf.
 They become root's, with mode 0755 when executable and 0644 otherwise.
+Directories with nothing in them are left out; tmpfiles.d makes such ones on the gateway.
 """
 
 
