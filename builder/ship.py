@@ -114,12 +114,20 @@ def release(
     )
 
 
-def rebuild(directory: Path, source: RecipeFile, *, work: Path, store: Store, ui: Ui) -> Path:
+def rebuild(
+    directory: Path,
+    source: RecipeFile,
+    *,
+    work: Path,
+    k3s_file: K3sChoice | None = None,
+    store: Store,
+    ui: Ui,
+) -> Path:
     """Make the release in `directory` once more from the recipe and its lock, below `work`.
 
-    Nothing that was made before is used but downloads. Neither signatures nor evidence are
-    made. Returns the directory to compare with. Raises VerifyError when `directory` tells no
-    release of this recipe.
+    Nothing that was made before is used but downloads; `k3s_file` is the K3s of a release that
+    was made with one. Neither signatures nor evidence are made. Returns the directory to compare
+    with. Raises VerifyError when `directory` tells no release of this recipe.
     """
     try:
         facts = json.loads((directory / assemble.FACTS).read_bytes())
@@ -130,13 +138,16 @@ def rebuild(directory: Path, source: RecipeFile, *, work: Path, store: Store, ui
         raise VerifyError(f"{directory / assemble.FACTS} is damaged: {error}") from error
     fresh = Store(work / "cache")
     _empty(fresh.root)
-    store.blob("").parent.mkdir(parents=True, exist_ok=True)
-    (fresh.root / "blobs").symlink_to(store.blob("").parent.resolve())
+    blobs = store.root / "blobs"
+    with disk_errors(work):
+        for path in (fresh.root, blobs):
+            path.mkdir(parents=True, exist_ok=True)
+        (fresh.root / "blobs").symlink_to(blobs.resolve())
     parts = []
     for arch in archs:
         chosen = BuildOptions(
             output=work / "out",
-            k3s=None if k3s[arch.name] == "file" else K3sChoice(source=k3s[arch.name]),
+            k3s=k3s_file if k3s[arch.name] == "file" else K3sChoice(source=k3s[arch.name]),
             over_budget=any(hold.gate == "budget" for hold in overrides),
         )
         planned = plan.plan_build(source, arch, chosen)

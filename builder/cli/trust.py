@@ -13,6 +13,7 @@ from builder import ship
 from builder.cli import options
 from builder.cli.options import DEFAULT_RECIPE, App
 from builder.errors import SigningKeyError, VerifyError
+from builder.plan import K3sChoice
 from builder.recipe_file import RecipeFile
 from builder.release import keys
 from builder.release import verify as verifying
@@ -118,6 +119,7 @@ def genkey(
     type=click.Path(path_type=Path, dir_okay=False),
     help="The recipe.  [default: recipes/gateway.toml, if there is one]",
 )
+@options.k3s
 @options.command
 def verify(
     app: App,
@@ -126,6 +128,7 @@ def verify(
     key: Path | None,
     rebuild: bool,
     work: Path | None,
+    k3s: K3sChoice | None,
     recipe: Path | None,
 ) -> None:
     """Check that a release, or one file of it, is what its maker published; offline.
@@ -140,7 +143,7 @@ def verify(
     with app.ui.step(f"verify {path.name or path}"):
         verified = verifying.verify(path, key, progress=app.ui)
     if rebuild and source is not None:
-        _rebuild(app, path, source, work)
+        _rebuild(app, path, source, work, k3s)
     data = {**verified.to_json(), "rebuilt": rebuild}
     app.result(data, lambda console: _show_verified(console, verified, rebuilt=rebuild))
 
@@ -164,10 +167,14 @@ def _recipe_key(source: RecipeFile | None) -> Path | None:
     return key
 
 
-def _rebuild(app: App, directory: Path, source: RecipeFile, work: Path | None) -> None:
+def _rebuild(
+    app: App, directory: Path, source: RecipeFile, work: Path | None, k3s: K3sChoice | None
+) -> None:
     """Raises VerifyError when the release built again has other bytes."""
     with app.store.work("rebuild") if work is None else nullcontext(work) as place:
-        again = ship.rebuild(directory, source, work=place, store=app.store, ui=app.ui)
+        again = ship.rebuild(
+            directory, source, work=place, k3s_file=k3s, store=app.store, ui=app.ui
+        )
         with app.ui.step("compare every byte"):
             difference = verifying.compare(again, directory)
     if difference is not None:

@@ -251,9 +251,9 @@ def test_verify_accepts_it_and_rebuilds_it(project: Project, home: Path) -> None
     verify = [str(directory), "--key", str(key)]
     fine = project.run("verify", *verify)
     assert fine.returncode == 0, fine.stderr
-    same = project.run("verify", *verify, "--rebuild")
+    same = project.run("verify", *verify, "--rebuild", "--k3s", str(project.k3s))
     assert same.returncode == 0, same.stderr
     ballast = project.root / "overlays/ballast/usr/lib/ballast"
     ballast.write_bytes(ballast.read_bytes()[:-1] + b"?")
-    differs = project.run("verify", *verify, "--rebuild")
+    differs = project.run("verify", *verify, "--rebuild", "--k3s", str(project.k3s))
     assert_one_error(differs, errors.VerifyError.exit_code, "usr/lib/ballast")
