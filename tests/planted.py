@@ -97,6 +97,10 @@ DEFECTS = {
     ),
     "kubeconfig": planted("root/.kube/config", file(KUBECONFIG), "token"),
     "AWS key": planted("root/.aws/credentials", file(f"k = {keys.aws_key()}\n".encode()), "token"),
+    "token on the command line": Defect(
+        rule="token", path="kernel.cmdline",
+        recipe={"kernel": {"cmdline": ["quiet", f"k3s={keys.k3s_token()}"]}},
+    ),
     "kernel option": Defect(
         rule="kernel-option", path=CONFIG, item="CONFIG_CGROUP_PIDS", kernel={"CGROUP_PIDS": "n"}
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection
 
 from builder.arch import Arch
@@ -27,6 +28,7 @@ def everything(
             *hardening.check(root),
             *modes.check(root),
             *secrets.check(root),
+            *secrets.scan("kernel.cmdline", io.BytesIO("\n".join(recipe.kernel.cmdline).encode())),
             *kernel.check(root, recipe, linux, initrd),
             *sysctl.check(root),
             *units.check(root),

@@ -136,7 +136,7 @@ _GIVEN = rb"[\"']?(?![\"'\s]|\$|<|\{\{|#)\S{4,}"
 IN_TEXT: tuple[TextDetector, ...] = (
     _text("private-key", rb"^PuTTY-User-Key-File-\d: .*(?:\n.*){1,60}^Private-Lines: \d",
           "a PuTTY private key"),
-    _text("private-key", rb"^\s*PrivateKey\s*=\s*[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=\s*$",
+    _text("private-key", rb"^[ \t]*PrivateKey\s*=\s*[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=\s*$",
           "a WireGuard private key"),
     _text("private-key", rb"\"d\"\s*:\s*\"[\w-]{20,}\"", "a JSON web key", needs=rb"\"kty\"\s*:"),
     _text("password-hash", rb"\{S?SHA(?:256|512)?\}[A-Za-z0-9+/]{27,120}={0,2}",
@@ -144,7 +144,7 @@ IN_TEXT: tuple[TextDetector, ...] = (
     _text("token", rb"\bK3S_(?:AGENT_)?TOKEN=" + _GIVEN, "a K3s token"),
     _text("token", rb"^[ \t]*[\"']?(?:agent-)?token[\"']?[ \t]*:[ \t]*" + _GIVEN, "a K3s token",
           where=r"rancher/k3s/config\.yaml"),
-    _text("token", rb"^\s*(?:- )?[\"']?(?:token|password)[\"']?\s*:\s*" + _GIVEN,
+    _text("token", rb"^[ \t]*(?:- )?[\"']?(?:token|password)[\"']?\s*:\s*" + _GIVEN,
           "a kubeconfig's credentials",
           needs=rb"(?:^|[\s\"'])kind[\"']?\s*:\s*[\"']?Config(?:[\"'\s,]|$)"),
     _text("token",
@@ -160,7 +160,7 @@ IN_TEXT: tuple[TextDetector, ...] = (
           "a registry's credentials",
           where=r"(?:rancher/k3s/registries\.yaml|containerd/.*\.toml"
           r"|\.docker/config\.json|containers/auth\.json)$"),
-    _text("token", rb"^\s*(?:psk|wep[-_]key\d|password|Passphrase|PreSharedKey)\s*=\s*" + _GIVEN,
+    _text("token", rb"^[ \t]*(?:psk|wep[-_]key\d|password|Passphrase|PreSharedKey)\s*=\s*" + _GIVEN,
           "a network's password",
           where=r"(?:wpa_supplicant.*\.conf|\.nmconnection|iwd/.*\.(?:psk|8021x))$"),
     _text("token", rb"\b[a-z][a-z0-9+.-]{1,15}://[^\s:/@\"'<>$\{}]{1,64}:[^\s/@\"'<>$\{}]{3,128}@[\w\[]",

@@ -28,7 +28,8 @@ def document(findings: Mapping[str, Sequence[Finding]], source: RecipeFile | Non
     """The SARIF log of the findings by architecture; `source` is the recipe that they are of."""
     runs = [_run(arch, found, source) for arch, found in findings.items()]
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": runs}
-    return (json.dumps(log, indent=2, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(log, indent=2, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _run(arch: str, findings: Sequence[Finding], source: RecipeFile | None) -> dict[str, Any]:

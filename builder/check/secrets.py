@@ -22,7 +22,7 @@ _MOST_TEXT = 4 << 20
 """Larger files are no text that people write."""
 _SMALL = 1 << 14
 """Keys without any text around them are no larger."""
-_WORD = re.compile(rb"[\w+/=.-]")
+_WORD = re.compile(rb"[\w+/-]")
 _ACCOUNTS = re.compile(r"(?:^|/)etc/(?:shadow|passwd)-?$")
 _FIXES = {
     "private-key": "let each gateway make its own on first start, or provision it",
@@ -33,9 +33,16 @@ _FIXES = {
 
 @dataclass
 class _Found:
-    """What one content holds, by rule: what it is, how often, and where the first begins."""
+    """What one content holds: what it is and where it begins, by rule."""
 
     hits: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    text: bytes | None = None
+    """The content, where it is a text."""
+
+    def line(self, rule: str) -> int:
+        """The line of the first hit, counted from 1; 0 where there are no lines."""
+        first = min(self.hits[rule])[0]
+        return 0 if self.text is None else self.text.count(b"\n", 0, first) + 1
 
     def add(self, rule: str, at: int, what: str) -> None:
         self.hits.setdefault(rule, []).append((at, what))
@@ -56,8 +63,9 @@ def scan(path: str, source: Source) -> list[Finding]:
     found: list[Finding] = []
     try:
         for member, stream in streams.leaves(source):
-            hits = _content(member.rpartition("!")[2] or path, stream).hits
-            found += [_finding(rule, path, member, hits[rule]) for rule in sorted(hits)]
+            content = _content(member.rpartition("!")[2] or path, stream)
+            name = member.encode("utf-8", "backslashreplace").decode()
+            found += [_finding(rule, path, name, content) for rule in sorted(content.hits)]
     except (Unreadable, *streams.DAMAGE) as error:
         fix = "leave it out, or accept that nobody looked into it"
         message = f"an archive that could not be looked into: {error}"
@@ -65,8 +73,9 @@ def scan(path: str, source: Source) -> list[Finding]:
     return found
 
 
-def _finding(rule: str, path: str, member: str, hits: list[tuple[int, str]]) -> Finding:
-    line, what = min(hits)
+def _finding(rule: str, path: str, member: str, content: _Found) -> Finding:
+    hits, line = content.hits[rule], content.line(rule)
+    what = min(hits)[1]
     place = f", in {member}" if member else ""
     where = f" (line {line})" if line else ""
     more = f", and {len(hits) - 1} more" if len(hits) > 1 else ""
@@ -77,18 +86,18 @@ def _finding(rule: str, path: str, member: str, hits: list[tuple[int, str]]) -> 
 def _content(path: str, stream: Source) -> _Found:
     """`path` is that within the innermost archive."""
     found = _Found()
-    text: bytes | None = None
     for first, last, window, fresh in _windows(stream):
-        if first:
-            text = window if last and len(window) <= _MOST_TEXT and b"\0" not in window else None
-            if last and len(window) <= _SMALL:
+        if first and last:
+            if len(window) <= _MOST_TEXT and b"\0" not in window:
+                found.text = window
+            if len(window) <= _SMALL:
                 _whole(window, found)
         for detector in ANYWHERE:
-            _search(detector, window, fresh, found, is_text=text is not None)
+            _search(detector, window, fresh, found)
         for match in CRYPT_START.finditer(window, 0, fresh):
-            _judge(CRYPT, window, match.start(), found, is_text=text is not None)
-    if text is not None:
-        _text(path, text, found)
+            _judge(CRYPT, window, match.start(), found)
+    if found.text is not None:
+        _text(path, found.text, found)
     return found
 
 
@@ -108,18 +117,17 @@ def _windows(stream: Source) -> Iterator[tuple[bool, bool, bytes, int]]:
         first, window = False, window[fresh:] + more
 
 
-def _search(detector: Detector, window: bytes, fresh: int, found: _Found, *, is_text: bool) -> None:
+def _search(detector: Detector, window: bytes, fresh: int, found: _Found) -> None:
     at = window.find(detector.anchor)
     while 0 <= at < fresh:
         if not (detector.word and at and _WORD.match(window, at - 1)):
-            _judge(detector, window, at, found, is_text=is_text)
+            _judge(detector, window, at, found)
         at = window.find(detector.anchor, at + 1)
 
 
-def _judge(detector: Detector, window: bytes, at: int, found: _Found, *, is_text: bool) -> None:
-    what = detector.judge(window[at : at + private_keys.LONGEST])
-    if what:
-        found.add(detector.rule, window.count(b"\n", 0, at) + 1 if is_text else 0, what)
+def _judge(detector: Detector, window: bytes, at: int, found: _Found) -> None:
+    if what := detector.judge(window[at : at + private_keys.LONGEST]):
+        found.add(detector.rule, at, what)
 
 
 def _whole(data: bytes, found: _Found) -> None:
@@ -135,16 +143,13 @@ def _text(path: str, text: bytes, found: _Found) -> None:
         if not detector.where.search(path) or not detector.needs.search(text):
             continue
         for match in detector.pattern.finditer(text):
-            line = text.count(b"\n", 0, match.start()) + 1
-            found.add(detector.rule, line, detector.what)
+            found.add(detector.rule, match.start(), detector.what)
     if _ACCOUNTS.search(f"/{path}"):
         _accounts(text, found)
 
 
 def _accounts(text: bytes, found: _Found) -> None:
     """Accounts that anybody may use: the field of the password is empty (shadow(5), passwd(5))."""
-    for number, line in enumerate(text.splitlines(), 1):
-        fields = line.split(b":")
-        if len(fields) > 6 and fields[0] and not fields[1]:
-            user = fields[0].decode("utf-8", "replace")
-            found.add("password-hash", number, f"{user} has no password: anybody may be them")
+    for match in re.finditer(rb"^([^:\n]+)::(?:[^:\n]*:){4}", text, re.MULTILINE):
+        user = match[1].decode("utf-8", "replace")
+        found.add("password-hash", match.start(), f"{user} has no password: anybody may be them")

@@ -158,6 +158,8 @@ def _zip(source: Source) -> Iterator[tuple[str, Source]]:
     if len(data) > _ZIP:
         raise Unreadable(f"a zip archive of more than {_ZIP >> 20} MiB")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MOST:
+            raise Unreadable(f"it unpacks to more than {MOST >> 20} MiB")
         for name in archive.namelist():
             with archive.open(name) as stream:
                 yield name, stream

@@ -300,3 +300,23 @@ def test_keys_across_pieces(offset: int, monkeypatch: pytest.MonkeyPatch) -> Non
         before = b"\0" * ((pieces << 16) + offset)
         (finding,) = found(before + key + b"\0" * 100_000, "usr/bin/x")
         assert "more" not in finding.message
+
+
+def test_long_files_take_no_long_time() -> None:
+    """No pattern looks at a byte again and again: these would take hours."""
+    for content in (b"\n" * 3_000_000, b" " * 3_000_000, b"token:" * 500_000, b"$6$" * 1_000_000):
+        found(content, "etc/rancher/k3s/config.yaml")
+    lines = f"a:{keys.sha512crypt()}\n".encode() * 30_000
+    (finding,) = found(lines, "etc/htpasswd")
+    assert finding.line == 1
+    assert "29999 more" in finding.message
+
+
+def test_names_of_members_that_are_no_text() -> None:
+    (finding,) = found(tar({"a\udcff.pem": keys.pem(keys.pkcs8())}), "usr/x.tar")
+    assert finding.item == "a\\udcff.pem"
+
+
+def test_zip_bombs_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MOST", 1 << 20)
+    assert rules(zipped({"x": bytes(2 << 20)})) == ["unread-archive"]
