@@ -1,0 +1,46 @@
+"""How long the checks take, and each of them: `python tests/bench/check.py [ARCH…]`.
+
+Takes the default recipe with the stand-in from the cache (build once with `--k3s standin`).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from builder import arch as architectures
+from builder import inputs, plan, stages
+from builder.check import elf, hardening, modes, secrets, sysctl, units
+from builder.plan import BuildOptions, K3sChoice
+from builder.progress import Silent
+from builder.recipe_file import load
+from builder.store import Store, default_root
+
+CHECKS = (elf, hardening, modes, secrets, sysctl, units)
+
+
+def main(names: list[str]) -> None:
+    """Print seconds of processor time by check and architecture."""
+    source = load(Path(__file__).parents[2] / "recipes/gateway.toml")
+    store = Store(default_root())
+    for name in names or ["x86-64", "arm64", "arm"]:
+        arch = architectures.find(name)
+        options = BuildOptions(output=Path(), k3s=K3sChoice(source="standin"), offline=True)
+        planned = plan.plan_build(source, arch, options)
+        k3s = inputs.get_k3s(planned, store, Silent())
+        composed = stages.compose(planned, inputs.unpack(planned, store, Silent()), k3s, store)
+        root = composed.source.root
+        began = time.process_time()
+        found = stages.check(planned, composed, {}).findings
+        total = time.process_time() - began
+        print(f"{name}: {len(root)} files, {root.size() >> 20} MiB, {len(found)} findings: "
+              f"{total:.1f} s")  # fmt: skip
+        for check in CHECKS:
+            began = time.process_time()
+            _ = check.check(root, arch) if check is elf else check.check(root)  # type: ignore[attr-defined]
+            print(f"  {check.__name__.rpartition('.')[2]:<10} {time.process_time() - began:.2f} s")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
