@@ -8,6 +8,8 @@ safe as what they do.
 
 from __future__ import annotations
 
+import re
+
 from builder.check.data import read
 from builder.check.findings import Finding, finding
 from builder.check.unit_files import Unit, services, started
@@ -17,9 +19,11 @@ POOR = 9.0
 """From here on systemd calls a service unsafe."""
 _SHORT = ("oneshot",)
 _PACKAGE = "package:"
-_KNOWN_GOOD = ("@system-service",)
-_WITHIN = {"@system-service": ("privileged", "resources"), "@basic-io": (), "@file-system": (),
-           "@io-event": (), "@network-io": (), "@signal": (), "@process": ()}  # fmt: skip
+_FIX = (
+    "take from it what it does not need: User= or DynamicUser=, NoNewPrivileges=, "
+    "ProtectSystem=strict, CapabilityBoundingSet=, SystemCallFilter=@system-service"
+)
+_WITHIN = {"@system-service": ("privileged", "resources")}
 """Groups of system calls that allow lists name, and which of the judged ones they let in."""
 
 
@@ -36,13 +40,8 @@ def check(tree: Tree) -> list[Finding]:
             continue
         mark = exposure(unit)
         if mark >= POOR:
-            message = f"{unit.name} has a mark of {mark:.1f} of 10 (10 is worst), as of "
-            fix = (
-                "take from it what it does not need: User= or DynamicUser=, NoNewPrivileges=, "
-                "ProtectSystem=strict, CapabilityBoundingSet=, SystemCallFilter=@system-service"
-            )
-            message += "`systemd-analyze security`"
-            found.append(finding("unit-exposure", unit.path, message, fix, item=unit.name))
+            message = f"{unit.name} has a mark of {mark:.1f} (10 is worst) by systemd's reckoning"
+            found.append(finding("unit-exposure", unit.path, message, _FIX, item=unit.name))
     return found
 
 
@@ -199,7 +198,8 @@ def _call_tenths(unit: Unit, calls: str) -> int:
 
 def _others(unit: Unit, data: dict[str, dict[str, int]]) -> list[Part]:
     weights, root = data["others"], _is_root(unit)
-    umask = int(unit.last("UMask") or "0022", 8)
+    given = unit.last("UMask")
+    umask = int(given, 8) if re.fullmatch(r"[0-7]{1,4}", given) else 0o022
     tests = ((0o002, 10), (0o004, 5), (0o020, 2), (0o040, 1))
     native = unit.words("SystemCallArchitectures")
     device = unit.last("DevicePolicy")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.check import listening, sysctl, unit_files, units
 from builder.check.findings import Finding
@@ -155,6 +157,11 @@ def test_the_syntax_of_unit_files() -> None:
     assert unit.words("Environment") == ["A=1", "B=2"]
     assert unit.last("Wants", "Unit") == "c.service"
     assert unit.last("Wants") == ""
+
+
+@given(st.sampled_from(sorted(units.read("units")["others"])), st.text(max_size=20))
+def test_any_value_can_be_judged(key: str, text: str) -> None:
+    assert 0 <= units.exposure(service(f"{key}={text}\n")) <= 10
 
 
 def judged(origin: str, *, text: str = "", link: str | None = None) -> list[str]:
