@@ -70,6 +70,8 @@ class ReleaseOptions:
     passphrase_file: Path | None = None
     previous: Path | None = None
     """The release to tell growth from; None: the latest other one in `directory`."""
+    reports: Path | None = None
+    """Where findings and boots are written for CI services, of a release held back too."""
 
 
 @dataclass(frozen=True, kw_only=True)

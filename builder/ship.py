@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,8 @@ from builder import arch as architectures
 from builder import inputs as sources
 from builder import pipeline, plan, sbom, stages, tools
 from builder.arch import Arch
+from builder.check import codequality, sarif
+from builder.check.findings import Finding
 from builder.errors import ReleaseError, VerifyError
 from builder.plan import BuildOptions, BuildPlan, K3sChoice, ReleaseOptions
 from builder.recipe_file import RecipeFile
@@ -76,6 +78,7 @@ def release(
     holds += gates.of_k3s(part.manifest for part, _ in made)
     for _, report in made:
         holds += gates.of_findings(report.arch, report.findings)
+    _tell(source, {report.arch: report.findings for _, report in made}, options)
     gates.refuse(holds, allowed)
 
     boots = pipeline.smoke(source, archs, options.guest, store=store, ui=ui)
@@ -84,6 +87,7 @@ def release(
     ]
     for boot, found in zip(boots, findings, strict=True):
         holds += [*gates.of_boot(boot.arch, boot.checks), *gates.of_findings(boot.arch, found)]
+    _tell(source, {boot.arch: found for boot, found in zip(boots, findings, strict=True)}, options)
     overrides = gates.refuse(holds, allowed)
 
     with ui.step("write the release"):
@@ -184,6 +188,18 @@ def _make(
         components=sbom.rows(bill),
     )
     return part, report
+
+
+def _tell(
+    source: RecipeFile, found: Mapping[str, Sequence[Finding]], options: ReleaseOptions
+) -> None:
+    """Write what was found for CI services, before anything is refused for it."""
+    if options.reports is not None:
+        log = sarif.document(found, source)
+        with disk_errors(options.reports):
+            options.reports.mkdir(parents=True, exist_ok=True)
+            (options.reports / "findings.sarif").write_bytes(log)
+            (options.reports / "code-quality.json").write_bytes(codequality.document(log))
 
 
 def _write(

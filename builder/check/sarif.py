@@ -44,7 +44,9 @@ def _run(arch: str, findings: Sequence[Finding], source: RecipeFile | None) -> d
                 "rules": [_rule(name, findings) for name in names],
             }
         },
-        "automationDetails": {"id": f"edgeimg/check/{arch}"},
+        # A category for GitHub, which takes what follows the last slash for the number of a run and
+        # refuses two runs of one category.
+        "automationDetails": {"id": f"edgeimg/check/{arch}/"},
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": _BASES,
         "results": [_result(arch, found, names, recipe, lines) for found in findings],

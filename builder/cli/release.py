@@ -59,6 +59,13 @@ from builder.release.gates import GATES
     help="The release that growth is told from.  [default: the latest one]",
 )
 @click.option(
+    "--reports",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write findings.sarif, code-quality.json (GitLab) and smoke.junit.xml there, as "
+    "soon as they are known: of a release that is held back too.",
+)
+@click.option(
     "-j",
     "--jobs",
     type=click.IntRange(1, 64),
@@ -81,6 +88,7 @@ def release(
     home: Path | None,
     passphrase_file: Path | None,
     previous: Path | None,
+    reports: Path | None,
     jobs: int,
     memory: int,
     accel: str,
@@ -99,6 +107,7 @@ def release(
         deadline=deadline,
         jobs=jobs,
         again=False,
+        junit=None if reports is None else reports / "smoke.junit.xml",
     )
     chosen = ReleaseOptions(
         build=wanted,
@@ -109,6 +118,7 @@ def release(
         home=home,
         passphrase_file=passphrase_file,
         previous=previous,
+        reports=reports,
     )
     released = ship.release(source, archs, chosen, store=app.store, ui=app.ui)
     app.result(released.to_json(), lambda console: render.release(console, released))

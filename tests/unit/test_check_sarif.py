@@ -94,7 +94,7 @@ def test_rules_are_explained() -> None:
 def test_one_run_for_each_architecture_with_identities_of_their_own() -> None:
     runs = log()["runs"]
     ids = [run["automationDetails"]["id"] for run in runs]
-    assert ids == [f"edgeimg/check/{arch}" for arch in ("x86-64", "arm64", "arm")]
+    assert ids == [f"edgeimg/check/{arch}/" for arch in ("x86-64", "arm64", "arm")]
     prints = [
         result["partialFingerprints"]["edgeimg/v1"] for run in runs for result in run["results"]
     ]
