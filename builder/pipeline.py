@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -233,7 +234,9 @@ def _parallel(
             return [future.result() for future in futures]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            process.stop_all()
+            while not all(future.done() for future in futures):
+                process.stop_all()  # again: one may be starting just now
+                time.sleep(0.1)
             raise
 
 

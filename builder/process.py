@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,8 @@ from builder.errors import HostError, OverrunError, ToolError
 TAIL_LINES = 15
 DEVNULL = subprocess.DEVNULL
 Process = subprocess.Popen[bytes]
+_DYING = 30.0
+"""Seconds that a killed program may take: the kernel frees its memory first."""
 _running: set[Process] = set()
 _PARENT_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG")
 
@@ -68,23 +71,53 @@ def start(
     pass_fds: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start `argv` in a process group of its own; the group is gone when the block is left."""
+    process: Process | None = None
     try:
-        process = subprocess.Popen(
-            [str(arg) for arg in argv],
-            cwd=cwd,
-            env=dict(env) if env is not None else environment(),
-            stdin=subprocess.DEVNULL if stdin is None else stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=pass_fds,
-            process_group=0,
-        )
+        with _undivided():
+            process = subprocess.Popen(
+                [str(arg) for arg in argv],
+                cwd=cwd,
+                env=dict(env) if env is not None else environment(),
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                process_group=0,
+            )
+            _running.add(process)
     except OSError as error:
         raise HostError(f"cannot start {argv[0]}: {error.strerror}") from error
-    _running.add(process)
+    except BaseException:
+        _end(process)
+        raise
     try:
         yield process
     finally:
+        _end(process)
+
+
+@contextlib.contextmanager
+def _undivided() -> Iterator[None]:
+    """Ctrl-C waits until the block is left: a program that was started must be known by then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pending: list[int] = []
+    usual = {
+        signum: signal.signal(signum, lambda number, _: pending.append(number))
+        for signum in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for signum, handler in usual.items():
+            signal.signal(signum, handler)
+        for number in pending:
+            signal.raise_signal(number)
+
+
+def _end(process: Process | None) -> None:
+    if process is not None:
         stop(process)
         _running.discard(process)
 
@@ -111,9 +144,9 @@ def stop(process: subprocess.Popen[bytes], *, grace: float = 3.0) -> None:
     """End the process group: SIGTERM, `grace` seconds, SIGKILL."""
     if process.poll() is not None:
         return
-    for signum in (signal.SIGTERM, signal.SIGKILL):
+    for signum, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, _DYING)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signum)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(grace)
+            process.wait(patience)
             return

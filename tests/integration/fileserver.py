@@ -26,6 +26,8 @@ class FileServer:
         """Bytes of body given to the network."""
         self.rate: float | None = None
         """Bytes per second, or as fast as it goes."""
+        self.silence = 5.0
+        """Seconds that a stall lasts."""
         self.before: Callable[[str], None] = lambda _: None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -90,7 +92,7 @@ class FileServer:
                 try:
                     self.pour(data)
                     if fault == "stall":
-                        time.sleep(5)
+                        time.sleep(outer.silence)
                 except OSError:
                     pass
                 self.close_connection = self.close_connection or bool(fault)
