@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -69,8 +70,16 @@ def start(
     stdout: int | IO[bytes] = subprocess.PIPE,
     stderr: int | IO[bytes] = subprocess.PIPE,
     pass_fds: Sequence[int] = (),
+    dies_with_us: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start `argv` in a process group of its own; the group is gone when the block is left."""
+    """Start `argv` in a process group of its own; the group is gone when the block is left.
+
+    With `dies_with_us` the kernel ends it also when edgeimg itself is killed (prctl(2),
+    PR_SET_PDEATHSIG, by setpriv(1) where the host has it): for what would run on for ever.
+    """
+    setpriv = shutil.which("setpriv") if dies_with_us else None
+    if setpriv:
+        argv = [setpriv, "--pdeathsig", "KILL", *argv]
     process: Process | None = None
     try:
         with _undivided():

@@ -80,6 +80,7 @@ def start(
                 env=toolbox.environment(),
                 stdout=process.DEVNULL,
                 stderr=log,
+                dies_with_us=True,
             ) as qemu,
             contextlib.ExitStack() as connections,
         ):
