@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ["builder", "tests", "edgeimg"]
+SOURCES = ["builder", "tests", "docs", "edgeimg"]
 # Those that do not compile all of Kubernetes.
 STANDIN = [
     f"./internal/{name}"
