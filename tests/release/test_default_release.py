@@ -45,7 +45,7 @@ def test_all_architectures_are_released_and_verified(home: Path, tmp_path: Path)
     public = tmp_path / "releases.asc"
     made = edgeimg(
         "genkey", "--name", "Tests", "--email", "tests@example.org", "--home", str(home),
-        "--export", str(public),
+        "--export", str(public), "--no-passphrase",
     )  # fmt: skip
     assert made.returncode == 0
 
@@ -70,7 +70,7 @@ def test_all_architectures_are_released_and_verified(home: Path, tmp_path: Path)
         assert json.loads(smoke.read_bytes())["passed"] is True
         (bill,) = directory.glob(f"*_{arch}.cdx.json")
         names = {component["name"] for component in json.loads(bill.read_bytes())["components"]}
-        assert {"systemd", "linux-libc-dev"} & names == {"systemd"}
+        assert {"systemd", "libc6", "crun"} <= names
 
     kept = PROJECT / "out/test/release"
     shutil.rmtree(kept, ignore_errors=True)
