@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -75,39 +75,32 @@ def release(
     pipeline.plan_all(source, archs, chosen)
 
     made = [_make(source, planned, chosen, store, ui) for planned in plans]
-    holds += gates.of_k3s(part.manifest for part, _ in made)
-    for _, report in made:
-        holds += gates.of_findings(report.arch, report.findings)
-    _tell(source, {report.arch: report.findings for _, report in made}, options)
+    parts, found = [part for part, _ in made], [report.findings for _, report in made]
+    holds += gates.of_k3s(part.manifest for part in parts)
+    holds += _of_findings(source, plans, found, options)
     gates.refuse(holds, allowed)
 
     boots = pipeline.smoke(source, archs, options.guest, store=store, ui=ui)
-    findings = [
-        (*report.findings, *boot.findings) for (_, report), boot in zip(made, boots, strict=True)
-    ]
-    for boot, found in zip(boots, findings, strict=True):
-        holds += [*gates.of_boot(boot.arch, boot.checks), *gates.of_findings(boot.arch, found)]
-    _tell(source, {boot.arch: found for boot, found in zip(boots, findings, strict=True)}, options)
+    found = [(*before, *boot.findings) for before, boot in zip(found, boots, strict=True)]
+    holds += [hold for boot in boots for hold in gates.of_boot(boot.arch, boot.checks)]
+    holds += _of_findings(source, plans, found, options)
     overrides = gates.refuse(holds, allowed)
 
-    with ui.step("write the release"):
-        work = _empty(final.with_name(f".{final.name}.partial"))
-        parts = [part for part, _ in made]
-        _write(source, parts, overrides, work, store, ui)
-        seen = Evidence(
-            source=source,
-            parts=parts,
-            findings=findings,
-            boots=boots,
-            overrides=overrides,
-            previous=options.previous or _latest(options.directory),
-        )
-        evidence.write(seen, work / assemble.EVIDENCE)
+    work = _empty(final.with_name(f".{final.name}.partial"))
+    _write(source, parts, overrides, work, store, ui)
+    seen = Evidence(
+        source=source,
+        parts=parts,
+        findings=found,
+        boots=boots,
+        overrides=overrides,
+        previous=options.previous or _latest(options.directory),
+    )
+    evidence.write(seen, work / assemble.EVIDENCE)
     with ui.step(f"sign it with {signer.fingerprint[-16:]}"), ui.aside():
         for directory in (work, work / assemble.EVIDENCE):
-            signatures.sign(
-                assemble.sums(directory), signer, passphrase_file=options.passphrase_file
-            )
+            listing = assemble.sums(directory)
+            signatures.sign(listing, signer, passphrase_file=options.passphrase_file)
         assemble.publish(work, final)
     return Released(
         version=final.name,
@@ -156,8 +149,7 @@ def rebuild(
         )
         planned = plan.plan_build(source, arch, chosen)
         parts.append(_make(source, planned, chosen, fresh, ui)[0])
-    with ui.step("write the release again"):
-        _write(source, parts, overrides, work / "release", fresh, ui)
+    _write(source, parts, overrides, work / "release", fresh, ui)
     return work / "release"
 
 
@@ -190,16 +182,21 @@ def _make(
     return part, report
 
 
-def _tell(
-    source: RecipeFile, found: Mapping[str, Sequence[Finding]], options: ReleaseOptions
-) -> None:
-    """Write what was found for CI services, before anything is refused for it."""
+def _of_findings(
+    source: RecipeFile,
+    plans: Sequence[BuildPlan],
+    found: Sequence[Sequence[Finding]],
+    options: ReleaseOptions,
+) -> list[Hold]:
+    """What the findings hold back; before anything is refused for it, CI services are told."""
+    by_arch = {planned.arch.name: items for planned, items in zip(plans, found, strict=True)}
     if options.reports is not None:
-        log = sarif.document(found, source)
+        log = sarif.document(by_arch, source)
         with disk_errors(options.reports):
             options.reports.mkdir(parents=True, exist_ok=True)
             (options.reports / "findings.sarif").write_bytes(log)
             (options.reports / "code-quality.json").write_bytes(codequality.document(log))
+    return [hold for arch, items in by_arch.items() for hold in gates.of_findings(arch, items)]
 
 
 def _write(
@@ -224,8 +221,12 @@ def _write(
         overrides=tuple(overrides),
     )
     toolbox = sources.host_tools(lock, "pack", store, offline=offline, progress=ui)
-    url = source.recipe.release.url
-    assemble.write(parts, origin, directory, url=url, toolbox=toolbox, store=store)
+    for part in parts:
+        with ui.step(f"{part.plan.arch.name}: pack its update files"):
+            assemble.split(part, toolbox=toolbox, store=store)
+    with ui.step("write the release"):
+        url = source.recipe.release.url
+        assemble.write(parts, origin, directory, url=url, toolbox=toolbox, store=store)
 
 
 def _place(plans: Sequence[BuildPlan], releases: Path) -> Path:

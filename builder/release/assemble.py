@@ -116,16 +116,21 @@ def publish(work: Path, final: Path) -> None:
             os.close(parent)
 
 
-def _place(part: Part, directory: Path, toolbox: Toolbox, store: Store) -> None:
-    """The image's own files, its update files and bills of materials."""
+def split(part: Part, *, toolbox: Toolbox, store: Store) -> Path:
+    """The directory of the image's update files, made once for the same bytes."""
 
     def make(result: Path) -> None:
         result.mkdir()
         artifacts.split(part.raw, part.built.name, part.manifest, result, toolbox=toolbox)
 
     name = key("split", _SPLIT_VERSION, part.built.sha256, toolbox.root.name)
-    split = store.derived(name, make)
-    for source in (*(part.built.directory / file for file in part.built.files), *split.iterdir()):
+    return store.derived(name, make)
+
+
+def _place(part: Part, directory: Path, toolbox: Toolbox, store: Store) -> None:
+    """The image's own files, its update files and bills of materials."""
+    own = [part.built.directory / file for file in part.built.files]
+    for source in (*own, *split(part, toolbox=toolbox, store=store).iterdir()):
         # A copy: whoever changes a release must not change what is built from.
         shutil.copyfile(source, directory / source.name)
     for suffix, data in sorted(part.sbom.items()):

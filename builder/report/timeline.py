@@ -76,7 +76,7 @@ def _bar(boot: Timeline, end: float) -> Bar:
             )
             for phase in boot.phases
         ),
-        total=duration(boot.end) if boot.phases else "nothing was reached",
+        total=duration(boot.end) if boot.phases else "nothing",
         complete=boot.complete,
         problem=boot.problem.partition("\n")[0],
         cells=tuple(reached.get(key, "—") for key in PHASES),

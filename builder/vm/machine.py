@@ -22,7 +22,7 @@ from builder.vm.channel import Channel
 from builder.vm.qmp import Qmp
 
 _TAIL_LINES = 12
-_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>78M]")
+_ESCAPE = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[=>78M]")
 _SPINNER = re.compile(r"\] (Job |\(\d+ of \d+\) ).* running \(")
 
 
