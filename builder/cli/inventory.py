@@ -166,7 +166,8 @@ def _write(path: Path, content: bytes) -> None:
 def _show_written(console: Console, told: Sequence[dict[str, Any]]) -> None:
     for one in told:
         if "file" in one:
-            console.print(Text(f"{one['file']}: {one['components']} components"))
+            line = Text(f"{one['file']}: {one['components']} components")
+            console.print(line, soft_wrap=True)
 
 
 COMMANDS: tuple[click.Command, ...] = (sbom, cve)

@@ -134,11 +134,12 @@ def release(console: Console, released: Released) -> None:
     for hold in released.overrides:
         console.print(Text(f"! allowed by name ({hold.gate}): {hold.reason}", style="yellow"))
     state = "released" if released.key else "had been released already, from the same inputs"
-    console.print(Text(f"{released.version} {state}: {released.directory}", style="bold green"))
+    line = Text(f"{released.version} {state}: {released.directory}", style="bold green")
+    console.print(line, soft_wrap=True)
     if released.key:
-        console.print(f"signed with {released.key}", highlight=False)
+        console.print(f"signed with {released.key}", highlight=False, soft_wrap=True)
     report = released.directory / "evidence/report.html"
-    console.print(f"for people: {report}", highlight=False)
+    console.print(f"for people: {report}", highlight=False, soft_wrap=True)
 
 
 def diff(console: Console, found: Diff) -> None:

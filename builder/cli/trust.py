@@ -194,9 +194,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _show_key(console: Console, key: Key, exported: Path | None) -> None:
-    console.print(Text(f"{key.user_id}\n{key.fingerprint}", style="bold"))
+    console.print(Text(f"{key.user_id}\n{key.fingerprint}", style="bold"), soft_wrap=True)
     if exported is not None:
-        console.print(Text(f"public key: {exported}"))
+        console.print(Text(f"public key: {exported}"), soft_wrap=True)
     console.print(Text("Keep a copy of the secret key where you keep such things: gpg has it."))
 
 
@@ -210,8 +210,8 @@ def _show_verified(console: Console, verified: Verified, *, rebuilt: bool) -> No
                            "for them: give the maker's public key with --key",
                            style="yellow"))  # fmt: skip
     else:
-        console.print(Text(f"✓ {verified.path}: {files}", style="green"))
-        console.print(Text(f"signed by {verified.signer}"))
+        console.print(Text(f"✓ {verified.path}: {files}", style="green"), soft_wrap=True)
+        console.print(Text(f"signed by {verified.signer}"), soft_wrap=True)
         if verified.signer.expired:
             console.print(Text("! the key has expired since", style="yellow"))
     if rebuilt:
