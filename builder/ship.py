@@ -23,6 +23,7 @@ from builder.release import assemble, evidence, gates, keys, signatures
 from builder.release.assemble import Part
 from builder.release.evidence import Evidence
 from builder.release.gates import Hold
+from builder.release.layout import EVIDENCE, FACTS
 from builder.release.provenance import Origin
 from builder.stages import CheckReport
 from builder.store import Store, disk_errors, sha256_file, source_digest
@@ -96,9 +97,9 @@ def release(
         overrides=overrides,
         previous=options.previous or _latest(options.directory),
     )
-    evidence.write(seen, work / assemble.EVIDENCE)
+    evidence.write(seen, work / EVIDENCE)
     with ui.step(f"sign it with {signer.fingerprint[-16:]}"), ui.aside():
-        for directory in (work, work / assemble.EVIDENCE):
+        for directory in (work, work / EVIDENCE):
             listing = assemble.sums(directory)
             signatures.sign(listing, signer, passphrase_file=options.passphrase_file)
         assemble.publish(work, final)
@@ -127,12 +128,12 @@ def rebuild(
     with. Raises VerifyError when `directory` tells no release of this recipe.
     """
     try:
-        facts = json.loads((directory / assemble.FACTS).read_bytes())
+        facts = json.loads((directory / FACTS).read_bytes())
         archs = [architectures.find(image["arch"]) for image in facts["images"]]
         k3s = {image["arch"]: image["k3s"]["source"] for image in facts["images"]}
         overrides = tuple(Hold(**hold) for hold in facts["overrides"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise VerifyError(f"{directory / assemble.FACTS} is damaged: {error}") from error
+        raise VerifyError(f"{directory / FACTS} is damaged: {error}") from error
     fresh = Store(work / "cache")
     _empty(fresh.root)
     blobs = store.root / "blobs"
@@ -176,6 +177,7 @@ def _make(
         built=built,
         manifest=manifest,
         raw=disk.raw_image(built.download, store),
+        distribution=bill.distribution,
         sbom={".cdx.json": sbom.cyclonedx(bill), ".spdx.json": sbom.spdx(bill)},
         components=sbom.rows(bill),
     )
@@ -215,6 +217,7 @@ def _write(
         recipe_sha256=sha256_file(source.path),
         lock_sha256=sha256_file(source.lock_path),
         k3s={part.plan.arch.name: part.manifest["k3s"] for part in parts},
+        distribution=parts[0].distribution,
         tools=tools.packages(lock, "pack", host),
         builder_version=metadata.version("edgeimg"),
         builder_digest=source_digest(),
@@ -246,7 +249,7 @@ def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
     if not final.exists():
         return None
     try:
-        facts = json.loads((final / assemble.FACTS).read_bytes())
+        facts = json.loads((final / FACTS).read_bytes())
         before = {image["arch"]: image["build"] for image in facts["images"]}
         overrides = tuple(Hold(**hold) for hold in facts["overrides"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -267,8 +270,12 @@ def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
 
 def _latest(releases: Path) -> Path | None:
     """The release that was made last, to tell what has grown since."""
-    found = [path for path in releases.glob("*/") if (path / assemble.FACTS).is_file()]
-    return max(found, key=lambda path: (path / assemble.FACTS).stat().st_mtime, default=None)
+    found = [
+        path
+        for path in releases.glob("*/")
+        if not path.name.startswith(".") and (path / FACTS).is_file()  # finished, not under way
+    ]
+    return max(found, key=lambda path: (path / FACTS).stat().st_mtime, default=None)
 
 
 def _empty(directory: Path) -> Path:

@@ -19,17 +19,17 @@ from builder.errors import ReleaseError
 from builder.pack.manifest import encode
 from builder.plan import BuildPlan
 from builder.release import artifacts, os_list, provenance
+from builder.release import sums as listings
 from builder.release.gates import Hold
+from builder.release.layout import FACTS, SIGNATURE, SUMS
 from builder.release.os_list import Entry
 from builder.release.provenance import Origin
 from builder.result import Built
+from builder.sbom import Distribution
 from builder.store import Store, disk_errors, key, sha256_file
 from builder.tools import Toolbox
 
 SCHEMA = "edgeimg-release-1"
-FACTS = "release.json"
-EVIDENCE = "evidence"
-SUMS = "SHA256SUMS"
 _SPLIT_VERSION = "1"
 
 
@@ -42,6 +42,7 @@ class Part:
     manifest: Mapping[str, Any]
     raw: Path
     """The disk image, decompressed."""
+    distribution: Distribution
     sbom: Mapping[str, bytes]
     """Bills of materials by suffix: `.cdx.json`, …"""
     components: Sequence[Mapping[str, str]]
@@ -90,14 +91,11 @@ def write(
 
 
 def sums(directory: Path) -> Path:
-    """Write the SHA256SUMS of all files in `directory`, as sha256sum(1) does; its path."""
-    lines = [
-        f"{sha256_file(path)}  {path.name}\n"
-        for path in sorted(directory.iterdir())
-        if path.is_file() and not path.name.startswith(SUMS)
-    ]
+    """Write the SHA256SUMS of all files in `directory`; its path."""
+    own = (SUMS, SIGNATURE)
+    files = [path for path in directory.iterdir() if path.is_file() and path.name not in own]
     listing = directory / SUMS
-    listing.write_text("".join(lines))
+    listing.write_bytes(listings.encode({path.name: sha256_file(path) for path in files}))
     return listing
 
 

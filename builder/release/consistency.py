@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from builder.release.layout import FACTS
+
 Digests = Mapping[str, str]
 """SHA-256 by name, of the files of one directory, each of which has been checked."""
 _MANIFEST = ".manifest.json"
 _SMOKE = ".smoke.json"
-FACTS = "release.json"
 _SIZE = re.compile(rb"<ImageSize>\s*(\d+)\s*</ImageSize>")
 
 

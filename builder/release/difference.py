@@ -12,8 +12,8 @@ from typing import Any
 from builder import diff
 from builder.errors import ImageError
 from builder.release import sums
+from builder.release.layout import EVIDENCE
 
-_EVIDENCE = "evidence"
 _BLOCK = 1 << 20
 _MANIFEST = ".manifest.json"
 _SECTIONS = ("files", "k3s", "packages", "components", "kernel_config", "image", "sizes")
@@ -81,7 +81,7 @@ def _files(directory: Path) -> dict[str, Path]:
     return {
         path.name: path
         for path in directory.iterdir()
-        if path.name != _EVIDENCE and path.suffix != ".gpg"
+        if path.name != EVIDENCE and path.suffix != ".gpg"
     }
 
 

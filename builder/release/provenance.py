@@ -32,6 +32,8 @@ class Origin:
     lock_sha256: str
     k3s: Mapping[str, Mapping[str, Any]]
     """Facts of the K3s inside, by architecture, as in the manifest."""
+    distribution: Distribution
+    """Whose packages they are, as the bills of materials name it."""
     tools: Sequence[Package]
     """The build host's programs."""
     builder_version: str
@@ -89,16 +91,14 @@ def _dependencies(plans: Sequence[BuildPlan], origin: Origin) -> list[dict[str, 
             for arch, facts in sorted(origin.k3s.items())
         ),
         *(
-            _resource(package.name, package.sha256, uri=_purl(package))
+            _resource(package.name, package.sha256, uri=_purl(package, origin.distribution))
             for package in sorted(packages | set(origin.tools))
         ),
     ]
 
 
-def _purl(package: Package) -> str:
-    return purl.debian(
-        package.name, package.version, arch=package.arch, distribution=Distribution()
-    )
+def _purl(package: Package, distribution: Distribution) -> str:
+    return purl.debian(package.name, package.version, arch=package.arch, distribution=distribution)
 
 
 def _resource(name: str, sha256: str, **facts: str) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from builder.errors import VerifyError
 from builder.progress import Progress
+from builder.release.layout import SUMS
 from builder.store import sha256_file
 
-NAME = "SHA256SUMS"
-SIGNATURE = "SHA256SUMS.gpg"
+NAME = SUMS
 LARGEST = 1 << 20
 """Bytes of a listing or a signature; nobody needs more."""
 _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[0-9A-Za-z][0-9A-Za-z._~^+-]{0,250})")

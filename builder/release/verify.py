@@ -12,11 +12,10 @@ from builder.errors import VerifyError
 from builder.progress import Progress, Silent
 from builder.release import consistency, signatures, sums
 from builder.release.difference import Difference, compare
+from builder.release.layout import EVIDENCE, FACTS, SIGNATURE
 from builder.release.signatures import Signer
 
 __all__ = ["Difference", "Verified", "compare", "verify"]
-
-EVIDENCE = "evidence"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ def verify(path: Path, key: Path | None, *, progress: Progress | None = None) ->
 
 def _file(path: Path, key: Path | None) -> Verified:
     digests, signer = _listing(path.parent, key)
-    if path.name in (sums.NAME, sums.SIGNATURE):
+    if path.name in (sums.NAME, SIGNATURE):
         if key is None:
             raise VerifyError(
                 f"only a key can tell whether {path.name} is genuine", hint="use --key FILE"
@@ -66,8 +65,8 @@ def _file(path: Path, key: Path | None) -> Verified:
 
 def _directory(directory: Path, key: Path | None, progress: Progress) -> Verified:
     digests, signer = _listing(directory, key)
-    own = {sums.NAME, sums.SIGNATURE}
-    whole = consistency.FACTS in digests
+    own = {sums.NAME, SIGNATURE}
+    whole = FACTS in digests
     problems = sums.check(directory, digests, besides={*own, EVIDENCE}, progress=progress)
     # Files are read for what they say only when they are what was signed.
     problems = problems or consistency.check(directory, digests)
@@ -107,22 +106,22 @@ def _listing(directory: Path, key: Path | None) -> tuple[dict[str, str], Signer 
     data = sums.read(path)
     if key is None:
         return sums.parse(data, path), None
-    if not (directory / sums.SIGNATURE).is_file():
-        raise VerifyError(f"{directory} is not signed: there is no {sums.SIGNATURE}")
+    if not (directory / SIGNATURE).is_file():
+        raise VerifyError(f"{directory} is not signed: there is no {SIGNATURE}")
     try:
-        signer = signatures.verify(data, sums.read(directory / sums.SIGNATURE), key)
+        signer = signatures.verify(data, sums.read(directory / SIGNATURE), key)
     except VerifyError as error:
-        raise VerifyError(f"{directory / sums.SIGNATURE}: {error}", hint=error.hint) from error
+        raise VerifyError(f"{directory / SIGNATURE}: {error}", hint=error.hint) from error
     return sums.parse(data, path), signer
 
 
 def _told(directory: Path) -> tuple[str, tuple[str, ...]]:
     try:
-        facts = json.loads((directory / consistency.FACTS).read_bytes())
+        facts = json.loads((directory / FACTS).read_bytes())
         overrides = tuple(f"{hold['gate']}: {hold['reason']}" for hold in facts["overrides"])
         return str(facts["version"]), overrides
     except (ValueError, KeyError, TypeError) as error:
-        raise _refused(directory, [f"{consistency.FACTS} is damaged: {error!r}"]) from error
+        raise _refused(directory, [f"{FACTS} is damaged: {error!r}"]) from error
 
 
 def _refused(path: Path, problems: Sequence[str]) -> VerifyError:

@@ -14,6 +14,7 @@ from builder.release import os_list, provenance
 from builder.release.gates import Hold
 from builder.release.os_list import Entry
 from builder.release.provenance import Origin
+from builder.sbom import Distribution
 
 PROJECT = Path(__file__).parents[2]
 
@@ -28,6 +29,7 @@ def statement() -> bytes:
         recipe_sha256="aa" * 32,
         lock_sha256="bb" * 32,
         k3s={"arm": {"sha256": "cc" * 32, "version": "v1.35.0+k3s1"}},
+        distribution=Distribution(version="13"),
         tools=plans[0].lock.tools["pack"]["x86-64"],
         builder_version="0.1.0",
         builder_digest="dd" * 32,
@@ -66,6 +68,7 @@ def test_packages_have_urls(statement: bytes) -> None:
     definition = json.loads(statement)["predicate"]["buildDefinition"]
     urls = [entry["uri"] for entry in definition["resolvedDependencies"] if "uri" in entry]
     assert any(url.startswith("pkg:deb/debian/systemd@257.") for url in urls)
+    assert all(url.endswith("distro=debian-13") for url in urls)
     assert not any("+" in url.partition("@")[2] for url in urls)
 
 

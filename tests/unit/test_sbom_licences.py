@@ -12,7 +12,7 @@ from builder.sbom import licences
 from tests.samples import deb_bytes, make_deb, member, read_deb
 
 DEP5 = """\
-Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Format: https://example.org/packaging-manuals/copyright-format/1.0/
 Upstream-Name: thing
 License: Not-this-one
 
