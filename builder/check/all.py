@@ -22,10 +22,13 @@ def everything(
     nor are open ports (listening.check): both are known later. Each file is read once, and its
     headers once more when it is a program.
     """
+    programs = elf.check(root, arch)
+    foreign = {one.path for one in programs if one.rule == "architecture"}
     found = sorted(
         [
-            *elf.check(root, arch),
-            *hardening.check(root),
+            *programs,
+            # How a program was hardened for another machine is of no interest to anybody.
+            *(one for one in hardening.check(root) if one.path not in foreign),
             *modes.check(root),
             *secrets.check(root),
             *secrets.scan("kernel.cmdline", io.BytesIO("\n".join(recipe.kernel.cmdline).encode())),
