@@ -115,6 +115,7 @@ def _undivided() -> Iterator[None]:
     usual = {
         signum: signal.signal(signum, lambda number, _: pending.append(number))
         for signum in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(signum) is not None  # None: set by what is not Python, and not ours
     }
     try:
         yield

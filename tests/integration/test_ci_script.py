@@ -8,18 +8,15 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from builder import errors, fetch, mirrors
-from builder.lock import Lock
+from builder import errors
 from builder.release import keys
 from builder.release.keys import NewKey
-from builder.store import Store
-from builder.tools import Toolbox
 from tests.integration.failing import Project
 from tests.integration.signing import gpg, gpg_home
 
@@ -28,19 +25,11 @@ PASSPHRASE = "correct horse"
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.usefixtures("downloads"),
     pytest.mark.skipif(
         not (shutil.which("gpg") and shutil.which("gpgv")), reason="no gpg: apt install gpg gpgv"
     ),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def inputs(cache: Store, default_lock: Lock, toolbox: Callable[[str], Toolbox]) -> None:
-    """The user's cache has what is needed, so that nothing is downloaded here."""
-    toolbox("pack")
-    toolbox("qemu")
-    packages = default_lock.images["x86-64"].packages()
-    fetch.fetch(fetch.wanted(packages, mirrors.from_host(os.environ)), cache, offline=False)
 
 
 @pytest.fixture(scope="module")

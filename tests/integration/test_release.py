@@ -18,15 +18,17 @@ from pathlib import Path
 
 import pytest
 
-from builder import errors, fetch, mirrors
-from builder.lock import Lock
-from builder.store import Store
+from builder import errors
 from builder.tools import Toolbox
 from tests.integration.failing import Project, assert_one_error
+from tests.integration.signing import gpg, gpg_home, make_key
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(not shutil.which("gpg"), reason="no gpg: apt install gpg"),
+    pytest.mark.usefixtures("downloads"),
+    pytest.mark.skipif(
+        not (shutil.which("gpg") and shutil.which("gpgv")), reason="no gpg: apt install gpg gpgv"
+    ),
 ]
 
 KILLS = int(os.environ.get("EDGEIMG_TEST_KILLS", "3"))
@@ -35,28 +37,12 @@ NAME = "gateway_0.1.0_x86-64"
 ALLOWED = ("--allow", "boot")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def inputs(cache: Store, default_lock: Lock, toolbox: Callable[[str], Toolbox]) -> None:
-    """The user's cache has the tools and the packages, so that nothing is downloaded here."""
-    toolbox("pack")
-    toolbox("qemu")
-    packages = default_lock.images["x86-64"].packages()
-    fetch.fetch(fetch.wanted(packages, mirrors.from_host(os.environ)), cache, offline=False)
-
-
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A GnuPG home with one key in it. The agent's socket needs a short path."""
-    directory = Path("/tmp", f"edgeimg-gpg-{os.getpid()}")
-    directory.mkdir(mode=0o700)
-    subprocess.run(
-        ["gpg", "--homedir", directory, "--batch", "--pinentry-mode", "loopback", "--passphrase",
-         "", "--quick-gen-key", "Releases <releases@example.org>", "ed25519", "sign", "never"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    yield directory
-    subprocess.run(["gpgconf", "--homedir", directory, "--kill", "all"], check=False)
-    shutil.rmtree(directory)
+def home() -> Iterator[Path]:
+    """A GnuPG home with one key in it."""
+    with gpg_home() as directory:
+        make_key(directory)
+        yield directory
 
 
 @pytest.fixture
@@ -117,9 +103,7 @@ def test_a_release_is_whole_signed_and_made_once(project: Project, home: Path) -
     listing = json.loads((directory / "os_list.json").read_bytes())["os_list"][0]
     assert listing["url"] == f"https://example.org/gateway/{NAME}.raw.zst"
 
-    public = subprocess.run(
-        ["gpg", "--homedir", home, "--export"], check=True, capture_output=True
-    ).stdout
+    public = gpg(home, "--export")
     keyring = project.root / "cache" / "keyring.gpg"
     keyring.write_bytes(public)
     for place in (directory, directory / "evidence"):
@@ -241,15 +225,25 @@ def test_another_clone_releases_the_same_bytes(
     assert digests(other.output / "release/0.1.0") == digests(project.output / "release/0.1.0")
 
 
+def test_growth_is_told_from_the_release_before(project: Project, home: Path) -> None:
+    assert project.run("release", *release(project, home, *ALLOWED)).returncode == 0
+    first = (project.output / "release/0.1.0/evidence/report.html").read_text()
+    assert "since 0.1.0" not in first
+    (project.root / "overlays/ballast/usr/lib/grown").write_bytes(os.urandom(100_000))
+    project.edit({'version = "0.1.0"': 'version = "0.2.0"'})
+    commit(project.root)
+    done = project.run("release", *release(project, home, *ALLOWED))
+    assert done.returncode == 0, done.stderr
+    report = (project.output / "release/0.2.0/evidence/report.html").read_text()
+    assert "since 0.1.0" in report
+    assert "usr/lib/grown" in report
+
+
 def test_verify_accepts_it_and_rebuilds_it(project: Project, home: Path) -> None:
     assert project.run("release", *release(project, home, *ALLOWED)).returncode == 0
     directory = project.output / "release/0.1.0"
     key = project.root / "cache/key.asc"
-    key.write_bytes(
-        subprocess.run(
-            ["gpg", "--homedir", home, "--armor", "--export"], check=True, capture_output=True
-        ).stdout
-    )
+    key.write_bytes(gpg(home, "--armor", "--export"))
     verify = [str(directory), "--key", str(key)]
     fine = project.run("verify", *verify)
     assert fine.returncode == 0, fine.stderr

@@ -6,13 +6,14 @@ Guests that passed in the boot level are not booted again; without it this takes
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.integration.signing import gpg_home
 
 PROJECT = Path(__file__).parents[2]
 ALLOWED = {"standin", "unsigned-index", "dirty-overlay"}
@@ -21,7 +22,9 @@ ARCHS = ("x86-64", "arm64", "arm")
 
 pytestmark = [
     pytest.mark.boot,
-    pytest.mark.skipif(not shutil.which("gpg"), reason="no gpg: apt install gpg"),
+    pytest.mark.skipif(
+        not (shutil.which("gpg") and shutil.which("gpgv")), reason="no gpg: apt install gpg gpgv"
+    ),
 ]
 
 
@@ -34,11 +37,8 @@ def edgeimg(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    directory = Path("/tmp", f"edgeimg-release-{os.getpid()}")  # an agent's socket needs it short
-    directory.mkdir(mode=0o700)
-    yield directory
-    subprocess.run(["gpgconf", "--homedir", directory, "--kill", "all"], check=False)
-    shutil.rmtree(directory)
+    with gpg_home() as directory:
+        yield directory
 
 
 def test_all_architectures_are_released_and_verified(home: Path, tmp_path: Path) -> None:
