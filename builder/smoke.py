@@ -5,10 +5,9 @@ The guest reports its own verdict over a virtio-serial port. The host has the de
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,15 @@ from typing import Any
 from builder.arch import Arch
 from builder.check import listening
 from builder.check.findings import Finding
-from builder.errors import EdgeimgError, SmokeError
-from builder.progress import Advance, Progress, Silent
+from builder.progress import Progress, Silent
 from builder.store import Store, disk_errors, sha256_file
 from builder.tools import Toolbox
 from builder.vm import accel as accels
-from builder.vm import disk, machine
+from builder.vm import disk
 from builder.vm.argv import Accel
+from builder.vm.boots import Trial, boot_twice
 from builder.vm.junit import junit
-from builder.vm.machine import Guest
-from builder.vm.verdict import STAGES, Boot, Check, Sample, Stage, compare, judge
+from builder.vm.verdict import Boot, Check, Sample, Stage, compare, judge
 
 __all__ = ["Boot", "Check", "SmokeReport", "Stage", "earlier", "junit", "smoke"]
 
@@ -33,10 +31,6 @@ PORTS = "only expected ports are open"
 """The name of the check whose failures are `findings`."""
 KVM_SECONDS = 240
 """How long one boot may take with KVM."""
-_SHARES = {"userland": 0.4, "containerd": 0.6}
-"""Parts of a boot's time after which a stage must have been reached; the others: all of it."""
-_JOURNAL_SECONDS = 120.0
-_POWEROFF_SECONDS = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +51,8 @@ class SmokeReport:
     seconds: float
     findings: tuple[Finding, ...] = ()
     """Ports that are open and should not be."""
+    lost: int = 0
+    """How many guests before this one were lost by the emulator."""
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -107,18 +103,20 @@ def smoke(
     raw = disk.raw_image(image, store)
     with disk_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-        for stale in ("console.log", "report.json", "journal-1.txt", "journal-2.txt"):
-            (directory / stale).unlink(missing_ok=True)
-    allowed = deadline or _allowed(arch, chosen)
+        for pattern in ("console*.log", "report.json", "journal-*.txt"):
+            for stale in directory.glob(pattern):
+                stale.unlink(missing_ok=True)
     began = time.monotonic()
-    with (
-        progress.task(f"{arch.name} boots", 2 * len(STAGES), "items") as advance,
-        machine.start(
-            arch, raw, accel=chosen, memory=memory, console=directory / "console.log",
-            toolbox=toolbox,
-        ) as guest,
-    ):  # fmt: skip
-        boots = _two_boots(guest, directory, allowed, advance, progress.debug)
+    trial = Trial(
+        arch=arch,
+        raw=raw,
+        accel=chosen,
+        memory=memory,
+        seconds=deadline or _allowed(arch, chosen),
+        directory=directory,
+        toolbox=toolbox,
+    )
+    boots, lost = boot_twice(trial, progress)
     report = SmokeReport(
         arch=arch.name,
         image=image.name,
@@ -130,6 +128,7 @@ def smoke(
         boots=boots,
         checks=_checks(boots, ports),
         seconds=round(time.monotonic() - began, 1),
+        lost=lost,
         findings=_open_ports(boots, ports),
     )
     with disk_errors(directory):
@@ -167,6 +166,7 @@ def earlier(
             boots=boots,
             checks=_checks(boots, ports),
             seconds=float(data["seconds"]),
+            lost=int(data.get("lost", 0)),
             findings=_open_ports(boots, ports),
         )
     except (OSError, ValueError, KeyError, TypeError):
@@ -197,89 +197,3 @@ def _checks(boots: tuple[Boot, ...], ports: Sequence[str] | None) -> tuple[Check
     if len(boots) == 2 and all(boot.report for boot in boots):
         checks += compare(boots[0].report, boots[1].report)
     return tuple(checks)
-
-
-def _two_boots(
-    guest: Guest, directory: Path, allowed: float, advance: Advance, debug: Callable[[str], None]
-) -> tuple[Boot, ...]:
-    boots: list[Boot] = []
-    for number in (1, 2):
-        boot = _one_boot(guest, allowed, advance, debug)
-        boots.append(boot)
-        reached = {stage.name for stage in boot.stages}
-        if "userland" in reached:
-            _save_journal(guest, directory / f"journal-{number}.txt")
-        if boot.problem:
-            return tuple(boots)
-        guest.channel.send("reboot" if number == 1 else "poweroff")
-    with contextlib.suppress(EdgeimgError):
-        _wait_for_end(guest)
-    return tuple(boots)
-
-
-def _one_boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[str], None]) -> Boot:
-    began = time.monotonic()
-    stages: list[Stage] = []
-    samples: list[Sample] = []
-    try:
-        while True:
-            expected = STAGES[len(stages)] if len(stages) < len(STAGES) else "report"
-            deadline = began + allowed * _SHARES.get(expected, 1.0)
-            event = guest.channel.event(deadline, guest.alive)
-            samples += _sample(event)
-            if event.get("event") == "stage":
-                elapsed = round(time.monotonic() - began, 1)
-                uptime = float(event.get("uptime", 0))
-                stages.append(Stage(name=str(event["name"]), uptime=uptime, elapsed=elapsed))
-                debug(f"{event['name']} after {elapsed:.0f} s")
-                advance(1)
-            elif event.get("event") == "report":
-                return Boot(stages=tuple(stages), samples=tuple(sorted(samples)), report=event)
-    except SmokeError as error:
-        waited = time.monotonic() - began
-        problem = f"no '{expected}' after {waited:.0f} s: {error.message}"
-        tail = "\n  ".join(guest.tail())
-        return Boot(
-            stages=tuple(stages),
-            samples=tuple(sorted(samples)),
-            report=_last_words(guest) if stages else {},
-            problem=f"{problem}\n  {tail}" if tail and tail not in problem else problem,
-        )
-
-
-def _sample(event: dict[str, Any]) -> list[Sample]:
-    """The memory in use that an event tells of, if it does. Guests of older images do not."""
-    try:
-        used = int(event["memory_used"]) // 1024
-        return [Sample(uptime=float(event["uptime"]), used=used)]
-    except (KeyError, TypeError, ValueError):
-        return []
-
-
-def _last_words(guest: Guest) -> dict[str, Any]:
-    """The report of a guest that did not get there; empty when it cannot even tell that."""
-    with contextlib.suppress(EdgeimgError, OSError):
-        guest.channel.send("report")
-        deadline = time.monotonic() + _JOURNAL_SECONDS
-        while True:
-            event = guest.channel.event(deadline, guest.alive)
-            if event.get("event") == "report":
-                return event
-    return {}
-
-
-def _save_journal(guest: Guest, path: Path) -> None:
-    """Keep the guest's journal; that there is none is not worth failing for."""
-    with contextlib.suppress(EdgeimgError, OSError):
-        guest.channel.send("journal")
-        deadline = time.monotonic() + _JOURNAL_SECONDS
-        while guest.channel.event(deadline, guest.alive).get("event") != "journal-begin":
-            pass
-        path.write_text(guest.channel.text("journal-end", deadline, guest.alive))
-
-
-def _wait_for_end(guest: Guest) -> None:
-    deadline = time.monotonic() + _POWEROFF_SECONDS
-    while guest.process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(SmokeError):
-            guest.channel.event(min(deadline, time.monotonic() + 1), guest.alive)

@@ -22,6 +22,10 @@ from builder.vm.channel import Channel
 from builder.vm.qmp import Qmp
 
 _TAIL_LINES = 12
+_RECENT = 65536
+_LOST = b"kthread timer wakeup didn't happen"
+"""What Linux says (kernel/rcu/tree_stall.h) when a processor's timer should have fired long ago.
+QEMU's emulator, with a thread for each processor on a busy host, loses one in some fifty starts."""
 _ESCAPE = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[=>78M]")
 _SPINNER = re.compile(r"\] (Job |\(\d+ of \d+\) ).* running \(")
 
@@ -33,6 +37,10 @@ def readable(console: str) -> list[str]:
     return [line for line in lines if line.strip() and not _SPINNER.search(line)]
 
 
+class GuestLostError(SmokeError):
+    """A processor of an emulated guest waits for a timer for ever: not the image's fault."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Guest:
     """A running machine."""
@@ -42,30 +50,50 @@ class Guest:
     channel: Channel
     console: Path
     errors: Path
+    watchful: bool
+    """Look for what tells that the emulator has lost a timer."""
 
     def alive(self) -> None:
-        """Raise SmokeError, with the tail of the console, when QEMU has ended."""
+        """Raise SmokeError, with the tail of the console, when QEMU has ended.
+
+        Raises GuestLostError when the guest is emulated and stands still.
+        """
         status = self.process.poll()
         if status is not None:
             said = self.errors.read_text(errors="replace").strip().splitlines()[-3:]
             raise SmokeError("\n  ".join([f"QEMU ended with status {status}", *said, *self.tail()]))
+        if self.watchful and _LOST in self._recent():
+            raise GuestLostError("the emulator has lost a timer of the guest, which stands still")
 
     def tail(self) -> list[str]:
         """The console's last lines."""
-        if not self.console.exists():
-            return []
-        text = self.console.read_bytes()[-65536:].decode(errors="replace")
-        return readable(text)[-_TAIL_LINES:]
+        return readable(self._recent().decode(errors="replace"))[-_TAIL_LINES:]
+
+    def _recent(self) -> bytes:
+        """The end of what the console said."""
+        try:
+            with self.console.open("rb") as file:
+                file.seek(max(0, self.console.stat().st_size - _RECENT))
+                return file.read(_RECENT)
+        except FileNotFoundError:
+            return b""
 
 
 @contextlib.contextmanager
 def start(
-    arch: Arch, raw: Path, *, accel: Accel, memory: int, console: Path, toolbox: Toolbox
+    arch: Arch,
+    raw: Path,
+    *,
+    accel: Accel,
+    memory: int,
+    console: Path,
+    toolbox: Toolbox,
+    watchful: bool = True,
 ) -> Iterator[Guest]:
     """Boot the raw disk image through UEFI; the image is only read, `memory` is in MiB.
 
-    The serial console goes to the file `console`. QEMU and its disk are gone when the block is
-    left. Raises ToolError or HostError when QEMU cannot start.
+    The serial console goes to the file `console`; `watchful`: see Guest.alive. QEMU and its disk
+    are gone when the block is left. Raises ToolError or HostError when QEMU cannot start.
     """
     # Not below the user's directory: a socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="edgeimg-vm-") as name, disk_errors(Path(name)):
@@ -90,7 +118,14 @@ def start(
             except ToolError as error:
                 said = errors.read_text(errors="replace").strip()
                 raise ToolError(f"{error.message}\n  {said}" if said else error.message) from error
-            yield Guest(process=qemu, qmp=qmp, channel=channel, console=console, errors=errors)
+            yield Guest(
+                process=qemu,
+                qmp=qmp,
+                channel=channel,
+                console=console,
+                errors=errors,
+                watchful=watchful and accel.name == "tcg",
+            )
 
 
 def layout(

@@ -6,6 +6,7 @@ initrd does when the root was tampered with, is not there, or belongs to another
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from builder.arch import ARCHITECTURES, X86_64, Arch
 from builder.pack.image import Packed
 from builder.tools import Toolbox
 from builder.vm import accel, machine
+from builder.vm.boots import LOSSES
+from builder.vm.machine import GuestLostError
 
 pytestmark = pytest.mark.boot
 DEADLINE = 240.0
@@ -54,16 +57,23 @@ def boot(toolbox: Callable[[str], Toolbox], tmp_path: Path) -> Boot:
     """Boots a raw image until its console says `until`, and returns what the console said."""
 
     def run(raw: Path, until: str, arch: Arch = X86_64) -> str:
+        for _ in range(LOSSES):
+            with contextlib.suppress(GuestLostError):
+                return once(raw, until, arch)
+        return once(raw, until, arch)
+
+    def once(raw: Path, until: str, arch: Arch) -> str:
         console = tmp_path / "console.log"
         with machine.start(
             arch, raw, accel=accel.tcg(arch, "a test"), memory=512, console=console,
             toolbox=toolbox("qemu"),
-        ):  # fmt: skip
+        ) as guest:  # fmt: skip
             deadline = time.monotonic() + DEADLINE
             while time.monotonic() < deadline:
                 said = console.read_text(errors="replace") if console.exists() else ""
                 if until in said:
                     return said
+                guest.alive()
                 time.sleep(0.3)
         raise AssertionError(f"{until!r} was not seen:\n{said[-3000:]}")
 

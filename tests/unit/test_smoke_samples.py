@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from builder.smoke import _one_boot
+from builder.vm.boots import _one_boot
 from builder.vm.channel import Channel
 from builder.vm.machine import Guest
 from builder.vm.verdict import STAGES, Sample
