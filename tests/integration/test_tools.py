@@ -12,6 +12,8 @@ import pytest
 from builder.arch import ARCHITECTURES, Arch
 from builder.errors import ToolError
 from builder.tools import Toolbox
+from builder.vm import accel, machine
+from builder.vm.argv import qemu_argv
 
 pytestmark = pytest.mark.integration
 Tools = Callable[[str], Toolbox]
@@ -83,11 +85,19 @@ def test_ukify_is_reachable_as_a_file(toolbox: Tools) -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
-def test_qemu_of_each_architecture_starts_its_machine(toolbox: Tools, arch: Arch) -> None:
+def test_qemu_of_each_architecture_starts_its_machine(
+    toolbox: Tools, arch: Arch, tmp_path: Path
+) -> None:
     """With every device a guest gets, firmware included; QEMU quits before the guest runs."""
-    qemu = toolbox("qemu")
+    qemu, raw = toolbox("qemu"), tmp_path / "disk.raw"
+    raw.write_bytes(bytes(MIB))
+    spec = machine.layout(
+        arch, raw, tmp_path, accel=accel.tcg(arch, "a test"), memory=128,
+        console=tmp_path / "console.log", toolbox=qemu,
+    )  # fmt: skip
+    program, *arguments = qemu_argv(spec)
     with pytest.raises(ToolError) as caught:
-        qemu.run(arch.qemu.program, "-M", arch.qemu.machine, "-device", "nonsense", timeout=60)
+        qemu.run(program, *arguments, "-device", "nonsense", timeout=60)
     assert "'nonsense' is not a valid device model name" in str(caught.value)
     out = qemu.run(
         arch.qemu.program,
