@@ -11,6 +11,12 @@ INITRD_PACKAGES = ("busybox-static", "dmsetup")
 CONTAINER_PACKAGES = ("busybox-static", "catatonit")
 """What the built-in container images are composed from."""
 
+SERVICE_PACKAGES = ("catatonit", "golang-github-containers-common")
+"""What every service's container has: its process 1, and the default seccomp profile."""
+
+SERVICES_EXCLUDED = ("golang-github-containers-image", "netavark")
+"""Dependencies of programs that read the profile; only the profile is read here."""
+
 TOOL_GROUPS: dict[str, tuple[str, ...]] = {
     "pack": (
         "cryptsetup-bin",

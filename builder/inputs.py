@@ -14,13 +14,15 @@ from builder.errors import LockError
 from builder.lock import K3sAsset, Lock, Package
 from builder.plan import BuildPlan, k3s_file
 from builder.progress import Progress
+from builder.services import compose as services
+from builder.services import seccomp
 from builder.sources import deb, k3s, k3s_release, standin
 from builder.sources.builtin_images import builtin_images
 from builder.sources.deb import Deb
 from builder.sources.k3s import K3sBundle
 from builder.store import Store, sha256_file
 from builder.tools import Toolbox
-from builder.tree import Tree, union
+from builder.tree import Tree, file, union
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class Inputs:
     """systemd-boot and the UKI stub."""
     images: Tree
     """The built-in container images, at their place in the root."""
+    services: Tree
+    """The recipe's services: containers and units, at their place in the root."""
 
     @property
     def packages(self) -> tuple[tuple[Package, Deb], ...]:
@@ -118,7 +122,25 @@ def unpack(plan: BuildPlan, store: Store, progress: Progress) -> Inputs:
             initrd=union(deb.tree for _, deb in opened["initrd"]),
             boot=union(deb.tree for _, deb in opened["boot"]),
             images=builtin_images(plan.arch, containers, epoch=epoch),
+            services=_services(plan, opened),
         )
+
+
+def _services(plan: BuildPlan, groups: Mapping[str, tuple[tuple[Package, Deb], ...]]) -> Tree:
+    if not plan.recipe.services:
+        return Tree()
+    shared = [deb for _, deb in groups["services"]]
+    profile = services.program(shared, seccomp.PATH)
+    parts = services.Parts(
+        packages={
+            name: [deb for _, deb in groups.get(f"service:{name}", ())]
+            for name in plan.recipe.services
+        },
+        given=plan.services,
+        init=services.program(shared, "usr/bin/catatonit"),
+        seccomp=file(profile).read(),
+    )
+    return services.compose(plan.recipe.services, plan.arch, parts)
 
 
 def _release(plan: BuildPlan) -> K3sAsset:

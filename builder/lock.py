@@ -18,6 +18,8 @@ from builder.groups import (
     CONTAINER_PACKAGES,
     EXCLUDED,
     INITRD_PACKAGES,
+    SERVICE_PACKAGES,
+    SERVICES_EXCLUDED,
     TOOL_GROUPS,
     TOOLS_EXCLUDED,
 )
@@ -203,8 +205,17 @@ def _groups(
 
 def _image_requests(recipe: Recipe, arch: Arch) -> dict[str, _Request]:
     exclude = (*EXCLUDED, *recipe.packages.exclude)
+    services = {
+        f"service:{name}": _Request(names=made.packages, exclude=(*EXCLUDED, *made.exclude))
+        for name, made in recipe.services.items()
+        if made.packages
+    }
+    if recipe.services:
+        exclude_more = (*EXCLUDED, *SERVICES_EXCLUDED)
+        services["services"] = _Request(names=SERVICE_PACKAGES, exclude=exclude_more)
     # The initrd and the containers are composed of single programs: nothing configures them.
     return {
+        **services,
         "root": _Request(names=recipe.packages.include, exclude=exclude),
         KERNEL: _Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
         "boot": _Request(names=BOOT_PACKAGES, exclude=EXCLUDED),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from builder.errors import RecipeError
 from builder.lock import ArchLock, Lock
 from builder.recipe import Gate, Image, Recipe
 from builder.recipe_file import RecipeFile
+from builder.recipe_services import Service
 from builder.store import key, source_digest
 from builder.tree import Tree
 
@@ -83,6 +85,8 @@ class BuildPlan:
     """With the overrides of `arch` and of the command line applied."""
     lock: Lock
     overlay: Tree
+    services: Mapping[str, Tree]
+    """The project's files of each service."""
     output: Path
     offline: bool
     over_budget: bool
@@ -115,6 +119,7 @@ class BuildPlan:
                 for package in host
             ],
             "overlay": self.overlay.digest(),
+            "services": {name: tree.digest() for name, tree in sorted(self.services.items())},
             "k3s": k3s_identity,
             # An image that was let through is not one that an ordinary build may find again.
             **({"over_budget": True} if self.over_budget else {}),
@@ -138,6 +143,10 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
         recipe=recipe,
         lock=lock,
         overlay=_overlay(source, recipe),
+        services={
+            name: _service_files(source, name, service, arch)
+            for name, service in recipe.services.items()
+        },
         output=options.output,
         offline=options.offline,
         over_budget=options.over_budget,
@@ -168,6 +177,27 @@ def _with_epoch(recipe: Recipe, epoch: str | None) -> Recipe:
             f"SOURCE_DATE_EPOCH={epoch}: expected seconds since 1970, later than 1980"
         ) from None
     return recipe.model_copy(update={"image": image})
+
+
+def _service_files(source: RecipeFile, name: str, service: Service, arch: Arch) -> Tree:
+    """The project's program and files of one service. Raises RecipeError for missing ones."""
+    key, origin = f"{source.path}: services.{name}", f"service:{name}"
+    made = tree.Tree()
+    if service.binary is not None:
+        given = service.binary if isinstance(service.binary, str) else service.binary.get(arch.name)
+        if given is None:
+            raise RecipeError(f"{key}.binary: there is none for {arch.name}")
+        path = source.project / given.replace("{arch}", arch.name)
+        if not path.is_file():
+            raise RecipeError(f"{key}.binary: there is no file {path}")
+        program = tree.file(path.read_bytes(), mode=0o755, origin=origin)
+        made = made.with_nodes({f"usr/bin/{name}": program})
+    if service.files is not None:
+        directory = source.project / service.files
+        if not directory.is_dir():
+            raise RecipeError(f"{key}.files: there is no directory {directory}")
+        made = made.merge(tree.from_directory(directory, origin=origin))
+    return made
 
 
 def _overlay(source: RecipeFile, recipe: Recipe) -> Tree:

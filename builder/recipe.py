@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from builder.arch import Arch
+from builder.recipe_services import Service, ServiceName
 from builder.recipe_types import (
     COMPRESSION,
     Accepted,
@@ -204,6 +205,7 @@ class Override(_Model):
     packages: Packages | None = None
     kernel: Kernel | None = None
     k3s: K3s | None = None
+    services: dict[ServiceName, Service] | None = None
     overlay: Overlay | None = None
     budget: Budget | None = None
     check: Check | None = None
@@ -216,6 +218,9 @@ class Recipe(_Model):
     packages: Packages = Field(default_factory=Packages)
     kernel: Kernel = Field(default_factory=Kernel)
     k3s: K3s = Field(default_factory=K3s)
+    services: dict[ServiceName, Service] = Field(
+        default_factory=dict, description="containers that the system runs: [services.ssh] …"
+    )
     overlay: Overlay = Field(default_factory=Overlay)
     budget: Budget = Field(default_factory=Budget)
     check: Check = Field(default_factory=Check)

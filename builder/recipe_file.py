@@ -10,7 +10,8 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -165,19 +166,29 @@ def _near(name: str, known: list[str]) -> str:
 
 def _fields_at(location: Location) -> list[str]:
     """The keys that the schema knows in the table at `location`."""
-    model: type[BaseModel] | None = Recipe
+    here: Any = Recipe
     parts = list(location)
     if len(parts) >= 2 and parts[0] == "arch":
         parts = parts[2:]
         if not parts:
             return [name for name in Recipe.model_fields if name != "arch"]
     for part in parts:
-        field = model.model_fields.get(str(part)) if model else None
-        model = _model(field.annotation) if field else None
+        here = _inside(here, str(part))
+    model = _model(here)
     return list(model.model_fields) if model else []
 
 
+def _inside(annotation: Any, part: str) -> Any:
+    """What is at `part` of a value: a key of a model, an item of a table or of a list."""
+    if model := _model(annotation):
+        field = model.model_fields.get(part)
+        return field.annotation if field else None
+    return next((inner for inner in get_args(annotation) if _model(inner)), None)
+
+
 def _model(annotation: Any) -> type[BaseModel] | None:
+    if get_origin(annotation) in (Union, UnionType):
+        return next((model for inner in get_args(annotation) if (model := _model(inner))), None)
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
     return annotation if is_model else None
 

@@ -123,6 +123,11 @@ _ALL = [
          "has the whole system."),
     ),
     *_rules(
+        "services", "warning", "recipe",
+        ("privileged-service", "Service that is granted the gateway",
+         "Its container keeps nobody in: who takes it over has the whole system."),
+    ),
+    *_rules(
         "listening", "error", "guest",
         ("listening", "Unexpected listening port",
          "Every open port is a way in."),

@@ -26,10 +26,10 @@ def write(directory: Path) -> list[Path]:
         directory / "overlays/mine/usr/share/doc/overlay.txt": _OVERLAY_NOTE,
     }
     written = [path for path, text in files.items() if _write_new(path, text)]
-    base = directory / "overlays/base"
-    if not base.exists():
-        shutil.copytree(_CHECKOUT / "overlays/base", base, symlinks=True)
-        written.append(base)
+    for name in ("overlays/base", "overlays/services"):
+        if not (directory / name).exists():
+            shutil.copytree(_CHECKOUT / name, directory / name, symlinks=True)
+            written.append(directory / name)
     return written
 
 

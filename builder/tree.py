@@ -164,24 +164,51 @@ class Tree:
         """Bytes of content of all files."""
         return sum(node.size for node in self._nodes.values())
 
-    def size_by_origin(self) -> dict[str, int]:
-        """Bytes of content by what brought them, largest first."""
+    def size_by_origin(self, *, share: str) -> dict[str, int]:
+        """Bytes of content by what brought them, largest first.
+
+        Twins (see `twins`) of what is below the directory `share` count once, outside of it where
+        that is possible.
+        """
+        again: set[str] = set()
+        for group in self.twins(share):
+            counted = next((path for path in group if not path.startswith(f"{share}/")), group[0])
+            again |= set(group) - {counted}
         sizes: dict[str, int] = {}
-        for node in self._nodes.values():
-            sizes[node.origin] = sizes.get(node.origin, 0) + node.size
+        for path, node in self._nodes.items():
+            size = 0 if path in again else node.size
+            sizes[node.origin] = sizes.get(node.origin, 0) + size
         return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
 
-    def write_tar(self, output: BinaryIO, *, mtime: int) -> None:
+    def twins(self, below: str) -> list[list[str]]:
+        """Groups of files with the same content and metadata, one of each below `below`.
+
+        Paths are in canonical order. Told from where contents lie in the cache: packages that are
+        unpacked once and merged twice count, files that merely happen to be equal may not.
+        """
+        shared = {_identity(node): list[str]() for _, node in self.under(below) if node.size}
+        for path, node in self.items():
+            if node.size and (group := shared.get(_identity(node))) is not None:
+                group.append(path)
+        return [group for group in shared.values() if len(group) > 1]
+
+    def write_tar(self, output: BinaryIO, *, mtime: int, share: str = "") -> None:
         """Write the canonical tar: sorted, numeric owners, every time stamp `mtime` (s).
 
-        The format is POSIX.1-2001 (pax); extended attributes are `SCHILY.xattr.*` records.
+        The format is POSIX.1-2001 (pax); extended attributes are `SCHILY.xattr.*` records. Twins
+        of what is below the directory `share` are hard links to the first of them.
         """
+        links = {path: group[0] for group in self.twins(share) for path in group[1:]}
         with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as tar:
             tar.addfile(root_info(mtime))
             with Reader() as reader:
                 for path, node in self.items():
                     info = tar_info(path, node, mtime)
-                    tar.addfile(info, reader.open(node.content) if node.size else None)
+                    if path in links:
+                        info.type, info.linkname, info.size = tarfile.LNKTYPE, links[path], 0
+                        tar.addfile(info)
+                    else:
+                        tar.addfile(info, reader.open(node.content) if node.size else None)
 
     def digest(self) -> str:
         """Hex sha256 of everything the canonical tar would say, time stamps aside."""
@@ -238,6 +265,10 @@ class Tree:
     def _is_directory_link(self, path: str) -> bool:
         node = self._nodes.get(self.resolve(path))
         return node is not None and node.kind is Kind.DIRECTORY
+
+
+def _identity(node: Node) -> object:
+    return node.kind, node.mode, node.uid, node.gid, node.xattrs, node.content
 
 
 def from_directory(root: Path, *, origin: str) -> Tree:

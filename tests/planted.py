@@ -55,7 +55,14 @@ SYSCTL = "usr/lib/sysctl.d/90-mine.conf"
 UNIT = "usr/lib/systemd/system/mine.service"
 KUBECONFIG = b"kind: Config\nusers:\n- name: a\n  user:\n    token: swordfish\n"
 
+PRIVILEGED = {"packages": ["xz"], "command": ["xz"], "capabilities": ["CAP_SYS_ADMIN"]}
+
 DEFECTS = {
+    "a service that may mount": Defect(
+        rule="privileged-service",
+        path="services.x",
+        recipe={"services": {"x": PRIVILEGED}},
+    ),
     "foreign architecture": planted("usr/bin/x", program(ARM64), "architecture"),
     "soft float": planted("usr/bin/x", program(ARM, flags=0x0500_0200), "abi", arch=ARM),
     "missing interpreter": planted("usr/bin/x", program(interpreter="/lib/ld-x"), "interpreter"),

@@ -6,7 +6,17 @@ import io
 from collections.abc import Collection
 
 from builder.arch import Arch
-from builder.check import accept, elf, hardening, kernel, modes, secrets, sysctl, units
+from builder.check import (
+    accept,
+    elf,
+    hardening,
+    kernel,
+    modes,
+    secrets,
+    services,
+    sysctl,
+    units,
+)
 from builder.check.findings import Finding
 from builder.compose.kernel import Kernel
 from builder.recipe import Recipe
@@ -35,6 +45,7 @@ def everything(
             *kernel.check(root, recipe, linux, initrd),
             *sysctl.check(root),
             *units.check(root),
+            *services.check(recipe),
         ]
     )
     accepted = recipe.check.accept

@@ -6,6 +6,8 @@ ELF (System V ABI) with the supplements of each architecture; for ARM, EABI5 wit
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from builder.arch import Arch
 from builder.check.findings import Finding, finding
 from builder.compose import elf_facts, ldcache
@@ -16,6 +18,7 @@ from builder.compose.elf_facts import (
     ElfFacts,
 )
 from builder.errors import ArchiveError
+from builder.services.roots import roots
 from builder.tree import Kind, Tree
 
 _MODULES = ("usr/lib/modules/",)
@@ -24,7 +27,18 @@ _ANYWHERE = ("EM_BPF",)
 
 
 def check(tree: Tree, arch: Arch) -> list[Finding]:
-    """All defects of the tree's ELF files, sorted. Reads headers and dynamic sections only."""
+    """All defects of the tree's ELF files, sorted. Reads headers and dynamic sections only.
+
+    What is in a service's container sees nothing but that container.
+    """
+    return sorted(
+        replace(found, path=f"{base}{found.path}")
+        for base, root in roots(tree)
+        for found in _root(root, arch)
+    )
+
+
+def _root(tree: Tree, arch: Arch) -> list[Finding]:
     findings: list[Finding] = []
     libraries = _library_directories(tree, arch)
     for path, node in tree.items():
@@ -41,7 +55,7 @@ def check(tree: Tree, arch: Arch) -> list[Finding]:
             findings += wrong
         elif facts.type != "ET_REL":
             findings += _unstartable(tree, path, facts, libraries)
-    return sorted(findings)
+    return findings
 
 
 def _foreign(path: str, facts: ElfFacts, arch: Arch) -> list[Finding]:

@@ -7,10 +7,13 @@ looking at lengths, and nothing that would notice an overflow.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from builder.check.findings import Finding, finding
 from builder.compose import elf_facts
 from builder.compose.elf_facts import ElfFacts
 from builder.errors import ArchiveError
+from builder.services.roots import roots
 from builder.tree import Kind, Tree
 
 _SOLID = ("usr/lib", "usr/libexec")
@@ -20,6 +23,14 @@ _LOADED = ("ET_EXEC", "ET_DYN")
 
 def check(tree: Tree) -> list[Finding]:
     """All weaknesses of the tree's programs and libraries. Reads headers only."""
+    return [
+        replace(found, path=f"{base}{found.path}")
+        for base, root in roots(tree)
+        for found in _root(root)
+    ]
+
+
+def _root(tree: Tree) -> list[Finding]:
     found: list[Finding] = []
     for path, node in tree.items():
         try:

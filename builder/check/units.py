@@ -19,6 +19,7 @@ POOR = 9.0
 """From here on systemd calls a service unsafe."""
 _SHORT = ("oneshot",)
 _PACKAGE = "package:"
+_CONTAINER = "service:"
 _FIX = (
     "take from it what it does not need: User= or DynamicUser=, NoNewPrivileges=, "
     "ProtectSystem=strict, CapabilityBoundingSet=, SystemCallFilter=@system-service"
@@ -30,12 +31,15 @@ _WITHIN = {"@system-service": ("privileged", "resources")}
 def check(tree: Tree) -> list[Finding]:
     """Services that run as long as the gateway does, and have a poor mark.
 
-    Those of Debian packages count when something starts them, those of overlays always.
+    Those of Debian packages count when something starts them, those of overlays always. What runs
+    a container has its walls in the container's configuration (check.services).
     """
     wanted = started(tree)
     found = []
     for unit in services(tree):
         packaged = unit.origin.startswith(_PACKAGE)
+        if unit.origin.startswith(_CONTAINER):
+            continue
         if unit.last("Type") in _SHORT or (packaged and not _is_started(unit.name, wanted)):
             continue
         mark = exposure(unit)

@@ -89,16 +89,21 @@ def start(
     console: Path,
     toolbox: Toolbox,
     watchful: bool = True,
+    forwards: tuple[tuple[int, int], ...] = (),
 ) -> Iterator[Guest]:
     """Boot the raw disk image through UEFI; the image is only read, `memory` is in MiB.
 
-    The serial console goes to the file `console`; `watchful`: see Guest.alive. QEMU and its disk
-    are gone when the block is left. Raises ToolError or HostError when QEMU cannot start.
+    The serial console goes to the file `console`; `watchful`: see Guest.alive,
+    `forwards`: see GuestSpec. QEMU and its disk are gone
+    when the block is left. Raises ToolError or HostError when QEMU cannot start.
     """
     # Not below the user's directory: a socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="edgeimg-vm-") as name, disk_errors(Path(name)):
         work = Path(name)
-        spec = layout(arch, raw, work, accel=accel, memory=memory, console=console, toolbox=toolbox)
+        spec = layout(
+            arch, raw, work, accel=accel, memory=memory, console=console, toolbox=toolbox,
+            forwards=forwards,
+        )  # fmt: skip
         argv = qemu_argv(spec)
         errors = work / "qemu.log"
         with (

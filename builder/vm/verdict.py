@@ -85,7 +85,19 @@ def _services(report: dict[str, Any]) -> list[Check]:
         ),
         _expect("containerd runs", report.get("containerd"), "active"),
         _expect("K3s runs", report.get("k3s"), "active"),
+        *(_container(service) for service in report.get("services") or ()),
     ]
+
+
+def _container(service: dict[str, Any]) -> Check:
+    """A service that starts with the gateway runs, and answers its health check if it has one."""
+    state, health = service.get("state"), service.get("health")
+    wrong = "" if state == "active" else f"it is {state}"
+    if health == "failing":
+        wrong = "it does not answer its health check"
+    if not service.get("at_boot") and state == "inactive":
+        wrong = ""
+    return Check(name=f"service {service.get('name')} runs", failure=wrong)
 
 
 def _kubernetes(report: dict[str, Any]) -> list[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from builder import inspect
+from builder import inspect, tree
 from builder.arch import ARCHITECTURES, X86_64, Arch
 from builder.errors import ImageError
 from builder.pack import bmap, erofs, fat, image, initrd, publish
 from builder.pack.image import Packed
+from builder.services.layout import SERVICES
 from builder.store import sha256_file
 
 pytestmark = pytest.mark.integration
@@ -59,6 +61,26 @@ def test_file_systems_are_sound(tiny, packed: Packed) -> None:
         "veritysetup", "verify", work / "root.img", work / "root.verity", packed.root_hash,
         timeout=60,
     )  # fmt: skip
+
+
+def test_what_containers_share_is_one_inode(tiny, tmp_path: Path) -> None:
+    program = tree.file(os.urandom(1 << 20), mode=0o755)
+    copies = [f"{SERVICES}/{name}/rootfs/usr/bin/program" for name in ("a", "b")]
+    files = dict.fromkeys((*copies, "usr/lib/program"), program)
+    source = tiny.source(X86_64, files)
+    root = image.make_root(source, store=tiny.cache, toolbox=tiny.pack)
+    alone = image.make_root(
+        tiny.source(X86_64, {"usr/lib/program": program}), store=tiny.cache, toolbox=tiny.pack
+    )
+    assert root.stat().st_size - alone.stat().st_size < 1 << 16
+    erofs.check(root, toolbox=tiny.pack)
+    numbers = set()
+    for path in (*copies, "usr/lib/program"):
+        told = tiny.pack.run("dump.erofs", f"--path=/{path}", root, timeout=60).decode()
+        numbers.add(re.search(r"NID: (\d+)\s+Links: 3", told)[1])
+        content = tiny.pack.run("dump.erofs", "--cat", f"--path=/{path}", root, timeout=60)
+        assert content == program.read()
+    assert len(numbers) == 1
 
 
 def test_esp_follows_the_boot_loader_specification(tiny, packed: Packed) -> None:

@@ -61,8 +61,9 @@ def test_an_architecture_adds_to_the_recipe_and_to_the_defaults(tmp_path: Path) 
     assert found.for_arch(X86_64).check == Recipe().check
 
 
-def test_the_default_recipe_names_the_default_ports() -> None:
-    assert load(GATEWAY).recipe.check.listening == Recipe().check.listening
+def test_the_default_recipe_names_the_default_ports_and_its_services() -> None:
+    expected = ("22/tcp", "9080/tcp", *Recipe().check.listening)
+    assert load(GATEWAY).recipe.check.listening == expected
 
 
 def test_the_exceptions_of_every_image_are_of_rules_that_may_be_accepted() -> None:

@@ -24,7 +24,12 @@ from builder.tree import from_directory
 from builder.vm.verdict import STAGES
 
 BASE = Path(__file__).parents[2] / "overlays" / "base"
-SCRIPTS = sorted(path for path in (BASE / "usr/lib/edgeimg").iterdir())
+SCRIPTS = sorted(
+    path
+    for place in (BASE / "usr/lib/edgeimg", BASE / "usr/bin", BASE.parent / "services")
+    for path in place.rglob("*")
+    if path.is_file() and not path.is_symlink() and path.read_bytes().startswith(b"#!")
+)
 UNITS = sorted(
     path for path in (BASE / "usr/lib/systemd/system").rglob("*") if path.is_file()
     and not path.is_symlink()

@@ -12,6 +12,9 @@ from builder.lock_file import dumps, load, write
 from builder.lock_model import ArchLock, K3sAsset, Lock, Package
 
 PROJECT = Path(__file__).parents[2]
+GROUPS = {
+    "root", "kernel", "boot", "initrd", "containers", "services", "service:ssh", "service:health",
+}  # fmt: skip
 SHA256 = "a" * 64
 
 
@@ -142,7 +145,7 @@ def test_the_default_lock_holds_every_architecture_and_no_host_name() -> None:
     lock = load(path)
     assert set(lock.images) == {"x86-64", "arm64", "arm"}
     for image in lock.images.values():
-        assert set(image.groups) == {"root", "kernel", "boot", "initrd", "containers"}
+        assert set(image.groups) == GROUPS
         assert all(image.groups.values())
     assert all(set(hosts) == {"x86-64", "arm64"} for hosts in lock.tools.values())
     text = path.read_text()

@@ -236,7 +236,40 @@ def test_extract_does_not_write_through_a_link(tmp_path: Path) -> None:
 def test_sizes_are_told_by_origin() -> None:
     tree = Tree({"a": file(b"123", origin="k3s"), "b": file(b"1", origin="x"), "c": directory()})
     assert tree.size() == 4
-    assert tree.size_by_origin() == {"k3s": 3, "x": 1, "edgeimg": 0}
+    assert tree.size_by_origin(share="usr") == {"k3s": 3, "x": 1, "edgeimg": 0}
+
+
+def test_twins_are_hard_links_to_the_first_and_count_once() -> None:
+    place, library = "usr/lib/services", file(b"library", origin="package:libc6")
+    nodes = {
+        f"{place}/a/libc": replace(library, origin="service:a"),
+        f"{place}/b/libc": replace(library, origin="service:b"),
+        f"{place}/empty": file(b""),
+        "etc/copy": replace(library, mode=0o600),
+        "usr/empty": file(b""),
+        "usr/lib/x/libc": library,
+        "usr/one": file(b"1"),
+        "var/one": file(b"1"),
+    }
+    tree = Tree().with_nodes(nodes)
+    first, *others = [f"{place}/a/libc", f"{place}/b/libc", "usr/lib/x/libc"]
+    assert tree.twins(place) == [[first, *others]]
+    sizes = tree.size_by_origin(share=place)
+    assert (sizes["package:libc6"], sizes["service:a"], sizes["service:b"]) == (14, 0, 0)
+    plain, shared = io.BytesIO(), io.BytesIO()
+    tree.write_tar(plain, mtime=0)
+    tree.write_tar(shared, mtime=0, share=place)
+    plain.seek(0)
+    shared.seek(0)
+    with tarfile.open(fileobj=plain) as one, tarfile.open(fileobj=shared) as other:
+        assert not any(member.islnk() for member in one)
+        links = {member.name: member.linkname for member in other if member.islnk()}
+        assert links == dict.fromkeys(others, first)
+        for member in (member for member in one if member.isfile()):
+            content, same = one.extractfile(member), other.extractfile(member.name)
+            assert content
+            assert same
+            assert content.read() == same.read()
 
 
 def test_union_and_map() -> None:

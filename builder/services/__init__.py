@@ -1,0 +1,1 @@
+"""System services as containers: what they are made of, and how they are run."""

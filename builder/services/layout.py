@@ -1,0 +1,23 @@
+"""Where services are in a root, and on the running gateway."""
+
+from __future__ import annotations
+
+SERVICES = "usr/lib/edgeimg/services"
+"""Below it, for each service: an OCI bundle, `config.json` and `rootfs/`."""
+ROOTFS = "rootfs"
+STATE = "/var/lib/edgeimg/services"
+"""Below it: `NAME/`, what a service keeps, and `NAME.enabled`, `NAME.disabled`."""
+STARTED = "/run/edgeimg/started"
+"""Below it, an empty file for each service that somebody started by hand."""
+INIT = "usr/lib/edgeimg/init"
+"""In every container: what passes signals on and buries the dead."""
+
+
+def unit(name: str) -> str:
+    """The systemd unit of a service."""
+    return f"container-{name}.service"
+
+
+def rootfs(name: str) -> str:
+    """The container's root, in the image's."""
+    return f"{SERVICES}/{name}/{ROOTFS}"

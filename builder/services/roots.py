@@ -1,0 +1,25 @@
+"""A finished root, taken apart again: the gateway's own, and those of its containers."""
+
+from __future__ import annotations
+
+from builder.services.layout import ROOTFS, SERVICES
+from builder.tree import Node, Tree
+
+
+def roots(tree: Tree) -> list[tuple[str, Tree]]:
+    """Every tree that programs see as `/`, with its place in `tree`: `` for the gateway's own."""
+    inside: dict[str, dict[str, Node]] = {}
+    own: dict[str, Node] = {}
+    for path, node in tree.items():
+        base, below = _divide(path)
+        (inside.setdefault(base, {}) if base else own)[below] = node
+    return [("", Tree(own)), *((f"{base}/", Tree(nodes)) for base, nodes in inside.items())]
+
+
+def _divide(path: str) -> tuple[str, str]:
+    """The container's root that `path` is in, and what it is called there."""
+    rest = path.removeprefix(f"{SERVICES}/")
+    name, slash, below = rest.partition("/")
+    if rest == path or not slash or not below.startswith(f"{ROOTFS}/"):
+        return "", path
+    return f"{SERVICES}/{name}/{ROOTFS}", below.removeprefix(f"{ROOTFS}/")

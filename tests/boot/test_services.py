@@ -1,0 +1,238 @@
+"""Services of a running gateway: restarted, health-checked, walled in, and told apart by name.
+
+The default image with three services on top, looked at over ssh, which is one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.arch import X86_64
+from builder.vm import accel, machine
+from builder.vm.boots import LOSSES
+from builder.vm.disk import raw_image
+from builder.vm.machine import Guest, GuestLostError
+
+PROJECT = Path(__file__).parents[2]
+pytestmark = [
+    pytest.mark.boot,
+    pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh: apt install openssh-client"),
+]
+EDGEIMG = shutil.which("edgeimg") or "edgeimg"
+KILLS = int(os.environ.get("EDGEIMG_TEST_SERVICE_KILLS", "10"))
+
+SERVICES = """
+[services.steady]
+binary = "programs/busybox-{arch}"
+files = "programs/root"
+command = ["busybox", "sleep", "100000"]
+
+[services.hanging]
+binary = "programs/busybox-{arch}"
+files = "programs/root"
+command = ["sh", "-c", "busybox touch /tmp/well; exec busybox sleep 100000"]
+health = { command = ["busybox", "test", "-e", "/tmp/well"], interval = 2, retries = 2 }
+
+[services.greedy]
+binary = "programs/busybox-{arch}"
+files = "programs/root"
+command = ["busybox", "mount", "-t", "tmpfs", "x", "/tmp"]
+enabled = false
+
+[services.writing]
+binary = "programs/busybox-{arch}"
+files = "programs/root"
+command = ["sh", "-c", "busybox id -u > /keep/uid; > /usr/x || exec busybox sleep 100000"]
+data = "/keep"
+"""
+
+
+class Gateway:
+    """A running guest, over ssh."""
+
+    def __init__(self, guest: Guest, port: int, key: Path) -> None:
+        self.guest, self.port, self.key = guest, port, key
+
+    def run(self, command: str, *, timeout: float = 120) -> str:
+        """What a command says there; fails when it fails."""
+        done = self.attempt(command, timeout=timeout)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def attempt(self, command: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR",
+                   "BatchMode=yes", "ConnectTimeout=20")  # fmt: skip
+        return subprocess.run(
+            ["ssh", *(word for option in options for word in ("-o", option)), "-F", "/dev/null",
+             "-i", self.key, "-p", str(self.port), "root@127.0.0.1", command],
+            capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def until(self, command: str, seconds: float = 300) -> str:
+        """What a command says when it succeeds at last."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.guest.alive()
+            done = self.attempt(command)
+            if done.returncode == 0:
+                return done.stdout
+            said = f"{command}: {done.stdout}{done.stderr}\n" + "\n".join(self.guest.tail())
+            assert time.monotonic() < deadline, said
+            time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
+    """The default project with the services above and a key to log in with."""
+    root = tmp_path_factory.mktemp("services")
+    for name in ("recipes", "overlays"):
+        shutil.copytree(PROJECT / name, root / name, symlinks=True)
+    recipe = root / "recipes/gateway.toml"
+    recipe.write_text(recipe.read_text() + SERVICES)
+    (busybox,) = (
+        deb.tree["usr/bin/busybox"].read()
+        for name, deb in tiny.trees(X86_64, "initrd").items()
+        if name == "busybox-static"
+    )
+    programs = root / "programs"
+    (programs / "root/usr/bin").mkdir(parents=True)
+    for place in (programs / "busybox-x86-64", programs / "root/usr/bin/busybox"):
+        place.write_bytes(busybox)
+        place.chmod(0o755)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", root / "key"], check=True)
+    keys = root / "overlays/base/etc/edgeimg/ssh/authorized_keys"
+    keys.write_text((root / "key.pub").read_text())
+    return root
+
+
+@pytest.fixture(scope="module")
+def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway]:
+    done = subprocess.run(
+        [EDGEIMG, "build", "-a", "amd64", "--k3s", "standin", "--json"],
+        cwd=project, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (image,) = json.loads(done.stdout)["images"]
+    raw = raw_image(project / image["image"], cache)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    work = tmp_path_factory.mktemp("guest")
+    for attempt in range(LOSSES + 1):
+        with machine.start(
+            X86_64, raw, accel=accel.tcg(X86_64, "a test"), memory=512,
+            console=work / "console.log", toolbox=toolbox("qemu"), forwards=((port, 22),),
+            watchful=attempt < LOSSES,
+        ) as guest:  # fmt: skip
+            running = Gateway(guest, port, project / "key")
+            try:
+                running.until("true")
+            except GuestLostError:
+                continue
+            yield running
+            return
+
+
+def test_services_are_listed_with_what_they_are_and_do(gateway: Gateway) -> None:
+    for name in ("hanging", "health", "steady", "writing"):
+        gateway.until(f"systemctl is-active container-{name}.service", 60)
+    told = {one["name"]: one for one in json.loads(gateway.run("edgeimg-service list --json"))}
+    assert told.keys() == {"greedy", "hanging", "health", "ssh", "steady", "writing"}
+    assert told["steady"]["state"] == told["ssh"]["state"] == "active"
+    assert told["ssh"]["health"] == "ok"
+    assert told["greedy"] | {"memory_kib": None} == {
+        "name": "greedy", "state": "inactive", "health": "-", "at_boot": False, "restarts": 0,
+        "memory_kib": None,
+    }  # fmt: skip
+
+
+def test_a_service_has_its_own_user_and_directory_and_nothing_else(gateway: Gateway) -> None:
+    uid = gateway.run("cat /var/lib/edgeimg/services/writing/uid").strip()
+    assert 59000 <= int(uid) < 60000
+    group = "/sys/fs/cgroup/system.slice/container-writing.service"
+    status = gateway.run(f"cat /proc/$(tail -n 1 {group}/cgroup.procs)/status")
+    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert facts["Name"] == "busybox"
+    assert facts["Uid"].split() == [uid] * 4
+    assert facts["CapEff"].strip("0") == facts["CapBnd"].strip("0") == ""
+    assert facts["NoNewPrivs"] == "1"
+    assert facts["Seccomp"] == "2"
+
+
+def test_a_killed_service_comes_back_every_time(gateway: Gateway) -> None:
+    script = f"""
+        last=0 group=/sys/fs/cgroup/system.slice/container-steady.service
+        for turn in $(seq {KILLS}); do
+            for second in $(seq 60); do
+                main=$(systemctl show -P MainPID container-steady.service)
+                [ "$main" != 0 ] && [ "$main" != "$last" ] &&
+                    [ "$(wc -l < $group/cgroup.procs)" -ge 3 ] && break
+                sleep 0.5
+            done
+            [ "$main" != "$last" ] || exit 1
+            last=$main
+            kill -9 $(cat $group/cgroup.procs)
+        done
+        sleep 3
+        systemctl show -P NRestarts container-steady.service
+    """
+    restarts = gateway.run(script, timeout=KILLS * 30 + 60)
+    assert int(restarts) >= KILLS
+    gateway.until("systemctl is-active container-steady.service", 30)
+
+
+def test_a_hanging_service_is_restarted_by_its_health_check(gateway: Gateway) -> None:
+    before = gateway.run("systemctl show -P MainPID container-hanging.service").strip()
+    gateway.run("edgeimg-service shell hanging busybox rm /tmp/well")
+    gateway.until(
+        f'now=$(systemctl show -P MainPID container-hanging.service); '
+        f'[ "$now" != {before} ] && [ "$now" != 0 ]', 90,
+    )  # fmt: skip
+    gateway.until(
+        "journalctl -b -o cat | grep -q 'hanging does not answer (2 of 2), restarting it'"
+    )
+
+
+def test_a_capability_that_was_not_granted_is_named(gateway: Gateway) -> None:
+    gateway.attempt("edgeimg-service start greedy")
+    said = gateway.until("edgeimg-service logs greedy | grep CAP_", 60)
+    assert "mount(2), which needs CAP_SYS_ADMIN" in said
+    assert 'capabilities = ["SYS_ADMIN"] in [services.greedy]' in said
+    gateway.run("edgeimg-service stop greedy")
+
+
+def test_a_login_is_the_gateway_and_not_its_container(gateway: Gateway) -> None:
+    assert gateway.run("readlink /proc/self/ns/mnt") == gateway.run("readlink /proc/1/ns/mnt")
+    assert gateway.run("cat /proc/self/cgroup").startswith("0::/user.slice/")
+    assert gateway.run("grep CapEff /proc/self/status").split()[1] == "000001ffffffffff"
+
+
+def test_disabling_lasts_and_enabling_starts(gateway: Gateway) -> None:
+    gateway.run("edgeimg-service disable steady")
+    gateway.run("systemctl start container-steady.service")
+    assert gateway.attempt("systemctl is-active container-steady.service").returncode != 0
+    gateway.run("edgeimg-service enable steady")
+    gateway.until("systemctl is-active container-steady.service", 30)
+    assert "no service nothing" in gateway.attempt("edgeimg-service show nothing").stderr
+
+
+def test_a_full_data_disk_stops_no_service_and_space_freed_heals_k3s(gateway: Gateway) -> None:
+    gateway.until("systemctl is-active k3s.service", 600)
+    gateway.attempt("dd if=/dev/zero of=/var/ballast bs=1M; dd if=/dev/zero of=/var/rest bs=1k")
+    assert int(gateway.run("df -k /var | awk 'END { print $4 }'")) < 64
+    gateway.run("edgeimg-service restart steady")
+    gateway.run("edgeimg-service restart health")
+    time.sleep(20)
+    for name in ("ssh", "health", "steady"):
+        gateway.until(f"systemctl is-active container-{name}.service", 30)
+    gateway.run("rm /var/ballast /var/rest")
+    gateway.until("/usr/lib/edgeimg/healthz; grep -q ^200 /run/edgeimg/health/healthz", 300)
