@@ -15,8 +15,9 @@ from builder.lock import K3sAsset, Lock, Package
 from builder.plan import BuildPlan, k3s_file
 from builder.progress import Progress
 from builder.services import compose as services
+from builder.services import image as service_image
 from builder.services import seccomp
-from builder.sources import deb, k3s, k3s_release, standin
+from builder.sources import deb, k3s, k3s_release, service_images, standin
 from builder.sources.builtin_images import builtin_images
 from builder.sources.deb import Deb
 from builder.sources.k3s import K3sBundle
@@ -100,8 +101,32 @@ def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
     return k3s.unpack(binary, arch, store, source=source, label=f"the stand-in for {arch.name}")
 
 
-def unpack(plan: BuildPlan, store: Store, progress: Progress) -> Inputs:
-    """Open all packages of the image. Raises ArchiveError for a damaged or hostile one."""
+def service_archives(plan: BuildPlan, store: Store, progress: Progress) -> dict[str, Path]:
+    """The archives of the container images that services are made of, by service.
+
+    Raises FetchError when an engine has to be asked and does not have it.
+    """
+    return {
+        name: service_images.path(
+            name,
+            plan.recipe.services[name],
+            pin,
+            plan.arch,
+            project=plan.project,
+            store=store,
+            offline=plan.offline,
+            progress=progress,
+        )
+        for name, pin in sorted(plan.inputs.images.items())
+        if name in plan.recipe.services
+    }
+
+
+def unpack(plan: BuildPlan, images: Mapping[str, Path], store: Store, progress: Progress) -> Inputs:
+    """Open all packages of the image, and the container images in `images`, by service.
+
+    Raises ArchiveError for a damaged or hostile one.
+    """
     groups = plan.inputs.groups
     total = sum(len(packages) for packages in groups.values())
     with progress.task("Unpacking packages", total, "items") as advance:
@@ -122,11 +147,16 @@ def unpack(plan: BuildPlan, store: Store, progress: Progress) -> Inputs:
             initrd=union(deb.tree for _, deb in opened["initrd"]),
             boot=union(deb.tree for _, deb in opened["boot"]),
             images=builtin_images(plan.arch, containers, epoch=epoch),
-            services=_services(plan, opened),
+            services=_services(plan, opened, images, store),
         )
 
 
-def _services(plan: BuildPlan, groups: Mapping[str, tuple[tuple[Package, Deb], ...]]) -> Tree:
+def _services(
+    plan: BuildPlan,
+    groups: Mapping[str, tuple[tuple[Package, Deb], ...]],
+    images: Mapping[str, Path],
+    store: Store,
+) -> Tree:
     if not plan.recipe.services:
         return Tree()
     shared = [deb for _, deb in groups["services"]]
@@ -135,6 +165,12 @@ def _services(plan: BuildPlan, groups: Mapping[str, tuple[tuple[Package, Deb], .
         packages={
             name: [deb for _, deb in groups.get(f"service:{name}", ())]
             for name in plan.recipe.services
+        },
+        images={
+            name: service_image.load(
+                path, plan.inputs.images[name], plan.arch, store=store, origin=f"service:{name}"
+            )
+            for name, path in images.items()
         },
         given=plan.services,
         init=services.program(shared, "usr/bin/catatonit"),

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from builder import mirrors
@@ -24,12 +25,12 @@ from builder.groups import (
     TOOLS_EXCLUDED,
 )
 from builder.lock_file import dumps, load, write
-from builder.lock_model import ArchLock, K3sAsset, Lock, Package
+from builder.lock_model import ArchLock, ImagePin, K3sAsset, Lock, Package
 from builder.lock_update import KERNEL, changes, kept
 from builder.mirrors import Mirrors
 from builder.progress import Progress, Silent
 from builder.recipe import Recipe
-from builder.sources import debian, k3s_release
+from builder.sources import debian, k3s_release, service_images
 from builder.store import Store
 
 __all__ = [
@@ -68,6 +69,7 @@ def digest(recipe: Recipe) -> str:
                 for group, request in _image_requests(recipe.for_arch(arch), arch).items()
             },
             "k3s": _k3s_facts(recipe.for_arch(arch), arch),
+            **_image_facts(recipe.for_arch(arch)),
         }
         for arch in ARCHITECTURES
     }
@@ -96,6 +98,7 @@ def resolve(
     update: Sequence[str] | None,
     accept_unsigned: Collection[str],
     store: Store,
+    project: Path = Path(),
     progress: Progress | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Lock:
@@ -105,7 +108,7 @@ def resolve(
     versions of everything; names take new versions of these packages (and of the packages
     built from the same source, which need one another in the same version). What `previous`
     holds for other architectures and hosts is kept. `accept_unsigned` names the architectures
-    whose package index need not match its signature.
+    whose package index need not match its signature. Archives that services name are in `project`.
     Raises LockError (see `builder.sources.debian`), FetchError, HostError.
     """
     progress = progress or Silent()
@@ -117,6 +120,7 @@ def resolve(
         and previous is not None
         and previous.recipe_digest == wanted_digest
         and _complete(previous, archs, tools_hosts)
+        and not any(service.archive for service in recipe.services.values())  # a file may change
     ):
         return previous
     known = mirrors.from_host(env)
@@ -132,7 +136,10 @@ def resolve(
                     old = images.get(arch.name)
                     k3s = old.k3s if old else None
                     asset = k3s_release.resolve(own, arch, previous=k3s, progress=progress, env=env)
-                    images[arch.name] = _image(index, own, arch, old, update, asset)
+                    pins = service_images.resolve(
+                        own, arch, old, update, project=project, store=store, progress=progress
+                    )
+                    images[arch.name] = _image(index, own, arch, old, update, asset, pins)
                 if arch in tools_hosts:
                     _add_tools(tools, index, arch, update)
             advance(1)
@@ -149,12 +156,15 @@ def _image(
     old: ArchLock | None,
     update: Sequence[str] | None,
     asset: K3sAsset | None,
+    pins: dict[str, ImagePin],
 ) -> ArchLock:
     resolved = _groups(index, _image_requests(recipe, arch))
     groups = kept(resolved, old.groups if old else {}, update)
     # What is kept of an unsigned index stays unsigned, unless the signed one says the same.
     doubtful = old is not None and old.unsigned_index and groups != resolved
-    return ArchLock(groups=groups, k3s=asset, unsigned_index=index.unsigned or doubtful)
+    return ArchLock(
+        groups=groups, k3s=asset, images=pins, unsigned_index=index.unsigned or doubtful
+    )
 
 
 def _add_tools(
@@ -252,8 +262,18 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
             yield f"not locked: {', '.join(added)}"
         if unwanted := sorted((set(request.exclude) - set(request.names)) & present):
             yield f"excluded, but locked: {', '.join(unwanted)}"
+    for name, reference in _image_facts(own).get("images", {}).items():
+        pin = image.images.get(name)
+        if pin is None or pin.reference != reference:
+            yield f"not locked: the image {reference} of the service {name}"
     if _k3s_differs(own, arch, image.k3s):
         yield f"K3s is {own.k3s.version} from another place or with another sha256 than locked"
+
+
+def _image_facts(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Container images that services are made of, if there are any."""
+    named = {name: made.of_image for name, made in recipe.services.items() if made.of_image}
+    return {"images": named} if named else {}
 
 
 def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str | None] | None:

@@ -22,7 +22,7 @@ import tomli_w
 
 from builder import arch
 from builder.errors import LockError
-from builder.lock_model import ArchLock, K3sAsset, Lock, Package
+from builder.lock_model import ArchLock, ImagePin, K3sAsset, Lock, Package
 from builder.store import disk_errors
 
 FORMAT = 1
@@ -33,6 +33,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PACKAGE = re.compile(
     r"(?P<version>[0-9][0-9A-Za-z.+~:-]*) (?P<arch>[a-z0-9]+) (?P<archive>[a-z][a-z-]*) "
     r"(?P<path>pool/[0-9A-Za-z.+~/_-]+\.deb) (?P<size>[0-9]{1,11}) (?P<sha256>[0-9a-f]{64})"
+)
+_IMAGE = re.compile(
+    r"(?P<digest>sha256:[0-9a-f]{64}) (?P<reference>\S+)"
+    r"(?: (?P<source>[^\s@]+@sha256:[0-9a-f]{64}))?"
 )
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
@@ -91,6 +95,11 @@ def _image_table(image: ArchLock) -> dict[str, Any]:
         k3s = image.k3s
         size = {} if k3s.size is None else {"size": k3s.size}
         table["k3s"] = {"version": k3s.version, "url": k3s.url, **size, "sha256": k3s.sha256}
+    if image.images:
+        table["images"] = {
+            name: " ".join(filter(None, (pin.digest, pin.reference, pin.source)))
+            for name, pin in sorted(image.images.items())
+        }
     table["packages"] = {
         group: _package_table(packages) for group, packages in sorted(image.groups.items())
     }
@@ -131,7 +140,7 @@ def _lock(document: dict[str, Any]) -> Lock:
 
 def _image(value: Any, key: str) -> ArchLock:
     table = _table(value, key)
-    _keys(table, key, required={"packages"}, optional={"k3s", "unsigned_index"})
+    _keys(table, key, required={"packages"}, optional={"images", "k3s", "unsigned_index"})
     unsigned = table.get("unsigned_index", False)
     if not isinstance(unsigned, bool):
         raise _MalformedError(f"{key}.unsigned_index: expected true or false")
@@ -139,6 +148,10 @@ def _image(value: Any, key: str) -> ArchLock:
     return ArchLock(
         groups={name: _packages(rows, f"{key}.packages.{name}") for name, rows in groups.items()},
         k3s=_k3s(table["k3s"], f"{key}.k3s") if "k3s" in table else None,
+        images={
+            name: _pin(row, f"{key}.images.{name}")
+            for name, row in _table(table.get("images", {}), f"{key}.images").items()
+        },
         unsigned_index=unsigned,
     )
 
@@ -154,6 +167,15 @@ def _k3s(value: Any, key: str) -> K3sAsset:
         url=_text(table["url"], f"{key}.url", re.compile(r"https?://\S+")),
         size=size,
         sha256=_text(table["sha256"], f"{key}.sha256", _SHA256),
+    )
+
+
+def _pin(value: Any, key: str) -> ImagePin:
+    match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise _MalformedError(f"{key}: expected 'sha256:… REFERENCE [SOURCE]', found {value!r}")
+    return ImagePin(
+        digest=match["digest"], reference=match["reference"], source=match["source"] or ""
     )
 
 

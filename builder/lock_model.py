@@ -38,6 +38,18 @@ class K3sAsset:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImagePin:
+    """A service's container image, for one architecture."""
+
+    reference: str
+    """As the recipe names it: a reference for an engine, or a path in the project."""
+    digest: str
+    """`sha256:…` of the image's configuration, which names every layer."""
+    source: str = ""
+    """`repository@sha256:…`, by which an engine can pull it again; empty when it cannot."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArchLock:
     """The inputs of one architecture's image."""
 
@@ -48,6 +60,8 @@ class ArchLock:
     `service:NAME` (a service's own, with dependencies), `services` (what all of them have)."""
     k3s: K3sAsset | None
     """None when the recipe takes K3s from elsewhere and pins no release binary."""
+    images: dict[str, ImagePin] = field(default_factory=dict)
+    """By service: those that are made of a container image."""
     unsigned_index: bool = False
     """Resolved from a package index that did not match its signature (`lock
     --accept-unsigned-index`); shown on every build, refused by `release`."""

@@ -89,10 +89,11 @@ def compose(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Toolbox, Composed
     with ui.step(f"{name}: get tools and packages"):
         toolbox = sources.host_tools(planned.lock, "pack", store, offline=offline, progress=ui)
         sources.fetch_packages(planned.inputs.packages(), store, offline=offline, progress=ui)
+        images = sources.service_archives(planned, store, ui)
     with ui.step(f"{name}: get K3s ({planned.recipe.k3s.source})"):
         k3s = sources.get_k3s(planned, store, ui)
     with ui.step(f"{name}: unpack {len(planned.inputs.packages())} packages"):
-        inputs = sources.unpack(planned, store, ui)
+        inputs = sources.unpack(planned, images, store, ui)
     with ui.step(f"{name}: compose the root"):
         return toolbox, stages.compose(planned, inputs, k3s, store)
 
@@ -132,6 +133,7 @@ def lock(
             update=update,
             accept_unsigned={arch.name for arch in accept_unsigned},
             store=store,
+            project=source.project,
             progress=ui,
         )
     locks.write(resolved, source.lock_path)

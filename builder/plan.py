@@ -87,6 +87,8 @@ class BuildPlan:
     overlay: Tree
     services: Mapping[str, Tree]
     """The project's files of each service."""
+    project: Path
+    """Where the recipe's paths start."""
     output: Path
     offline: bool
     over_budget: bool
@@ -147,6 +149,7 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
             name: _service_files(source, name, service, arch)
             for name, service in recipe.services.items()
         },
+        project=source.project,
         output=options.output,
         offline=options.offline,
         over_budget=options.over_budget,

@@ -60,6 +60,9 @@ AbsolutePath = Annotated[
 DevicePath = Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9._/-]{1,64}$")]
 UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.@\\-]{1,128}$")]
 Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,4096}$")]
+ImageReference = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9._/:-]{0,254}(@sha256:[0-9a-f]{64})?$")
+]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
@@ -102,14 +105,28 @@ class Service(_Model):
         description="or a static program, relative to the project; '{arch}' in its path stands for "
         "the architecture's name",
     )
+    image: ImageReference | None = Field(
+        None,
+        description="or a container image that a Docker engine pulls or has built: "
+        "'registry/name:tag'; the lock holds its digest for each architecture",
+    )
+    archive: OverlayPath | None = Field(
+        None,
+        description="or a container image in the project: an OCI layout (directory or tar), or "
+        "what `docker save` wrote; '{arch}' in its path stands for the architecture's name",
+    )
     files: OverlayPath | None = Field(
         None, description="directory of the project with files on top, shaped like the container"
     )
     command: tuple[Argument, ...] = Field((), description="program and arguments")
     environment: dict[EnvironmentName, Argument] = Field(default_factory=dict)
-    workdir: AbsolutePath | Literal["/"] = Field("/", description="working directory")
-    user: Literal["own", "root"] = Field(
-        "own", description="'own': a user that nothing else runs as"
+    workdir: AbsolutePath | Literal["/"] | None = Field(
+        None, description="working directory; default: the container image's, or /"
+    )
+    user: Literal["own", "root", "image"] = Field(
+        "own",
+        description="'own': a user that nothing else runs as; 'image': the one that the container "
+        "image names, by number",
     )
     capabilities: tuple[Capability, ...] = Field(
         (), description="such as 'NET_BIND_SERVICE'; 'ALL' leaves no walls"
@@ -140,10 +157,18 @@ class Service(_Model):
     health: Health | None = Field(None, description="when to restart it though it runs")
     enabled: bool = Field(True, description="starts by itself; a technician may change it")
 
+    @property
+    def of_image(self) -> str:
+        """The container image it is made of: a reference or a path; empty when it is not."""
+        return self.image or self.archive or ""
+
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
-        if bool(self.packages) == bool(self.binary):
-            raise ValueError("expected either 'packages' or 'binary' to make the container of")
-        if not self.command and not self.binary:
+        sources = (self.packages, self.binary, self.image, self.archive)
+        if sum(map(bool, sources)) != 1:
+            raise ValueError("expected one of 'packages', 'binary', 'image' and 'archive'")
+        if not self.command and self.packages:
             raise ValueError("expected 'command': which of its programs is the service")
+        if self.user == "image" and not self.of_image:
+            raise ValueError("user = 'image' is for services with 'image' or 'archive'")
         return self

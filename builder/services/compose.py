@@ -13,6 +13,7 @@ from builder.arch import Arch
 from builder.errors import ArchiveError, RecipeError
 from builder.recipe_services import CAPABILITIES, Service
 from builder.services import rootfs, seccomp, spec
+from builder.services.image import Image
 from builder.services.layout import ROOTFS, SERVICES, STATE
 from builder.services.units import units
 from builder.sources.deb import Deb
@@ -30,6 +31,8 @@ class Parts:
 
     packages: Mapping[str, Sequence[Deb]]
     """By the service's name."""
+    images: Mapping[str, Image]
+    """Container images, by the service's name."""
     given: Mapping[str, Tree]
     """The project's files, by the service's name."""
     init: Content
@@ -51,7 +54,7 @@ def compose(services: Mapping[str, Service], arch: Arch, parts: Parts) -> Tree:
         _bundle(name, service, numbers[name], arch, parts)
         for name, service in sorted(services.items())
     ]
-    return union([*trees, _shared(services, numbers)])
+    return union([*trees, _shared(services, numbers, parts.images)])
 
 
 def users(services: Mapping[str, Service]) -> dict[str, int]:
@@ -76,7 +79,7 @@ def require_runtime(root: Tree, services: Mapping[str, Service]) -> None:
 
 
 def _bundle(name: str, service: Service, uid: int, arch: Arch, parts: Parts) -> Tree:
-    granted = spec.capabilities(service)
+    granted, image = spec.capabilities(service), parts.images.get(name)
     walls = service.seccomp == "default" and len(granted) < len(CAPABILITIES)
     profile = seccomp.profile(parts.seccomp, arch, granted) if walls else None
     inside = rootfs.make(
@@ -85,14 +88,16 @@ def _bundle(name: str, service: Service, uid: int, arch: Arch, parts: Parts) -> 
         uid,
         arch=arch,
         packages=parts.packages.get(name, ()),
+        image=image,
         given=parts.given.get(name, Tree()),
         init=parts.init,
     )
-    config = json.dumps(spec.config(name, service, uid, profile), indent=1, sort_keys=True)
+    config = json.dumps(spec.config(name, service, uid, profile, image), indent=1, sort_keys=True)
     base = f"{SERVICES}/{name}"
     nodes = {f"{base}/{ROOTFS}/{path}": node for path, node in inside.items()}
     nodes[f"{base}/config.json"] = file(f"{config}\n".encode())
-    nodes[f"{base}/user"] = file(f"{uid if service.user == 'own' else 0}\n".encode())
+    number, _ = spec.user(service, uid, image or Image())
+    nodes[f"{base}/user"] = file(f"{number}\n".encode())
     if profile is not None:
         nodes[f"{base}/denied"] = file(_denied(parts.seccomp, arch, granted).encode())
     nodes |= {
@@ -120,12 +125,18 @@ def _denied(profile: bytes, arch: Arch, granted: Sequence[str]) -> str:
     return "".join(lines)
 
 
-def _shared(services: Mapping[str, Service], numbers: Mapping[str, int]) -> Tree:
+def _shared(
+    services: Mapping[str, Service], numbers: Mapping[str, int], images: Mapping[str, Image]
+) -> Tree:
     """Accounts, directories on the data partition, and that the units are enabled."""
     own = {name: numbers[name] for name, s in sorted(services.items()) if s.user == "own"}
+    owners = {
+        name: spec.user(service, numbers[name], images.get(name, Image()))
+        for name, service in services.items()
+    }
     accounts = [f'u svc-{name} {uid} "service {name}" / -\n' for name, uid in own.items()]
     kept = [f"d {STATE} 0755 root root -\n"] + [
-        f"d {STATE}/{name} 0700 {own.get(name, 0)} {own.get(name, 0)} -\n"
+        f"d {STATE}/{name} 0700 {owners[name][0]} {owners[name][1]} -\n"
         for name, service in sorted(services.items())
         if service.data
     ]

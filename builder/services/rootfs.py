@@ -12,8 +12,9 @@ from builder.compose.ldcache import add_cache
 from builder.compose.prune import prune
 from builder.errors import ArchiveError
 from builder.recipe_services import Service
+from builder.services.image import Image
 from builder.services.layout import INIT
-from builder.services.spec import command, mount_points
+from builder.services.spec import command, environment, mount_points
 from builder.sources.deb import Deb
 from builder.tree import Content, Kind, Node, Tree, directory, file, symlink
 
@@ -31,25 +32,35 @@ def make(
     *,
     arch: Arch,
     packages: Sequence[Deb],
+    image: Image | None,
     given: Tree,
     init: Content,
 ) -> Tree:
-    """The root of one container: packages, the project's files on top, accounts, mount points.
+    """The root of one container: packages or a container image, the project's files on top,
+    accounts, mount points.
 
     `given` are the project's files, `init` is the static program that becomes process 1, `uid`
     the number of the service's own user. Raises ArchiveError when packages contradict each other
     or the command is not in it.
     """
-    tree = add_defaults(debian.merge(packages))
-    tree = prune(tree, _PRUNED)
-    tree = bundle_certificates(tree).merge(given)
+    if image is None:
+        tree = prune(add_defaults(debian.merge(packages)), _PRUNED)
+        tree = bundle_certificates(tree).merge(given)
+    else:
+        tree = image.tree.with_nodes(_directories(image.tree)).merge(given)
     tree = tree.with_nodes(_accounts(tree, name, service, uid))
     tree = tree.with_nodes({INIT: file(init, mode=0o755)})
     if _BUSYBOX in tree and _SHELL not in tree:
         tree = tree.with_nodes({_SHELL: symlink("busybox")})
     tree = tree.with_nodes(_mount_points(tree, service))
-    _require_command(tree, name, service)
+    _require_command(tree, name, service, image or Image())
     return add_cache(tree, arch) if packages else tree
+
+
+def _directories(tree: Tree) -> Mapping[str, Node]:
+    """What every container has mounted, where the image has no place for it."""
+    needed = [path.lstrip("/") for path in _BELOW_TMPFS]
+    return {path: directory() for path in needed if tree.resolve(path) not in tree}
 
 
 def _accounts(tree: Tree, name: str, service: Service, uid: int) -> Mapping[str, Node]:
@@ -83,10 +94,11 @@ def _mount_points(tree: Tree, service: Service) -> Mapping[str, Node]:
     return nodes
 
 
-def _require_command(tree: Tree, name: str, service: Service) -> None:
+def _require_command(tree: Tree, name: str, service: Service, image: Image) -> None:
     """Raises ArchiveError when the program is not there: better now than on the gateway."""
-    program = command(name, service)[0]
-    places = [program] if "/" in program else [f"usr/bin/{program}", f"usr/sbin/{program}"]
+    program = command(name, service, image)[0]
+    path = environment(service, image)["PATH"].split(":")
+    places = [program] if "/" in program else [f"{directory}/{program}" for directory in path]
     mounted = [mount.target for mount in service.mounts]
     if any(program.startswith(f"{target}/") for target in mounted):
         return

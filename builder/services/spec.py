@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from builder.recipe_services import ALL, CAPABILITIES, Service
+from builder.services.image import Image
 from builder.services.layout import INIT, ROOTFS, STATE
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -26,11 +27,19 @@ RESOLV = "/run/edgeimg/resolv.conf"
 """The gateway's name servers, which containers on its network use too."""
 
 
-def config(name: str, service: Service, uid: int, seccomp: dict[str, Any] | None) -> dict[str, Any]:
+def config(
+    name: str,
+    service: Service,
+    uid: int,
+    seccomp: dict[str, Any] | None,
+    image: Image | None = None,
+) -> dict[str, Any]:
     """The bundle's config.json, as plain values; `uid` is the number of the service's own user.
 
-    `seccomp` is the profile, None for none.
+    `seccomp` is the profile, None for none; `image` is the container image it is made of, if it
+    is made of one.
     """
+    image = image or Image()
     linux: dict[str, Any] = {"namespaces": _namespaces(service)}
     if ALL not in service.capabilities:
         linux |= {"maskedPaths": list(_MASKED), "readonlyPaths": list(_READONLY)}
@@ -40,7 +49,7 @@ def config(name: str, service: Service, uid: int, seccomp: dict[str, Any] | None
         "ociVersion": "1.2.0",
         "hostname": name,
         "root": {"path": ROOTFS, "readonly": True},
-        "process": _process(name, service, uid),
+        "process": _process(name, service, uid, image),
         "mounts": _mounts(name, service),
         "linux": linux,
     }
@@ -51,9 +60,19 @@ def capabilities(service: Service) -> list[str]:
     return sorted(CAPABILITIES if ALL in service.capabilities else set(service.capabilities))
 
 
-def command(name: str, service: Service) -> tuple[str, ...]:
-    """Program and arguments: those of the recipe, or the static program alone."""
-    return service.command or (f"/usr/bin/{name}",)
+def command(name: str, service: Service, image: Image) -> tuple[str, ...]:
+    """Program and arguments: of the recipe, of the container image, or the static program alone."""
+    return service.command or image.command or (f"/usr/bin/{name}",)
+
+
+def user(service: Service, uid: int, image: Image) -> tuple[int, int]:
+    """The numbers of user and group that it runs as; `uid` is the one of its own."""
+    return {"root": (0, 0), "own": (uid, uid), "image": image.user}[service.user]
+
+
+def environment(service: Service, image: Image) -> dict[str, str]:
+    """The recipe's on top of the container image's."""
+    return {"PATH": _PATH, "HOME": "/", **image.environment, **service.environment}
 
 
 def mount_points(service: Service) -> Sequence[str]:
@@ -62,17 +81,16 @@ def mount_points(service: Service) -> Sequence[str]:
     return [mount.target for mount in service.mounts] + own
 
 
-def _process(name: str, service: Service, uid: int) -> dict[str, Any]:
-    number = 0 if service.user == "root" else uid
+def _process(name: str, service: Service, uid: int, image: Image) -> dict[str, Any]:
+    number, group = user(service, uid, image)
     granted = [f"CAP_{name}" for name in capabilities(service)]
     init = [] if service.pids == "host" else [f"/{INIT}", "--"]
-    environment = {"PATH": _PATH, "HOME": "/", **service.environment}
     return {
         "terminal": False,
-        "user": {"uid": number, "gid": number},
-        "args": [*init, *command(name, service)],
-        "env": [f"{key}={value}" for key, value in sorted(environment.items())],
-        "cwd": service.workdir,
+        "user": {"uid": number, "gid": group},
+        "args": [*init, *command(name, service, image)],
+        "env": [f"{key}={value}" for key, value in sorted(environment(service, image).items())],
+        "cwd": service.workdir or image.workdir,
         # Ambient: who is not root keeps them when it starts a program.
         "capabilities": dict.fromkeys(_SETS, granted),
         "noNewPrivileges": True,

@@ -29,7 +29,7 @@ def main(names: list[str]) -> None:
         options = BuildOptions(output=Path(), k3s=K3sChoice(source="standin"), offline=True)
         planned = plan.plan_build(source, arch, options)
         k3s = inputs.get_k3s(planned, store, Silent())
-        composed = stages.compose(planned, inputs.unpack(planned, store, Silent()), k3s, store)
+        composed = stages.compose(planned, inputs.unpack(planned, {}, store, Silent()), k3s, store)
         root = composed.source.root
         began = time.process_time()
         found = stages.check(planned, composed, {}).findings

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.arch import X86_64
+from builder.arch import ARCHITECTURES, X86_64
+from builder.tree import Tree, replace
 from builder.vm import accel, machine
 from builder.vm.boots import LOSSES
 from builder.vm.disk import raw_image
 from builder.vm.machine import Guest, GuestLostError
+from tests.integration import docker_engine
 
 PROJECT = Path(__file__).parents[2]
 pytestmark = [
@@ -28,6 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh: apt install openssh-client"),
 ]
 EDGEIMG = shutil.which("edgeimg") or "edgeimg"
+HAS_ENGINE = os.geteuid() == 0 and docker_engine.programs()
 KILLS = int(os.environ.get("EDGEIMG_TEST_SERVICE_KILLS", "10"))
 
 SERVICES = """
@@ -53,6 +56,18 @@ binary = "programs/busybox-{arch}"
 files = "programs/root"
 command = ["sh", "-c", "busybox id -u > /keep/uid; > /usr/x || exec busybox sleep 100000"]
 data = "/keep"
+
+[services.archived]
+archive = "programs/image-{arch}.tar"
+user = "image"
+
+[services.packaged]
+packages = ["busybox-static"]
+command = ["busybox", "sleep", "100000"]
+"""
+PULLED = """
+[services.pulled]
+image = "REGISTRY/acme/sleeper:1"
 """
 
 
@@ -92,36 +107,53 @@ class Gateway:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
-    """The default project with the services above and a key to log in with."""
+    """The default project with the services above, locked, and a key to log in with."""
     root = tmp_path_factory.mktemp("services")
     for name in ("recipes", "overlays"):
         shutil.copytree(PROJECT / name, root / name, symlinks=True)
-    recipe = root / "recipes/gateway.toml"
-    recipe.write_text(recipe.read_text() + SERVICES)
-    (busybox,) = (
-        deb.tree["usr/bin/busybox"].read()
-        for name, deb in tiny.trees(X86_64, "initrd").items()
-        if name == "busybox-static"
-    )
     programs = root / "programs"
     (programs / "root/usr/bin").mkdir(parents=True)
-    for place in (programs / "busybox-x86-64", programs / "root/usr/bin/busybox"):
-        place.write_bytes(busybox)
-        place.chmod(0o755)
+    images = {}
+    for arch in ARCHITECTURES:
+        busybox = tiny.trees(arch, "initrd")["busybox-static"].tree["usr/bin/busybox"]
+        (programs / f"busybox-{arch.name}").write_bytes(busybox.read())
+        tree = Tree().with_nodes({"bin/busybox": replace(busybox, mode=0o755)})
+        command = {"entrypoint": ("/bin/busybox", "sleep"), "command": ("100000",)}
+        images[arch] = docker_engine.archive("sleeper:1", tree, arch, **command)
+        (programs / f"image-{arch.name}.tar").write_bytes(images[arch])
+    shutil.copy(programs / "busybox-x86-64", programs / "root/usr/bin/busybox")
+    (programs / "root/usr/bin/busybox").chmod(0o755)
+
+    recipe = root / "recipes/gateway.toml"
+    recipe.write_text(recipe.read_text() + SERVICES)
+    if not HAS_ENGINE:
+        edgeimg(root, "lock", "--accept-unsigned-index", "arm")
+    else:
+        with docker_engine.registry() as registry, docker_engine.engine() as host:
+            registry.push("acme/sleeper", images)
+            text = recipe.read_text() + PULLED.replace("REGISTRY", registry.address)
+            recipe.write_text(text)
+            edgeimg(root, "lock", "--accept-unsigned-index", "arm", DOCKER_HOST=host)
+    # From here on there is no engine: what was locked is in the cache.
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", root / "key"], check=True)
     keys = root / "overlays/base/etc/edgeimg/ssh/authorized_keys"
     keys.write_text((root / "key.pub").read_text())
     return root
 
 
-@pytest.fixture(scope="module")
-def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway]:
+def edgeimg(project: Path, *arguments: str, **env: str) -> str:
     done = subprocess.run(
-        [EDGEIMG, "build", "-a", "amd64", "--k3s", "standin", "--json"],
-        cwd=project, stdout=subprocess.PIPE, text=True, check=False,
+        [EDGEIMG, *arguments], cwd=project, stdout=subprocess.PIPE, text=True, check=False,
+        env={**os.environ, **env},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    (image,) = json.loads(done.stdout)["images"]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway]:
+    told = edgeimg(project, "build", "-a", "amd64", "--k3s", "standin", "--json")
+    (image,) = json.loads(told)["images"]
     raw = raw_image(project / image["image"], cache)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -143,10 +175,12 @@ def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway
 
 
 def test_services_are_listed_with_what_they_are_and_do(gateway: Gateway) -> None:
-    for name in ("hanging", "health", "steady", "writing"):
+    made = {"archived", "hanging", "health", "packaged", "steady", "writing"}
+    made |= {"pulled"} if HAS_ENGINE else set()
+    for name in made:
         gateway.until(f"systemctl is-active container-{name}.service", 60)
     told = {one["name"]: one for one in json.loads(gateway.run("edgeimg-service list --json"))}
-    assert told.keys() == {"greedy", "hanging", "health", "ssh", "steady", "writing"}
+    assert told.keys() == {"greedy", "ssh", *made}
     assert told["steady"]["state"] == told["ssh"]["state"] == "active"
     assert told["ssh"]["health"] == "ok"
     assert told["greedy"] | {"memory_kib": None} == {

@@ -57,7 +57,7 @@ def _cached(store: Store, directory: Path) -> Made:
             binary = directory / f"k3s-{arch.name}"
             binary.write_bytes(FakeK3s(arch).binary())
             k3s = inputs.k3s.unpack(binary, arch, store)
-        unpacked = inputs.unpack(planned, store, Silent())
+        unpacked = inputs.unpack(planned, {}, store, Silent())
         return planned, stages.compose(planned, unpacked, k3s, store)
 
     return compose

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from builder.recipe_file import load
 from builder.recipe_services import CAPABILITIES, Service
 from builder.services import compose as services
 from builder.services import rootfs, seccomp, spec
+from builder.services.image import Image
 from builder.services.roots import roots
 from builder.services.units import units
 from builder.sources.deb import Deb
@@ -68,8 +70,8 @@ BUSYBOX = deb("busybox", {"usr/bin/busybox": b"\x7fELF busybox"})
 
 def root(given: Tree | None = None, **options: Any) -> Tree:
     return rootfs.make(
-        "mine", service(**options), UID, arch=X86_64, packages=[BUSYBOX], given=given or Tree(),
-        init=b"init",
+        "mine", service(**options), UID, arch=X86_64, packages=[BUSYBOX], image=None,
+        given=given or Tree(), init=b"init",
     )  # fmt: skip
 
 
@@ -176,6 +178,30 @@ def test_the_root_has_accounts_mount_points_and_a_shell() -> None:
     assert made["usr/lib/edgeimg/init"].mode == 0o755
 
 
+def test_what_an_image_says_holds_where_the_recipe_says_nothing() -> None:
+    image = Image(
+        tree=Tree().with_nodes({"sbin/program": file(b"#!", mode=0o755)}),
+        command=("program", "-a"),
+        environment={"A": "image", "B": "image"},
+        workdir="/work",
+        user=(5, 6),
+    )
+    given = {"image": "x:1", "user": "image", "environment": {"B": "recipe"}}
+    mine = Service.model_validate(given)
+    process = spec.config("mine", mine, UID, None, image)["process"]
+    assert process["args"][2:] == ["program", "-a"]
+    assert process["user"] == {"uid": 5, "gid": 6}
+    assert {"A=image", "B=recipe"} <= set(process["env"])
+    assert process["cwd"] == "/work"
+    made = rootfs.make(
+        "mine", mine, UID, arch=X86_64, packages=[], image=image, given=Tree(), init=b"init"
+    )
+    assert {"proc", "sys", "dev", "run", "tmp", "etc/passwd"} <= {path for path, _ in made.items()}
+    parts_ = replace(parts(), images={"mine": image})
+    root_ = services.compose({"mine": mine}, X86_64, parts_)
+    assert root_["usr/lib/edgeimg/services/mine/user"].read() == b"5\n"
+
+
 def test_files_of_the_project_win() -> None:
     given = Tree().with_nodes(
         {"etc/passwd": file(b"mine"), "usr/bin/busybox": file(b"#!", mode=0o755)}
@@ -196,9 +222,8 @@ def test_a_command_in_a_mount_is_left_to_the_gateway() -> None:
 
 
 def parts(*names: str) -> services.Parts:
-    return services.Parts(
-        packages={name: [BUSYBOX] for name in names}, given={}, init=b"init", seccomp=DATA
-    )
+    packages = {name: [BUSYBOX] for name in names}
+    return services.Parts(packages=packages, images={}, given={}, init=b"init", seccomp=DATA)
 
 
 def test_all_services_are_at_their_place_and_enabled() -> None:
@@ -260,8 +285,11 @@ def test_a_root_is_taken_apart_into_those_that_programs_see() -> None:
     ("text", "expected"),
     [
         ('packages = ["xz"]', "expected 'command'"),
-        ('command = ["x"]', "expected either 'packages' or 'binary'"),
-        ('packages = ["xz"]\nbinary = "y"\ncommand = ["x"]', "expected either"),
+        ('command = ["x"]', "expected one of 'packages', 'binary', 'image'"),
+        ('packages = ["xz"]\nbinary = "y"\ncommand = ["x"]', "expected one of 'packages'"),
+        ('image = "x:1"\ncommand = ["x"]\narchive = "y"', "expected one of"),
+        ('image = "X Y"', "does not match"),
+        ('packages = ["xz"]\ncommand = ["x"]\nuser = "image"', "user = 'image' is for"),
         ('packages = ["xz"]\ncommand = ["x"]\ncapabilities = ["NET"]', "capabilities(7)"),
         ('packages = ["xz"]\ncommand = ["x"]\ndata = "x"', "data"),
         ('packages = ["xz"]\ncommand = ["x"]\ndata = "/a/../b"', "absolute path"),
