@@ -13,12 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from builder import lock
 from builder.arch import X86_64
 from builder.lock import Lock, Package
+from builder.recipe_file import load
 from builder.sources import deb
 from builder.store import Store, default_root, key
 from tests.fake_k3s import FakeK3s
@@ -56,8 +58,23 @@ class Project:
         ballast = self.root / "overlays/ballast/usr/lib/ballast"
         ballast.parent.mkdir(parents=True)
         ballast.write_bytes(random.Random(str(self.root)).randbytes(6 << 20))
+        self._drop_services()
         self.edit(_SMALL)
         self.k3s.write_bytes(FakeK3s(X86_64).binary())
+
+    def _drop_services(self) -> None:
+        """Take the services out of the recipe and its lock: they need what the small root lacks."""
+        tables = re.compile(r"\n\[services\..*?(?=\n\[overlay\])", re.DOTALL)
+        accepted = re.compile(r'  "(no-pie|privileged-service):.*\n')
+        self.recipe.write_text(accepted.sub("", tables.sub("\n", self.recipe.read_text())))
+        path = self.recipe.with_suffix(".lock.toml")
+        locked = lock.load(path)
+        images = {}
+        for name, image in locked.images.items():
+            groups = {g: rows for g, rows in image.groups.items() if not g.startswith("service")}
+            images[name] = replace(image, groups=groups)
+        wanted = lock.digest(load(self.recipe).recipe)
+        lock.write(replace(locked, images=images, recipe_digest=wanted), path)
 
     def _settle(self, root: Path) -> None:
         self.root, self.output, self.cache = root, root / "out", root / "cache"

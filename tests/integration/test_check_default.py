@@ -24,6 +24,7 @@ from builder.errors import EdgeimgError
 from builder.plan import BuildOptions, BuildPlan, K3sChoice
 from builder.progress import Silent
 from builder.recipe_file import load
+from builder.services.layout import rootfs
 from builder.stages import Composed
 from builder.store import Store
 from builder.tree import Node, Tree, file
@@ -80,7 +81,8 @@ def test_what_the_exceptions_are_for_is_there(made: Made, arch: Arch) -> None:
     recipe = planned.recipe
     bare = recipe.model_copy(update={"check": recipe.check.model_copy(update={"accept": ()})})
     places = {finding.place for finding in look(replace(planned, recipe=bare), composed)}
-    assert places == {"usr/bin/mount", "usr/bin/umount"}
+    busyboxes = {f"{rootfs(name)}/usr/bin/busybox" for name in ("health", "ssh")}
+    assert places == {"usr/bin/mount", "usr/bin/umount", "services.ssh", *busyboxes}
 
 
 @each_arch
