@@ -49,6 +49,10 @@ class Arch:
     """The EFI suffix: BOOT<EFI>.EFI, systemd-boot<efi>.efi, linux<efi>.efi.stub."""
     kernel_package: str
     console: str
+    syscalls: str
+    """What tables of system calls name it (the kernel's own name)."""
+    seccomp: str
+    """libseccomp's name."""
     k3s_suffix: str
     """Suffix of the K3s release binary (`k3s`, `k3s-arm64`, `k3s-armhf`)."""
     k3s_airgap: str
@@ -79,6 +83,8 @@ X86_64 = Arch(
     efi="x64",
     kernel_package="linux-image-amd64",
     console="ttyS0",
+    syscalls="x86_64",
+    seccomp="SCMP_ARCH_X86_64",
     k3s_suffix="",
     k3s_airgap="amd64",
     root_type="4f68bce3-e8cd-4db1-96e7-fbcaf984b709",
@@ -107,6 +113,8 @@ ARM64 = Arch(
     efi="aa64",
     kernel_package="linux-image-arm64",
     console="ttyAMA0",
+    syscalls="arm64",
+    seccomp="SCMP_ARCH_AARCH64",
     k3s_suffix="-arm64",
     k3s_airgap="arm64",
     root_type="b921b045-1df0-41c3-af44-4c6f280d3fae",
@@ -138,6 +146,8 @@ ARM = Arch(
     efi="arm",
     kernel_package="linux-image-armmp",
     console="ttyAMA0",
+    syscalls="arm",
+    seccomp="SCMP_ARCH_ARM",
     k3s_suffix="-armhf",
     k3s_airgap="arm",
     root_type="69dad710-2ce4-4e3c-b16c-21a1d49abed3",

@@ -110,6 +110,7 @@ def sbom(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store,
             groups=composed.inputs.groups,
             kernel=composed.source.kernel,
             k3s=composed.k3s,
+            images=planned.inputs.images,
         )
 
 

@@ -184,7 +184,7 @@ def _with_epoch(recipe: Recipe, epoch: str | None) -> Recipe:
 
 def _service_files(source: RecipeFile, name: str, service: Service, arch: Arch) -> Tree:
     """The project's program and files of one service. Raises RecipeError for missing ones."""
-    key, origin = f"{source.path}: services.{name}", f"service:{name}"
+    key = f"{source.path}: services.{name}"
     made = tree.Tree()
     if service.binary is not None:
         given = service.binary if isinstance(service.binary, str) else service.binary.get(arch.name)
@@ -193,13 +193,13 @@ def _service_files(source: RecipeFile, name: str, service: Service, arch: Arch) 
         path = source.project / given.replace("{arch}", arch.name)
         if not path.is_file():
             raise RecipeError(f"{key}.binary: there is no file {path}")
-        program = tree.file(path.read_bytes(), mode=0o755, origin=origin)
+        program = tree.file(path.read_bytes(), mode=0o755, origin=f"overlay:{given}")
         made = made.with_nodes({f"usr/bin/{name}": program})
     if service.files is not None:
         directory = source.project / service.files
         if not directory.is_dir():
             raise RecipeError(f"{key}.files: there is no directory {directory}")
-        made = made.merge(tree.from_directory(directory, origin=origin))
+        made = made.merge(tree.from_directory(directory, origin=f"overlay:{service.files}"))
     return made
 
 

@@ -170,6 +170,7 @@ def _make(
             groups=composed.inputs.groups,
             kernel=composed.source.kernel,
             k3s=composed.k3s,
+            images=planned.inputs.images,
         )
     manifest = json.loads((built.directory / f"{built.name}.manifest.json").read_bytes())
     part = Part(

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 from builder.sbom.model import IMAGE, Component, Distribution, Kind, Sbom, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builder.compose.kernel import Kernel
+    from builder.lock_model import ImagePin
     from builder.pack.manifest import Contents
     from builder.sbom.debian import Groups
     from builder.sources.k3s import K3sBundle
@@ -32,12 +35,20 @@ __all__ = [
 
 
 def describe(
-    *, contents: Contents, root: Tree, groups: Groups, kernel: Kernel, k3s: K3sBundle
+    *,
+    contents: Contents,
+    root: Tree,
+    groups: Groups,
+    kernel: Kernel,
+    k3s: K3sBundle,
+    images: Mapping[str, ImagePin],
 ) -> Sbom:
     """Everything that is inside one image; see `assemble.describe`."""
     from builder.sbom import assemble
 
-    return assemble.describe(contents=contents, root=root, groups=groups, kernel=kernel, k3s=k3s)
+    return assemble.describe(
+        contents=contents, root=root, groups=groups, kernel=kernel, k3s=k3s, images=images
+    )
 
 
 def cyclonedx(sbom: Sbom) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from builder.compose.kernel import Kernel
+from builder.lock_model import ImagePin
 from builder.pack.manifest import Contents
 from builder.sbom import debian, files, gomod, programs
 from builder.sbom.collection import Collection, digest_of
@@ -18,14 +19,21 @@ _OS_RELEASE = "usr/lib/os-release"
 
 
 def describe(
-    *, contents: Contents, root: Tree, groups: Groups, kernel: Kernel, k3s: K3sBundle
+    *,
+    contents: Contents,
+    root: Tree,
+    groups: Groups,
+    kernel: Kernel,
+    k3s: K3sBundle,
+    images: Mapping[str, ImagePin],
 ) -> Sbom:
     """Everything that is inside one image.
 
     `contents` says what the image is (`Composed.contents`), `root` is the finished root file
     system (`Composed.source.root`), `groups` are all its Debian packages, unpacked, by what they
     are for (`Composed.inputs.groups`), `kernel` and `k3s` are the composed ones
-    (`Composed.source.kernel`, `Composed.k3s`). Pure: equal arguments give an equal Sbom. Raises
+    (`Composed.source.kernel`, `Composed.k3s`), `images` are the container images that services are
+    made of (`ArchLock.images`). Pure: equal arguments give an equal Sbom. Raises
     ArchiveError for a container image of the root that cannot be read.
     """
     distribution = _distribution(root)
@@ -37,6 +45,7 @@ def describe(
     _relate(made, groups, {package.sha256: c.ref for package, c in packages.items()})
     programs.add_k3s(made, k3s)
     files.add_files(made, root)
+    files.add_services(made, root, images, distribution, contents)
     told = dict(gomod.find(root))
     for path, program in told.items():
         owner = _owner(made, path, root[path].origin, packages.values())

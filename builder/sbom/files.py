@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from builder import arch as architectures
+from builder.lock_model import ImagePin
 from builder.pack import initrd
 from builder.pack.manifest import Contents
 from builder.sbom import containers, debian, gomod, programs, purl
 from builder.sbom.collection import Collection, digest_of
 from builder.sbom.debian import Groups
 from builder.sbom.model import IMAGE, Component, Distribution, Kind
+from builder.services.layout import rootfs
 from builder.sources.builtin_images import DIRECTORY as IMAGES
 from builder.sources.k3s import K3sBundle
 from builder.tree import Kind as NodeKind
@@ -50,6 +53,42 @@ def add_images(
                 if program := gomod.read(content):
                     place = f"{image.name}:/{name}"
                     programs.add_program(made, place, program, digest=digest, owner=ref, k3s=k3s)
+
+
+def add_services(
+    made: Collection,
+    root: Tree,
+    images: Mapping[str, ImagePin],
+    distribution: Distribution,
+    contents: Contents,
+) -> None:
+    """Container images that services are made of, with the Debian packages in them.
+
+    Their names are those of the services' files: what is found in them belongs to them.
+    """
+    goarch = architectures.find(contents.arch).goarch
+    for name, pin in sorted(images.items()):
+        base = f"{rootfs(name)}/"
+        repository, tag = purl.split_reference(pin.reference)
+        known = pin.source.partition("@")[2] or pin.digest
+        component = Component(
+            ref=f"service:{name}",
+            kind=Kind.CONTAINER,
+            name=repository,
+            version=tag or pin.digest,
+            purl=purl.oci(pin.reference, known, arch=goarch),
+            sha256=pin.digest.removeprefix("sha256:"),
+            paths=(base,),
+            parts=(f"service:{name}",),
+        )
+        ref = made.add(component, IMAGE)
+        below = {
+            path.removeprefix(base): node.read() for path, node in root.under(f"{base}var/lib/dpkg")
+        }
+        found = containers.Image(name=pin.reference, digest=pin.digest, labels={}, files=below)
+        for fields in found.packages():
+            package = debian.component(fields, distribution, parts=(f"service:{name}",))
+            made.add(package, ref)
 
 
 def add_files(made: Collection, root: Tree) -> None:

@@ -21,8 +21,6 @@ from builder.tree import Content, Node, Tree, file, replace, union
 
 USERS = range(59000, 60000)
 """Numbers of services' users: the last of those that Debian Policy 9.2.2 leaves to the system."""
-_KERNEL = {"amd64": "x86_64", "arm64": "arm64", "arm": "arm"}
-"""The kernel's names of architectures by Go's, for numbers of system calls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +106,9 @@ def _bundle(name: str, service: Service, uid: int, arch: Arch, parts: Parts) -> 
 
 
 def _from(name: str, node: Node) -> Node:
-    return replace(node, origin=f"service:{name}")
+    """Of the service, but for the project's files, which bills of materials name one by one."""
+    own = node.origin.startswith("overlay:")
+    return node if own else replace(node, origin=f"service:{name}")
 
 
 def _denied(profile: bytes, arch: Arch, granted: Sequence[str]) -> str:
@@ -119,7 +119,7 @@ def _denied(profile: bytes, arch: Arch, granted: Sequence[str]) -> str:
         if capability in granted:
             continue
         try:
-            lines.append(f"{table.get(name, _KERNEL[arch.goarch])} {name} {capability}\n")
+            lines.append(f"{table.get(name, arch.syscalls)} {name} {capability}\n")
         except (system_calls.NoSuchSystemCall, system_calls.NotSupportedSystemCall):
             continue
     return "".join(lines)

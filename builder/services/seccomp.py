@@ -15,12 +15,6 @@ from builder.arch import Arch
 from builder.errors import ArchiveError
 
 PATH = "usr/share/containers/seccomp.json"
-_ARCHITECTURES = {
-    "amd64": ["SCMP_ARCH_X86_64"],
-    "arm64": ["SCMP_ARCH_AARCH64"],
-    "arm": ["SCMP_ARCH_ARM"],
-}
-"""libseccomp's names by Go's. Programs of a second instruction set have no business here."""
 _ALWAYS = {
     "SYS_ADMIN": (
         "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount",
@@ -56,7 +50,8 @@ def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> dict[str,
         return {
             "defaultAction": document["defaultAction"],
             "defaultErrnoRet": int(document["defaultErrnoRet"]),
-            "architectures": _ARCHITECTURES[arch.goarch],
+            # Programs of a second instruction set have no business here.
+            "architectures": [arch.seccomp],
             "flags": [_LOG],
             "syscalls": rules,
         }

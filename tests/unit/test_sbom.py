@@ -18,8 +18,10 @@ from builder import sbom, tree
 from builder.arch import X86_64
 from builder.compose import kernel as kernels
 from builder.lock import Package
+from builder.lock_model import ImagePin
 from builder.pack.manifest import Contents, K3sFacts
 from builder.sbom import Component, Kind, Sbom, Source
+from builder.services.layout import rootfs
 from builder.sources import k3s, oci
 from builder.sources.deb import Deb
 from builder.sources.k3s import K3sBundle
@@ -42,6 +44,14 @@ dep\tgolang.org/x/net\tv0.40.0\th1:y=
 AGENT = (
     "path\texample.org/agent\nmod\texample.org/agent\tv2.0.0\t\ndep\tgolang.org/x/net\tv0.40.0\n"
 )
+STATUS = b"""\
+Package: libdb
+Status: install ok installed
+Architecture: amd64
+Version: 5.3-2
+Maintainer: Debian Folks <folks@example.org>
+Description: x
+"""
 PINNED = 1_700_000_000
 
 
@@ -73,6 +83,8 @@ class Sample:
             "initrd": (busybox,),
             "containers": (busybox,),
         }
+        pinned = {"reference": "example.org/db:3", "digest": f"sha256:{'d' * 64}"}
+        self.images = {"db": ImagePin(**pinned, source=f"example.org/db@sha256:{'e' * 64}")}
         self.kernel = kernels.from_deb(kernel[1])
         self.k3s = self.unpack_k3s(standin)
         self.root = self.compose()
@@ -127,6 +139,8 @@ class Sample:
             {
                 "usr/lib/os-release": file(OS_RELEASE),
                 "usr/share/edgeimg/images/app.tar": file(archive, origin="images"),
+                f"{rootfs('db')}/var/lib/dpkg/status": file(STATUS, origin="service:db"),
+                f"{rootfs('db')}/agent": file(elf(X86_64, build_info(AGENT)), origin="service:db"),
                 "etc/motd": file(b"hello", origin="overlay:site"),
                 "usr/bin/agent": file(elf(X86_64, build_info(AGENT)), origin="overlay:site"),
             }
@@ -140,6 +154,7 @@ class Sample:
             groups=self.groups,
             kernel=self.kernel,
             k3s=self.k3s,
+            images=self.images,
         )
 
 
@@ -151,6 +166,17 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 @pytest.fixture(scope="module")
 def described(sample: Sample) -> Sbom:
     return sample.describe()
+
+
+def test_a_services_container_image_and_what_is_in_it(described: Sbom) -> None:
+    image = named(described, "example.org/db")
+    assert (image.ref, image.version, image.sha256) == ("service:db", "3", "d" * 64)
+    assert f"sha256:{'e' * 64}" in image.purl
+    library = named(described, "libdb")
+    assert library.ref in described.relations[image.ref]
+    programs = [c for c in described.components if f"{rootfs('db')}/agent" in c.paths]
+    assert programs
+    assert programs[0].ref in described.relations[image.ref]
 
 
 def named(described: Sbom, name: str) -> Component:
@@ -165,14 +191,14 @@ def below(described: Sbom, ref: str) -> set[str]:
 
 def test_each_thing_is_one_component_of_the_right_kind(described: Sbom) -> None:
     assert Counter(component.kind for component in described.components) == {
-        Kind.PACKAGE: 3,
+        Kind.PACKAGE: 4,
         Kind.FIRMWARE: 1,
         Kind.KERNEL: 1,
         Kind.BOOT_LOADER: 1,
         Kind.K3S: 1,
-        Kind.PROGRAM: 4,
+        Kind.PROGRAM: 5,
         Kind.MODULE: 3,
-        Kind.CONTAINER: 1,
+        Kind.CONTAINER: 2,
         Kind.FILE: 5,
     }
     refs = [component.ref for component in described.components]
