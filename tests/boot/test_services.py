@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,12 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.arch import ARCHITECTURES, X86_64
+from builder.arch import ARCHITECTURES
 from builder.tree import Tree, replace
-from builder.vm import accel, machine
-from builder.vm.boots import LOSSES
 from builder.vm.disk import raw_image
-from builder.vm.machine import Guest, GuestLostError
+from tests import gateway as gateways
+from tests.gateway import Gateway, booted
 from tests.integration import docker_engine
 
 PROJECT = Path(__file__).parents[2]
@@ -71,46 +69,11 @@ image = "REGISTRY/acme/sleeper:1"
 """
 
 
-class Gateway:
-    """A running guest, over ssh."""
-
-    def __init__(self, guest: Guest, port: int, key: Path) -> None:
-        self.guest, self.port, self.key = guest, port, key
-
-    def run(self, command: str, *, timeout: float = 120) -> str:
-        """What a command says there; fails when it fails."""
-        done = self.attempt(command, timeout=timeout)
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def attempt(self, command: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR",
-                   "BatchMode=yes", "ConnectTimeout=20")  # fmt: skip
-        return subprocess.run(
-            ["ssh", *(word for option in options for word in ("-o", option)), "-F", "/dev/null",
-             "-i", self.key, "-p", str(self.port), "root@127.0.0.1", command],
-            capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-
-    def until(self, command: str, seconds: float = 300) -> str:
-        """What a command says when it succeeds at last."""
-        deadline = time.monotonic() + seconds
-        while True:
-            self.guest.alive()
-            done = self.attempt(command)
-            if done.returncode == 0:
-                return done.stdout
-            said = f"{command}: {done.stdout}{done.stderr}\n" + "\n".join(self.guest.tail())
-            assert time.monotonic() < deadline, said
-            time.sleep(1)
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
     """The default project with the services above, locked, and a key to log in with."""
     root = tmp_path_factory.mktemp("services")
-    for name in ("recipes", "overlays"):
-        shutil.copytree(PROJECT / name, root / name, symlinks=True)
+    gateways.project(root)
     programs = root / "programs"
     (programs / "root/usr/bin").mkdir(parents=True)
     images = {}
@@ -134,11 +97,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
             text = recipe.read_text() + PULLED.replace("REGISTRY", registry.address)
             recipe.write_text(text)
             edgeimg(root, "lock", "--accept-unsigned-index", "arm", DOCKER_HOST=host)
-    # From here on there is no engine: what was locked is in the cache.
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", root / "key"], check=True)
-    keys = root / "overlays/base/etc/edgeimg/ssh/authorized_keys"
-    keys.write_text((root / "key.pub").read_text())
-    return root
+    return root  # the engine is gone: what was locked is in the cache
 
 
 def edgeimg(project: Path, *arguments: str, **env: str) -> str:
@@ -155,23 +114,9 @@ def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway
     told = edgeimg(project, "build", "-a", "amd64", "--k3s", "standin", "--json")
     (image,) = json.loads(told)["images"]
     raw = raw_image(project / image["image"], cache)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    work = tmp_path_factory.mktemp("guest")
-    for attempt in range(LOSSES + 1):
-        with machine.start(
-            X86_64, raw, accel=accel.tcg(X86_64, "a test"), memory=512,
-            console=work / "console.log", toolbox=toolbox("qemu"), forwards=((port, 22),),
-            watchful=attempt < LOSSES,
-        ) as guest:  # fmt: skip
-            running = Gateway(guest, port, project / "key")
-            try:
-                running.until("true")
-            except GuestLostError:
-                continue
-            yield running
-            return
+    console = tmp_path_factory.mktemp("guest") / "console.log"
+    with booted(raw, project / "key", toolbox=toolbox("qemu"), console=console) as running:
+        yield running
 
 
 def test_services_are_listed_with_what_they_are_and_do(gateway: Gateway) -> None:

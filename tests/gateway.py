@@ -1,0 +1,88 @@
+"""A gateway that runs in QEMU, looked at over its ssh console."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from builder.arch import X86_64, Arch
+from builder.tools import Toolbox
+from builder.vm import accel, machine
+from builder.vm.boots import LOSSES
+from builder.vm.machine import Guest, GuestLostError
+
+PROJECT = Path(__file__).parents[1]
+_OPTIONS = (
+    "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes",
+    "ConnectTimeout=20",
+)  # fmt: skip
+
+
+class Gateway:
+    """A running guest, over ssh."""
+
+    def __init__(self, guest: Guest, port: int, key: Path) -> None:
+        self.guest, self.port, self.key = guest, port, key
+
+    def run(self, command: str, *, timeout: float = 120) -> str:
+        """What a command says there; fails when it fails."""
+        done = self.attempt(command, timeout=timeout)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def attempt(self, command: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["ssh", *(word for option in _OPTIONS for word in ("-o", option)), "-F", "/dev/null",
+             "-i", self.key, "-p", str(self.port), "root@127.0.0.1", command],
+            capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def until(self, command: str, seconds: float = 300) -> str:
+        """What a command says when it succeeds at last."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.guest.alive()
+            done = self.attempt(command)
+            if done.returncode == 0:
+                return done.stdout
+            said = f"{command}: {done.stdout}{done.stderr}\n" + "\n".join(self.guest.tail())
+            assert time.monotonic() < deadline, said
+            time.sleep(1)
+
+
+def project(root: Path) -> Path:
+    """Copy the default project to `root`, with a key to log in with; the secret key's file."""
+    for name in ("recipes", "overlays"):
+        shutil.copytree(PROJECT / name, root / name, symlinks=True)
+    key = root / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    authorized = root / "overlays/base/etc/edgeimg/ssh/authorized_keys"
+    authorized.write_text(key.with_suffix(".pub").read_text())
+    return key
+
+
+@contextlib.contextmanager
+def booted(
+    raw: Path, key: Path, *, toolbox: Toolbox, console: Path, arch: Arch = X86_64
+) -> Iterator[Gateway]:
+    """Boot a raw disk image until one can log in; with 512 MiB, emulated."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for attempt in range(LOSSES + 1):
+        with machine.start(
+            arch, raw, accel=accel.tcg(arch, "a test"), memory=512, console=console,
+            toolbox=toolbox, forwards=((port, 22),), watchful=attempt < LOSSES,
+        ) as guest:  # fmt: skip
+            running = Gateway(guest, port, key)
+            try:
+                running.until("true")
+            except GuestLostError:
+                continue
+            yield running
+            return
