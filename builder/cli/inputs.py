@@ -25,8 +25,8 @@ from builder.ui import human
     is_flag=False,
     flag_value="*",
     default=None,
-    metavar="[PACKAGE]",
-    help="Take new versions: of everything, or of one package only.",
+    metavar="[NAME]",
+    help="Take new versions: of everything, or of one package or service's image only.",
 )
 @click.option("--check", "only_check", is_flag=True, help="Only say whether the lock is current.")
 @click.option(

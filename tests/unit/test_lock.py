@@ -8,12 +8,14 @@ from builder import lock as locks
 from builder.arch import ARCHITECTURES
 from builder.errors import LockError
 from builder.lock import ArchLock, Lock, Package
+from builder.lock_model import ImagePin
 from builder.progress import Silent
 from builder.recipe import Recipe
 from builder.sources import k3s_release
 
 NOWHERE = "http://127.0.0.1:9"
 """Nobody listens there: the size of K3s stays unknown."""
+PIN = ImagePin(reference="example.org/db:3", digest=f"sha256:{'ab' * 32}")
 PINS = {arch.name: "d" * 64 for arch in ARCHITECTURES}
 
 
@@ -140,13 +142,15 @@ def test_changes_are_one_line_each() -> None:
     new = Lock(
         recipe_digest=old.recipe_digest,
         suite=old.suite,
-        images={**old.images, "arm": ArchLock(groups=groups, k3s=image.k3s)},
+        images={**old.images, "arm": ArchLock(groups=groups, k3s=image.k3s, images={"db": PIN})},
     )
     lines = locks.changes(old, new)
     assert [line.split(":")[0] for line in lines] == [
+        "arm image db",
         "arm root dash",
         "arm root nano",
         "arm root systemd",
     ]
-    assert "new → 1" in lines[1]
-    assert lines[2].endswith("→ gone")
+    assert lines[0].endswith("new → sha256:abababababab")
+    assert "new → 1" in lines[2]
+    assert lines[3].endswith("→ gone")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from builder.errors import LockError
 from builder.lock_file import dumps, load, write
-from builder.lock_model import ArchLock, K3sAsset, Lock, Package
+from builder.lock_model import ArchLock, ImagePin, K3sAsset, Lock, Package
 
 PROJECT = Path(__file__).parents[2]
+PIN = ImagePin(reference="example.org/db:3", digest=f"sha256:{'d' * 64}")
+BUILT = ImagePin(reference="images/db.tar", digest=f"sha256:{'e' * 64}")
 GROUPS = {
     "root", "kernel", "boot", "initrd", "containers", "services", "service:ssh", "service:health",
 }  # fmt: skip
@@ -38,7 +41,11 @@ def sample() -> Lock:
         recipe_digest="c" * 64,
         suite="trixie",
         images={
-            "arm64": ArchLock(groups={"root": packages, "kernel": packages[:1]}, k3s=k3s),
+            "arm64": ArchLock(
+                groups={"root": packages, "kernel": packages[:1]},
+                k3s=k3s,
+                images={"db": replace(PIN, source=f"example.org/db@sha256:{'f' * 64}"), "x": BUILT},
+            ),
             "arm": ArchLock(groups={"root": packages}, k3s=None, unsigned_index=True),
         },
         tools={"pack": {"x86-64": packages, "arm64": ()}},
@@ -106,6 +113,8 @@ def test_a_package_is_one_line() -> None:
         (SHA256, SHA256[:-1], "expected 'VERSION ARCH"),
         ("apt = ", '"../apt" = ', "expected 'VERSION ARCH"),
         ("[image.arm.packages.root]", "[image.arm.packages]\nroot = 3\n[x]", "x: unknown key"),
+        (f'"sha256:{"d" * 64} ', '"sha256:d ', "image.arm64.images.db: expected 'sha256:"),
+        ("example.org/db@", "example.org/db", "image.arm64.images.db: expected 'sha256:"),
         ("suite =", "suite ==", "cannot read"),
     ],
 )
