@@ -190,11 +190,19 @@ def _facts(report: SmokeReport, boot: Any) -> dict[str, str]:
         "memory peak": _mib(memory.get("peak")),
         "memory available": _mib(memory.get("available")),
         "swapped to zram": _mib(memory.get("swap_used")),
+        "services": ", ".join(map(_service, found.get("services") or [])) or "none",
         "failed units": ", ".join(found.get("failed_units") or []) or "none",
     }
     for stage in boot.stages:
         facts[f"{stage.name} after"] = f"{stage.uptime:.0f} s"
     return facts if found else {"problem": "see below"}
+
+
+def _service(told: dict[str, Any]) -> str:
+    """Its name, and what is wrong or out of the ordinary with it."""
+    state, health = told.get("state", "?"), told.get("health", "-")
+    odd = health if health == "failing" else state if state != "active" else ""
+    return f"{told.get('name', '?')} ({odd})" if odd else str(told.get("name", "?"))
 
 
 def _mib(kib: int | None) -> str:

@@ -71,6 +71,30 @@ def test_one_wrong_fact_fails_its_check(path: str, value: Any, name: str) -> Non
     assert name in failures(judge(Boot(stages=ALL, report=changed(path, value))))
 
 
+def service(**facts: Any) -> dict[str, Any]:
+    usual = {"name": "ssh", "state": "active", "health": "ok", "at_boot": True}
+    return GOOD | {"services": [usual | facts]}
+
+
+@pytest.mark.parametrize(
+    ("facts", "failure"),
+    [
+        ({}, ""),
+        ({"health": "-"}, ""),
+        ({"state": "inactive", "at_boot": False}, ""),
+        ({"state": "inactive"}, "it is inactive"),
+        ({"state": "failed", "at_boot": False}, "it is failed"),
+        ({"state": "activating"}, "it is activating"),
+        ({"health": "failing"}, "it does not answer its health check"),
+    ],
+)
+def test_services_must_run_and_be_well(facts: dict[str, Any], failure: str) -> None:
+    found = [
+        c for c in judge(Boot(stages=ALL, report=service(**facts))) if c.name == "service ssh runs"
+    ]
+    assert [check.failure for check in found] == [failure]
+
+
 def test_a_failure_says_what_was_found() -> None:
     report = changed("failed_units", ["a.service"]) | {"failed_logs": ["a.service: boom"]}
     (check,) = [c for c in judge(Boot(stages=ALL, report=report)) if c.failure]
