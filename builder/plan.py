@@ -99,6 +99,13 @@ class BuildPlan:
         return self.lock.images[self.arch.name]
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """What goes into the image from the project: overlays, programs and files of services."""
+        services = self.recipe.services.values()
+        own = (path for service in services for path in service.paths(self.arch.name))
+        return (*self.recipe.overlay.paths, *own)
+
+    @property
     def name(self) -> str:
         """`<id>_<version>_<arch>`: the first part of every file name."""
         image = self.recipe.image
@@ -187,10 +194,10 @@ def _service_files(source: RecipeFile, name: str, service: Service, arch: Arch) 
     key = f"{source.path}: services.{name}"
     made = tree.Tree()
     if service.binary is not None:
-        given = service.binary if isinstance(service.binary, str) else service.binary.get(arch.name)
+        given = service.program(arch.name)
         if given is None:
             raise RecipeError(f"{key}.binary: there is none for {arch.name}")
-        path = source.project / given.replace("{arch}", arch.name)
+        path = source.project / given
         if not path.is_file():
             raise RecipeError(f"{key}.binary: there is no file {path}")
         program = tree.file(path.read_bytes(), mode=0o755, origin=f"overlay:{given}")

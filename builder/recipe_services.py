@@ -162,6 +162,20 @@ class Service(_Model):
         """The container image it is made of: a reference or a path; empty when it is not."""
         return self.image or self.archive or ""
 
+    def program(self, arch: str) -> str | None:
+        """The path in the project of its static program for one architecture, if it has one."""
+        given = self.binary.get(arch) if isinstance(self.binary, dict) else self.binary
+        return given.replace("{arch}", arch) if given else None
+
+    def image_file(self, arch: str) -> str | None:
+        """The path in the project of its container image for one architecture, if it has one."""
+        return self.archive.replace("{arch}", arch) if self.archive else None
+
+    def paths(self, arch: str) -> tuple[str, ...]:
+        """All that it takes from the project for one architecture."""
+        taken = (self.program(arch), self.image_file(arch), self.files)
+        return tuple(path for path in taken if path)
+
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
         sources = (self.packages, self.binary, self.image, self.archive)

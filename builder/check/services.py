@@ -23,7 +23,7 @@ def check(recipe: Recipe) -> list[Finding]:
     found = []
     for name, service in sorted(recipe.services.items()):
         if reasons := list(_reasons(service)):
-            message = f"is no wall around it: {', '.join(reasons)}"
+            message = f"its container is no wall: {', '.join(reasons)}"
             found.append(finding("privileged-service", f"services.{name}", message, _FIX))
     return found
 

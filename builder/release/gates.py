@@ -67,8 +67,8 @@ def of_inputs(plans: Sequence[BuildPlan], files: Sequence[Path], project: Path) 
                     "match its signature",
                 )
             )
-    overlays = {project / name for plan in plans for name in plan.recipe.overlay.paths}
-    return holds + _uncommitted([*files, *sorted(overlays)], project)
+    taken = {project / path for plan in plans for path in plan.paths}
+    return holds + _uncommitted([*files, *sorted(taken)], project)
 
 
 def of_k3s(manifests: Iterable[Mapping[str, Any]]) -> list[Hold]:

@@ -35,7 +35,7 @@ def resolve(
     pins: dict[str, ImagePin] = {}
     for name, service in sorted(recipe.services.items()):
         if service.archive:
-            pins[name] = _archive(name, service.archive, arch, project)
+            pins[name] = _archive(name, service, arch, project)
         elif service.image:
             locked = old.images.get(name) if old else None
             renew = update is not None and (not update or name in update)
@@ -59,17 +59,17 @@ def path(
 ) -> Path:
     """The archive with a service's image. Raises LockError, FetchError."""
     if service.archive:
-        return _place(name, service.archive, arch, project)
+        return _place(name, service, arch, project)
     return engine.fetch(pin, arch, store=store, offline=offline, progress=progress)
 
 
-def _archive(name: str, reference: str, arch: Arch, project: Path) -> ImagePin:
-    with open_image(_place(name, reference, arch, project), arch) as image:
-        return ImagePin(reference=reference, digest=image.digest)
+def _archive(name: str, service: Service, arch: Arch, project: Path) -> ImagePin:
+    with open_image(_place(name, service, arch, project), arch) as image:
+        return ImagePin(reference=service.of_image, digest=image.digest)
 
 
-def _place(name: str, reference: str, arch: Arch, project: Path) -> Path:
-    place = project / reference.replace("{arch}", arch.name)
+def _place(name: str, service: Service, arch: Arch, project: Path) -> Path:
+    place = project / (service.image_file(arch.name) or "")
     if not place.exists():
         raise LockError(f"services.{name}.archive: there is no {place}")
     return place

@@ -12,7 +12,7 @@ from builder import errors
 from builder.arch import ARM, X86_64
 from builder.check.findings import Finding
 from builder.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
-from builder.recipe import Gate
+from builder.recipe import Gate, Recipe
 from builder.recipe_file import load
 from builder.release import gates
 from builder.release.gates import GATES, Hold
@@ -58,6 +58,24 @@ def test_committed_inputs_hold_nothing_back(project: Path, plan: BuildPlan) -> N
 
 @pytest.mark.parametrize("name", ["recipe.toml", "overlays/base/file", "overlays/base/new file"])
 def test_whatever_is_not_committed_is_named(project: Path, plan: BuildPlan, name: str) -> None:
+    (project / name).write_text("changed")
+    assert dirty(project, plan) == [f"{name} is not committed"]
+
+
+@pytest.mark.parametrize("name", ["bin/x-x86-64", "bin/x.tar", "bin/root/file"])
+def test_what_services_are_made_of_is_looked_at(project: Path, plan: BuildPlan, name: str) -> None:
+    services = {
+        "a": {"binary": "bin/x-{arch}", "files": "bin/root"},
+        "b": {"archive": "bin/x.tar"},
+    }
+    recipe = plan.recipe.model_copy(update={"services": Recipe(services=services).services})
+    plan = dataclasses.replace(plan, recipe=recipe)
+    for path in ("bin/x-x86-64", "bin/x.tar", "bin/root/file"):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text("x")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "services")
+    assert dirty(project, plan) == []
     (project / name).write_text("changed")
     assert dirty(project, plan) == [f"{name} is not committed"]
 
