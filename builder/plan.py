@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from builder import lock as locks
-from builder import tree
+from builder import overlay, tree
 from builder.arch import Arch
 from builder.errors import RecipeError
 from builder.lock import ArchLock, Lock
@@ -206,7 +206,7 @@ def _service_files(source: RecipeFile, name: str, service: Service, arch: Arch) 
         directory = source.project / service.files
         if not directory.is_dir():
             raise RecipeError(f"{key}.files: there is no directory {directory}")
-        made = made.merge(tree.from_directory(directory, origin=f"overlay:{service.files}"))
+        made = made.merge(overlay.from_directory(directory, origin=f"overlay:{service.files}"))
     return made
 
 
@@ -216,5 +216,5 @@ def _overlay(source: RecipeFile, recipe: Recipe) -> Tree:
         path = source.project / name
         if not path.is_dir():
             raise RecipeError(f"{source.path}: overlay.paths: there is no directory {path}")
-        trees.append(tree.from_directory(path, origin=f"overlay:{path.name}"))
+        trees.append(overlay.from_directory(path, origin=f"overlay:{path.name}"))
     return tree.union(trees)

@@ -13,13 +13,13 @@ import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
 
 from builder.errors import ArchiveError
 from builder.node import Content, Kind, Node, Span, directory, file, normalise, replace, symlink
-from builder.tree_files import Reader, copy_sparse, root_info, tar_info, walk
+from builder.tree_files import Reader, copy_sparse, root_info, tar_info
 
 __all__ = [
     "Content",
@@ -29,7 +29,6 @@ __all__ = [
     "Tree",
     "directory",
     "file",
-    "from_directory",
     "normalise",
     "replace",
     "symlink",
@@ -269,32 +268,6 @@ class Tree:
 
 def _identity(node: Node) -> object:
     return node.kind, node.mode, node.uid, node.gid, node.xattrs, node.content
-
-
-def from_directory(root: Path, *, origin: str) -> Tree:
-    """The tree below a directory of the host: an overlay.
-
-    Owners become root, and modes 0755 or 0644 by the owner's execute bit, so that the result
-    does not depend on who checked the files out under which umask. Directories with nothing in
-    them are left out: git does not keep them, so another clone would not have them. Raises
-    ArchiveError for anything but files, directories and links.
-    """
-    nodes: dict[str, Node] = {}
-    homes: dict[str, Node] = {}
-    for path in walk(root):
-        name = path.relative_to(root).as_posix()
-        status = path.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            nodes[name] = symlink(str(path.readlink()), origin=origin)
-        elif stat.S_ISDIR(status.st_mode):
-            homes[name] = directory(origin=origin)
-        elif stat.S_ISREG(status.st_mode):
-            mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-            nodes[name] = file(path.read_bytes(), mode=mode, origin=origin)
-        else:
-            raise ArchiveError(f"{path} is neither a file, a directory nor a symbolic link")
-    needed = {parent for name in nodes for parent in map(str, PurePosixPath(name).parents)}
-    return Tree(nodes | {name: node for name, node in homes.items() if name in needed})
 
 
 def union(trees: Iterable[Tree]) -> Tree:

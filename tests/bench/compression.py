@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from builder import lock, tools, tree
+from builder import lock, overlay, tools
 from builder.store import Store, default_root
 from builder.tools import Toolbox
 
@@ -76,7 +76,7 @@ def as_tar(root: Path, work: Path) -> Path:
     if root.is_file():
         return root
     with (work / "root.tar").open("wb") as output:
-        tree.from_directory(root, origin="bench").write_tar(output, mtime=0)
+        overlay.from_directory(root, origin="bench").write_tar(output, mtime=0)
     return work / "root.tar"
 
 

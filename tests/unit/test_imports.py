@@ -37,6 +37,7 @@ ROOMS = [
     {"recipe"},
     {"recipe_services"},
     {"recipe_types"},
+    {"overlay"},
     {"tree"},
     {"tree_files"},
     {"node"},

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.errors import ArchiveError
+from builder.overlay import from_directory
 from builder.tree import (
     Kind,
     Node,
@@ -18,7 +19,6 @@ from builder.tree import (
     Tree,
     directory,
     file,
-    from_directory,
     normalise,
     replace,
     symlink,
