@@ -43,6 +43,7 @@ __all__ = [
     "Packages",
     "Recipe",
     "Release",
+    "merge",
     "parse_size",
     "schema",
 ]
@@ -237,7 +238,7 @@ class Recipe(_Model):
         base = self.model_dump(exclude={"arch"})  # defaults too: overrides append to their lists
         override = self.arch.get(arch.name)  # type: ignore[call-overload]
         if override is not None:
-            base = _merge(base, override.model_dump(exclude_unset=True, exclude_none=True))
+            base = merge(base, override.model_dump(exclude_unset=True, exclude_none=True))
         return Recipe.model_validate(base)
 
     def digest(self) -> str:
@@ -251,19 +252,27 @@ class Recipe(_Model):
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a recipe, for editors and other programs."""
+    described = Recipe.model_json_schema()
+    described["properties"]["include"] = {
+        "type": "array",
+        "items": {"type": "string", "minLength": 1},
+        "description": "recipes to start from, relative to this file: tables are merged, lists "
+        "appended, the rest replaced by the later file, this one last",
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "edgeimg recipe",
-        **Recipe.model_json_schema(),
+        **described,
     }
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Tables are merged, lists appended, the rest replaced by what `over` says."""
     merged = dict(base)
     for key, value in over.items():
         mine = base.get(key)
         if isinstance(value, dict) and isinstance(mine, dict):
-            merged[key] = _merge(mine, value)
+            merged[key] = merge(mine, value)
         elif isinstance(value, list | tuple) and isinstance(mine, list | tuple):
             merged[key] = [*mine, *value]
         else:

@@ -1,13 +1,12 @@
-"""Reading a recipe file: every error of the file in one run, each with its line.
+"""Reading a recipe file: every error of it in one run, each with its line.
 
-tomllib and pydantic know what is wrong; this module says where and what may have been meant.
+pydantic knows what is wrong; this module says what may have been meant.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -18,16 +17,7 @@ from pydantic import BaseModel, ValidationError
 from builder.arch import ARCHITECTURES
 from builder.errors import RecipeError
 from builder.recipe import Recipe
-
-MAX_BYTES = 1 << 20
-_TABLE = re.compile(r"^\s*\[\[?\s*(?P<name>[^\]]+?)\s*\]\]?")
-_KEY = re.compile(r"^\s*(?P<name>[\w\"'.+ -]+?)\s*=")
-_SYNTAX = re.compile(r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
-
-_DEPTH = 8
-"""Tables are not nested deeper in any message."""
-
-Location = tuple[int | str, ...]
+from builder.recipe_include import Document, Location, Place, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +27,8 @@ class RecipeFile:
     path: Path
     project: Path
     recipe: Recipe
+    files: tuple[Path, ...] = ()
+    """The recipes that it includes, and itself."""
 
     @property
     def lock_path(self) -> Path:
@@ -49,18 +41,13 @@ def load(path: Path) -> RecipeFile:
 
     Raises RecipeError with one line per error: `file:line: key: what was expected`.
     """
-    text = _read(path)
+    document = read(path)
     try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: an integer of 4300 digits
-        raise RecipeError(f"{path}:{_syntax_error(error, text)}") from None
-    lines = key_lines(text)
-    try:
-        recipe = Recipe.model_validate(data)
+        recipe = Recipe.model_validate(document.data)
         for arch in ARCHITECTURES:
             recipe.for_arch(arch)
     except ValidationError as error:
-        problems = sorted(_problem(path, lines, item) for item in error.errors())
+        problems = sorted(_problem(document, item) for item in error.errors())
         count = len(problems)
         head = f"{path} has {count} error{'s' if count > 1 else ''}"
         raise RecipeError(
@@ -69,75 +56,17 @@ def load(path: Path) -> RecipeFile:
         ) from None
     folder = path.resolve().parent
     project = folder.parent if folder.name == "recipes" else folder
-    return RecipeFile(path=path, project=project, recipe=recipe)
+    return RecipeFile(path=path, project=project, recipe=recipe, files=document.files)
 
 
-def key_lines(text: str) -> dict[Location, int]:
-    """The line of every table and key of a TOML text, counted from 1.
-
-    Good enough for messages: a line inside a multi-line string may be taken for a key, which
-    never hides a real one because the first line of a key wins.
-    """
-    lines: dict[Location, int] = {}
-    table: Location = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        if match := _TABLE.match(line):
-            table = _split(match["name"])
-            here = table
-        elif match := _KEY.match(line):
-            here = (*table, *_split(match["name"]))
-        else:
-            continue
-        for depth in range(1, min(len(here), _DEPTH) + 1):
-            lines.setdefault(here[:depth], number)
-    return lines
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise RecipeError(
-            f"cannot read the recipe {path}: {error.strerror}",
-            hint="`edgeimg init` writes a commented one to start from",
-        ) from None
-    if len(raw) > MAX_BYTES:
-        raise RecipeError(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a recipe")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise RecipeError(f"{path}:{line}: not UTF-8 text, which TOML asks for") from None
-
-
-def _syntax_error(error: Exception, text: str) -> str:
-    match = _SYNTAX.match(str(error))
-    if match is None:
-        return f"1: not TOML: {error or 'nested too deeply'}"
-    line = match["line"] or str(max(1, text.count("\n")))
-    return f"{line}: not TOML: {match['what']}"
-
-
-def _split(name: str) -> Location:
-    return tuple(part.strip().strip("\"'") for part in name.split("."))
-
-
-def _problem(path: Path, lines: dict[Location, int], item: Any) -> tuple[int, str]:
+def _problem(document: Document, item: Any) -> tuple[Place, str]:
     # pydantic puts the kind of a JSON value between the keys that lead to it.
     location: Location = tuple(part for part in item["loc"] if part not in ("dict", "list"))[:12]
     if location and location[-1] == "[key]":
         location = location[:-1]
-    line = _line(lines, location)
+    place = document.place(location)
     key = ".".join(str(part) for part in location) or "(top level)"
-    return line, f"{path}:{line}: {key}: {_explain(location, item)}"
-
-
-def _line(lines: dict[Location, int], location: Location) -> int:
-    for depth in range(min(len(location), _DEPTH), 0, -1):
-        if location[:depth] in lines:
-            return lines[location[:depth]]
-    return 1
+    return place, f"{place}: {key}: {_explain(location, item)}"
 
 
 def _explain(location: Location, item: Any) -> str:

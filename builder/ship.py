@@ -71,7 +71,7 @@ def release(
     signer = keys.find(options.key, home=options.home)
     with ui.aside():
         signatures.rehearse(signer, passphrase_file=options.passphrase_file)
-    holds = gates.of_inputs(plans, [source.path, source.lock_path], source.project)
+    holds = gates.of_inputs(plans, [*source.files, source.lock_path], source.project)
     gates.refuse(holds, allowed)
     pipeline.plan_all(source, archs, chosen)
 

@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 from builder.check.findings import Finding
-from builder.recipe_file import Location, RecipeFile, key_lines
+from builder.recipe_file import RecipeFile
+from builder.recipe_include import Location, key_lines
 from builder.rules import RULES
 
 SCHEMA = (

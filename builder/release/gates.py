@@ -49,7 +49,10 @@ class Hold:
 
 
 def of_inputs(plans: Sequence[BuildPlan], files: Sequence[Path], project: Path) -> list[Hold]:
-    """What is known before anything is built. `files` are the recipe and its lock."""
+    """What is known before anything is built.
+
+    `files` are the recipe, those that it includes, and its lock.
+    """
     holds: list[Hold] = []
     for plan in plans:
         if plan.recipe.k3s.source == "standin":

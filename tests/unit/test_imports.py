@@ -34,6 +34,7 @@ ROOMS = [
     {"fetch"},
     {"mirrors"},
     {"recipe_file"},
+    {"recipe_include"},
     {"recipe"},
     {"recipe_services"},
     {"recipe_types"},

@@ -15,7 +15,8 @@ from builder.compose import identity, prune
 from builder.errors import RecipeError
 from builder.pack import disk, uki
 from builder.recipe import parse_size, schema
-from builder.recipe_file import key_lines, load
+from builder.recipe_file import load
+from builder.recipe_include import key_lines
 from builder.tree import Tree, directory
 
 DEFAULT = Path(__file__).parents[2] / "recipes/gateway.toml"
