@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder import fetch, mirrors, tools
+from builder import containers, fetch, mirrors, tools
 from builder.compose import kernel as kernels
 from builder.compose.kernel import Kernel
 from builder.errors import LockError
 from builder.lock import K3sAsset, Lock, Package
 from builder.plan import BuildPlan, k3s_file
 from builder.progress import Progress
-from builder.services import compose as services
-from builder.services import image as service_image
-from builder.services import seccomp
-from builder.sources import deb, k3s, k3s_release, service_images, standin
-from builder.sources.builtin_images import builtin_images
+from builder.sources import container_images, deb, k3s, k3s_release, kubernetes, standin
 from builder.sources.deb import Deb
 from builder.sources.k3s import K3sBundle
 from builder.store import Store, sha256_file
 from builder.tools import Toolbox
-from builder.tree import Tree, file, union
+from builder.tree import Tree, union
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +34,11 @@ class Inputs:
     boot: Tree
     """systemd-boot and the UKI stub."""
     images: Tree
-    """The built-in container images, at their place in the root."""
+    """The images of pods, built-in ones too, at their place in the root."""
     services: Tree
     """The recipe's services: containers and units, at their place in the root."""
+    workloads: Tree
+    """The recipe's manifests, at their place in the root."""
 
     @property
     def packages(self) -> tuple[tuple[Package, Deb], ...]:
@@ -101,31 +99,32 @@ def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
     return k3s.unpack(binary, arch, store, source=source, label=f"the stand-in for {arch.name}")
 
 
-def service_archives(plan: BuildPlan, store: Store, progress: Progress) -> dict[str, Path]:
-    """The archives of the container images that services are made of, by service.
+def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dict[str, Path]:
+    """The archives of container images, by the name of the service or of the pods' image.
 
     Raises FetchError when an engine has to be asked and does not have it.
     """
     return {
-        name: service_images.path(
+        name: container_images.path(
             name,
-            plan.recipe.services[name],
-            pin,
+            made,
+            plan.inputs.images[name],
             plan.arch,
             project=plan.project,
             store=store,
             offline=plan.offline,
             progress=progress,
         )
-        for name, pin in sorted(plan.inputs.images.items())
-        if name in plan.recipe.services
+        for name, made in sorted(container_images.taken(plan.recipe).items())
     }
 
 
-def unpack(plan: BuildPlan, images: Mapping[str, Path], store: Store, progress: Progress) -> Inputs:
-    """Open all packages of the image, and the container images in `images`, by service.
+def unpack(
+    plan: BuildPlan, archives: Mapping[str, Path], store: Store, progress: Progress
+) -> Inputs:
+    """Open all packages of the image, and the container images in `archives`, by their names.
 
-    Raises ArchiveError for a damaged or hostile one.
+    Raises ArchiveError for a damaged or hostile one, RecipeError for manifests that would not run.
     """
     groups = plan.inputs.groups
     total = sum(len(packages) for packages in groups.values())
@@ -139,44 +138,27 @@ def unpack(plan: BuildPlan, images: Mapping[str, Path], store: Store, progress: 
             return tuple(opened)
 
         opened = {name: group(name) for name in groups}
-        containers = {package.name: deb for package, deb in opened["containers"]}
-        epoch = plan.recipe.image.epoch
+        images = containers.pod_images(plan, opened, archives, store)
+
+        def kustomize(files: Tree, directory: str) -> bytes:
+            kubectl = kubernetes.kubectl(_host_k3s(plan, store, progress), store)
+            return kubernetes.kustomize(kubectl, files, directory, store=store)
+
         return Inputs(
             groups=opened,
             kernel=kernels.from_deb(opened["kernel"][0][1]),
             initrd=union(deb.tree for _, deb in opened["initrd"]),
             boot=union(deb.tree for _, deb in opened["boot"]),
-            images=builtin_images(plan.arch, containers, epoch=epoch),
-            services=_services(plan, opened, images, store),
+            images=images,
+            services=containers.system_services(plan, opened, archives, store),
+            workloads=containers.objects(plan, images, kustomize),
         )
 
 
-def _services(
-    plan: BuildPlan,
-    groups: Mapping[str, tuple[tuple[Package, Deb], ...]],
-    images: Mapping[str, Path],
-    store: Store,
-) -> Tree:
-    if not plan.recipe.services:
-        return Tree()
-    shared = [deb for _, deb in groups["services"]]
-    profile = services.program(shared, seccomp.PATH)
-    parts = services.Parts(
-        packages={
-            name: [deb for _, deb in groups.get(f"service:{name}", ())]
-            for name in plan.recipe.services
-        },
-        images={
-            name: service_image.load(
-                path, plan.inputs.images[name], plan.arch, store=store, origin=f"service:{name}"
-            )
-            for name, path in images.items()
-        },
-        given=plan.services,
-        init=services.program(shared, "usr/bin/catatonit"),
-        seccomp=file(profile).read(),
-    )
-    return services.compose(plan.recipe.services, plan.arch, parts)
+def _host_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
+    """K3s for this host, whose kubectl renders kustomizations: of the version in the image."""
+    host = tools.build_host()
+    return get_k3s(replace(plan, arch=host), store, progress)
 
 
 def _release(plan: BuildPlan) -> K3sAsset:

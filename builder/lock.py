@@ -30,7 +30,7 @@ from builder.lock_update import KERNEL, changes, kept
 from builder.mirrors import Mirrors
 from builder.progress import Progress, Silent
 from builder.recipe import Recipe
-from builder.sources import debian, k3s_release, service_images
+from builder.sources import container_images, debian, k3s_release
 from builder.store import Store
 
 __all__ = [
@@ -120,7 +120,7 @@ def resolve(
         and previous is not None
         and previous.recipe_digest == wanted_digest
         and _complete(previous, archs, tools_hosts)
-        and not any(service.archive for service in recipe.services.values())  # a file may change
+        and not any(made.archive for made in recipe.contents().values())  # a file may change
     ):
         return previous
     known = mirrors.from_host(env)
@@ -136,7 +136,7 @@ def resolve(
                     old = images.get(arch.name)
                     k3s = old.k3s if old else None
                     asset = k3s_release.resolve(own, arch, previous=k3s, progress=progress, env=env)
-                    pins = service_images.resolve(
+                    pins = container_images.resolve(
                         own, arch, old, update, project=project, store=store, progress=progress
                     )
                     images[arch.name] = _image(index, own, arch, old, update, asset, pins)
@@ -215,17 +215,17 @@ def _groups(
 
 def _image_requests(recipe: Recipe, arch: Arch) -> dict[str, _Request]:
     exclude = (*EXCLUDED, *recipe.packages.exclude)
-    services = {
-        f"service:{name}": _Request(names=made.packages, exclude=(*EXCLUDED, *made.exclude))
-        for name, made in recipe.services.items()
+    containers = {
+        group: _Request(names=made.packages, exclude=(*EXCLUDED, *made.exclude))
+        for group, made in recipe.contents().items()
         if made.packages
     }
     if recipe.services:
         exclude_more = (*EXCLUDED, *SERVICES_EXCLUDED)
-        services["services"] = _Request(names=SERVICE_PACKAGES, exclude=exclude_more)
+        containers["services"] = _Request(names=SERVICE_PACKAGES, exclude=exclude_more)
     # The initrd and the containers are composed of single programs: nothing configures them.
     return {
-        **services,
+        **containers,
         "root": _Request(names=recipe.packages.include, exclude=exclude),
         KERNEL: _Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
         "boot": _Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
@@ -265,14 +265,15 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
     for name, reference in _image_facts(own).get("images", {}).items():
         pin = image.images.get(name)
         if pin is None or pin.reference != reference:
-            yield f"not locked: the image {reference} of the service {name}"
+            of = f" of {name}" if name != reference else ""
+            yield f"not locked: the image {reference}{of}"
     if _k3s_differs(own, arch, image.k3s):
         yield f"K3s is {own.k3s.version} from another place or with another sha256 than locked"
 
 
 def _image_facts(recipe: Recipe) -> dict[str, dict[str, str]]:
-    """Container images that services are made of, if there are any."""
-    named = {name: made.of_image for name, made in recipe.services.items() if made.of_image}
+    """Container images that are taken from elsewhere, by service or reference, if there are any."""
+    named = {name: made.of_image for name, made in container_images.taken(recipe).items()}
     return {"images": named} if named else {}
 
 

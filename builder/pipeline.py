@@ -89,7 +89,7 @@ def compose(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Toolbox, Composed
     with ui.step(f"{name}: get tools and packages"):
         toolbox = sources.host_tools(planned.lock, "pack", store, offline=offline, progress=ui)
         sources.fetch_packages(planned.inputs.packages(), store, offline=offline, progress=ui)
-        images = sources.service_archives(planned, store, ui)
+        images = sources.container_archives(planned, store, ui)
     with ui.step(f"{name}: get K3s ({planned.recipe.k3s.source})"):
         k3s = sources.get_k3s(planned, store, ui)
     with ui.step(f"{name}: unpack {len(planned.inputs.packages())} packages"):

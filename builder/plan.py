@@ -15,8 +15,9 @@ from builder.arch import Arch
 from builder.errors import RecipeError
 from builder.lock import ArchLock, Lock
 from builder.recipe import Gate, Image, Recipe
+from builder.recipe_contents import Contents
 from builder.recipe_file import RecipeFile
-from builder.recipe_services import Service
+from builder.recipe_workloads import Workload, short_name
 from builder.store import key, source_digest
 from builder.tree import Tree
 
@@ -85,8 +86,10 @@ class BuildPlan:
     """With the overrides of `arch` and of the command line applied."""
     lock: Lock
     overlay: Tree
-    services: Mapping[str, Tree]
-    """The project's files of each service."""
+    given: Mapping[str, Tree]
+    """The project's files of each service and of each image for pods, by its name."""
+    manifests: Mapping[str, Tree]
+    """The project's manifests of each workload."""
     project: Path
     """Where the recipe's paths start."""
     output: Path
@@ -100,10 +103,13 @@ class BuildPlan:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What goes into the image from the project: overlays, programs and files of services."""
-        services = self.recipe.services.values()
-        own = (path for service in services for path in service.paths(self.arch.name))
-        return (*self.recipe.overlay.paths, *own)
+        """What goes into the image from the project: overlays, what containers are made of,
+        manifests.
+        """
+        containers = self.recipe.contents().values()
+        own = (path for made in containers for path in made.paths(self.arch.name))
+        manifests = (workload.manifests for workload in self.recipe.workloads.values())
+        return (*self.recipe.overlay.paths, *own, *manifests)
 
     @property
     def name(self) -> str:
@@ -128,7 +134,8 @@ class BuildPlan:
                 for package in host
             ],
             "overlay": self.overlay.digest(),
-            "services": {name: tree.digest() for name, tree in sorted(self.services.items())},
+            "given": {name: tree.digest() for name, tree in sorted(self.given.items())},
+            "manifests": {name: tree.digest() for name, tree in sorted(self.manifests.items())},
             "k3s": k3s_identity,
             # An image that was let through is not one that an ordinary build may find again.
             **({"over_budget": True} if self.over_budget else {}),
@@ -152,9 +159,12 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
         recipe=recipe,
         lock=lock,
         overlay=_overlay(source, recipe),
-        services={
-            name: _service_files(source, name, service, arch)
-            for name, service in recipe.services.items()
+        given={
+            group.partition(":")[2]: _files(source, group, made, arch)
+            for group, made in recipe.contents().items()
+        },
+        manifests={
+            name: _manifests(source, name, workload) for name, workload in recipe.workloads.items()
         },
         project=source.project,
         output=options.output,
@@ -189,25 +199,38 @@ def _with_epoch(recipe: Recipe, epoch: str | None) -> Recipe:
     return recipe.model_copy(update={"image": image})
 
 
-def _service_files(source: RecipeFile, name: str, service: Service, arch: Arch) -> Tree:
-    """The project's program and files of one service. Raises RecipeError for missing ones."""
-    key = f"{source.path}: services.{name}"
-    made = tree.Tree()
-    if service.binary is not None:
-        given = service.program(arch.name)
+def _files(source: RecipeFile, group: str, made: Contents, arch: Arch) -> Tree:
+    """The project's program and files of one container. Raises RecipeError for missing ones."""
+    kind, _, name = group.partition(":")
+    key = f"{source.path}: {kind} {name}"
+    files = tree.Tree()
+    if made.binary is not None:
+        given = made.program(arch.name)
         if given is None:
             raise RecipeError(f"{key}.binary: there is none for {arch.name}")
         path = source.project / given
         if not path.is_file():
             raise RecipeError(f"{key}.binary: there is no file {path}")
         program = tree.file(path.read_bytes(), mode=0o755, origin=f"overlay:{given}")
-        made = made.with_nodes({f"usr/bin/{name}": program})
-    if service.files is not None:
-        directory = source.project / service.files
+        files = files.with_nodes({f"usr/bin/{short_name(name)}": program})
+    if made.files is not None:
+        directory = source.project / made.files
         if not directory.is_dir():
             raise RecipeError(f"{key}.files: there is no directory {directory}")
-        made = made.merge(overlay.from_directory(directory, origin=f"overlay:{service.files}"))
-    return made
+        files = files.merge(overlay.from_directory(directory, origin=f"overlay:{made.files}"))
+    return files
+
+
+def _manifests(source: RecipeFile, name: str, workload: Workload) -> Tree:
+    """The project's manifests of one workload. Raises RecipeError when they are missing."""
+    path = source.project / workload.manifests
+    if path.is_file():
+        return tree.Tree().with_nodes({path.name: tree.file(path.read_bytes())})
+    if not path.is_dir():
+        raise RecipeError(
+            f"{source.path}: workloads.{name}.manifests: there is no file or directory {path}"
+        )
+    return overlay.from_directory(path, origin=f"workload:{name}")
 
 
 def _overlay(source: RecipeFile, recipe: Recipe) -> Tree:

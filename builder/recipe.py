@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from builder.arch import Arch
+from builder.recipe_contents import Contents
 from builder.recipe_services import Service, ServiceName
 from builder.recipe_types import (
     COMPRESSION,
@@ -30,6 +31,7 @@ from builder.recipe_types import (
     Word,
     parse_size,
 )
+from builder.recipe_workloads import PodImage, Workload, WorkloadName
 
 __all__ = [
     "Budget",
@@ -207,6 +209,7 @@ class Override(_Model):
     kernel: Kernel | None = None
     k3s: K3s | None = None
     services: dict[ServiceName, Service] | None = None
+    workloads: dict[WorkloadName, Workload] | None = None
     overlay: Overlay | None = None
     budget: Budget | None = None
     check: Check | None = None
@@ -222,6 +225,9 @@ class Recipe(_Model):
     services: dict[ServiceName, Service] = Field(
         default_factory=dict, description="containers that the system runs: [services.ssh] …"
     )
+    workloads: dict[WorkloadName, Workload] = Field(
+        default_factory=dict, description="what Kubernetes runs from the first boot on"
+    )
     overlay: Overlay = Field(default_factory=Overlay)
     budget: Budget = Field(default_factory=Budget)
     check: Check = Field(default_factory=Check)
@@ -229,6 +235,31 @@ class Recipe(_Model):
     arch: dict[ArchName, Override] = Field(
         default_factory=dict, description="overrides per architecture: [arch.arm.packages] …"
     )
+
+    @model_validator(mode="after")
+    def _images_are_of_one_make(self) -> Self:
+        for name, workload in self.workloads.items():
+            for reference, made in workload.images.items():
+                if self.pod_images[reference] != made:
+                    raise ValueError(
+                        f"workloads.{name}: another workload describes {reference} differently"
+                    )
+        return self
+
+    @property
+    def pod_images(self) -> dict[str, PodImage]:
+        """The images of all workloads, by reference."""
+        every = [workload.images for workload in self.workloads.values()]
+        return {reference: made for images in every for reference, made in images.items()}
+
+    def contents(self) -> dict[str, Contents]:
+        """What every container is made of: `service:NAME`, `image:REFERENCE`."""
+        images = {
+            f"image:{reference}": made
+            for workload in self.workloads.values()
+            for reference, made in workload.contents().items()
+        }
+        return {**{f"service:{name}": made for name, made in self.services.items()}, **images}
 
     def for_arch(self, arch: Arch) -> Recipe:
         """The recipe with the overrides of one architecture applied, and none left.

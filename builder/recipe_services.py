@@ -5,16 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from builder.recipe_types import ArchKey, OverlayPath, PackageName, Size
+from builder.recipe_contents import AbsolutePath, Argument, Contents, EnvironmentName, Model
+from builder.recipe_types import Size
 
 CAPABILITIES = (
     "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE",
@@ -36,13 +30,6 @@ def _capability(name: str) -> str:
     return short
 
 
-def _absolute(path: str) -> str:
-    parts = path.split("/")[1:]
-    if not path.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        raise ValueError("expected an absolute path such as '/var/lib/data'")
-    return path
-
-
 _RESERVED = ("containerd", "k3s", "systemd")
 
 
@@ -54,23 +41,11 @@ def _service_name(name: str) -> str:
 
 ServiceName = Annotated[str, AfterValidator(_service_name)]
 Capability = Annotated[str, AfterValidator(_capability)]
-AbsolutePath = Annotated[
-    str, StringConstraints(pattern=r"^/[^\x00-\x20:,\"'%\\]{0,255}$"), AfterValidator(_absolute)
-]
 DevicePath = Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9._/-]{1,64}$")]
 UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.@\\-]{1,128}$")]
-Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,4096}$")]
-ImageReference = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9._/:-]{0,254}(@sha256:[0-9a-f]{64})?$")
-]
-EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Mount(_Model):
+class Mount(Model):
     """A file or directory of the gateway that the service sees."""
 
     source: AbsolutePath = Field(description="on the gateway")
@@ -79,7 +54,7 @@ class Mount(_Model):
     writable: bool = Field(False, description="the service may change it")
 
 
-class Health(_Model):
+class Health(Model):
     """How to find out that a service that runs does not work any more."""
 
     command: tuple[Argument, ...] = Field(
@@ -90,34 +65,10 @@ class Health(_Model):
     retries: int = Field(3, ge=1, le=100, description="failures in a row before a restart")
 
 
-class Service(_Model):
+class Service(Contents):
     """A container that the system runs. What is not granted here is denied."""
 
     description: str = Field("", max_length=80, pattern=r"^[^\x00-\x1f%]*$")
-    packages: tuple[PackageName, ...] = Field(
-        (), description="Debian packages that the container is made of, with their dependencies"
-    )
-    exclude: tuple[PackageName, ...] = Field(
-        (), description="packages to leave out even where others depend on them"
-    )
-    binary: OverlayPath | dict[ArchKey, OverlayPath] | None = Field(
-        None,
-        description="or a static program, relative to the project; '{arch}' in its path stands for "
-        "the architecture's name",
-    )
-    image: ImageReference | None = Field(
-        None,
-        description="or a container image that a Docker engine pulls or has built: "
-        "'registry/name:tag'; the lock holds its digest for each architecture",
-    )
-    archive: OverlayPath | None = Field(
-        None,
-        description="or a container image in the project: an OCI layout (directory or tar), or "
-        "what `docker save` wrote; '{arch}' in its path stands for the architecture's name",
-    )
-    files: OverlayPath | None = Field(
-        None, description="directory of the project with files on top, shaped like the container"
-    )
     command: tuple[Argument, ...] = Field((), description="program and arguments")
     environment: dict[EnvironmentName, Argument] = Field(default_factory=dict)
     workdir: AbsolutePath | Literal["/"] | None = Field(
@@ -156,25 +107,6 @@ class Service(_Model):
     stop: int = Field(10, ge=1, le=3600, description="seconds it has to end before it is killed")
     health: Health | None = Field(None, description="when to restart it though it runs")
     enabled: bool = Field(True, description="starts by itself; a technician may change it")
-
-    @property
-    def of_image(self) -> str:
-        """The container image it is made of: a reference or a path; empty when it is not."""
-        return self.image or self.archive or ""
-
-    def program(self, arch: str) -> str | None:
-        """The path in the project of its static program for one architecture, if it has one."""
-        given = self.binary.get(arch) if isinstance(self.binary, dict) else self.binary
-        return given.replace("{arch}", arch) if given else None
-
-    def image_file(self, arch: str) -> str | None:
-        """The path in the project of its container image for one architecture, if it has one."""
-        return self.archive.replace("{arch}", arch) if self.archive else None
-
-    def paths(self, arch: str) -> tuple[str, ...]:
-        """All that it takes from the project for one architecture."""
-        taken = (self.program(arch), self.image_file(arch), self.files)
-        return tuple(path for path in taken if path)
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:

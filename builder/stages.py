@@ -25,7 +25,7 @@ from builder.pack.manifest import PATH, Contents, FileFacts, K3sFacts, Manifest,
 from builder.plan import BuildPlan
 from builder.result import Built, describe
 from builder.services.compose import require_runtime
-from builder.services.layout import SERVICES
+from builder.services.layout import CONTAINERS
 from builder.sources.k3s import K3sBundle
 from builder.store import Store, disk_errors
 from builder.tools import Toolbox
@@ -69,7 +69,7 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
         plan.arch,
         inputs.packages,
         inputs.kernel,
-        (k3s.tree, inputs.images, inputs.services, plan.overlay),
+        (k3s.tree, inputs.images, inputs.services, inputs.workloads, plan.overlay),
         store,
     )
     require_runtime(root, plan.recipe.services)
@@ -86,7 +86,7 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
             PackageFacts(name=package.name, version=package.version, arch=package.arch)
             for package in plan.inputs.packages()
         ),
-        components=root.size_by_origin(share=SERVICES),
+        components=root.size_by_origin(share=CONTAINERS),
     )
     described = root.merge(Tree().with_nodes({PATH: file(contents.file())}))
     source = Source(

@@ -43,7 +43,10 @@ def planted(path: str, node: Node, rule: str, **more: Any) -> Defect:
 
 def image(name: str, node: Node) -> Node:
     config = oci.ImageConfig(entrypoint=("/x",))
-    return file(oci.compose("x", Tree().with_nodes({name: node}), config, X86_64, 0))
+    made = oci.ContainerImage(
+        name="x", tree=Tree().with_nodes({name: node}), run=config.to_json()
+    )
+    return file(oci.archive([made], X86_64, 0).data)
 
 
 NET_RAW = struct.pack("<IIIII", 0x0200_0001, 1 << 13, 0, 0, 0)

@@ -12,7 +12,7 @@ from builder.compose.kernel import Kernel
 from builder.pack import disk, erofs, esp, initrd, scratch, uki, verity
 from builder.pack.disk import DiskPlan
 from builder.recipe import Recipe
-from builder.services.layout import SERVICES
+from builder.services.layout import CONTAINERS
 from builder.store import Store, disk_errors, key
 from builder.tools import Toolbox
 from builder.tree import Tree
@@ -59,7 +59,7 @@ def make_root(source: Source, *, store: Store, toolbox: Toolbox) -> Path:
     def make(result: Path) -> None:
         tar = result.with_name("root.tar")
         with disk_errors(tar), tar.open("wb") as output:
-            source.root.write_tar(output, mtime=image.epoch, share=SERVICES)
+            source.root.write_tar(output, mtime=image.epoch, share=CONTAINERS)
         erofs.make(
             tar,
             result,

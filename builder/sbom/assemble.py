@@ -8,7 +8,7 @@ from dataclasses import replace
 from builder.compose.kernel import Kernel
 from builder.lock_model import ImagePin
 from builder.pack.manifest import Contents
-from builder.sbom import debian, files, gomod, programs
+from builder.sbom import debian, files, gomod, pods, programs
 from builder.sbom.collection import Collection, digest_of
 from builder.sbom.debian import Groups
 from builder.sbom.model import IMAGE, Component, Distribution, Sbom
@@ -32,8 +32,8 @@ def describe(
     `contents` says what the image is (`Composed.contents`), `root` is the finished root file
     system (`Composed.source.root`), `groups` are all its Debian packages, unpacked, by what they
     are for (`Composed.inputs.groups`), `kernel` and `k3s` are the composed ones
-    (`Composed.source.kernel`, `Composed.k3s`), `images` are the container images that services are
-    made of (`ArchLock.images`). Pure: equal arguments give an equal Sbom. Raises
+    (`Composed.source.kernel`, `Composed.k3s`), `images` are the container images that services and
+    pods take (`ArchLock.images`). Pure: equal arguments give an equal Sbom. Raises
     ArchiveError for a container image of the root that cannot be read.
     """
     distribution = _distribution(root)
@@ -46,6 +46,7 @@ def describe(
     programs.add_k3s(made, k3s)
     files.add_files(made, root)
     files.add_services(made, root, images, distribution, contents)
+    pods.add(made, root, groups, images, distribution, contents)
     told = dict(gomod.find(root))
     for path, program in told.items():
         owner = _owner(made, path, root[path].origin, packages.values())

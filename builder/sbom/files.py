@@ -14,10 +14,13 @@ from builder.sbom.collection import Collection, digest_of
 from builder.sbom.debian import Groups
 from builder.sbom.model import IMAGE, Component, Distribution, Kind
 from builder.services.layout import rootfs
-from builder.sources.builtin_images import DIRECTORY as IMAGES
 from builder.sources.k3s import K3sBundle
 from builder.tree import Kind as NodeKind
 from builder.tree import Tree
+from builder.workloads import images as pods
+
+_ARCHIVES = "usr/share/edgeimg/images"
+"""Where overlays put container images for pods."""
 
 
 def add_images(
@@ -28,10 +31,7 @@ def add_images(
     contents: Contents,
     k3s: K3sBundle,
 ) -> None:
-    """Container images, with the packages and Go programs in them.
-
-    Images that edgeimg composes have no package database: their files are recognised.
-    """
+    """Container images that overlays bring, with the packages and Go programs in them."""
     goarch = architectures.find(contents.arch).goarch
     known = {
         digest: package
@@ -39,7 +39,7 @@ def add_images(
         for digest in deb.tree.digests().values()
     }
     by_sha256 = {c.sha256: c.ref for c in made.components.values() if c.sha256}
-    for path, node in root.under(IMAGES):
+    for path, node in root.under(_ARCHIVES):
         if node.kind is not NodeKind.FILE or not path.endswith(".tar"):
             continue
         for image in containers.read(node.read(), path):
@@ -67,7 +67,10 @@ def add_services(
     Their names are those of the services' files: what is found in them belongs to them.
     """
     goarch = architectures.find(contents.arch).goarch
+    inside = pods.listed(root)
     for name, pin in sorted(images.items()):
+        if name in inside:
+            continue
         base = f"{rootfs(name)}/"
         repository, tag = purl.split_reference(pin.reference)
         known = pin.source.partition("@")[2] or pin.digest

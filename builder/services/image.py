@@ -1,9 +1,10 @@
-"""A container image → what a service takes from it: its files, and how it wants to be run."""
+"""A container image → what a container takes from it: its files, and how it wants to be run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from builder.arch import Arch
 from builder.errors import ArchiveError, DigestError
@@ -16,7 +17,7 @@ from builder.tree import Tree
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """What a service is made of, and what holds where the recipe says nothing."""
+    """What a container is made of, and what holds where the recipe says nothing."""
 
     tree: Tree = field(default_factory=Tree, repr=False)
     command: tuple[str, ...] = ()
@@ -24,6 +25,8 @@ class Image:
     workdir: str = "/"
     user: tuple[int, int] = (0, 0)
     """Numbers of user and group."""
+    run: dict[str, Any] = field(default_factory=dict)
+    """All that the image says about running it (image-spec, config.md, `config`)."""
 
 
 def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) -> Image:
@@ -45,6 +48,7 @@ def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) ->
         environment=image.environment,
         workdir=image.workdir,
         user=_numbers(image, tree, origin),
+        run=image.run,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+CONTAINERS = "usr/lib/edgeimg"
+"""Below it are the roots of all containers, which share files with the system's."""
 SERVICES = "usr/lib/edgeimg/services"
 """Below it, for each service: an OCI bundle, `config.json` and `rootfs/`."""
 ROOTFS = "rootfs"

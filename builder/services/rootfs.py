@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from builder.arch import Arch
-from builder.compose import packages as debian
-from builder.compose.certificates import bundle_certificates
-from builder.compose.identity import add_defaults
-from builder.compose.ldcache import add_cache
-from builder.compose.prune import prune
+from builder.compose import container
 from builder.errors import ArchiveError
 from builder.recipe_services import Service
 from builder.services.image import Image
 from builder.services.layout import INIT
 from builder.services.spec import command, environment, mount_points
 from builder.sources.deb import Deb
-from builder.tree import Content, Kind, Node, Tree, directory, file, symlink
+from builder.tree import Content, Kind, Node, Tree, directory, file
 
 _BELOW_TMPFS = ("/dev", "/run", "/tmp", "/proc", "/sys")  # noqa: S108 - in the container
-_BUSYBOX, _SHELL = "usr/bin/busybox", "usr/bin/sh"
-"""The package makes no links, and scripts begin with /bin/sh."""
-_PRUNED = ("etc/default", "usr/lib/systemd", "usr/lib/sysusers.d", "usr/lib/tmpfiles.d")
-"""Of packages: for a system that starts services itself."""
 
 
 def make(
@@ -44,39 +36,22 @@ def make(
     or the command is not in it.
     """
     if image is None:
-        tree = prune(add_defaults(debian.merge(packages)), _PRUNED)
-        tree = bundle_certificates(tree).merge(given)
+        tree = container.from_packages(packages, given)
     else:
         tree = image.tree.with_nodes(_directories(image.tree)).merge(given)
-    tree = tree.with_nodes(_accounts(tree, name, service, uid))
-    tree = tree.with_nodes({INIT: file(init, mode=0o755)})
-    if _BUSYBOX in tree and _SHELL not in tree:
-        tree = tree.with_nodes({_SHELL: symlink("busybox")})
+    users = {"root": (0, "/root"), **({name: (uid, "/")} if service.user == "own" else {})}
+    tree = container.finish(tree, users, arch, libraries=bool(packages))
+    added = {INIT: file(init, mode=0o755), "etc/hostname": file(f"{name}\n".encode())}
+    tree = tree.with_nodes({path: node for path, node in added.items() if path not in tree})
     tree = tree.with_nodes(_mount_points(tree, service))
     _require_command(tree, name, service, image or Image())
-    return add_cache(tree, arch) if packages else tree
+    return tree
 
 
 def _directories(tree: Tree) -> Mapping[str, Node]:
     """What every container has mounted, where the image has no place for it."""
     needed = [path.lstrip("/") for path in _BELOW_TMPFS]
     return {path: directory() for path in needed if tree.resolve(path) not in tree}
-
-
-def _accounts(tree: Tree, name: str, service: Service, uid: int) -> Mapping[str, Node]:
-    users = {"root": (0, "/root")}
-    if service.user == "own":
-        users[name] = (uid, "/")
-    passwd = "".join(f"{u}:x:{n}:{n}:{u}:{home}:/bin/sh\n" for u, (n, home) in users.items())
-    group = "".join(f"{u}:x:{n}:\n" for u, (n, _) in users.items())
-    nodes = {
-        "etc/passwd": file(passwd.encode()),
-        "etc/group": file(f"{group}tty:x:5:\n".encode()),
-        "etc/hosts": file(b"127.0.0.1 localhost\n::1 localhost\n"),
-        "etc/hostname": file(f"{name}\n".encode()),
-        "root": directory(mode=0o700),
-    }
-    return {path: node for path, node in nodes.items() if path not in tree}
 
 
 def _mount_points(tree: Tree, service: Service) -> Mapping[str, Node]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from builder.services.layout import ROOTFS, SERVICES
+import re
+
+from builder.services.layout import CONTAINERS, ROOTFS
 from builder.tree import Node, Tree
+
+_INSIDE = re.compile(rf"({CONTAINERS}/[^/]+/[^/]+/{ROOTFS})/")
 
 
 def roots(tree: Tree) -> list[tuple[str, Tree]]:
@@ -18,8 +22,5 @@ def roots(tree: Tree) -> list[tuple[str, Tree]]:
 
 def _divide(path: str) -> tuple[str, str]:
     """The container's root that `path` is in, and what it is called there."""
-    rest = path.removeprefix(f"{SERVICES}/")
-    name, slash, below = rest.partition("/")
-    if rest == path or not slash or not below.startswith(f"{ROOTFS}/"):
-        return "", path
-    return f"{SERVICES}/{name}/{ROOTFS}", below.removeprefix(f"{ROOTFS}/")
+    match = _INSIDE.match(path)
+    return (match[1], path[match.end() :]) if match else ("", path)

@@ -11,7 +11,8 @@ import datetime
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from builder.arch import Arch
@@ -37,66 +38,93 @@ class ImageConfig:
     """Such as `8080/tcp`."""
     labels: tuple[tuple[str, str], ...] = ()
 
-
-def compose(name: str, tree: Tree, config: ImageConfig, arch: Arch, epoch: int) -> bytes:
-    """The archive of one image with one layer.
-
-    `name` is the full reference (`localhost/edgeimg/pause:1`); every time stamp is `epoch`
-    (seconds). Equal arguments give equal bytes.
-    """
-    layer = _layer(tree, epoch)
-    config_blob = _json(_config(config, layer, arch, epoch))
-    layer_entry = _descriptor(_LAYER, layer)
-    manifest = _json(
-        {
-            "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": _descriptor(_CONFIG, config_blob),
-            "layers": [layer_entry],
+    def to_json(self) -> dict[str, Any]:
+        """As image-spec writes it."""
+        run: dict[str, Any] = {
+            "User": self.user,
+            "Env": list(self.env),
+            "Entrypoint": list(self.entrypoint),
+            "WorkingDir": self.workdir,
         }
-    )
-    blobs = {_path(blob): blob for blob in (layer, config_blob, manifest)}
-    compatible = [
-        {"Config": _path(config_blob), "RepoTags": [name], "Layers": [_path(layer)]},
-    ]
+        if self.command:
+            run["Cmd"] = list(self.command)
+        if self.ports:
+            run["ExposedPorts"] = {port: {} for port in self.ports}
+        if self.labels:
+            run["Labels"] = dict(self.labels)
+        return run
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerImage:
+    """One image of one layer."""
+
+    name: str
+    """The full reference: `localhost/edgeimg/pause:1`."""
+    tree: Tree = field(repr=False)
+    run: Mapping[str, Any]
+    """How a container of it is run, as image-spec writes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """Images in one file."""
+
+    data: bytes = field(repr=False)
+    digests: dict[str, str]
+    """By the image's name, `sha256:…` of its configuration: what Docker and the CRI call its ID."""
+
+
+def archive(images: Sequence[ContainerImage], arch: Arch, epoch: int) -> Archive:
+    """All `images` in one archive; every time stamp is `epoch` (seconds).
+
+    Equal arguments give equal bytes.
+    """
+    blobs: dict[str, bytes] = {}
+    entries, compatible, digests = [], [], {}
+    for image in images:
+        layer = _layer(image.tree, epoch)
+        config = _json(_config(image.run, layer, arch, epoch))
+        manifest = _json(
+            {
+                "schemaVersion": 2,
+                "mediaType": _MANIFEST,
+                "config": _descriptor(_CONFIG, config),
+                "layers": [_descriptor(_LAYER, layer)],
+            }
+        )
+        blobs |= {_path(blob): blob for blob in (layer, config, manifest)}
+        entries.append(_entry(image.name, manifest, arch))
+        compatible.append(
+            {"Config": _path(config), "RepoTags": [image.name], "Layers": [_path(layer)]}
+        )
+        digests[image.name] = _digest(config)
     files = {
         "oci-layout": _json({"imageLayoutVersion": "1.0.0"}),
-        "index.json": _json(_index(name, manifest, arch)),
+        "index.json": _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": entries}),
         "manifest.json": _json(compatible),
         **blobs,
     }
-    return _layer(Tree().with_nodes({path: file(data) for path, data in files.items()}), epoch)
+    data = _layer(Tree().with_nodes({path: file(data) for path, data in files.items()}), epoch)
+    return Archive(data=data, digests=digests)
 
 
-def _index(name: str, manifest: bytes, arch: Arch) -> dict[str, Any]:
-    entry = _descriptor(_MANIFEST, manifest) | {
+def _entry(name: str, manifest: bytes, arch: Arch) -> dict[str, Any]:
+    return _descriptor(_MANIFEST, manifest) | {
         "platform": _platform(arch),
         "annotations": {
             "io.containerd.image.name": name,
             "org.opencontainers.image.ref.name": name.rpartition(":")[2],
         },
     }
-    return {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [entry]}
 
 
-def _config(config: ImageConfig, layer: bytes, arch: Arch, epoch: int) -> dict[str, Any]:
+def _config(run: Mapping[str, Any], layer: bytes, arch: Arch, epoch: int) -> dict[str, Any]:
     created = datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    run: dict[str, Any] = {
-        "User": config.user,
-        "Env": list(config.env),
-        "Entrypoint": list(config.entrypoint),
-        "WorkingDir": config.workdir,
-    }
-    if config.command:
-        run["Cmd"] = list(config.command)
-    if config.ports:
-        run["ExposedPorts"] = {port: {} for port in config.ports}
-    if config.labels:
-        run["Labels"] = dict(config.labels)
     return {
         **_platform(arch),
         "created": created,
-        "config": run,
+        "config": dict(run),
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
         "history": [{"created": created, "created_by": "edgeimg"}],
     }

@@ -39,6 +39,8 @@ class OciImage:
     environment: dict[str, str]
     workdir: str
     user: str
+    run: dict[str, Any]
+    """All that it says about running it (image-spec, config.md, `config`)."""
     layers: tuple[Layer, ...] = field(repr=False)
 
 
@@ -179,6 +181,7 @@ def _described(
         environment={name: value for name, _, value in pairs},
         workdir=runs.get("WorkingDir") or "/",
         user=runs.get("User") or "",
+        run=runs,
         layers=tuple(
             Layer(digest=digest, open=lambda name=name: archive.open(name))  # type: ignore[misc]
             for digest, name in zip(digests, names, strict=True)

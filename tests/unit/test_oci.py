@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import tarfile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +14,19 @@ from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
 from builder.errors import ArchitectureError, ArchiveError
 from builder.sources.builtin_images import HELLO_PAGE, builtin_images
 from builder.sources.deb import Deb
-from builder.sources.oci import ImageConfig, compose
+from builder.sources.oci import ContainerImage, ImageConfig, archive
 from builder.tree import Tree, file, symlink
 from tests.fake_k3s import elf
 
 EPOCH = 1767225600
 NAME = "localhost/edgeimg/x:1"
 CONFIG = ImageConfig(entrypoint=("/x",), command=("-a",), ports=("80/tcp",), labels=(("k", "v"),))
+
+
+def compose(tree: Tree, arch: Arch, epoch: int) -> bytes:
+    return archive([ContainerImage(name=NAME, tree=tree, run=CONFIG.to_json())], arch, epoch).data
+
+
 TREE = Tree().with_nodes({"x": file(b"program", mode=0o755), "etc/link": symlink("../x")})
 
 
@@ -52,7 +57,7 @@ def blob(files: dict[str, bytes], descriptor: dict[str, Any]) -> bytes:
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_the_layout_holds_together(arch: Arch, platform: dict[str, str]) -> None:
-    files = members(compose(NAME, TREE, CONFIG, arch, EPOCH))
+    files = members(compose(TREE, arch, EPOCH))
     assert json.loads(files["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
     (entry,) = json.loads(files["index.json"])["manifests"]
     assert entry["platform"] == platform
@@ -84,10 +89,10 @@ def test_the_layout_holds_together(arch: Arch, platform: dict[str, str]) -> None
 
 def test_equal_inputs_give_equal_bytes_and_nothing_else_does() -> None:
     shuffled = Tree(dict(reversed([*((path, TREE[path]) for path, _ in TREE.items())])))
-    one = compose(NAME, TREE, CONFIG, X86_64, EPOCH)
-    assert compose(NAME, shuffled, CONFIG, X86_64, EPOCH) == one
-    assert compose(NAME, TREE, CONFIG, X86_64, EPOCH + 1) != one
-    assert compose(NAME, TREE, CONFIG, ARM64, EPOCH) != one
+    one = compose(TREE, X86_64, EPOCH)
+    assert compose(shuffled, X86_64, EPOCH) == one
+    assert compose(TREE, X86_64, EPOCH + 1) != one
+    assert compose(TREE, ARM64, EPOCH) != one
 
 
 def packages(arch: Arch, *, interpreter: bool = False) -> dict[str, Deb]:
@@ -108,32 +113,33 @@ def packages(arch: Arch, *, interpreter: bool = False) -> dict[str, Deb]:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
 def test_builtin_images(arch: Arch) -> None:
-    tree = builtin_images(arch, packages(arch), epoch=EPOCH)
-    files = {
-        Path(path).name: members(node.read())
-        for path, node in tree.under("usr/share/edgeimg/images")
-    }
-    names = {
-        name: json.loads(content["manifest.json"])[0]["RepoTags"] for name, content in files.items()
-    }
-    assert names == {
-        "pause.tar": ["localhost/edgeimg/pause:1"],
-        "hello.tar": ["localhost/edgeimg/hello:1"],
-    }
-    layer = json.loads(files["hello.tar"]["manifest.json"])[0]["Layers"][0]
-    assert members(files["hello.tar"][layer])["www/index.html"] == HELLO_PAGE
+    images = {image.name: image for image in builtin_images(arch, packages(arch))}
+    assert set(images) == {"localhost/edgeimg/pause:1", "localhost/edgeimg/hello:1"}
+    assert images["localhost/edgeimg/hello:1"].tree.read("www/index.html") == HELLO_PAGE
+    assert images["localhost/edgeimg/pause:1"].run["Entrypoint"] == ["/catatonit", "-P"]
+
+
+def test_an_archive_may_hold_several_images() -> None:
+    made = archive(builtin_images(ARM, packages(ARM)), ARM, EPOCH)
+    files = members(made.data)
+    entries = json.loads(files["index.json"])["manifests"]
+    named = [entry["annotations"]["io.containerd.image.name"] for entry in entries]
+    assert named == ["localhost/edgeimg/pause:1", "localhost/edgeimg/hello:1"] == [*made.digests]
+    for entry in entries:
+        config = json.loads(blob(files, entry))["config"]
+        assert config["digest"] in made.digests.values()
 
 
 def test_programs_of_another_architecture_are_refused() -> None:
     with pytest.raises(ArchitectureError, match="usr/bin/catatonit of the package catatonit 1"):
-        builtin_images(ARM, packages(ARM64), epoch=EPOCH)
+        builtin_images(ARM, packages(ARM64))
 
 
 def test_programs_that_need_libraries_are_refused() -> None:
     with pytest.raises(ArchiveError, match="needs libraries"):
-        builtin_images(X86_64, packages(X86_64, interpreter=True), epoch=EPOCH)
+        builtin_images(X86_64, packages(X86_64, interpreter=True))
 
 
 def test_a_missing_package_is_named() -> None:
     with pytest.raises(ArchiveError, match="is catatonit in the lock"):
-        builtin_images(X86_64, {}, epoch=EPOCH)
+        builtin_images(X86_64, {})

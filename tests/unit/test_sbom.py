@@ -134,7 +134,10 @@ class Sample:
                 "bin/agent": file(elf(X86_64, build_info(AGENT))),
             }
         )
-        archive = oci.compose("localhost/app:1", image, ImageConfig(entrypoint=("/x",)), X86_64, 0)
+        app = oci.ContainerImage(
+            name="localhost/app:1", tree=image, run=ImageConfig(entrypoint=("/x",)).to_json()
+        )
+        archive = oci.archive([app], X86_64, 0).data
         mine = Tree().with_nodes(
             {
                 "usr/lib/os-release": file(OS_RELEASE),

@@ -149,7 +149,8 @@ def test_a_composed_image_is_read_back() -> None:
     tree = Tree().with_nodes({"bin/app": file(b"app")})
     labels = (("org.opencontainers.image.version", "2.1"), ("other", "x"))
     config = ImageConfig(entrypoint=("/bin/app",), labels=labels)
-    archive = oci.compose("localhost/app:2", tree, config, ARM64, 1_700_000_000)
+    made = oci.ContainerImage(name="localhost/app:2", tree=tree, run=config.to_json())
+    archive = oci.archive([made], ARM64, 1_700_000_000).data
     (image,) = containers.read(archive, "app.tar")
     assert image.name == "localhost/app:2"
     assert image.files == {"bin/app": b"app"}

@@ -1,0 +1,1 @@
+"""What Kubernetes runs from the first boot on: images, and the objects that name them."""
