@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from builder.recipe_contents import AbsolutePath, Argument, Contents, EnvironmentName, Model
 from builder.recipe_types import OverlayPath
 
 WorkloadName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
-FullReference = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9.-]+:\d{1,5})(/[a-z0-9._-]+)+"
-        r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?$"
-    ),
-]
-"""With its registry, as containerd knows images: 'docker.io/library/nginx:1.29'."""
 _NOBODY = "65534:65534"
+_REFERENCE = re.compile(
+    r"[a-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+
+
+def full_reference(image: str) -> str:
+    """An image's name as containerd knows it (distribution/reference): registry, path, tag."""
+    name, at, digest = image.partition("@")
+    first, slash, _ = name.partition("/")
+    if not slash:
+        name = f"docker.io/library/{name}"
+    elif "." not in first and ":" not in first and first != "localhost":
+        name = f"docker.io/{name}"
+    if not at and ":" not in name.rpartition("/")[2]:
+        name = f"{name}:latest"
+    return f"{name}{at}{digest}"
+
+
+def _full(reference: str) -> str:
+    full = full_reference(reference)
+    if full != reference or not _REFERENCE.fullmatch(reference) or len(reference) > 255:
+        near = f"; did you mean '{full}'?" if _REFERENCE.fullmatch(full) else ""
+        raise ValueError(f"expected an image with its registry and tag{near}")
+    return reference
+
+
+FullReference = Annotated[str, AfterValidator(_full)]
+"""As containerd knows images: 'docker.io/library/nginx:1.29'."""
 
 
 def short_name(reference: str) -> str:

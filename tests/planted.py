@@ -43,9 +43,7 @@ def planted(path: str, node: Node, rule: str, **more: Any) -> Defect:
 
 def image(name: str, node: Node) -> Node:
     config = oci.ImageConfig(entrypoint=("/x",))
-    made = oci.ContainerImage(
-        name="x", tree=Tree().with_nodes({name: node}), run=config.to_json()
-    )
+    made = oci.ContainerImage(name="x", tree=Tree().with_nodes({name: node}), run=config.to_json())
     return file(oci.archive([made], X86_64, 0).data)
 
 

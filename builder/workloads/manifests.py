@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import yaml
 
 from builder.errors import RecipeError
+from builder.recipe_workloads import full_reference
 from builder.tree import Kind, Tree
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -64,22 +65,9 @@ def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> b
     return "".join(f"---\n{text.rstrip()}\n" for text in manifests.values()).encode()
 
 
-def full_reference(image: str) -> str:
-    """An image's name as containerd knows it (distribution/reference): registry, path, tag."""
-    name, at, digest = image.partition("@")
-    first, slash, _ = name.partition("/")
-    if not slash:
-        name = f"docker.io/library/{name}"
-    elif "." not in first and ":" not in first and first != "localhost":
-        name = f"docker.io/{name}"
-    if not at and ":" not in name.rpartition("/")[2]:
-        name = f"{name}:latest"
-    return f"{name}{at}{digest}"
-
-
 def _problems(path: str, text: str, images: Collection[str]) -> Iterator[str]:
     try:
-        documents = [node for node in yaml.compose_all(text, yaml.SafeLoader) if node is not None]
+        documents = [node for node in yaml.compose_all(text, yaml.SafeLoader) if not _empty(node)]
         named = [found for document in documents for found in _images(document, set())]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -96,6 +84,10 @@ def _problems(path: str, text: str, images: Collection[str]) -> Iterator[str]:
             yield f"{path}:{line}: no Kubernetes object: it has no {' and no '.join(missing)}"
     for found in named:
         yield from _of_image(path, found, images)
+
+
+def _empty(node: yaml.Node | None) -> bool:
+    return node is None or node.tag == "tag:yaml.org,2002:null"
 
 
 def _of_image(path: str, found: Named, images: Collection[str]) -> Iterator[str]:

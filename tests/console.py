@@ -1,0 +1,148 @@
+"""A gateway in QEMU that is spoken to on its serial console, as root: it needs no network.
+
+Its disk outlives it, and what the guest did not flush is lost when it is killed, as in a power
+cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from builder.arch import X86_64, Arch
+from builder.tools import Toolbox
+from builder.vm import accel, machine
+from builder.vm.argv import qemu_argv
+from builder.vm.machine import readable
+
+_LOST = b"kthread timer wakeup didn't happen"
+
+
+class GuestLostError(Exception):
+    """The emulator has lost a timer (builder.vm.machine): the boot has to be made again."""
+
+
+class Console:
+    """A running guest."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process, self._log, self._count = process, log, 0
+        self._said = bytearray()
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        assert self._process.stdout is not None
+        with self._log.open("ab") as log:
+            while part := os.read(self._process.stdout.fileno(), 65536):
+                self._said += part
+                log.write(part)
+                log.flush()
+
+    def kill(self) -> None:
+        """Cut the power."""
+        self._process.kill()
+        self._process.wait()
+
+    def run(self, command: str, seconds: float = 120) -> str:
+        """What a command says; fails when it does not succeed in time."""
+        status, said = self.attempt(command, seconds)
+        assert status == 0, f"{command}: status {status}: {said}"
+        return said
+
+    def until(self, command: str, seconds: float = 600) -> str:
+        """What a command says when it succeeds at last."""
+        deadline = time.monotonic() + seconds
+        while True:
+            status, said = self.attempt(command)
+            if status == 0:
+                return said
+            assert time.monotonic() < deadline, f"{command}: {said}"
+            time.sleep(2)
+
+    def attempt(self, command: str, seconds: float = 120) -> tuple[int, str]:
+        """Exit status and output. The marks are put together in the guest: what it echoes of the
+        line that is typed has none.
+        """
+        self._count += 1
+        begin, end = f"begin-{self._count}-", f"end-{self._count}-"
+        line = f"printf '%s%s\\n' begin- {self._count}-; ( {command}\n) 2>&1; "
+        line += f"printf '\\n%s%s%s\\n' end- {self._count}- $?\n"
+        self._type(line)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if _LOST in self._said:
+                raise GuestLostError
+            text = self._said.decode(errors="replace").replace("\r", "")
+            _, began, rest = text.rpartition(f"\n{begin}\n")
+            said, ended, status = rest.partition(f"\n{end}")
+            if began and ended and "\n" in status:
+                return int(status.splitlines()[0]), _without_prompts(said)
+            assert self._process.poll() is None, "QEMU has ended"
+            time.sleep(0.2)
+        tail = "\n".join(readable(self._said.decode(errors="replace"))[-12:])
+        return -1, f"no answer within {seconds:.0f} s\n{tail}"
+
+    def _type(self, text: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(text.encode())
+        self._process.stdin.flush()
+
+    def wait_for_shell(self, seconds: float = 300) -> None:
+        """Until the guest has booted so far that it answers."""
+        deadline = time.monotonic() + seconds
+        while self.attempt("true", 15)[0] != 0:
+            assert time.monotonic() < deadline, self._log.read_text(errors="replace")[-2000:]
+
+
+def _without_prompts(text: str) -> str:
+    lines = (line for line in text.splitlines())
+    return "\n".join(line for line in lines if not line.startswith(("# ", "> ")))
+
+
+@contextlib.contextmanager
+def powered(
+    raw: Path,
+    work: Path,
+    *,
+    toolbox: Toolbox,
+    arch: Arch = X86_64,
+    memory: int = 512,
+    network: bool = False,
+) -> Iterator[Console]:
+    """A guest with the disk in `work`, made over `raw` when there is none; killed at the end."""
+    kept = work / "disk.qcow2"
+    first = not kept.exists()
+    if not first:
+        kept.rename(work / "kept.qcow2")
+    spec = machine.layout(
+        arch, raw, work, accel=accel.tcg(arch, "a test"), memory=memory, toolbox=toolbox
+    )
+    if not first:
+        (work / "kept.qcow2").replace(kept)
+    argv = [word.replace("cache=unsafe", "cache=writeback") for word in qemu_argv(spec)]
+    if not network:
+        argv = _without(argv, "-netdev", "user,")
+        argv = _without(argv, "-device", "virtio-net-pci")
+    argv = _without(argv, "-mon", "")
+    with subprocess.Popen(
+        [str(word) for word in toolbox.argv(argv[0], *argv[1:])], env=toolbox.environment(),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        console = Console(process, work / "console.log")
+        try:
+            yield console
+        finally:
+            console.kill()
+
+
+def _without(argv: list[str], option: str, value: str) -> list[str]:
+    """The command line less one option."""
+    for at, word in enumerate(argv[:-1]):
+        if word == option and argv[at + 1].startswith(value):
+            return argv[:at] + argv[at + 2 :]
+    return argv

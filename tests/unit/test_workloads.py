@@ -1,0 +1,215 @@
+"""Workloads: images that lie in the root, manifests that are checked before they are flashed."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from builder.arch import ARM64, X86_64
+from builder.errors import ArchiveError, RecipeError
+from builder.recipe_file import load
+from builder.recipe_workloads import PodImage, full_reference, short_name
+from builder.services.image import Image
+from builder.services.roots import roots
+from builder.sources.oci import ContainerImage
+from builder.tree import Tree, file
+from builder.workloads import compose as workloads
+from builder.workloads import images, manifests
+from builder.workloads.layout import ARCHIVE, LIST
+
+EPOCH = 1767225600
+APP = "localhost/acme/app:1"
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: app
+spec:
+  containers:
+    - name: app
+      image: {image}
+"""
+
+
+def made(reference: str = APP, content: bytes = b"app") -> ContainerImage:
+    tree = Tree().with_nodes({"bin/app": file(content, mode=0o755)})
+    return ContainerImage(name=reference, tree=tree, run={"Entrypoint": ["/bin/app"]})
+
+
+def test_an_image_is_a_directory_and_a_layer_that_names_it() -> None:
+    root = images.compose([made()], X86_64, EPOCH)
+    (reference, digest, place) = root.read(LIST).decode().split()
+    assert reference == APP
+    assert root.read(f"usr/lib/edgeimg/images/{place}/rootfs/bin/app") == b"app"
+    with tarfile.open(fileobj=io.BytesIO(root.read(ARCHIVE))) as archive:
+        files = {i.name.removeprefix("./"): archive.extractfile(i) for i in archive if i.isfile()}
+        read = {name: stream.read() for name, stream in files.items() if stream}
+    (entry,) = json.loads(read["manifest.json"])
+    assert entry["RepoTags"] == [APP]
+    assert f"sha256:{entry['Config'].rpartition('/')[2]}" == digest
+    with tarfile.open(fileobj=io.BytesIO(read[entry["Layers"][0]])) as layer:
+        (mark,) = [info for info in layer if info.isfile()]
+        stream = layer.extractfile(mark)
+        assert mark.name.removeprefix("./") == ".edgeimg-image"
+        assert stream and stream.read().decode().strip() == place
+    assert images.listed(root) == {
+        APP: (digest, f"usr/lib/edgeimg/images/{place}/rootfs"),
+    }
+    assert [place for place, _ in roots(root)] == ["", f"usr/lib/edgeimg/images/{place}/rootfs/"]
+
+
+def test_another_content_is_another_directory_and_another_id() -> None:
+    one, two = (
+        images.listed(images.compose([made(content=content)], X86_64, EPOCH))[APP]
+        for content in (b"a", b"b")
+    )
+    assert one[0] != two[0]
+    assert one[1] != two[1]
+
+
+def test_images_are_in_one_archive_whatever_their_order() -> None:
+    both = [made(), made("localhost/acme/other:1", b"other")]
+    assert (
+        images.compose(both, ARM64, EPOCH).digest()
+        == images.compose(both[::-1], ARM64, EPOCH).digest()
+    )
+
+
+def test_what_the_recipe_says_goes_before_what_the_container_image_says() -> None:
+    image = Image(
+        tree=Tree().with_nodes({"bin/app": file(b"x", mode=0o755)}),
+        run={"Entrypoint": ["/bin/app"], "Cmd": ["-a"], "Env": ["A=1", "B=2"], "StopSignal": "INT"},
+    )
+    spec = PodImage(archive="x", environment={"B": "3"}, user="7")
+    told = images.make(APP, spec, X86_64, packages=(), image=image, given=Tree()).run
+    assert told == {
+        "Entrypoint": ["/bin/app"], "Cmd": ["-a"], "Env": ["A=1", "B=3"], "StopSignal": "INT",
+        "User": "7",
+    }  # fmt: skip
+    told = images.make(
+        APP, PodImage(archive="x", command=("/bin/b",)), X86_64, packages=(), image=image,
+        given=Tree(),
+    ).run  # fmt: skip
+    assert (told["Entrypoint"], told["Cmd"]) == (["/bin/b"], [])
+
+
+def test_a_static_program_is_an_image_and_nothing_is_none() -> None:
+    given = Tree().with_nodes({"usr/bin/app": file(b"x", mode=0o755)})
+    image = images.make(APP, PodImage(binary="app"), X86_64, packages=(), image=None, given=given)
+    assert image.run["Entrypoint"] == ["/usr/bin/app"]
+    assert image.run["User"] == "65534:65534"
+    assert "etc/passwd" in image.tree
+    with pytest.raises(ArchiveError, match="no command"):
+        images.make(APP, PodImage(packages=("x1",)), X86_64, packages=(), image=None, given=given)
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("nginx", "docker.io/library/nginx:latest"),
+        ("acme/app:2", "docker.io/acme/app:2"),
+        ("localhost/app", "localhost/app:latest"),
+        ("registry.example:5000/app", "registry.example:5000/app:latest"),
+        ("quay.io/a/b@sha256:00", "quay.io/a/b@sha256:00"),
+    ],
+)
+def test_full_references(short: str, full: str) -> None:
+    assert full_reference(short) == full
+    assert full_reference(full) == full
+
+
+def test_short_names() -> None:
+    assert short_name("registry.example:5000/a/app:2@sha256:00") == "app"
+    assert short_name("ssh") == "ssh"
+
+
+def problems(text: str, known: tuple[str, ...] = (APP,)) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        manifests.join("w", {"a.yaml": text}, known)
+    return [line.strip() for line in caught.value.message.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (POD.format(image="nginx:1"), 'a.yaml:8: the image nginx:1 is not part of the disk image: '
+         'add "docker.io/library/nginx:1" to the workload\'s images'),
+        (POD.format(image=APP) + "      imagePullPolicy: Always\n", "a.yaml:8: the pod would ask"),
+        ("kind: Pod\n", "a.yaml:1: no Kubernetes object: it has no apiVersion"),
+        ("---\na: [\n", "a.yaml:3: not YAML"),
+        ("just text\n", "a.yaml:1: no Kubernetes object"),
+        ("a: !!python/object:os.system {}\n", "a.yaml:1: no Kubernetes object"),
+        ("[" * 100_000, "a.yaml:1: not YAML"),
+    ],
+)  # fmt: skip
+def test_what_would_not_run_is_told_with_its_line(text: str, told: str) -> None:
+    assert problems(text)[0].startswith(told)
+
+
+def test_an_image_without_a_tag_would_be_pulled_at_every_start() -> None:
+    text = POD.format(image="localhost/acme/app")
+    (told,) = problems(text, ("localhost/acme/app:latest",))
+    assert "imagePullPolicy: IfNotPresent" in told
+    policy = text + "      imagePullPolicy: IfNotPresent\n"
+    assert manifests.join("w", {"a": policy}, ("localhost/acme/app:latest",))
+
+
+def test_images_of_init_containers_and_templates_count_and_anchors_are_no_bomb() -> None:
+    text = """\
+apiVersion: apps/v1
+kind: Deployment
+spec:
+  template:
+    spec:
+      initContainers: [{image: "a:1"}]
+      containers:
+        - &x {image: "b:1"}
+        - *x
+"""
+    assert [line.split()[3] for line in problems(text)] == ["a:1", "b:1", "b:1"]
+    bomb = "a0: &a0 [x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+    )
+    assert problems(f"apiVersion: v1\nkind: X\n{bomb}" + "spec: {containers: [{image: q}]}\n")
+
+
+def test_files_are_joined_in_their_order_and_linked_where_k3s_looks() -> None:
+    text = manifests.join("w", {"a.yaml": POD.format(image=APP), "b.yaml": "---\n"}, (APP,))
+    root = workloads.compose({"w": text})
+    assert root.read("usr/share/edgeimg/manifests/w.yaml").startswith(b"---\napiVersion")
+    links = root.read("usr/lib/tmpfiles.d/edgeimg-workloads.conf").decode()
+    assert (
+        "L+ /var/lib/rancher/k3s/server/manifests/edgeimg-w.yaml - - - - "
+        "/usr/share/edgeimg/manifests/w.yaml\n" in links
+    )
+    assert len(workloads.compose({})) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[workloads.w.images."nginx:1"]\n', "did you mean 'docker.io/library/nginx:1'"),
+        ('[workloads.w.images."localhost/a:1"]\nimage = "x:1"\narchive = "y"\n', "expected one of"),
+        ('[workloads.v]\nmanifests = "m"\n[workloads.v.images."localhost/a:1"]\nuser = "1"\n'
+         '[workloads.w.images."localhost/a:1"]\nuser = "2"\n', "describes localhost/a:1 diff"),
+        ('[workloads.w.images."localhost/a:1"]\nuser = "root"\n', "images.localhost/a:1.user"),
+    ],
+)  # fmt: skip
+def test_recipes_that_are_refused(tmp_path: Path, text: str, told: str) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[workloads.w]\nmanifests = "m"\n' + text)
+    with pytest.raises(RecipeError, match=told):
+        load(recipe)
+
+
+def test_what_is_pulled_by_its_name_names_itself(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        '[workloads.w]\nmanifests = "m"\n[workloads.w.images]\n"docker.io/library/nginx:1" = {}\n'
+    )
+    made = load(recipe).recipe.contents()["image:docker.io/library/nginx:1"]
+    assert made.image == "docker.io/library/nginx:1"
