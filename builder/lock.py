@@ -69,9 +69,9 @@ def digest(recipe: Recipe) -> str:
                 for group, request in _image_requests(recipe.for_arch(arch), arch).items()
             },
             "k3s": _k3s_facts(recipe.for_arch(arch), arch),
-            **_image_facts(recipe.for_arch(arch)),
+            **_image_facts(recipe.for_arch(arch), arch),
         }
-        for arch in ARCHITECTURES
+        for arch in recipe.archs
     }
     facts["tools"] = {
         group: [sorted(request.names), sorted(request.exclude)]
@@ -84,7 +84,7 @@ def verify(recipe: Recipe, lock: Lock) -> None:
     """Raise LockError, saying what changed, when `lock` was not made from this recipe."""
     if lock.recipe_digest == digest(recipe):
         return
-    reasons = [reason for arch in ARCHITECTURES for reason in _differences(recipe, lock, arch)]
+    reasons = [reason for arch in recipe.archs for reason in _differences(recipe, lock, arch)]
     text = "; ".join(dict.fromkeys(reasons)) or "packages were removed or exclusions changed"
     raise LockError(f"the lock does not fit the recipe any more: {text}", hint="run `edgeimg lock`")
 
@@ -262,7 +262,7 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
             yield f"not locked: {', '.join(added)}"
         if unwanted := sorted((set(request.exclude) - set(request.names)) & present):
             yield f"excluded, but locked: {', '.join(unwanted)}"
-    for name, reference in _image_facts(own).get("images", {}).items():
+    for name, reference in _image_facts(own, arch).get("images", {}).items():
         pin = image.images.get(name)
         if pin is None or pin.reference != reference:
             of = f" of {name}" if name != reference else ""
@@ -271,9 +271,11 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
         yield f"K3s is {own.k3s.version} from another place or with another sha256 than locked"
 
 
-def _image_facts(recipe: Recipe) -> dict[str, dict[str, str]]:
+def _image_facts(recipe: Recipe, arch: Arch) -> dict[str, dict[str, str]]:
     """Container images that are taken from elsewhere, by service or reference, if there are any."""
-    named = {name: made.of_image for name, made in container_images.taken(recipe).items()}
+    named = {
+        name: made.reference(arch.name) for name, made in container_images.taken(recipe).items()
+    }
     return {"images": named} if named else {}
 
 

@@ -8,10 +8,11 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from builder.arch import Arch
+from builder.arch import ARCHITECTURES, Arch
 from builder.recipe_contents import Contents
 from builder.recipe_services import Service, ServiceName
 from builder.recipe_types import (
+    ARCHITECTURE_NAMES,
     COMPRESSION,
     Accepted,
     ArchKey,
@@ -60,6 +61,11 @@ class Image(_Model):
 
     id: ImageId = Field("gateway", description="IMAGE_ID in os-release; first part of file names")
     version: ImageVersion = Field("0.1.0", description="IMAGE_VERSION; no '_' or '+'")
+    architectures: tuple[ArchName, ...] = Field(
+        ARCHITECTURE_NAMES,
+        min_length=1,
+        description="what the image is made for: what `--arch all` and `edgeimg lock` mean",
+    )
     hostname: str = Field(
         "gateway",
         pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
@@ -245,6 +251,11 @@ class Recipe(_Model):
                         f"workloads.{name}: another workload describes {reference} differently"
                     )
         return self
+
+    @property
+    def archs(self) -> tuple[Arch, ...]:
+        """What the image is made for."""
+        return tuple(arch for arch in ARCHITECTURES if arch.name in self.image.architectures)
 
     @property
     def pod_images(self) -> dict[str, PodImage]:

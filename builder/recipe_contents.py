@@ -46,10 +46,10 @@ class Contents(Model):
         description="or a static program, relative to the project; '{arch}' in its path stands for "
         "the architecture's name",
     )
-    image: ImageReference | None = Field(
+    image: ImageReference | dict[ArchKey, ImageReference] | None = Field(
         None,
         description="or a container image that a Docker engine pulls or has built: "
-        "'registry/name:tag'; the lock holds its digest for each architecture",
+        "'registry/name:tag', or one for each architecture; the lock holds its digest for each",
     )
     archive: OverlayPath | None = Field(
         None,
@@ -61,9 +61,14 @@ class Contents(Model):
     )
 
     @property
-    def of_image(self) -> str:
-        """The container image it is made of: a reference or a path; empty when it is not."""
-        return self.image or self.archive or ""
+    def of_image(self) -> bool:
+        """Whether it is made of a container image."""
+        return bool(self.image or self.archive)
+
+    def reference(self, arch: str) -> str:
+        """The container image for one architecture, as it is called or as a path; or empty."""
+        given = self.image.get(arch) if isinstance(self.image, dict) else self.image
+        return given or self.image_file(arch) or ""
 
     def program(self, arch: str) -> str | None:
         """The path in the project of its static program for one architecture, if it has one."""

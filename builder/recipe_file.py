@@ -14,7 +14,6 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from builder.arch import ARCHITECTURES
 from builder.errors import RecipeError
 from builder.recipe import Recipe
 from builder.recipe_include import Document, Location, Place, read
@@ -44,7 +43,7 @@ def load(path: Path) -> RecipeFile:
     document = read(path)
     try:
         recipe = Recipe.model_validate(document.data)
-        for arch in ARCHITECTURES:
+        for arch in recipe.archs:
             recipe.for_arch(arch)
     except ValidationError as error:
         problems = sorted(_problem(document, item) for item in error.errors())

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringCo
 from builder.rules import RULES
 
 ArchName = Literal["x86-64", "arm64", "arm"]
-ARCHITECTURE_NAMES: tuple[str, ...] = get_args(ArchName)
+ARCHITECTURE_NAMES: tuple[ArchName, ...] = get_args(ArchName)
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMG]i?B|B)?", re.IGNORECASE)
 _UNITS = {

@@ -70,7 +70,7 @@ class Console:
         """
         self._count += 1
         begin, end = f"begin-{self._count}-", f"end-{self._count}-"
-        line = f"printf '%s%s\\n' begin- {self._count}-; ( {command}\n) 2>&1; "
+        line = f"printf '%s%s\\n' begin- {self._count}-; ( {command} ) 2>&1; "
         line += f"printf '\\n%s%s%s\\n' end- {self._count}- $?\n"
         self._type(line)
         deadline = time.monotonic() + seconds
@@ -78,10 +78,10 @@ class Console:
             if _LOST in self._said:
                 raise GuestLostError
             text = self._said.decode(errors="replace").replace("\r", "")
-            _, began, rest = text.rpartition(f"\n{begin}\n")
+            _, began, rest = text.rpartition(f"{begin}\n")
             said, ended, status = rest.partition(f"\n{end}")
             if began and ended and "\n" in status:
-                return int(status.splitlines()[0]), _without_prompts(said)
+                return int(status.splitlines()[0]), said
             assert self._process.poll() is None, "QEMU has ended"
             time.sleep(0.2)
         tail = "\n".join(readable(self._said.decode(errors="replace"))[-12:])
@@ -97,11 +97,6 @@ class Console:
         deadline = time.monotonic() + seconds
         while self.attempt("true", 15)[0] != 0:
             assert time.monotonic() < deadline, self._log.read_text(errors="replace")[-2000:]
-
-
-def _without_prompts(text: str) -> str:
-    lines = (line for line in text.splitlines())
-    return "\n".join(line for line in lines if not line.startswith(("# ", "> ")))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from builder import pipeline
-from builder.arch import ARCHITECTURES, Arch
+from builder.arch import Arch
 from builder.cli import options
 from builder.cli.options import App
 from builder.recipe_file import RecipeFile
@@ -49,7 +49,7 @@ def lock(
 ) -> None:
     """Resolve a recipe: write every input with its size and sha256 to its lock.
 
-    `recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`, for all architectures and
+    `recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`, for its architectures and
     the tools of the build host. Needs the network; building does not look anything up again.
     """
     if only_check:
@@ -58,7 +58,7 @@ def lock(
         return
     changes = pipeline.lock(
         source,
-        archs=ARCHITECTURES,
+        archs=source.recipe.archs,
         update=None if update is None else () if update == "*" else (update,),
         accept_unsigned=unsigned,
         store=app.store,

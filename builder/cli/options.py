@@ -16,6 +16,7 @@ from rich.console import Console
 from builder import arch as architectures
 from builder import recipe_file
 from builder.arch import ARCHITECTURES, Arch
+from builder.errors import RecipeError
 from builder.plan import BuildOptions, K3sChoice
 from builder.recipe_file import RecipeFile
 from builder.store import Store, default_root
@@ -91,9 +92,27 @@ def recipe(function: Command) -> Command:
     )
     @functools.wraps(function)
     def wrapper(*args: Any, path: Path | None, **kwargs: Any) -> Any:
-        return function(*args, source=load_recipe(path), **kwargs)
+        source = load_recipe(path)
+        if "archs" in kwargs:
+            kwargs["archs"] = _of_recipe(source, kwargs["archs"])
+        return function(*args, source=source, **kwargs)
 
     return wrapper
+
+
+def _of_recipe(source: RecipeFile, archs: tuple[Arch, ...]) -> tuple[Arch, ...]:
+    """The architectures that were asked for; of all, those that the recipe is for."""
+    known = source.recipe.archs
+    if set(archs) == set(ARCHITECTURES):
+        return known
+    for arch in archs:
+        if arch not in known:
+            raise RecipeError(
+                f"{source.path} is not for {arch.name}, but for "
+                f"{', '.join(one.name for one in known)}",
+                hint="add it to [image] architectures",
+            )
+    return archs
 
 
 def load_recipe(path: Path | None) -> RecipeFile:

@@ -42,13 +42,19 @@ def resolve(
     for name, made in sorted(taken(recipe).items()):
         if made.archive:
             pins[name] = _archive(name, made, arch, project)
-        elif made.image:
+        else:
+            reference = made.reference(arch.name)
+            if not reference:
+                raise LockError(
+                    f"{name}: its image is named for other architectures than {arch.name}",
+                    hint="name one, or leave the architecture out of [image] architectures",
+                )
             locked = old.images.get(name) if old else None
             renew = update is not None and (not update or name in update)
-            if locked and locked.reference == made.image and not renew:
+            if locked and locked.reference == reference and not renew:
                 pins[name] = locked
             else:
-                pins[name] = engine.resolve(made.image, arch, store=store, progress=progress)
+                pins[name] = engine.resolve(reference, arch, store=store, progress=progress)
     return pins
 
 
@@ -71,7 +77,7 @@ def path(
 
 def _archive(name: str, made: Contents, arch: Arch, project: Path) -> ImagePin:
     with open_image(_place(name, made, arch, project), arch) as image:
-        return ImagePin(reference=made.of_image, digest=image.digest)
+        return ImagePin(reference=made.reference(arch.name), digest=image.digest)
 
 
 def _place(name: str, made: Contents, arch: Arch, project: Path) -> Path:

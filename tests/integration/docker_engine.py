@@ -29,8 +29,12 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
 @contextlib.contextmanager
-def engine() -> Iterator[str]:
-    """A dockerd without network and privileges of its own kind; its DOCKER_HOST. Needs root."""
+def engine(mirror: str | None = None) -> Iterator[str]:
+    """A dockerd without network and privileges of its own kind; its DOCKER_HOST. Needs root.
+
+    `mirror` is the address of a registry that stands for Docker Hub.
+    """
+    options = [f"--registry-mirror=http://{mirror}"] if mirror else []
     with tempfile.TemporaryDirectory(prefix="edgeimg-docker-") as name:
         work = Path(name)
         host = f"unix://{work}/docker.sock"
@@ -38,7 +42,7 @@ def engine() -> Iterator[str]:
             process = subprocess.Popen(
                 ["dockerd", "--host", host, "--data-root", work / "data", "--exec-root",
                  work / "exec", "--pidfile", work / "pid", "--storage-driver=vfs",
-                 "--iptables=false", "--bridge=none"],
+                 "--iptables=false", "--bridge=none", *options],
                 stdout=log, stderr=log,
             )  # fmt: skip
         try:
@@ -56,7 +60,7 @@ class Registry:
         self.address = address
 
     def push(self, name: str, images: dict[Arch, bytes], tag: str = "1") -> str:
-        """Put the archives of oci.compose under one name, as an index; its digest."""
+        """Put the archives of oci.archive under one name, as an index; its digest."""
         manifests = []
         for arch, archive in images.items():
             files = members(archive)
@@ -112,7 +116,8 @@ def registry() -> Iterator[Registry]:
 def archive(name: str, tree: Tree, arch: Arch, **options: Any) -> bytes:
     """An image of one layer, as `docker load` takes it."""
     config = ImageConfig(**{"entrypoint": ("/usr/bin/program",), "user": "1000:1000"} | options)
-    return oci.compose(name, tree, config, arch, 0)
+    image = oci.ContainerImage(name=name, tree=tree, run=config.to_json())
+    return oci.archive([image], arch, 0).data
 
 
 def members(data: bytes) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"edgeimg.local/standin/internal/agent"
+	"edgeimg.local/standin/internal/datastore"
 	"edgeimg.local/standin/internal/kubectl"
 	"edgeimg.local/standin/internal/notify"
 	"edgeimg.local/standin/internal/runtime"
@@ -63,6 +64,8 @@ func run(args []string) int {
 		return code
 	}
 	switch args[1] {
+	case "check-datastore":
+		return checkDatastore(args[2:])
 	case "-v", "--version", "version":
 		fmt.Print(version.Text())
 		return 0
@@ -72,6 +75,20 @@ func run(args []string) int {
 	}
 	fmt.Fprintf(os.Stderr, "k3s: unknown command %q; see k3s --help\n", args[1])
 	return 2
+}
+
+// checkDatastore is the stand-in's own: K3s's datastore is looked at with
+// sqlite3.
+func checkDatastore(paths []string) int {
+	for _, path := range paths {
+		records, err := datastore.Check(path)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "k3s check-datastore: %s\n", err)
+			return 1
+		}
+		fmt.Printf("%s: %d records, whole\n", path, records)
+	}
+	return 0
 }
 
 func dispatch(name string, args []string) (code int, known bool) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,5 +234,30 @@ func TestLeasesEnd(t *testing.T) {
 	s.expire(101)
 	if s.current("/event") != nil || s.current("/pod") == nil {
 		t.Error("only what has a lease that ended expires")
+	}
+}
+
+func TestCheckFindsDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	client, stop := open(t, path)
+	for n := range 300 {
+		create(t, client, fmt.Sprintf("/registry/pods/%d", n), strings.Repeat("x", 2000))
+	}
+	stop()
+	if records, err := Check(path); err != nil || records != 300 {
+		t.Fatalf("%d records, %v", records, err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 4 * 4096; at < len(data); at += 4096 {
+		copy(data[at:at+64], make([]byte, 64))
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Check(path); err == nil {
+		t.Fatal("damage was not found")
 	}
 }
