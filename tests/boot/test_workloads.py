@@ -1,0 +1,169 @@
+"""The MQTT gateway, without any network, through power cuts and a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import tools
+from builder.errors import EdgeimgError
+from builder.sources import k3s, kubernetes, standin
+from builder.store import Store
+from builder.tools import Toolbox
+from builder.vm.disk import raw_image
+from tests.console import Console, GuestLostError, powered
+from tests.gateway import PROJECT
+
+pytestmark = pytest.mark.boot
+EDGEIMG = shutil.which("edgeimg") or "edgeimg"
+CUTS = int(os.environ.get("EDGEIMG_TEST_POWER_CUTS", "2"))
+MESSAGES = "/var/lib/edgeimg/volumes/mqtt/messages/messages"
+DATASTORE = "/var/lib/rancher/k3s/server/db/state.bolt"
+_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0000 gateway/numbers \d+")
+
+
+@pytest.fixture(scope="module")
+def raw(cache: Store) -> Path:
+    done = subprocess.run(
+        [EDGEIMG, "build", "-r", "recipes/mqtt-gateway.toml", "-a", "amd64", "--k3s", "standin",
+         "-o", "out/test", "--json"],
+        cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (image,) = json.loads(done.stdout)["images"]
+    return raw_image(PROJECT / image["image"], cache)
+
+
+@pytest.fixture(scope="module")
+def power(
+    raw: Path, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Console]]:
+    """Turns the one gateway of this module on, after a power cut when it was on."""
+    work = tmp_path_factory.mktemp("gateway")
+    contexts = []
+
+    def on() -> Console:
+        for _ in range(3):
+            while contexts:
+                contexts.pop().__exit__(None, None, None)
+            context = powered(raw, work, toolbox=toolbox("qemu"))
+            console = context.__enter__()
+            contexts.append(context)
+            try:
+                console.wait_for_shell()
+            except GuestLostError:
+                continue
+            return console
+        raise AssertionError("the emulator lost three guests in a row")
+
+    yield on
+    while contexts:
+        contexts.pop().__exit__(None, None, None)
+
+
+def received(gateway: Console) -> list[str]:
+    said = gateway.attempt(f"cat {MESSAGES}")[1]
+    return [line for line in said.splitlines() if line]
+
+
+def wait_for_messages(gateway: Console, more: int) -> list[str]:
+    """The messages, once there are `more` of them; nothing of the volume is lost or torn."""
+    gateway.until(f"[ $(wc -l < {MESSAGES}) -ge {more} ]", 900)
+    lines = received(gateway)
+    assert all(_LINE.fullmatch(line) for line in lines), lines
+    return lines
+
+
+def test_messages_flow_from_the_first_boot_on_without_a_network(
+    power: Callable[[], Console],
+) -> None:
+    gateway = power()
+    assert len(wait_for_messages(gateway, 3)) >= 3
+    links = gateway.run("ls /sys/class/net")
+    assert "eth" not in links and "enp" not in links
+    # Nothing was unpacked: the layers are directories of the read-only root.
+    kib = int(gateway.run("du -sk /var/lib/containerd").split()[0])
+    assert kib < 4096
+    images = gateway.run("ctr -n k8s.io images ls -q").split()
+    assert {"localhost/mqtt/broker:1", "localhost/mqtt/clients:1"} <= set(images)
+
+
+def test_disk_pressure_removes_no_image_that_came_along(power: Callable[[], Console]) -> None:
+    gateway = power()
+    before = len(wait_for_messages(gateway, 3))
+    gateway.run("dd if=/dev/zero of=/var/ballast bs=1M 2>/dev/null; [ -s /var/ballast ]", 600)
+    pressure = (
+        'kubectl get nodes -o jsonpath=\'{.items[0].status.conditions[?(@.type=="DiskPressure")]'
+        ".status}'"
+    )
+    gateway.until(f'[ "$({pressure})" = True ]', 600)
+    # The kubelet removes images before it ends pods: by now it has tried.
+    gateway.until("kubectl get events -A | grep -q -e EvictionThresholdMet -e FreeDiskSpaceFailed")
+    images = gateway.run("ctr -n k8s.io images ls -q").split()
+    assert {
+        "localhost/mqtt/broker:1", "localhost/mqtt/clients:1", "localhost/edgeimg/hello:1",
+        "localhost/edgeimg/pause:1",
+    } <= set(images)  # fmt: skip
+    gateway.run("systemctl is-active k3s.service containerd.service container-ssh.service")
+    gateway.run("rm /var/ballast; sync")
+    gateway.until(f'[ "$({pressure})" = False ]', 900)
+    wait_for_messages(gateway, before + 3)
+
+
+def test_everything_comes_back_after_power_cuts(
+    power: Callable[[], Console], toolbox: Callable[[str], Toolbox], cache: Store, tmp_path: Path
+) -> None:
+    gateway = power()
+    kept = wait_for_messages(gateway, 3)
+    chance = random.Random(os.environ.get("EDGEIMG_TEST_SEED", "7"))
+    for cut in range(CUTS):
+        # Now early in the boot, now while pods start, now at work.
+        moment = chance.uniform(0, 60)
+        gateway.attempt(f"sync; sleep {moment:.1f}", 120)
+        kept = received(gateway)[:-3] or kept  # the last ones may not have been on the disk
+        gateway.kill()
+        gateway = power()
+        if cut % 3 == 2:
+            gateway.kill()  # and once more, in the middle of mending
+            gateway = power()
+        lines = wait_for_messages(gateway, len(kept) + 2)
+        assert lines[: len(kept)] == kept
+    gateway.until("systemctl is-active k3s.service")
+    gateway.run("systemctl stop k3s.service; sync")
+    datastore = tmp_path / "state.bolt"
+    text = gateway.run(f"gzip -c {DATASTORE} | base64", 300)
+    datastore.write_bytes(unpacked(text))
+    check = subprocess.run(
+        [_k3s(cache), "check-datastore", datastore], capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 0, check.stderr
+    assert int(check.stdout.split()[1]) > 50
+
+
+def unpacked(text: str) -> bytes:
+    import base64
+    import gzip
+
+    return gzip.decompress(base64.b64decode("".join(text.split())))
+
+
+def _k3s(cache: Store) -> Path:
+    """The stand-in's program for this host."""
+    try:
+        binary = standin.cached(tools.build_host(), cache)
+    except EdgeimgError as error:
+        pytest.skip(error.message)
+    assert binary is not None
+    bundle = k3s.unpack(binary, tools.build_host(), cache, source="standin")
+    program = kubernetes.kubectl(bundle, cache).with_name("k3s")
+    if not program.exists():
+        shutil.copy(program.with_name("kubectl"), program)
+    return program
