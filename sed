@@ -1,0 +1,1 @@
+/tmp/roles-bb/links/sed
