@@ -219,6 +219,14 @@ def test_gateways_form_a_cluster_that_survives_restarts(cluster: Cluster) -> Non
     cluster.pods_reach_each_other()
     clock.say("pods reach each other again")
 
+    # Years have passed since the image was made; first the server learns it, then the agents.
+    for gateway in cluster.gateways:
+        a_clock_that_jumps_renews_certificates(gateway)
+    heard = cluster.leases()
+    cluster.until(lambda: not set(heard) & set(cluster.leases()), "a node is not heard of")
+    cluster.until(cluster.ready, "not all nodes are Ready after the clocks jumped")
+    clock.say("all nodes Ready after all clocks jumped")
+
     a_bad_file_is_told_and_changes_nothing(cluster, 1)
     cluster.until(cluster.ready, "not all nodes are Ready after the agent's restart")
     cluster.pods_reach_each_other()
@@ -248,6 +256,13 @@ def restart(gateway: Gateway) -> None:
     gateway.attempt("systemctl reboot")
     time.sleep(5)
     gateway.until(f"! grep -q {before} /proc/sys/kernel/random/boot_id", PATIENCE)
+
+
+def a_clock_that_jumps_renews_certificates(gateway: Gateway) -> None:
+    main = "$(systemctl show -P MainPID k3s.service)"
+    before = gateway.run(f"echo {main}").strip()
+    gateway.run("date -s @$(($(date +%s) + 700 * 86400))")
+    gateway.until(f"[ {main} != {before} ] && systemctl -q is-active k3s.service", PATIENCE)
 
 
 def a_bad_file_is_told_and_changes_nothing(cluster: Cluster, index: int) -> None:
