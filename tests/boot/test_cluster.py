@@ -114,10 +114,10 @@ class Cluster:
 
     def ready(self) -> bool:
         """All nodes are there and Ready."""
-        query = "jsonpath='{range .items[*]}{.metadata.name}={.status.conditions[-1].type}="
+        query = "jsonpath='{range .items[*]}{.metadata.name}="
         query += '{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}\''
         told = self.kubectl(f"get nodes -o {query}").split()
-        return sorted(told) == sorted(f"{member.name}=Ready=True" for member in self.members)
+        return sorted(told) == sorted(f"{member.name}=True" for member in self.members)
 
     def leases(self) -> list[str]:
         """When each node was last heard of."""
