@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from builder.arch import ARCHITECTURES, Arch
 from builder.recipe_contents import Contents
+from builder.recipe_k3s import K3s, Registry
 from builder.recipe_services import Service, ServiceName
 from builder.recipe_types import (
     ARCHITECTURE_NAMES,
     COMPRESSION,
     Accepted,
-    ArchKey,
     ArchName,
-    ConfigValue,
     Gate,
     ImageId,
     ImageVersion,
@@ -27,7 +25,6 @@ from builder.recipe_types import (
     PathGlob,
     Port,
     RoomSize,
-    Sha256,
     Size,
     Word,
     parse_size,
@@ -45,6 +42,7 @@ __all__ = [
     "Override",
     "Packages",
     "Recipe",
+    "Registry",
     "Release",
     "merge",
     "parse_size",
@@ -128,32 +126,6 @@ class Kernel(_Model):
         (), description="modules to leave out, as names or globs"
     )
     initrd: tuple[ModuleGlob, ...] = Field((), description="modules of the initrd")
-
-
-class K3s(_Model):
-    """Which K3s, from where, and its configuration."""
-
-    source: Literal["release", "file", "standin"] = Field(
-        "release",
-        description="'release': official "
-        "assets; 'file': --k3s PATH or `path`; 'standin': the test program of tests/standin",
-    )
-    version: str = Field(
-        "v1.35.0+k3s1", pattern=r"^v\d+\.\d+\.\d+(-[\w.]+)?\+k3s\d+$", description="release tag"
-    )
-    url: str = Field(
-        "https://github.com/k3s-io/k3s/releases/download",
-        pattern=r"^https?://\S+$",
-        description="base URL of the releases",
-    )
-    path: Path | None = Field(None, description="the binary, for source = 'file'")
-    sha256: dict[ArchKey, Sha256] = Field(
-        default_factory=dict, description="pinned sha256 of the binary by architecture"
-    )
-    role: Literal["server", "agent"] = Field("server", description="what the gateway runs")
-    config: dict[str, ConfigValue] = Field(
-        default_factory=dict, description="written to /etc/rancher/k3s/config.yaml"
-    )
 
 
 class Overlay(_Model):

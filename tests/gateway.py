@@ -13,6 +13,7 @@ from pathlib import Path
 from builder.arch import X86_64, Arch
 from builder.tools import Toolbox
 from builder.vm import accel, machine
+from builder.vm.argv import Lan
 from builder.vm.boots import LOSSES
 from builder.vm.machine import Guest, GuestLostError
 
@@ -68,20 +69,30 @@ def project(root: Path) -> Path:
 
 @contextlib.contextmanager
 def booted(
-    raw: Path, key: Path, *, toolbox: Toolbox, console: Path, arch: Arch = X86_64
+    raw: Path,
+    key: Path,
+    *,
+    toolbox: Toolbox,
+    console: Path,
+    arch: Arch = X86_64,
+    memory: int = 512,
+    lan: Lan | None = None,
+    clock: str = "utc",
+    seconds: float = 300,
 ) -> Iterator[Gateway]:
-    """Boot a raw disk image until one can log in; with 512 MiB, emulated."""
+    """Boot a raw disk image until one can log in, within `seconds`; emulated; `memory` in MiB."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     for attempt in range(LOSSES + 1):
         with machine.start(
-            arch, raw, accel=accel.tcg(arch, "a test"), memory=512, console=console,
-            toolbox=toolbox, forwards=((port, 22),), watchful=attempt < LOSSES,
+            arch, raw, accel=accel.tcg(arch, "a test"), memory=memory, console=console,
+            toolbox=toolbox, forwards=((port, 22),), watchful=attempt < LOSSES, lan=lan,
+            clock=clock,
         ) as guest:  # fmt: skip
             running = Gateway(guest, port, key)
             try:
-                running.until("true")
+                running.until("true", seconds)
             except GuestLostError:
                 continue
             yield running

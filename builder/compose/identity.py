@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from builder.arch import Arch
+from builder.compose import k3s_config
 from builder.recipe import Recipe
 from builder.tree import Kind, Node, Tree, file, symlink
 
@@ -40,11 +40,7 @@ def add_identity(tree: Tree, recipe: Recipe, arch: Arch) -> Tree:
         "etc/mtab": symlink("../proc/self/mounts"),
         "root": Node(kind=Kind.DIRECTORY, mode=0o700, origin="edgeimg"),
     }
-    if recipe.k3s.config:
-        text = json.dumps(recipe.k3s.config, indent=2, sort_keys=True)
-        nodes["etc/rancher/k3s/config.yaml"] = file(f"{text}\n".encode(), mode=0o600)
-    if recipe.k3s.role != "server":
-        nodes["etc/rancher/k3s/k3s.env"] = file(f"K3S_ROLE={recipe.k3s.role}\n".encode())
+    nodes |= k3s_config.nodes(recipe.k3s)
     missing = {path: node for path, node in nodes.items() if path not in tree}
     given = tree.get(OS_RELEASE)
     release = os_release(given.read().decode() if given else "", recipe, arch)

@@ -12,6 +12,9 @@ REPORT_PORT = "edgeimg.report"
 SHELL_CREDENTIAL = "opt/io.systemd.credentials/edgeimg.shell"
 """The credential that starts a root shell on the console (edgeimg-shell.service)."""
 
+_GROUP = "239.255.69.71"
+"""Of the local scope (RFC 2365): no router passes it on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Accel:
@@ -23,6 +26,19 @@ class Accel:
     cpu: str
     reason: str
     """Why this one, for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lan:
+    """A network card on an Ethernet of guests: all with the same port are on one.
+
+    It is a multicast group on the host's loopback, which needs no rights and no other program.
+    """
+
+    port: int
+    """UDP, of the host."""
+    mac: str
+    """Each guest its own; the first byte even, and 2 added for a local one: `52:54:00:…`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +67,10 @@ class GuestSpec:
     """Ask the guest for a root shell on its console."""
     forwards: tuple[tuple[int, int], ...] = field(default=())
     """TCP ports: of the host's loopback, of the guest."""
+    lan: Lan | None = None
+    """A second card, beside the one that reaches the host."""
+    clock: str = "utc"
+    """What the guest's clock shows at power-on: the time, or `1970-01-01T00:00:00`."""
 
 
 def qemu_argv(spec: GuestSpec) -> list[str]:
@@ -63,7 +83,7 @@ def qemu_argv(spec: GuestSpec) -> list[str]:
         *("-machine", spec.arch.qemu.machine),
         *("-accel", spec.accel.argument, "-cpu", spec.accel.cpu),
         *("-smp", str(spec.cpus), "-m", f"{spec.memory}M"),
-        *("-rtc", "base=utc"),
+        *("-rtc", f"base={spec.clock}"),
         *_firmware(spec),
         *_devices(spec),
         *_console(spec),
@@ -94,6 +114,12 @@ def _devices(spec: GuestSpec) -> list[str]:
         *("-object", "rng-random,id=rng,filename=/dev/urandom"),
         *("-device", "virtio-rng-pci,rng=rng"),
     ]
+    if spec.lan is not None:
+        group = f"socket,id=lan,mcast={_GROUP}:{spec.lan.port},localaddr=127.0.0.1"
+        devices += [
+            *("-netdev", group),
+            *("-device", f"virtio-net-pci,netdev=lan,mac={spec.lan.mac},romfile="),
+        ]
     if spec.report is not None:
         devices += [
             *("-chardev", f"socket,id=report,path={_escape(spec.report)},server=on,wait=off"),

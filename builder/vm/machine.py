@@ -17,7 +17,7 @@ from builder.process import Process
 from builder.store import disk_errors
 from builder.tools import Toolbox
 from builder.vm import disk
-from builder.vm.argv import Accel, GuestSpec, qemu_argv
+from builder.vm.argv import Accel, GuestSpec, Lan, qemu_argv
 from builder.vm.channel import Channel
 from builder.vm.qmp import Qmp
 
@@ -90,11 +90,13 @@ def start(
     toolbox: Toolbox,
     watchful: bool = True,
     forwards: tuple[tuple[int, int], ...] = (),
+    lan: Lan | None = None,
+    clock: str = "utc",
 ) -> Iterator[Guest]:
     """Boot the raw disk image through UEFI; the image is only read, `memory` is in MiB.
 
     The serial console goes to the file `console`; `watchful`: see Guest.alive,
-    `forwards`: see GuestSpec. QEMU and its disk are gone
+    `forwards`, `lan`, `clock`: see GuestSpec. QEMU and its disk are gone
     when the block is left. Raises ToolError or HostError when QEMU cannot start.
     """
     # Not below the user's directory: a socket's path has 107 bytes at most.
@@ -102,7 +104,7 @@ def start(
         work = Path(name)
         spec = layout(
             arch, raw, work, accel=accel, memory=memory, console=console, toolbox=toolbox,
-            forwards=forwards,
+            forwards=forwards, lan=lan, clock=clock,
         )  # fmt: skip
         argv = qemu_argv(spec)
         errors = work / "qemu.log"
@@ -143,6 +145,8 @@ def layout(
     toolbox: Toolbox,
     console: Path | None = None,
     forwards: tuple[tuple[int, int], ...] = (),
+    lan: Lan | None = None,
+    clock: str = "utc",
 ) -> GuestSpec:
     """Lay out a guest's files in `work` and describe the guest. Without a console: interactive."""
     disk.overlay(raw, work / "disk.qcow2", toolbox=toolbox)
@@ -160,6 +164,8 @@ def layout(
         report=work / "report" if console is not None else None,
         shell=console is None,
         forwards=forwards,
+        lan=lan,
+        clock=clock,
     )
 
 

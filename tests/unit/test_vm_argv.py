@@ -9,7 +9,7 @@ import pytest
 
 from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
 from builder.vm.accel import tcg
-from builder.vm.argv import Accel, GuestSpec, qemu_argv
+from builder.vm.argv import Accel, GuestSpec, Lan, qemu_argv
 
 W = Path("/w")
 
@@ -85,6 +85,18 @@ def test_interactive_guests_have_the_terminal_a_shell_and_ports() -> None:
     ]  # fmt: skip
     assert "stdio,id=console,mux=on,signal=off" in argv
     assert not any("edgeimg.report" in word for word in argv)
+
+
+def test_a_guest_on_a_network_of_guests_with_a_clock_that_has_stopped() -> None:
+    lan = Lan(port=45454, mac="52:54:00:00:00:01")
+    argv = qemu_argv(replace(spec(), lan=lan, clock="1970-01-01T00:00:00"))
+    expected = [word if word != "base=utc" else "base=1970-01-01T00:00:00" for word in REST]
+    here = expected.index("virtio-rng-pci,rng=rng") + 1
+    expected[here:here] = [
+        "-netdev", "socket,id=lan,mcast=239.255.69.71:45454,localaddr=127.0.0.1",
+        "-device", "virtio-net-pci,netdev=lan,mac=52:54:00:00:00:01,romfile=",
+    ]  # fmt: skip
+    assert argv[-len(expected) :] == expected
 
 
 def test_a_tested_guest_gets_no_shell() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builder.vm.verdict import STAGES, Boot, Check, Stage, compare, judge
+from builder.vm.verdict import AGENT_STAGES, STAGES, Boot, Check, Stage, compare, judge
 
 GOOD: dict[str, Any] = {
     "event": "report",
@@ -138,3 +138,22 @@ def test_a_guest_that_never_restarted_is_found() -> None:
 def test_nothing_compares_equal_to_nothing() -> None:
     empty = changed("pod", {})
     assert "same pod after the restart" in failures(compare(empty, empty))
+
+
+AGENT = {
+    **GOOD, "role": "agent", "k3s": "activating", "kubelet_version": "", "http": "",
+    "node": {"name": "", "uid": "", "ready": "", "current": False}, "pod": {"uid": ""},
+}  # fmt: skip
+
+
+def test_an_agent_is_well_while_it_waits_for_its_server() -> None:
+    boot = Boot(stages=ALL[: len(AGENT_STAGES)], report=AGENT)
+    assert failures(judge(boot)) == []
+    assert failures(compare(AGENT, {**AGENT, "boot_id": "two"})) == []
+
+
+def test_an_agent_that_does_not_even_try_is_not() -> None:
+    boot = Boot(stages=ALL[: len(AGENT_STAGES)], report={**AGENT, "k3s": "failed"})
+    assert failures(judge(boot)) == ["K3s runs or waits for its server"]
+    early = Boot(stages=ALL[:1], report=AGENT)
+    assert failures(judge(early)) == ["all stages reached"]

@@ -28,6 +28,9 @@ type Node struct {
 	Address  net.IP
 	// Client reaches the API server with the kubelet's rights.
 	Client *rest.Config
+	// Neighbours reaches it with rights to see all nodes, which a kubelet has
+	// not: it may read its own node only.
+	Neighbours *rest.Config
 	// Cluster is the same on all nodes.
 	Cluster Cluster
 	// Ready is called once the node can run pods.
@@ -101,7 +104,11 @@ func (n *Node) Run(ctx context.Context) error {
 			if err := n.writeNetwork(podCIDR); err != nil {
 				return err
 			}
-			group.Go(func() error { return n.followRoutes(ctx, client) })
+			neighbours, err := kubernetes.NewForConfig(n.Neighbours)
+			if err != nil {
+				return err
+			}
+			group.Go(func() error { return n.followRoutes(ctx, neighbours) })
 		}
 		if n.Cluster.KubeProxy {
 			group.Go(func() error { return n.runProxy(ctx) })

@@ -77,18 +77,23 @@ func RunAgent(ctx context.Context, s *settings.Settings, ready func()) error {
 	}
 	klog.InfoS("joined", "server", server, "node", name)
 	node := &Node{Settings: s, Name: name, Address: address, Cluster: credentials.Cluster, Ready: ready,
-		Client: &rest.Config{
-			Host: server,
-			TLSClientConfig: rest.TLSClientConfig{
-				CAFile:   filepath.Join(dir, "server-ca.crt"),
-				CertFile: filepath.Join(dir, nameClient+".crt"),
-				KeyFile:  filepath.Join(dir, nameClient+".key"),
-			},
-			ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"},
-			QPS:           50, Burst: 100,
-		},
-	}
+		Client: remote(dir, server, nameClient), Neighbours: remote(dir, server, nameProxy)}
 	return node.Run(ctx)
+}
+
+// remote reaches the API server from another machine, with a certificate of
+// this node.
+func remote(dir, server, name string) *rest.Config {
+	return &rest.Config{
+		Host: server,
+		TLSClientConfig: rest.TLSClientConfig{
+			CAFile:   filepath.Join(dir, "server-ca.crt"),
+			CertFile: filepath.Join(dir, name+".crt"),
+			KeyFile:  filepath.Join(dir, name+".key"),
+		},
+		ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"},
+		QPS:           50, Burst: 100,
+	}
 }
 
 func joinToken(s *settings.Settings) (token.Token, error) {

@@ -22,7 +22,7 @@ const (
 	// none of its addresses should.
 	leasesDir = "/run/cni/networks"
 	// How often routes to other nodes' pods are brought up to date.
-	routesEvery = 30 * time.Second
+	routesEvery = 15 * time.Second
 )
 
 type object = map[string]any
@@ -67,6 +67,9 @@ func (n *Node) followRoutes(ctx context.Context, client kubernetes.Interface) er
 	defer ticker.Stop()
 	for {
 		nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+		if err != nil && ctx.Err() == nil {
+			klog.ErrorS(err, "other nodes unknown, no routes to their pods")
+		}
 		if err == nil {
 			for _, node := range nodes.Items {
 				n.routeTo(&node)

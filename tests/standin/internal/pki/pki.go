@@ -80,6 +80,7 @@ func newCA(subject string) (Pair, error) {
 	}
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: fmt.Sprintf("%s@%d", subject, time.Now().Unix())},
+		NotBefore:             time.Now().Add(-backdate),
 		NotAfter:              time.Now().Add(caValidity),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
@@ -135,7 +136,9 @@ func sign(template, parent *x509.Certificate, public crypto.PublicKey, signer cr
 		return nil, err
 	}
 	template.SerialNumber = serial
-	template.NotBefore = time.Now().Add(-backdate)
+	// As long as the CA, as K3s has it: a gateway whose clock has stopped at
+	// the time when the cluster began still accepts what is signed later.
+	template.NotBefore = parent.NotBefore
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, signer)
 	if err != nil {
 		return nil, err

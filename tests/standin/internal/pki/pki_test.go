@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestServerCertificate(t *testing.T) {
@@ -71,5 +72,34 @@ func TestCAIsKept(t *testing.T) {
 	second, err := LoadCA(dir, "ca", "ca")
 	if err != nil || !bytes.Equal(first.Cert, second.Cert) {
 		t.Errorf("the CA changed (%v)", err)
+	}
+}
+
+func TestAClockThatStoodStillAcceptsWhatIsSignedLater(t *testing.T) {
+	ca, err := LoadCA(t.TempDir(), "ca", "ca")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, key, err := NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := parseKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pem, err := ca.Sign(signer.Public(), Request{User: "system:node:a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := ParseCert(pem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !leaf.NotBefore.Equal(ca.cert.NotBefore) || time.Since(leaf.NotBefore) < backdate {
+		t.Errorf("valid from %s, the CA from %s", leaf.NotBefore, ca.cert.NotBefore)
+	}
+	if leaf.NotAfter.After(ca.cert.NotAfter) {
+		t.Errorf("valid until %s, the CA until %s", leaf.NotAfter, ca.cert.NotAfter)
 	}
 }

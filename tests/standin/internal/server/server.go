@@ -188,7 +188,7 @@ func runNode(ctx context.Context, s *settings.Settings, id *identity, cluster ag
 		return err
 	}
 	node := &agent.Node{
-		Settings: s, Name: name, Address: address, Client: client, Cluster: cluster,
+		Settings: s, Name: name, Address: address, Client: client, Neighbours: client, Cluster: cluster,
 		Ready: func() {
 			if err := markControlPlane(ctx, clientset, name); err != nil {
 				klog.ErrorS(err, "node not marked as the control plane's")

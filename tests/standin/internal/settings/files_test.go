@@ -71,10 +71,10 @@ func TestUnknownKeysAndFlagsAreErrors(t *testing.T) {
 	}
 }
 
-func TestAgentPassesOverServerKeys(t *testing.T) {
+func TestAgentRefusesServerKeys(t *testing.T) {
 	config := writeConfig(t, map[string]string{"config.yaml": "write-kubeconfig-mode: '0600'\n"})
-	_, warnings, err := Parse("agent", []string{"-c", config, "--server", "https://a:6443", "--token", "x"})
-	if err != nil || len(warnings) != 1 {
-		t.Errorf("warnings %q, error %v", warnings, err)
+	_, _, err := Parse("agent", []string{"-c", config, "--server", "https://s", "--token", "t"})
+	if err == nil || !strings.Contains(err.Error(), "write-kubeconfig-mode is for servers only") {
+		t.Errorf("got %v", err)
 	}
 }

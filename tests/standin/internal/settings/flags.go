@@ -171,8 +171,8 @@ func Parse(name string, args []string) (*Settings, []string, error) {
 	return s, warnings, s.validate(name)
 }
 
-// apply sets flags from the files, where the command line did not. A key that
-// belongs to the other command is passed over, since both read the same file.
+// apply sets flags from the files, where the command line did not. As in K3s,
+// an agent has no use for what is for servers, and ends.
 func (c *command) apply(values []Value) (warnings []string, err error) {
 	other := newCommand("server", &Settings{})
 	fromCommandLine := map[string]bool{}
@@ -181,8 +181,7 @@ func (c *command) apply(values []Value) (warnings []string, err error) {
 		flag := c.flags.Lookup(value.Key)
 		switch {
 		case flag == nil && other.flags.Lookup(value.Key) != nil:
-			warnings = append(warnings, fmt.Sprintf("%s: %s is for servers only, passed over", value.File, value.Key))
-			continue
+			return warnings, fmt.Errorf("%s: %s is for servers only", value.File, value.Key)
 		case flag == nil:
 			return warnings, fmt.Errorf("%s: unknown key %q", value.File, value.Key)
 		case fromCommandLine[value.Key]:

@@ -1,0 +1,293 @@
+"""Gateways that form a cluster: one image, made a server and agents by provisioning alone.
+
+The default: two gateways of x86-64. With EDGEIMG_TEST_CLUSTER=all a server of x86-64 with an agent
+of ARM64 and one of ARMv7. Their clocks start in 1970, and nothing tells them the time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from builder import provision
+from builder.arch import ARM, ARM64, X86_64, Arch
+from builder.provision import Provision
+from builder.recipe import Image
+from builder.store import Store
+from builder.tools import Toolbox
+from builder.vm.argv import Lan
+from builder.vm.disk import raw_image
+from tests.gateway import PROJECT, Gateway, booted
+
+pytestmark = [
+    pytest.mark.boot,
+    pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh: apt install openssh-client"),
+]
+ALL = os.environ.get("EDGEIMG_TEST_CLUSTER") == "all"
+AGENTS = (ARM64, ARM) if ALL else (X86_64,)
+PATIENCE = 1800 if ALL else 600
+"""Seconds for anything that takes several steps of several guests."""
+KUBECTL = "KUBECONFIG=/etc/rancher/k3s/k3s.yaml KUBECACHEDIR=/run/edgeimg/kubectl kubectl"
+DAEMONSET = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: everywhere}
+spec:
+  selector: {matchLabels: {app: everywhere}}
+  template:
+    metadata: {labels: {app: everywhere}}
+    spec:
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: hello
+          image: localhost/edgeimg/hello:1
+          imagePullPolicy: Never
+          command: [sh, -c, "echo $NODE > /www/node; exec busybox httpd -f -p 8080 -h /www"]
+          env: [{name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
+          readinessProbe: {httpGet: {path: /node, port: 8080}, timeoutSeconds: 5}
+          resources: {limits: {memory: 16Mi}}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One gateway of the cluster, before it is booted."""
+
+    name: str
+    arch: Arch
+    number: int
+    token: str
+
+    @property
+    def address(self) -> str:
+        return f"192.168.77.{self.number}"
+
+    @property
+    def mac(self) -> str:
+        return f"52:54:00:77:00:{self.number:02x}"
+
+    def provision(self, key: str) -> Provision:
+        join: dict[str, provision.Value] = (
+            {} if self.number == 1 else {"role": "agent", "server": "https://192.168.77.1:6443"}
+        )
+        network = f"[Match]\nMACAddress={self.mac}\n[Network]\nAddress={self.address}/24\n"
+        return Provision(
+            hostname=self.name,
+            keys=(key,),
+            k3s={"token": self.token, "node-ip": self.address,
+                 "node-label+": (f"test/arch={self.arch.name}",), **join},
+            network={"10-lan.network": network},
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cluster:
+    members: tuple[Member, ...]
+    gateways: tuple[Gateway, ...]
+
+    @property
+    def server(self) -> Gateway:
+        return self.gateways[0]
+
+    def kubectl(self, arguments: str, seconds: float = PATIENCE) -> str:
+        return self.server.until(f"{KUBECTL} {arguments}", seconds)
+
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not true():
+            assert time.monotonic() < deadline, what + "\n" + self.kubectl("get nodes,pods -o wide")
+            time.sleep(2)
+
+    def ready(self) -> bool:
+        """All nodes are there and Ready."""
+        query = "jsonpath='{range .items[*]}{.metadata.name}="
+        query += '{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}\''
+        told = self.kubectl(f"get nodes -o {query}").split()
+        return sorted(told) == sorted(f"{member.name}=True" for member in self.members)
+
+    def leases(self) -> list[str]:
+        """When each node was last heard of."""
+        query = "jsonpath='{.items[*].spec.renewTime}'"
+        return self.kubectl(f"get lease -n kube-node-lease -o {query}").split()
+
+    def pods(self) -> dict[str, tuple[str, str]]:
+        """Name and address of the ready pod of each node."""
+        told = json.loads(self.kubectl("get pods -l app=everywhere -o json"))["items"]
+        return {
+            pod["spec"]["nodeName"]: (pod["metadata"]["name"], pod["status"].get("podIP", ""))
+            for pod in told
+            if any(c["type"] == "Ready" and c["status"] == "True"
+                   for c in pod["status"].get("conditions", ()))
+        }  # fmt: skip
+
+    def pods_reach_each_other(self) -> None:
+        self.until(lambda: len(self.pods()) == len(self.members), "no pod on each node")
+        pods = self.pods()
+        for node, (name, _) in pods.items():
+            others = {other: ip for other, (_, ip) in pods.items() if other != node}
+            ask = "; ".join(f"busybox wget -q -T 10 -O - http://{ip}:8080/node || exit 1"
+                            for ip in others.values())  # fmt: skip
+            told = self.kubectl(f"exec {name} -- sh -c '{ask}'", 300)
+            assert told.split() == list(others), f"from {node}"
+
+
+def image(arch: Arch) -> Path:
+    done = subprocess.run(
+        [shutil.which("edgeimg") or "edgeimg", "build", "-a", arch.name, "--k3s", "standin",
+         "-o", PROJECT / "out/test", "--json"],
+        cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    return Path(json.loads(done.stdout)["images"][0]["image"])
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    cache: Store, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    root = tmp_path_factory.mktemp("cluster")
+    key = root / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    token = secrets.token_hex(16)
+    members = tuple(
+        Member(name=f"box-{number}", arch=arch, number=number, token=token)
+        for number, arch in enumerate((X86_64, *AGENTS), 1)
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def start(member: Member) -> contextlib.AbstractContextManager[Gateway]:
+        raw = root / f"{member.name}.raw"
+        subprocess.run(
+            ["cp", "--sparse=always", raw_image(image(member.arch), cache), raw], check=True
+        )
+        wanted = provision.files(member.provision(key.with_suffix(".pub").read_text()))
+        provision.write(raw, wanted, toolbox=toolbox("pack"))
+        return booted(
+            raw, key, toolbox=toolbox("qemu"), console=PROJECT / f"out/test/{member.name}.log",
+            arch=member.arch, memory=512 if member.number == 1 else 256,
+            lan=Lan(port=port, mac=member.mac), clock="1970-01-01T00:00:00", seconds=PATIENCE,
+        )  # fmt: skip
+
+    guests = [start(member) for member in members]
+    with contextlib.ExitStack() as stack:
+        # A guest ends with the thread that started it: the threads stay until all guests are gone.
+        pool = stack.enter_context(ThreadPoolExecutor(len(guests)))
+        yield Cluster(members, tuple(pool.map(stack.enter_context, guests)))
+
+
+def test_gateways_form_a_cluster_that_survives_restarts(cluster: Cluster) -> None:
+    clock = Stopwatch()
+    clocks_stood_still_and_do_not_matter(cluster)
+    cluster.until(cluster.ready, "not all nodes are Ready")
+    clock.say("all nodes Ready")
+    labels = json.loads(cluster.kubectl("get nodes -o json"))["items"]
+    assert [node["metadata"]["labels"]["test/arch"] for node in labels] == [
+        member.arch.name for member in cluster.members
+    ]
+    cluster.kubectl(f"apply --validate=false -f - <<'END'{DAEMONSET}END\n")
+    cluster.pods_reach_each_other()
+    clock.say("pods reach each other")
+    for member, gateway in zip(cluster.members, cluster.gateways, strict=True):
+        secrets_are_kept_in_one_place(member, gateway)
+        memory = gateway.run("free -m | awk '/^Mem/ { print $3, $6, $7 }'").split()
+        print(f"{member.name} ({member.arch.name}): {memory} MiB used, cached, available")
+    for gateway in cluster.gateways[1:]:
+        told = gateway.until("edgeimg-status")
+        assert "agent of https://192.168.77.1:6443" in told
+        assert "Ready=True" in told
+
+    restart(cluster.server)
+    heard = cluster.leases()
+    cluster.until(lambda: not set(heard) & set(cluster.leases()), "a node is not heard of")
+    cluster.until(cluster.ready, "not all nodes are Ready again")
+    clock.say("all nodes Ready again after the server's restart")
+    cluster.pods_reach_each_other()
+    clock.say("pods reach each other again")
+
+    # Years have passed since the image was made; first the server learns it, then the agents.
+    for gateway in cluster.gateways:
+        a_clock_that_jumps_renews_certificates(gateway)
+    heard = cluster.leases()
+    cluster.until(lambda: not set(heard) & set(cluster.leases()), "a node is not heard of")
+    cluster.until(cluster.ready, "not all nodes are Ready after the clocks jumped")
+    clock.say("all nodes Ready after all clocks jumped")
+
+    a_bad_file_is_told_and_changes_nothing(cluster, 1)
+    cluster.until(cluster.ready, "not all nodes are Ready after the agent's restart")
+    cluster.pods_reach_each_other()
+    clock.say("an agent restarted, with a bad file")
+
+
+def clocks_stood_still_and_do_not_matter(cluster: Cluster) -> None:
+    """The hardware's clock has not the time, and the system's is at the image's floor."""
+    for member, gateway in zip(cluster.members, cluster.gateways, strict=True):
+        hardware = int(gateway.run("cat /sys/class/rtc/rtc0/since_epoch"))
+        # A PC's has two digits for the year, and OVMF takes 70 for 2070: as wrong as 1970.
+        started = 3155760000 if member.arch is X86_64 else 0
+        assert 0 <= hardware - started < 86400, member
+        assert 0 <= int(gateway.run("date +%s")) - Image().epoch < 86400, member
+
+
+def secrets_are_kept_in_one_place(member: Member, gateway: Gateway) -> None:
+    partition = "/dev/disk/by-partlabel/config"
+    found = gateway.attempt(f"grep -qF {member.token} $(readlink -f {partition})")
+    assert found.returncode == 1, found.stderr
+    assert gateway.run("hostname") == member.name + "\n"
+    assert gateway.run("stat -c %a /var/lib/edgeimg/provision") == "700\n"
+
+
+def restart(gateway: Gateway) -> None:
+    before = gateway.run("cat /proc/sys/kernel/random/boot_id").strip()
+    gateway.attempt("systemctl reboot")
+    time.sleep(5)
+    gateway.until(f"! grep -q {before} /proc/sys/kernel/random/boot_id", PATIENCE)
+
+
+def a_clock_that_jumps_renews_certificates(gateway: Gateway) -> None:
+    main = "$(systemctl show -P MainPID k3s.service)"
+    before = gateway.run(f"echo {main}").strip()
+    gateway.run("date -s @$(($(date +%s) + 700 * 86400))")
+    gateway.until(f"[ {main} != {before} ] && systemctl -q is-active k3s.service", PATIENCE)
+
+
+def a_bad_file_is_told_and_changes_nothing(cluster: Cluster, index: int) -> None:
+    gateway, member = cluster.gateways[index], cluster.members[index]
+    gateway.run(
+        "mkdir /tmp/config && mount /dev/disk/by-partlabel/config /tmp/config &&"
+        " echo 'Not a name' > /tmp/config/edgeimg/hostname && umount /tmp/config"
+    )
+    restart(gateway)
+    assert gateway.run("hostname") == member.name + "\n"
+    assert "hostname: expected one name" in gateway.until("edgeimg-status")
+    said = gateway.until("ssh_tty=1; . /etc/profile; cat /run/edgeimg/provision.problem")
+    assert "nothing of it was taken over" in said
+    console = gateway.guest.console
+    deadline = time.monotonic() + PATIENCE
+    while b"PROVISIONING FAILED" not in console.read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
+class Stopwatch:
+    """Prints when something came true, in seconds since the gateways could be logged in to."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def say(self, what: str) -> None:
+        print(f"{time.monotonic() - self.began:.0f} s: {what}", flush=True)
