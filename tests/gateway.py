@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from builder.arch import X86_64, Arch
@@ -42,11 +42,14 @@ class Gateway:
             capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def until(self, command: str, seconds: float = 300) -> str:
+    def until(
+        self, command: str, seconds: float = 300, *, watch: Callable[[], None] = lambda: None
+    ) -> str:
         """What a command says when it succeeds at last."""
         deadline = time.monotonic() + seconds
         while True:
             self.guest.alive()
+            watch()
             done = self.attempt(command)
             if done.returncode == 0:
                 return done.stdout
@@ -66,22 +69,38 @@ def project(root: Path) -> Path:
     return key
 
 
-@contextlib.contextmanager
-def booted(
-    raw: Path, key: Path, *, toolbox: Toolbox, console: Path, arch: Arch = X86_64
-) -> Iterator[Gateway]:
-    """Boot a raw disk image until one can log in; with 512 MiB, emulated."""
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextlib.contextmanager
+def booted(
+    raw: Path,
+    key: Path,
+    *,
+    toolbox: Toolbox,
+    console: Path,
+    arch: Arch = X86_64,
+    memory: int = 512,
+    forwards: tuple[tuple[int, int], ...] = (),
+    watch: Callable[[], None] = lambda: None,
+) -> Iterator[Gateway]:
+    """Boot a raw disk image until one can log in; emulated, `memory` in MiB.
+
+    `watch` is called while that is waited for, and raises when there is no use in waiting.
+    """
+    port = free_port()
     for attempt in range(LOSSES + 1):
         with machine.start(
-            arch, raw, accel=accel.tcg(arch, "a test"), memory=512, console=console,
-            toolbox=toolbox, forwards=((port, 22),), watchful=attempt < LOSSES,
+            arch, raw, accel=accel.tcg(arch, "a test"), memory=memory, console=console,
+            toolbox=toolbox, forwards=((port, 22), *forwards), watchful=attempt < LOSSES,
         ) as guest:  # fmt: skip
             running = Gateway(guest, port, key)
             try:
-                running.until("true")
+                running.until("true", watch=watch)
             except GuestLostError:
                 continue
             yield running
