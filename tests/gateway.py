@@ -100,7 +100,7 @@ def booted(
         ) as guest:  # fmt: skip
             running = Gateway(guest, port, key)
             try:
-                running.until("true", watch=watch)
+                running.until("true", arch.qemu.boot_seconds / 2, watch=watch)
             except GuestLostError:
                 continue
             yield running

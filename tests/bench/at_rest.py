@@ -27,8 +27,8 @@ from tests.bench import cluster
 from tests.bench.cluster import Api
 from tests.gateway import Gateway
 
-NODE = "gateway"
 POD = "edgeimg-hello"
+"""Of a server: its checker makes it. Agents have one each."""
 API, KUBELET = 6443, 10250
 PODS = "/api/v1/namespaces/default/pods"
 TLS = "/var/lib/rancher/k3s/server/tls"
@@ -75,6 +75,14 @@ class Setup:
     """Of an agent: `server/tls` of its server on this machine, which listens on `port`."""
     port: int = 0
 
+    @property
+    def node(self) -> str:
+        return "gateway" if self.role == "server" else f"agent-{self.arch.name}"
+
+    @property
+    def pod(self) -> str:
+        return POD if self.role == "server" else f"{POD}-{self.arch.name}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -118,22 +126,22 @@ def _attempt(setup: Setup, mib: int, minutes: float) -> Outcome:
     if setup.tls is not None:
         # What an earlier agent of that name has left behind.
         agents = cluster.with_certificates(setup.port, setup.tls)
-        agents.call("DELETE", f"{PODS}/{POD}?gracePeriodSeconds=0")
-        agents.call("DELETE", f"/api/v1/nodes/{NODE}")
+        agents.call("DELETE", f"{PODS}/{setup.pod}?gracePeriodSeconds=0")
+        agents.call("DELETE", f"/api/v1/nodes/{setup.node}")
     with gateways.booted(
         setup.raw, setup.key, toolbox=setup.toolbox, console=console, arch=setup.arch, memory=mib,
         forwards=((port, API if server else KUBELET),), watch=lambda: _well(console),
     ) as gateway:  # fmt: skip
         guest = Guest(gateway, console, began + setup.arch.qemu.boot_seconds)
         api, path, asked = (_server if server else _agent)(setup, guest, port)
-        guest.until("the node is Ready", lambda: api.node_is_ready(NODE, guest.boot_id()))
-        guest.until("the pod runs", lambda: api.pod(POD).get("status", {}).get("podIP"))
-        guest.until("the pod answers", lambda: guest.answer(api))
+        guest.until("the node is Ready", lambda: api.node_is_ready(setup.node, guest.boot_id()))
+        guest.until("the pod runs", lambda: api.pod(setup.pod).get("status", {}).get("podIP"))
+        guest.until("the pod answers", lambda: guest.answer(api, setup.pod))
         seconds = time.monotonic() - began
-        pod = api.pod(POD)["metadata"]["uid"]
+        pod = api.pod(setup.pod)["metadata"]["uid"]
         facts, latencies = _rest(guest, asked, path, minutes * 60)
         outcome = Outcome(mib=mib, seconds=seconds, facts=facts, latencies=tuple(latencies))
-        return replace(outcome, failure=_failure(guest, api, pod, facts))
+        return replace(outcome, failure=_failure(setup, guest, api, pod, facts))
 
 
 class Guest:
@@ -164,9 +172,9 @@ class Guest:
         self._boot_id = self._boot_id or self.said("cat /proc/sys/kernel/random/boot_id")
         return self._boot_id
 
-    def answer(self, api: Api) -> str:
+    def answer(self, api: Api, pod: str) -> str:
         """What the pod says; empty while it does not."""
-        address = api.pod(POD).get("status", {}).get("podIP", "")
+        address = api.pod(pod).get("status", {}).get("podIP", "")
         return self.said(f"wget -q -T 20 -O - http://{address}:8080/") if address else ""
 
 
@@ -193,8 +201,8 @@ def _agent(setup: Setup, guest: Guest, port: int) -> tuple[Api, str, Api]:
     """The API of the server on this machine; the pod is put onto the agent by name."""
     assert setup.tls is not None
     api = cluster.with_certificates(setup.port, setup.tls)
-    guest.until("the agent joins", lambda: api.node_is_ready(NODE, guest.boot_id()))
-    status, said = api.call("POST", PODS, hello_pod())
+    guest.until("the agent joins", lambda: api.node_is_ready(setup.node, guest.boot_id()))
+    status, said = api.call("POST", PODS, hello_pod(setup))
     assert status == http.client.CREATED, said
     return api, "/healthz", cluster.with_certificates(port, setup.tls, "client-kube-apiserver")
 
@@ -215,19 +223,19 @@ def _rest(
     return {key: int(value) for key, value in lines}, latencies
 
 
-def _failure(guest: Guest, api: Api, pod: str, facts: dict[str, int]) -> str:
+def _failure(setup: Setup, guest: Guest, api: Api, pod: str, facts: dict[str, int]) -> str:
     """What went wrong at rest; empty when nothing did."""
-    found = api.pod(POD)
+    found = api.pod(setup.pod)
     wrong = [
         *(f"{facts[name]} {name}" for name in ("oom_kill", "failed", "restarts") if facts[name]),
-        *([] if api.node_is_ready(NODE, guest.boot_id()) else ["the node is not Ready"]),
+        *([] if api.node_is_ready(setup.node, guest.boot_id()) else ["the node is not Ready"]),
         *([] if found and found["metadata"]["uid"] == pod else ["the pod was evicted"]),
-        *([] if guest.answer(api) else ["the pod does not answer"]),
+        *([] if guest.answer(api, setup.pod) else ["the pod does not answer"]),
     ]
     return ", ".join(wrong)
 
 
-def hello_pod() -> dict[str, Any]:
+def hello_pod(setup: Setup) -> dict[str, Any]:
     """The pod of the smoke test (overlays/base/usr/share/edgeimg/smoke/pod.yaml), on the agent."""
     container = {
         "name": "hello", "image": "localhost/edgeimg/hello:1", "imagePullPolicy": "Never",
@@ -236,9 +244,9 @@ def hello_pod() -> dict[str, Any]:
         },
     }  # fmt: skip
     return {
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": POD},
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": setup.pod},
         "spec": {
-            "nodeName": NODE, "automountServiceAccountToken": False, "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": 1, "containers": [container],
+            "nodeName": setup.node, "automountServiceAccountToken": False,
+            "enableServiceLinks": False, "terminationGracePeriodSeconds": 1, "containers": [container],
         },
     }  # fmt: skip

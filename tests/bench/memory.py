@@ -1,14 +1,15 @@
 """How much memory a gateway takes, and the least that it works with: servers and agents.
 
     .venv/bin/python tests/bench/memory.py [--arch ARCH]… [--role ROLE]… [--minutes N]
-        [--k3s standin|PATH] [--port PORT] [--json FILE]
+        [--k3s standin|PATH] [--port PORT] [--jobs N] [--json FILE]
 
 Builds the default image, as it is and as an agent; boots each with the memory that is promised and
 leaves it alone for N minutes (default: 10) with the pod of the smoke test and the default services.
-Then looks for the smallest `-m`, in steps of 16 MiB, that still passes, with two minutes of rest.
+Then looks for the smallest `-m`, in steps of 16 MiB, that still passes, with one minute of rest.
 Agents join a stand-in server that runs on this machine. Passing: the node is Ready, the pod
 answers, before the rest and after it; no process killed for memory, no failed unit, K3s not
-restarted, the pod not evicted. Boots one guest at a time; nothing else should run on the machine.
+restarted, the pod not evicted. `--jobs` guests run at once: memory does not mind, answers take
+longer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -54,6 +56,15 @@ paths = ["overlays/agent"]
 
 [k3s]
 role = "agent"
+
+[arch.x86-64.image]
+hostname = "agent-x86-64"
+
+[arch.arm64.image]
+hostname = "agent-arm64"
+
+[arch.arm.image]
+hostname = "agent-arm"
 """
 HEADER = (
     "| | memory | used at rest | peak | left | in zram | answers in, median / worst | smallest |\n"
@@ -65,17 +76,19 @@ def main() -> None:
     options = arguments()
     archs = [arch for arch in ARCHITECTURES if arch.name in options.arch]
     store = Store(default_root())
-    rows = []
     with (
         tempfile.TemporaryDirectory(prefix="edgeimg-bench.", dir=default_root()) as name,
         agents_server(options, Path(name), store) as (key, tls),
+        ThreadPoolExecutor(max_workers=options.jobs) as pool,
     ):
-        for arch in archs:
-            for role in options.role:
-                setup = prepare(Path(name), arch, role, key, tls, options, store)
-                rows.append(measure(setup, options))
-                if options.json:
-                    options.json.write_text(json.dumps(rows, indent=2) + "\n")
+        setups = [
+            prepare(Path(name), arch, role, key, tls, options, store)
+            for arch in archs
+            for role in options.role
+        ]
+        rows = list(pool.map(lambda setup: measure(setup, options), setups))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
     print(HEADER)
     print("\n".join(str(row["line"]) for row in rows))
 
@@ -88,6 +101,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10, help="of rest at the promised size")
     parser.add_argument("--k3s", default="standin", help="standin, or a binary of K3s (servers)")
     parser.add_argument("--port", type=int, default=16443, help="of the agents' server, here")
+    parser.add_argument("--jobs", type=int, default=1, help="guests at once")
     parser.add_argument("--guess", type=int, help="MiB from which to look for the smallest")
     parser.add_argument("--no-search", action="store_true", help="only the promised size")
     parser.add_argument("--json", type=Path)
@@ -129,7 +143,7 @@ def prepare(
         key=key,
         toolbox=inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent()),
         directory=root,
-        tls=tls,
+        tls=tls if role == "agent" else None,
         port=options.port,
     )
 
@@ -148,7 +162,7 @@ def measure(setup: Setup, options: argparse.Namespace) -> dict[str, object]:
     tried: dict[int, Outcome] = {}
 
     def passes(mib: int) -> bool:
-        minutes = options.minutes if mib == promised else min(2.0, options.minutes)
+        minutes = options.minutes if mib == promised else min(1.0, options.minutes)
         tried[mib] = found = trial(setup, mib, minutes)
         told = found.failure or f"passed after {found.seconds:.0f} s, {found.facts}"
         print(f"{setup.arch.name} {setup.role} {mib} MiB: {told}", file=sys.stderr, flush=True)
