@@ -247,6 +247,7 @@ def hello_pod(setup: Setup) -> dict[str, Any]:
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": setup.pod},
         "spec": {
             "nodeName": setup.node, "automountServiceAccountToken": False,
-            "enableServiceLinks": False, "terminationGracePeriodSeconds": 1, "containers": [container],
+            "enableServiceLinks": False, "terminationGracePeriodSeconds": 1,
+            "containers": [container],
         },
     }  # fmt: skip
