@@ -1,7 +1,7 @@
 """How much memory a gateway takes, and the least that it works with: servers and agents.
 
     .venv/bin/python tests/bench/memory.py [--arch ARCH]… [--role ROLE]… [--minutes N]
-        [--k3s standin|PATH] [--port PORT] [--jobs N] [--json FILE]
+        [--memory MIB] [--guess MIB] [--k3s standin|PATH] [--port PORT] [--jobs N] [--json FILE]
 
 Builds the default image, as it is and as an agent; boots each with the memory that is promised and
 leaves it alone for N minutes (default: 10) with the pod of the smoke test and the default services.
@@ -98,7 +98,8 @@ def arguments() -> argparse.Namespace:
     names = [arch.name for arch in ARCHITECTURES]
     parser.add_argument("--arch", action="append", choices=names)
     parser.add_argument("--role", action="append", choices=PROMISED)
-    parser.add_argument("--minutes", type=float, default=10, help="of rest at the promised size")
+    parser.add_argument("--memory", type=int, help="MiB to begin with (default: what is promised)")
+    parser.add_argument("--minutes", type=float, default=10, help="of rest at that size")
     parser.add_argument("--k3s", default="standin", help="standin, or a binary of K3s (servers)")
     parser.add_argument("--port", type=int, default=16443, help="of the agents' server, here")
     parser.add_argument("--jobs", type=int, default=1, help="guests at once")
@@ -158,14 +159,18 @@ def build(root: Path, arch: Arch, role: str, k3s: str) -> Path:
 
 def measure(setup: Setup, options: argparse.Namespace) -> dict[str, object]:
     """One row: the promised size, and the smallest that passes."""
-    promised = PROMISED[setup.role]
+    promised = options.memory or PROMISED[setup.role]
     tried: dict[int, Outcome] = {}
 
     def passes(mib: int) -> bool:
         minutes = options.minutes if mib == promised else min(1.0, options.minutes)
         tried[mib] = found = trial(setup, mib, minutes)
-        told = found.failure or f"passed after {found.seconds:.0f} s, {found.facts}"
-        print(f"{setup.arch.name} {setup.role} {mib} MiB: {told}", file=sys.stderr, flush=True)
+        told = f"passed after {found.seconds:.0f} s, {found.facts}, {found.latency} ms"
+        print(
+            f"{setup.arch.name} {setup.role} {mib} MiB: {found.failure or told}",
+            file=sys.stderr,
+            flush=True,
+        )
         return not found.failure
 
     smallest = 0
