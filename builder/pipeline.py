@@ -155,8 +155,13 @@ def smoke(
 
     def boot(arch: Arch) -> SmokeReport:
         image, directory = images[arch], images[arch].parent / "smoke"
-        ports, again = source.recipe.for_arch(arch).check.listening, options.again
-        known = None if again else guests.earlier(directory, image, options.memory, ports)
+        recipe = source.recipe.for_arch(arch)
+        ports, writes = recipe.check.listening, recipe.budget.writes if options.rest else None
+        known = (
+            None
+            if options.again
+            else guests.earlier(directory, image, options.memory, ports, writes)
+        )
         if known:
             ui.note(f"{arch.name}: these bytes passed before, see {directory}")
             return known
@@ -171,6 +176,7 @@ def smoke(
                 deadline=options.deadline,
                 accel=options.accel,
                 ports=ports,
+                writes=writes,
                 progress=ui,
             )
 

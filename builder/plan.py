@@ -54,6 +54,8 @@ class SmokeOptions:
     """How many guests may run at once."""
     again: bool = True
     """Also boot what passed before, byte for byte."""
+    rest: bool = True
+    """Measure what is written at rest, when the recipe has a budget for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from builder.progress import Progress, Silent
 from builder.store import Store, disk_errors, sha256_file
 from builder.tools import Toolbox
 from builder.vm import accel as accels
-from builder.vm import disk
+from builder.vm import disk, wear
 from builder.vm.argv import Accel
 from builder.vm.boots import Trial, boot_twice
 from builder.vm.junit import junit
@@ -89,12 +89,14 @@ def smoke(
     deadline: float | None = None,
     accel: str = "auto",
     ports: Sequence[str] | None = None,
+    writes: int | None = None,
     progress: Progress | None = None,
 ) -> SmokeReport:
     """Boot `image` (.raw or .raw.zst) twice in QEMU and judge what it reports.
 
     `memory` is in MiB, `deadline` in seconds for each boot, `ports` are those that may be open
-    ([check] listening; None: any). console.log, journal-1.txt, journal-2.txt and report.json are
+    ([check] listening; None: any), `writes` the bytes an hour that may be written at rest ([budget]
+    writes; None: not measured). console.log, journal-1.txt, journal-2.txt and report.json are
     left in `directory`. A guest that fails is a report with failures; raises ImageError,
     HostError or ToolError when there is nothing to boot it with.
     """
@@ -115,6 +117,7 @@ def smoke(
         seconds=deadline or _allowed(arch, chosen),
         directory=directory,
         toolbox=toolbox,
+        rest=writes is not None,
     )
     boots, lost = boot_twice(trial, progress)
     report = SmokeReport(
@@ -126,7 +129,7 @@ def smoke(
         memory_mib=memory,
         directory=directory,
         boots=boots,
-        checks=_checks(boots, ports),
+        checks=_checks(boots, ports, writes),
         seconds=round(time.monotonic() - began, 1),
         lost=lost,
         findings=_open_ports(boots, ports),
@@ -138,11 +141,15 @@ def smoke(
 
 
 def earlier(
-    directory: Path, image: Path, memory: int, ports: Sequence[str] | None = None
+    directory: Path,
+    image: Path,
+    memory: int,
+    ports: Sequence[str] | None = None,
+    writes: int | None = None,
 ) -> SmokeReport | None:
     """The report in `directory` when the same bytes passed before with as much memory (MiB).
 
-    It is judged again: the recipe's `ports` may have changed meanwhile.
+    It is judged again: the recipe's `ports` and `writes` may have changed meanwhile.
     """
     try:
         data = json.loads((directory / "report.json").read_bytes())
@@ -164,7 +171,7 @@ def earlier(
             memory_mib=int(data["memory_mib"]),
             directory=directory,
             boots=boots,
-            checks=_checks(boots, ports),
+            checks=_checks(boots, ports, writes),
             seconds=float(data["seconds"]),
             lost=int(data.get("lost", 0)),
             findings=_open_ports(boots, ports),
@@ -185,7 +192,9 @@ def _open_ports(boots: tuple[Boot, ...], allowed: Sequence[str] | None) -> tuple
     return () if allowed is None else tuple(listening.check(sockets, allowed))
 
 
-def _checks(boots: tuple[Boot, ...], ports: Sequence[str] | None) -> tuple[Check, ...]:
+def _checks(
+    boots: tuple[Boot, ...], ports: Sequence[str] | None, writes: int | None
+) -> tuple[Check, ...]:
     checks = [
         replace(check, name=f"boot {number}: {check.name}")
         for number, boot in enumerate(boots, 1)
@@ -196,4 +205,6 @@ def _checks(boots: tuple[Boot, ...], ports: Sequence[str] | None) -> tuple[Check
         checks.append(Check(name=PORTS, failure=told))
     if len(boots) == 2 and all(boot.report for boot in boots):
         checks += compare(boots[0].report, boots[1].report)
+        if writes is not None:
+            checks.append(wear.judge(boots[1].report, writes))
     return tuple(checks)

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from builder.arch import X86_64, Arch
@@ -43,11 +43,14 @@ class Gateway:
             capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def until(self, command: str, seconds: float = 300) -> str:
+    def until(
+        self, command: str, seconds: float = 300, *, watch: Callable[[], None] = lambda: None
+    ) -> str:
         """What a command says when it succeeds at last."""
         deadline = time.monotonic() + seconds
         while True:
             self.guest.alive()
+            watch()
             done = self.attempt(command)
             if done.returncode == 0:
                 return done.stdout
@@ -67,6 +70,13 @@ def project(root: Path) -> Path:
     return key
 
 
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextlib.contextmanager
 def booted(
     raw: Path,
@@ -78,21 +88,24 @@ def booted(
     memory: int = 512,
     lan: Lan | None = None,
     clock: str = "utc",
-    seconds: float = 300,
+    seconds: float | None = None,
+    forwards: tuple[tuple[int, int], ...] = (),
+    watch: Callable[[], None] = lambda: None,
 ) -> Iterator[Gateway]:
-    """Boot a raw disk image until one can log in, within `seconds`; emulated; `memory` in MiB."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    """Boot a raw disk image until one can log in, within `seconds`; emulated; `memory` in MiB.
+
+    `watch` is called while that is waited for, and raises when there is no use in waiting.
+    """
+    port = free_port()
     for attempt in range(LOSSES + 1):
         with machine.start(
             arch, raw, accel=accel.tcg(arch, "a test"), memory=memory, console=console,
-            toolbox=toolbox, forwards=((port, 22),), watchful=attempt < LOSSES, lan=lan,
+            toolbox=toolbox, forwards=((port, 22), *forwards), watchful=attempt < LOSSES, lan=lan,
             clock=clock,
         ) as guest:  # fmt: skip
             running = Gateway(guest, port, key)
             try:
-                running.until("true", seconds)
+                running.until("true", seconds or arch.qemu.boot_seconds / 2, watch=watch)
             except GuestLostError:
                 continue
             yield running

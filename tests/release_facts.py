@@ -36,6 +36,7 @@ def boot(*, end: float = 90.0, before: float = 8.0, reached: int = 6) -> dict[st
             "swap_used": 14424,
         },
         "boot_us": {"Userspace": 5_000_000},
+        "rest": {"since": 90.0, "until": 150.0, "bytes": MIB, "writers": {"k3s": MIB}},
     }
     return {
         "stages": stages,

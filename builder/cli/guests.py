@@ -152,7 +152,7 @@ def demo(
     built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
     if not app.as_json:
         app.ui.console.print(render.images(built))
-    guest = SmokeOptions(output=wanted.output, memory=memory, accel=accel)
+    guest = SmokeOptions(output=wanted.output, memory=memory, accel=accel, rest=False)
     reports = pipeline.smoke(source, archs, guest, store=app.store, ui=app.ui)
     data = {
         "images": [image.to_json() for image in built],

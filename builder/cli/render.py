@@ -18,6 +18,7 @@ from builder.ship import Released
 from builder.smoke import SmokeReport
 from builder.stages import CheckReport
 from builder.ui import human
+from builder.vm import wear
 
 LARGEST = 12
 MOST_CHANGES = 40
@@ -193,6 +194,8 @@ def _facts(report: SmokeReport, boot: Any) -> dict[str, str]:
         "services": ", ".join(map(_service, found.get("services") or [])) or "none",
         "failed units": ", ".join(found.get("failed_units") or []) or "none",
     }
+    if rest := wear.measured(found):
+        facts["writes at rest"] = f"{human(rest.hourly)} an hour"
     for stage in boot.stages:
         facts[f"{stage.name} after"] = f"{stage.uptime:.0f} s"
     return facts if found else {"problem": "see below"}

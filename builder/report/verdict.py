@@ -10,6 +10,7 @@ from builder.check.findings import errors
 from builder.report.boots import MIB, PHASES, timelines
 from builder.report.facts import ImageFacts, ReportFacts
 from builder.report.text import duration, human, percent
+from builder.vm import wear
 
 OVERRIDES = {
     "standin": "The K3s inside is the project's stand-in, a Kubernetes for tests and "
@@ -112,7 +113,7 @@ def _card(image: ImageFacts) -> Card:
         k3s=str(k3s["version"]),
         standin=bool(k3s["standin"]),
         facts=tuple(_facts(image)),
-        meters=(*_memory(smoke), *_sizes(image)),
+        meters=(*_memory(smoke), *_writes(image), *_sizes(image)),
         checks=checks,
         failures=tuple(str(failure) for failure in (smoke or {}).get("failures") or ()),
     )
@@ -167,6 +168,21 @@ def _memory(smoke: Mapping[str, Any] | None) -> list[Meter]:
             limit=f"{limit} MiB",
             share=percent(peak, limit),
             over=peak > limit,
+        )
+    ]
+
+
+def _writes(image: ImageFacts) -> list[Meter]:
+    rest, limit = wear.measured(_last_report(image.smoke)), image.budget.get("writes", 0)
+    if rest is None:
+        return []
+    return [
+        Meter(
+            label="Written at rest",
+            value=f"{human(rest.hourly)} an hour",
+            limit=human(limit).replace(".0 ", " ") if limit else "",
+            share=percent(rest.hourly, limit),
+            over=0 < limit < rest.hourly,
         )
     ]
 

@@ -62,6 +62,7 @@ def _conditions(name: str, service: Service) -> tuple[str, str]:
 
 
 def _check(name: str, service: Service) -> str:
+    # That it was asked is not worth wearing flash for; that it did not answer is.
     assert service.health is not None
     command = " ".join(_quote(word) for word in service.health.command)
     return f"""\
@@ -74,6 +75,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=oneshot
 TimeoutStartSec={service.health.timeout + 30}
+LogLevelMax=notice
+SyslogLevel=warning
 ExecStart=/usr/lib/edgeimg/health {name} {service.health.retries} {service.health.timeout} {command}
 """
 

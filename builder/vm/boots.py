@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from builder.arch import Arch
 from builder.errors import EdgeimgError, SmokeError
 from builder.progress import Advance, Progress
 from builder.tools import Toolbox
-from builder.vm import machine
+from builder.vm import machine, wear
 from builder.vm.argv import Accel
 from builder.vm.machine import Guest, GuestLostError
 from builder.vm.verdict import STAGES, Boot, Sample, Stage
@@ -27,6 +27,8 @@ _SHARES = {"userland": 0.4, "containerd": 0.6}
 """Parts of a boot's time after which a stage must have been reached; the others: all of it."""
 _JOURNAL_SECONDS = 120.0
 _POWEROFF_SECONDS = 120.0
+_REST_SECONDS = 300.0
+"""For the guest's 75 of rest; an emulated one may take its time to tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class Trial:
     directory: Path
     """Where console and journals go."""
     toolbox: Toolbox
+    rest: bool = False
+    """Have the guest measure what it writes at rest, in the second boot."""
 
 
 def boot_twice(trial: Trial, progress: Progress) -> tuple[tuple[Boot, ...], int]:
@@ -87,6 +91,8 @@ def _two_boots(
             _save_journal(guest, trial.directory / f"journal-{number}.txt")
         if boot.problem:
             return tuple(boots)
+        if trial.rest and number == 2:
+            boots[-1] = replace(boot, report={**boot.report, wear.KEY: _rest(guest)})
         guest.channel.send("reboot" if number == 1 else "poweroff")
     with contextlib.suppress(EdgeimgError):
         _wait_for_end(guest)
@@ -142,6 +148,18 @@ def _last_words(guest: Guest) -> dict[str, Any]:
         while True:
             event = guest.channel.event(deadline, guest.alive)
             if event.get("event") == "report":
+                return event
+    return {}
+
+
+def _rest(guest: Guest) -> dict[str, Any]:
+    """What the guest wrote while it was left alone; empty when it cannot tell."""
+    with contextlib.suppress(EdgeimgError, OSError):
+        guest.channel.send("rest")
+        deadline = time.monotonic() + _REST_SECONDS
+        while True:
+            event = guest.channel.event(deadline, guest.alive)
+            if event.get("event") == "rest":
                 return event
     return {}
 

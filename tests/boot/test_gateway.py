@@ -19,6 +19,7 @@ import pytest
 from builder.arch import ARCHITECTURES, X86_64, Arch
 from builder.sources import standin
 from builder.store import Store, default_root
+from builder.vm import wear
 
 PROJECT = Path(__file__).parents[2]
 OUTPUT = PROJECT / "out/test"
@@ -76,6 +77,9 @@ def test_pod_runs_in_512_mib_twice(arch: Arch) -> None:
     assert done.returncode == 0
     assert report["memory_mib"] == 512
     assert len(report["boots"]) == 2
+    rest = wear.measured(report["boots"][1]["report"])
+    assert rest is not None
+    print(f"\n{arch.name} at rest: {rest.hourly} bytes an hour, {rest.told()}")
     for number, boot in enumerate(report["boots"], 1):
         seconds = {stage["name"]: stage["uptime"] for stage in boot["stages"]}
         memory = boot["report"]["memory_kib"]

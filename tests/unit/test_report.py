@@ -11,6 +11,7 @@ import pytest
 
 from builder.check.findings import Finding
 from builder.report import ReportFacts, page
+from builder.report.verdict import verdict
 from tests.release_facts import boot, hostile, image, manifest, release, smoke
 
 SCRIPTED = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL)
@@ -130,6 +131,14 @@ def test_a_standin_is_never_called_k3s_without_saying_so() -> None:
     assert "stand-in, not K3s" in text
     assert "Let through by name" in text
     assert "It is not K3s." in text
+
+
+def test_what_is_written_at_rest_is_held_against_its_budget() -> None:
+    assert "60.0 MiB an hour" in told(page(release(image(budget={}))))
+    for limit, over in ((60 << 20, False), ((60 << 20) - 1, True)):
+        (card,) = verdict(release(image(budget={"writes": limit}))).cards
+        (meter,) = (m for m in card.meters if m.label == "Written at rest")
+        assert meter.over is over
 
 
 def test_an_exceeded_budget_is_marked() -> None:

@@ -147,6 +147,8 @@ def test_units_limit_restart_and_ask() -> None:
                  "ConditionPathExists=|!/var/lib/edgeimg/services/mine.disabled"):  # fmt: skip
         assert line in text.splitlines()
     assert "OnUnitInactiveSec=7" in made["container-mine-health.timer"]
+    # What is said of every half minute would wear the flash.
+    assert "\nLogLevelMax=notice\nSyslogLevel=warning\n" in made["container-mine-health.service"]
     assert r'health mine 2 3 "x" "a \"b\" $$c %%d"' in made["container-mine-health.service"]
     assert units("mine", service(enabled=False)).keys() == {"container-mine.service"}
     off = units("mine", service(enabled=False))["container-mine.service"]

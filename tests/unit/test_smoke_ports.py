@@ -56,3 +56,17 @@ def test_without_a_list_any_port_passes(tmp_path: Path) -> None:
     found = smoke.earlier(tmp_path, report(tmp_path), 512)
     assert found is not None
     assert found.findings == ()
+
+
+def test_writes_at_rest_are_judged_when_there_is_a_budget(tmp_path: Path) -> None:
+    image = report(tmp_path)
+    assert smoke.earlier(tmp_path, image, 512, None, 1 << 20) is None, "it was not measured"
+    told = json.loads((tmp_path / "report.json").read_text())
+    told["boots"][1]["report"]["rest"] = {
+        "since": 0.0, "until": 60.0, "bytes": 4096, "writers": {"k3s": 4096},
+    }  # fmt: skip
+    (tmp_path / "report.json").write_text(json.dumps(told))
+    assert smoke.earlier(tmp_path, image, 512, None, 60 * 4096 - 1) is None
+    found = smoke.earlier(tmp_path, image, 512, None, 60 * 4096)
+    assert found is not None
+    assert "writes at rest are within budget" in [check.name for check in found.checks]

@@ -122,6 +122,8 @@ func newAPIServer(ctx context.Context, s *settings.Settings, args []string, secr
 			ContentType: runtime.ContentTypeProtobuf,
 		},
 		DisableCompression: true,
+		// The API server warns itself of its own Endpoints every ten seconds, for good.
+		WarningHandler: rest.NoWarnings{},
 	}
 	config, err := chainConfig(completed, client, extra)
 	if err != nil {
