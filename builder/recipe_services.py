@@ -57,7 +57,9 @@ Capability = Annotated[str, AfterValidator(_capability)]
 AbsolutePath = Annotated[
     str, StringConstraints(pattern=r"^/[^\x00-\x20:,\"'%\\]{0,255}$"), AfterValidator(_absolute)
 ]
-DevicePath = Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9._/-]{1,64}$")]
+DevicePath = Annotated[
+    str, StringConstraints(pattern=r"^(/dev/[A-Za-z0-9._/-]{1,64}|char-[A-Za-z0-9_.-]{1,32})$")
+]
 UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.@\\-]{1,128}$")]
 Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,4096}$")]
 ImageReference = Annotated[
@@ -135,7 +137,8 @@ class Service(_Model):
         "default", description="which system calls it may make"
     )
     network: Literal["none", "host"] = Field(
-        "none", description="'none': a loopback of its own; 'host': the gateway's network"
+        "none",
+        description="'none': a loopback of its own; 'host': the gateway's network and host name",
     )
     pids: Literal["private", "host"] = Field(
         "private", description="'host': it sees the processes of the gateway"
@@ -144,7 +147,11 @@ class Service(_Model):
     data: AbsolutePath | None = Field(
         None, description="where in the container its directory on the data partition is"
     )
-    devices: tuple[DevicePath, ...] = Field((), description="such as '/dev/ttyUSB0'")
+    devices: tuple[DevicePath, ...] = Field(
+        (),
+        description="such as '/dev/ttyUSB0'; or a class of /proc/devices, such as 'char-ttyUSB': "
+        "its devices are in /dev/gateway as soon as they are there",
+    )
     memory: Size = Field(32 << 20, ge=1 << 20, description="most memory it may use")
     cpu: int | None = Field(None, ge=1, le=6400, description="per cent of one processor")
     processes: int = Field(64, ge=1, le=65536, description="most processes and threads")
@@ -161,6 +168,16 @@ class Service(_Model):
     def of_image(self) -> str:
         """The container image it is made of: a reference or a path; empty when it is not."""
         return self.image or self.archive or ""
+
+    def source(self, arch: str) -> tuple[str, str]:
+        """The key that says what it is made of, and what that is for one architecture."""
+        if self.packages:
+            return "packages", " ".join(self.packages)
+        if program := self.program(arch):
+            return "binary", program
+        if file := self.image_file(arch):
+            return "archive", file
+        return "image", self.image or ""
 
     def program(self, arch: str) -> str | None:
         """The path in the project of its static program for one architecture, if it has one."""

@@ -16,7 +16,7 @@ from builder.services.image import Image
 from builder.services.layout import INIT
 from builder.services.spec import command, environment, mount_points
 from builder.sources.deb import Deb
-from builder.tree import Content, Kind, Node, Tree, directory, file, symlink
+from builder.tree import Content, Kind, Node, Tree, directory, file, replace, symlink
 
 _BELOW_TMPFS = ("/dev", "/run", "/tmp", "/proc", "/sys")  # noqa: S108 - in the container
 _BUSYBOX, _SHELL = "usr/bin/busybox", "usr/bin/sh"
@@ -48,13 +48,23 @@ def make(
         tree = bundle_certificates(tree).merge(given)
     else:
         tree = image.tree.with_nodes(_directories(image.tree)).merge(given)
-    tree = tree.with_nodes(_accounts(tree, name, service, uid))
+    tree = _without_privileges(tree).with_nodes(_accounts(tree, name, service, uid))
     tree = tree.with_nodes({INIT: file(init, mode=0o755)})
+    if tree.resolve("var/run") not in tree:
+        tree = tree.with_nodes({"var/run": symlink("../run")})
     if _BUSYBOX in tree and _SHELL not in tree:
         tree = tree.with_nodes({_SHELL: symlink("busybox")})
     tree = tree.with_nodes(_mount_points(tree, service))
     _require_command(tree, name, service, image or Image())
     return add_cache(tree, arch) if packages else tree
+
+
+def _without_privileges(tree: Tree) -> Tree:
+    """No program gains rights by starting another, in the container; nor may it on the gateway."""
+    marked = {p: node for p, node in tree.items() if node.mode & 0o6000 and node.kind is Kind.FILE}
+    return tree.with_nodes(
+        {path: replace(node, mode=node.mode & 0o1777) for path, node in marked.items()}
+    )
 
 
 def _directories(tree: Tree) -> Mapping[str, Node]:
@@ -76,6 +86,8 @@ def _accounts(tree: Tree, name: str, service: Service, uid: int) -> Mapping[str,
         "etc/hostname": file(f"{name}\n".encode()),
         "root": directory(mode=0o700),
     }
+    if service.network == "host":
+        del nodes["etc/hostname"]  # it has the gateway's
     return {path: node for path, node in nodes.items() if path not in tree}
 
 
