@@ -104,6 +104,14 @@ def _packages(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {package["name"]: package["version"] for package in manifest["packages"]}
 
 
+def _services(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Each service by what it is made of, and the beginning of its digest: any change shows."""
+    return {
+        service["name"]: f"{service['kind']} {service['source']} ({service['digest'][:12]})"
+        for service in manifest.get("services", ())
+    }
+
+
 def _k3s(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(value) for name, value in manifest["k3s"].items()}
 
@@ -112,9 +120,10 @@ _SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "image": lambda manifest: {**manifest["image"], "kernel": manifest["kernel"]},
     "k3s": _k3s,
     "packages": _packages,
+    "services": _services,
     "sizes": lambda manifest: dict(manifest["sizes"]),
     "components": lambda manifest: dict(manifest["components"]),
     "kernel_config": lambda manifest: dict(manifest.get("kernel_config", {})),
     "files": lambda manifest: dict(manifest.get("files", {})),
 }
-_ADDED = ("kernel_config", "files")
+_ADDED = ("kernel_config", "files", "services")

@@ -226,7 +226,13 @@ def _image_requests(recipe: Recipe, arch: Arch) -> dict[str, _Request]:
     # The initrd and the containers are composed of single programs: nothing configures them.
     return {
         **containers,
-        "root": _Request(names=recipe.packages.include, exclude=exclude),
+        # What one recipe includes, another that includes it may exclude.
+        "root": _Request(
+            names=tuple(
+                name for name in recipe.packages.include if name not in recipe.packages.exclude
+            ),
+            exclude=exclude,
+        ),
         KERNEL: _Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
         "boot": _Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
         "initrd": _Request(names=INITRD_PACKAGES, exclude=EXCLUDED),

@@ -70,6 +70,14 @@ class Contents(Model):
         given = self.image.get(arch) if isinstance(self.image, dict) else self.image
         return given or self.image_file(arch) or ""
 
+    def source(self, arch: str) -> tuple[str, str]:
+        """The key that says what it is made of, and what that is for one architecture."""
+        if self.packages:
+            return "packages", " ".join(self.packages)
+        if program := self.program(arch):
+            return "binary", program
+        return "archive" if self.archive else "image", self.reference(arch)
+
     def program(self, arch: str) -> str | None:
         """The path in the project of its static program for one architecture, if it has one."""
         given = self.binary.get(arch) if isinstance(self.binary, dict) else self.binary

@@ -41,7 +41,9 @@ def _service_name(name: str) -> str:
 
 ServiceName = Annotated[str, AfterValidator(_service_name)]
 Capability = Annotated[str, AfterValidator(_capability)]
-DevicePath = Annotated[str, StringConstraints(pattern=r"^/dev/[A-Za-z0-9._/-]{1,64}$")]
+DevicePath = Annotated[
+    str, StringConstraints(pattern=r"^(/dev/[A-Za-z0-9._/-]{1,64}|char-[A-Za-z0-9_.-]{1,32})$")
+]
 UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.@\\-]{1,128}$")]
 
 
@@ -86,7 +88,8 @@ class Service(Contents):
         "default", description="which system calls it may make"
     )
     network: Literal["none", "host"] = Field(
-        "none", description="'none': a loopback of its own; 'host': the gateway's network"
+        "none",
+        description="'none': a loopback of its own; 'host': the gateway's network and host name",
     )
     pids: Literal["private", "host"] = Field(
         "private", description="'host': it sees the processes of the gateway"
@@ -95,7 +98,11 @@ class Service(Contents):
     data: AbsolutePath | None = Field(
         None, description="where in the container its directory on the data partition is"
     )
-    devices: tuple[DevicePath, ...] = Field((), description="such as '/dev/ttyUSB0'")
+    devices: tuple[DevicePath, ...] = Field(
+        (),
+        description="such as '/dev/ttyUSB0'; or a class of /proc/devices, such as 'char-ttyUSB': "
+        "its devices are in /dev/gateway as soon as they are there",
+    )
     memory: Size = Field(32 << 20, ge=1 << 20, description="most memory it may use")
     cpu: int | None = Field(None, ge=1, le=6400, description="per cent of one processor")
     processes: int = Field(64, ge=1, le=65536, description="most processes and threads")

@@ -21,11 +21,19 @@ from builder.pack import image as packing
 from builder.pack import initrd
 from builder.pack import publish as publishing
 from builder.pack.image import Packed, Source
-from builder.pack.manifest import PATH, Contents, FileFacts, K3sFacts, Manifest, PackageFacts
+from builder.pack.manifest import (
+    PATH,
+    Contents,
+    FileFacts,
+    K3sFacts,
+    Manifest,
+    PackageFacts,
+    ServiceFacts,
+)
 from builder.plan import BuildPlan
 from builder.result import Built, describe
 from builder.services.compose import require_runtime
-from builder.services.layout import CONTAINERS
+from builder.services.layout import CONTAINERS, SERVICES
 from builder.sources.k3s import K3sBundle
 from builder.store import Store, disk_errors
 from builder.tools import Toolbox
@@ -86,6 +94,7 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
             PackageFacts(name=package.name, version=package.version, arch=package.arch)
             for package in plan.inputs.packages()
         ),
+        services=_services(plan, root),
         components=root.size_by_origin(share=CONTAINERS),
     )
     described = root.merge(Tree().with_nodes({PATH: file(contents.file())}))
@@ -203,6 +212,23 @@ def _manifest(plan: BuildPlan, composed: Composed, packed: Packed, key: str) -> 
         files=_files(composed.source.root),
         kernel_config=composed.source.kernel.options,
     )
+
+
+def _services(plan: BuildPlan, root: Tree) -> tuple[ServiceFacts, ...]:
+    facts = []
+    for name, service in sorted(plan.recipe.services.items()):
+        kind, source = service.source(plan.arch.name)
+        pin = plan.inputs.images.get(name)
+        facts.append(
+            ServiceFacts(
+                name=name,
+                kind=kind,
+                source=source,
+                image=pin.digest if pin else "",
+                digest=Tree(dict(root.under(f"{SERVICES}/{name}"))).digest(),
+            )
+        )
+    return tuple(facts)
 
 
 def _files(root: Tree) -> dict[str, FileFacts]:

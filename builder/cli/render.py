@@ -113,6 +113,12 @@ def inspection(console: Console, found: Inspection) -> None:
         uuid = Text(part.uuid, no_wrap=True)
         disk.add_row(part.label, f"{part.size >> 20} MiB", uuid)
     console.print(disk)
+    services = _table("Service", "Made of", "Digest")
+    for service in sorted(contents.services):
+        what = Text(f"{service.kind}: {service.source}", overflow="fold")
+        services.add_row(service.name, what, (service.image or service.digest)[:19])
+    if contents.services:
+        console.print(services)
     packages = _table("Package", "Version", "Architecture")
     for package in sorted(contents.packages):
         packages.add_row(package.name, package.version, package.arch)

@@ -37,6 +37,8 @@ def finish(
     the cache.
     """
     nodes = _accounts(users)
+    if tree.resolve("var/run") not in tree:
+        nodes["var/run"] = symlink("../run")
     if _BUSYBOX in tree:
         nodes[_SHELL] = symlink("busybox")
     tree = tree.with_nodes({path: node for path, node in nodes.items() if path not in tree})

@@ -41,6 +41,21 @@ class K3sFacts:
     """It is the project's test program, not K3s."""
 
 
+@dataclass(frozen=True, kw_only=True, order=True)
+class ServiceFacts:
+    """One service: a container that the system runs."""
+
+    name: str
+    kind: str
+    """What it is made of: `packages`, `binary`, `image` or `archive`."""
+    source: str
+    """Names of the packages, path of the program or archive, reference of the image."""
+    image: str
+    """`sha256:…` of the container image's configuration; empty when it is not made of one."""
+    digest: str
+    """SHA-256 over all of its container: files, and what it may do."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
     """One file of the root; size in bytes."""
@@ -64,6 +79,7 @@ class Contents:
     packages: tuple[PackageFacts, ...]
     components: Mapping[str, int]
     """Bytes in the root by what brought them: `k3s`, `package:systemd`, `kernel`, …"""
+    services: tuple[ServiceFacts, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The part of the manifest that is in the root."""
@@ -78,6 +94,7 @@ class Contents:
             "kernel": self.kernel,
             "k3s": asdict(self.k3s),
             "packages": [asdict(package) for package in sorted(self.packages)],
+            "services": [asdict(service) for service in sorted(self.services)],
             "components": dict(sorted(self.components.items())),
         }
 
@@ -144,6 +161,8 @@ def decode(data: bytes) -> Contents:
             k3s=K3sFacts(**raw["k3s"]),
             packages=tuple(PackageFacts(**package) for package in raw["packages"]),
             components={str(name): int(size) for name, size in raw["components"].items()},
+            # Images of the first versions had none.
+            services=tuple(ServiceFacts(**service) for service in raw.get("services", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ImageError("the image's manifest is damaged") from error

@@ -12,7 +12,7 @@ from builder.services.image import Image
 from builder.services.layout import INIT
 from builder.services.spec import command, environment, mount_points
 from builder.sources.deb import Deb
-from builder.tree import Content, Kind, Node, Tree, directory, file
+from builder.tree import Content, Kind, Node, Tree, directory, file, replace
 
 _BELOW_TMPFS = ("/dev", "/run", "/tmp", "/proc", "/sys")  # noqa: S108 - in the container
 
@@ -40,12 +40,22 @@ def make(
     else:
         tree = image.tree.with_nodes(_directories(image.tree)).merge(given)
     users = {"root": (0, "/root"), **({name: (uid, "/")} if service.user == "own" else {})}
-    tree = container.finish(tree, users, arch, libraries=bool(packages))
-    added = {INIT: file(init, mode=0o755), "etc/hostname": file(f"{name}\n".encode())}
+    tree = container.finish(_without_privileges(tree), users, arch, libraries=bool(packages))
+    added = {INIT: file(init, mode=0o755)}
+    if service.network != "host":  # which has the gateway's name
+        added["etc/hostname"] = file(f"{name}\n".encode())
     tree = tree.with_nodes({path: node for path, node in added.items() if path not in tree})
     tree = tree.with_nodes(_mount_points(tree, service))
     _require_command(tree, name, service, image or Image())
     return tree
+
+
+def _without_privileges(tree: Tree) -> Tree:
+    """No program gains rights by starting another, in the container; nor may it on the gateway."""
+    marked = {p: node for p, node in tree.items() if node.mode & 0o6000 and node.kind is Kind.FILE}
+    return tree.with_nodes(
+        {path: replace(node, mode=node.mode & 0o1777) for path, node in marked.items()}
+    )
 
 
 def _directories(tree: Tree) -> Mapping[str, Node]:

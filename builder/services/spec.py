@@ -15,6 +15,7 @@ from builder.services.image import Image
 from builder.services.layout import INIT, ROOTFS, STATE
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEVICES = "/dev/gateway"
 _STRICT = ["nosuid", "noexec", "nodev"]
 _MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
@@ -47,10 +48,11 @@ def config(
         linux["seccomp"] = seccomp
     return {
         "ociVersion": "1.2.0",
-        "hostname": name,
+        # Who shares the network has the gateway's name in it.
+        **({"hostname": name} if service.network == "none" else {}),
         "root": {"path": ROOTFS, "readonly": True},
         "process": _process(name, service, uid, image),
-        "mounts": _mounts(name, service),
+        "mounts": _mounts(name, service, user(service, uid, image)),
         "linux": linux,
     }
 
@@ -98,15 +100,16 @@ def _process(name: str, service: Service, uid: int, image: Image) -> dict[str, A
 
 
 def _namespaces(service: Service) -> list[dict[str, str]]:
-    kinds = ["mount", "ipc", "uts"]
+    kinds = ["mount", "ipc"]
     if service.pids == "private":
         kinds += ["pid", "cgroup"]
     if service.network == "none":
-        kinds.append("network")
+        kinds += ["network", "uts"]
     return [{"type": kind} for kind in kinds]
 
 
-def _mounts(name: str, service: Service) -> list[dict[str, Any]]:
+def _mounts(name: str, service: Service, owner: tuple[int, int]) -> list[dict[str, Any]]:
+    mine = [f"uid={owner[0]}", f"gid={owner[1]}"]
     mounts = [
         _mount("/proc", "proc", "proc", _STRICT),
         _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=64k"]),
@@ -118,11 +121,16 @@ def _mounts(name: str, service: Service) -> list[dict[str, Any]]:
         # A new sysfs would show the devices of another network.
         else _mount("/sys", "none", "/sys", [*_STRICT, "rro", "rbind"]),
         _mount("/tmp", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=1777", "size=8m"]),  # noqa: S108
-        _mount("/run", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=755", "size=1m"]),
+        _mount("/run", "tmpfs", "tmpfs", ["nosuid", "nodev", "mode=755", "size=1m", *mine]),
     ]  # fmt: skip
     if service.network == "host":
         mounts.append(_bind(RESOLV, "/etc/resolv.conf", writable=False))
-    mounts += [_bind(path, path, writable=True) for path in service.devices]
+    paths = [device for device in service.devices if device.startswith("/")]
+    mounts += [_bind(path, path, writable=True) for path in paths]
+    if len(paths) < len(service.devices):
+        # The gateway's /dev itself, without what is mounted below it: devices come and go. Which of
+        # them can be opened is up to the unit's control group.
+        mounts.append(_mount(DEVICES, "none", "/dev", ["bind", "ro", "nosuid", "noexec"]))
     mounts += [_bind(m.source, m.target, writable=m.writable) for m in service.mounts]
     if service.data:
         mounts.append(_bind(f"{STATE}/{name}", service.data, writable=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from builder.recipe_services import Service
-from builder.services.layout import SERVICES, STARTED, STATE, unit
+from builder.services.layout import STARTED, STATE, unit
 
 CRUN = "/usr/bin/crun --root=/run/edgeimg/containers"
 
@@ -20,7 +20,6 @@ def units(name: str, service: Service) -> dict[str, str]:
 def _service(name: str, service: Service) -> str:
     after = " ".join(_unit(other) for other in (*service.requires, *service.after))
     requires = " ".join(_unit(other) for other in service.requires)
-    bundle = f"/{SERVICES}/{name}"
     lines = [
         "[Unit]",
         f"Description={service.description or name} (container)",
@@ -35,7 +34,7 @@ def _service(name: str, service: Service) -> str:
         "Type=exec",
         f"ExecStartPre=-{CRUN} delete --force {name}",
         # The container stays in the unit's control group: limits and `systemctl status` see it.
-        f"ExecStart={CRUN} --cgroup-manager=disabled run --bundle={bundle} {name}",
+        f"ExecStart=/usr/lib/edgeimg/start {name}",
         f"ExecStopPost=-{CRUN} delete --force {name}",
         f"ExecStopPost=-/usr/lib/edgeimg/explain {name}",
         f"Restart={service.restart}",
