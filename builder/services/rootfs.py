@@ -41,10 +41,9 @@ def make(
         tree = image.tree.with_nodes(_directories(image.tree)).merge(given)
     users = {"root": (0, "/root"), **({name: (uid, "/")} if service.user == "own" else {})}
     tree = container.finish(_without_privileges(tree), users, arch, libraries=bool(packages))
-    added = {INIT: file(init, mode=0o755)}
-    if service.network != "host":  # which has the gateway's name
-        added["etc/hostname"] = file(f"{name}\n".encode())
-    tree = tree.with_nodes({path: node for path, node in added.items() if path not in tree})
+    tree = tree.with_nodes({INIT: file(init, mode=0o755)})
+    if service.network != "host" and "etc/hostname" not in tree:  # else it has the gateway's
+        tree = tree.with_nodes({"etc/hostname": file(f"{name}\n".encode())})
     tree = tree.with_nodes(_mount_points(tree, service))
     _require_command(tree, name, service, image or Image())
     return tree

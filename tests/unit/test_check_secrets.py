@@ -235,7 +235,8 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 def test_a_key_in_a_container_image() -> None:
     tree = Tree().with_nodes({"etc/ssl/server.key": file(keys.pem(keys.pkcs8()))})
-    image = oci.compose("x", tree, oci.ImageConfig(entrypoint=("/x",)), X86_64, 0)
+    made = oci.ContainerImage(name="x", tree=tree, run={"Entrypoint": ["/x"]})
+    image = oci.archive([made], X86_64, 0).data
     (finding,) = found(image, "usr/share/edgeimg/images/x.tar")
     assert finding.path == "usr/share/edgeimg/images/x.tar"
     assert finding.item.startswith("blobs/sha256/")
