@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import RecipeError
@@ -12,8 +12,11 @@ from builder.services import compose as services
 from builder.services import image as container_image
 from builder.services import seccomp
 from builder.services.image import Image
+from builder.sources import k3s_airgap
 from builder.sources.builtin_images import builtin_images
 from builder.sources.deb import Deb
+from builder.sources.oci import ContainerImage
+from builder.sources.oci_archive import open_image
 from builder.store import Store
 from builder.tree import Tree, file
 from builder.workloads import compose as workloads
@@ -66,8 +69,22 @@ def pod_images(plan: BuildPlan, groups: Groups, archives: Mapping[str, Path], st
         )
         for reference, image in plan.recipe.pod_images.items()
     ]
-    images = [*builtin_images(plan.arch, builtin), *made]
+    brought = _airgap(plan, archives, store)
+    images = [*builtin_images(plan.arch, builtin), *brought, *made]
     return pods.compose(images, plan.arch, plan.recipe.image.epoch)
+
+
+def _airgap(
+    plan: BuildPlan, archives: Mapping[str, Path], store: Store
+) -> Iterator[ContainerImage]:
+    """The images of K3s' components that the recipe asks for."""
+    if k3s_airgap.KEY not in archives or plan.inputs.airgap is None:
+        return
+    archive = k3s_airgap.unpack(archives[k3s_airgap.KEY], plan.inputs.airgap, store)
+    for reference, tag in k3s_airgap.wanted(archive, plan.recipe.k3s.airgap).items():
+        with open_image(archive, plan.arch, tag) as image:
+            found = container_image.described(image, store, f"image:{reference}")
+        yield ContainerImage(name=reference, tree=found.tree, run=found.run)
 
 
 def objects(plan: BuildPlan, images: Tree, kustomize: Kustomize) -> Tree:

@@ -14,7 +14,7 @@ from builder.errors import LockError
 from builder.lock import K3sAsset, Lock, Package
 from builder.plan import BuildPlan, k3s_file
 from builder.progress import Progress
-from builder.sources import container_images, deb, k3s, k3s_release, kubernetes, standin
+from builder.sources import container_images, deb, k3s, k3s_airgap, k3s_release, kubernetes, standin
 from builder.sources.deb import Deb
 from builder.sources.k3s import K3sBundle
 from builder.store import Store, sha256_file
@@ -104,7 +104,7 @@ def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dic
 
     Raises FetchError when an engine has to be asked and does not have it.
     """
-    return {
+    archives = {
         name: container_images.path(
             name,
             made,
@@ -117,6 +117,12 @@ def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dic
         )
         for name, made in sorted(container_images.taken(plan.recipe).items())
     }
+    # The stand-in has no components that would run them.
+    if plan.inputs.airgap is not None and plan.recipe.k3s.source != "standin":
+        archives[k3s_airgap.KEY] = k3s_release.fetch(
+            plan.inputs.airgap, store, offline=plan.offline, progress=progress
+        )
+    return archives
 
 
 def unpack(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from builder import mirrors
 from builder.arch import ARCHITECTURES, Arch
@@ -17,20 +14,17 @@ from builder.errors import LockError
 from builder.groups import (
     BOOT_PACKAGES,
     CONTAINER_PACKAGES,
-    EXCLUDED,
     INITRD_PACKAGES,
-    SERVICE_PACKAGES,
-    SERVICES_EXCLUDED,
     TOOL_GROUPS,
-    TOOLS_EXCLUDED,
 )
 from builder.lock_file import dumps, load, write
 from builder.lock_model import ArchLock, ImagePin, K3sAsset, Lock, Package
+from builder.lock_requests import Request, digest, image_requests, tool_requests, verify
 from builder.lock_update import KERNEL, changes, kept
 from builder.mirrors import Mirrors
 from builder.progress import Progress, Silent
 from builder.recipe import Recipe
-from builder.sources import container_images, debian, k3s_release
+from builder.sources import container_images, debian, k3s_airgap, k3s_release
 from builder.store import Store
 
 __all__ = [
@@ -49,44 +43,6 @@ __all__ = [
     "verify",
     "write",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Request:
-    """One resolution: the packages that are asked for, and those taken as installed."""
-
-    names: tuple[str, ...]
-    exclude: tuple[str, ...]
-
-
-def digest(recipe: Recipe) -> str:
-    """Hex sha256 of everything that decides what is resolved, for all architectures."""
-    facts: dict[str, Any] = {
-        arch.name: {
-            "suite": recipe.for_arch(arch).packages.suite,
-            "groups": {
-                group: [sorted(request.names), sorted(request.exclude)]
-                for group, request in _image_requests(recipe.for_arch(arch), arch).items()
-            },
-            "k3s": _k3s_facts(recipe.for_arch(arch), arch),
-            **_image_facts(recipe.for_arch(arch), arch),
-        }
-        for arch in recipe.archs
-    }
-    facts["tools"] = {
-        group: [sorted(request.names), sorted(request.exclude)]
-        for group, request in _tool_requests().items()
-    }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def verify(recipe: Recipe, lock: Lock) -> None:
-    """Raise LockError, saying what changed, when `lock` was not made from this recipe."""
-    if lock.recipe_digest == digest(recipe):
-        return
-    reasons = [reason for arch in recipe.archs for reason in _differences(recipe, lock, arch)]
-    text = "; ".join(dict.fromkeys(reasons)) or "packages were removed or exclusions changed"
-    raise LockError(f"the lock does not fit the recipe any more: {text}", hint="run `edgeimg lock`")
 
 
 def resolve(
@@ -139,7 +95,13 @@ def resolve(
                     pins = container_images.resolve(
                         own, arch, old, update, project=project, store=store, progress=progress
                     )
-                    images[arch.name] = _image(index, own, arch, old, update, asset, pins)
+                    images[arch.name] = replace(
+                        _image(index, own, arch, old, update, asset, pins),
+                        airgap=k3s_airgap.resolve(
+                            own, arch, previous=old.airgap if old else None, progress=progress,
+                            env=env,
+                        ),
+                    )  # fmt: skip
                 if arch in tools_hosts:
                     _add_tools(tools, index, arch, update)
             advance(1)
@@ -158,7 +120,7 @@ def _image(
     asset: K3sAsset | None,
     pins: dict[str, ImagePin],
 ) -> ArchLock:
-    resolved = _groups(index, _image_requests(recipe, arch))
+    resolved = _groups(index, image_requests(recipe, arch))
     groups = kept(resolved, old.groups if old else {}, update)
     # What is kept of an unsigned index stays unsigned, unless the signed one says the same.
     doubtful = old is not None and old.unsigned_index and groups != resolved
@@ -174,7 +136,7 @@ def _add_tools(
     update: Sequence[str] | None,
 ) -> None:
     locked = {group: hosts.get(host.name, ()) for group, hosts in tools.items()}
-    for group, packages in kept(_groups(index, _tool_requests()), locked, update).items():
+    for group, packages in kept(_groups(index, tool_requests()), locked, update).items():
         tools.setdefault(group, {})[host.name] = packages
 
 
@@ -193,9 +155,7 @@ def _index(
         yield index
 
 
-def _groups(
-    index: debian.Index, requests: Mapping[str, _Request]
-) -> dict[str, tuple[Package, ...]]:
+def _groups(index: debian.Index, requests: Mapping[str, Request]) -> dict[str, tuple[Package, ...]]:
     resolved = {g: index.resolve(request.names, request.exclude) for g, request in requests.items()}
     if KERNEL in resolved:
         kernels = tuple(
@@ -213,90 +173,7 @@ def _groups(
     return resolved
 
 
-def _image_requests(recipe: Recipe, arch: Arch) -> dict[str, _Request]:
-    exclude = (*EXCLUDED, *recipe.packages.exclude)
-    containers = {
-        group: _Request(names=made.packages, exclude=(*EXCLUDED, *made.exclude))
-        for group, made in recipe.contents().items()
-        if made.packages
-    }
-    if recipe.services:
-        exclude_more = (*EXCLUDED, *SERVICES_EXCLUDED)
-        containers["services"] = _Request(names=SERVICE_PACKAGES, exclude=exclude_more)
-    # The initrd and the containers are composed of single programs: nothing configures them.
-    return {
-        **containers,
-        # What one recipe includes, another that includes it may exclude.
-        "root": _Request(
-            names=tuple(
-                name for name in recipe.packages.include if name not in recipe.packages.exclude
-            ),
-            exclude=exclude,
-        ),
-        KERNEL: _Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
-        "boot": _Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
-        "initrd": _Request(names=INITRD_PACKAGES, exclude=EXCLUDED),
-        "containers": _Request(names=CONTAINER_PACKAGES, exclude=EXCLUDED),
-    }
-
-
-def _tool_requests() -> dict[str, _Request]:
-    return {
-        group: _Request(names=names, exclude=TOOLS_EXCLUDED[group])
-        for group, names in TOOL_GROUPS.items()
-    }
-
-
 def _complete(lock: Lock, archs: Sequence[Arch], tools_hosts: Sequence[Arch]) -> bool:
     return all(arch.name in lock.images for arch in archs) and all(
         host.name in lock.tools.get(group, {}) for group in TOOL_GROUPS for host in tools_hosts
     )
-
-
-def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
-    image = lock.images.get(arch.name)
-    if image is None:
-        yield f"{arch.name} is not locked"
-        return
-    own = recipe.for_arch(arch)
-    if own.packages.suite != lock.suite:
-        yield f"the suite is {own.packages.suite}, locked is {lock.suite}"
-    for group, request in _image_requests(own, arch).items():
-        present = {package.name for package in image.groups.get(group, ())}
-        added = sorted(set(request.names) - present) if group != KERNEL else []
-        if added:
-            yield f"not locked: {', '.join(added)}"
-        if unwanted := sorted((set(request.exclude) - set(request.names)) & present):
-            yield f"excluded, but locked: {', '.join(unwanted)}"
-    for name, reference in _image_facts(own, arch).get("images", {}).items():
-        pin = image.images.get(name)
-        if pin is None or pin.reference != reference:
-            of = f" of {name}" if name != reference else ""
-            yield f"not locked: the image {reference}{of}"
-    if _k3s_differs(own, arch, image.k3s):
-        yield f"K3s is {own.k3s.version} from another place or with another sha256 than locked"
-
-
-def _image_facts(recipe: Recipe, arch: Arch) -> dict[str, dict[str, str]]:
-    """Container images that are taken from elsewhere, by service or reference, if there are any."""
-    named = {
-        name: made.reference(arch.name) for name, made in container_images.taken(recipe).items()
-    }
-    return {"images": named} if named else {}
-
-
-def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str | None] | None:
-    """What the recipe says of the K3s release; the sha256 may be left to the release."""
-    k3s = recipe.k3s
-    pinned = k3s.sha256.get(arch.name)
-    if pinned is None and k3s.source != "release":
-        return None
-    url = k3s_release.asset_url(k3s.url, k3s.version, k3s_release.asset_name(arch))
-    return {"version": k3s.version, "url": url, "sha256": pinned}
-
-
-def _k3s_differs(recipe: Recipe, arch: Arch, locked: K3sAsset | None) -> bool:
-    facts = _k3s_facts(recipe, arch)
-    if facts is None or locked is None:
-        return facts is not None or locked is not None
-    return any(value not in (None, getattr(locked, name)) for name, value in facts.items())

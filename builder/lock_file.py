@@ -91,10 +91,11 @@ def dumps(lock: Lock) -> str:
 
 def _image_table(image: ArchLock) -> dict[str, Any]:
     table: dict[str, Any] = {"unsigned_index": True} if image.unsigned_index else {}
-    if image.k3s is not None:
-        k3s = image.k3s
-        size = {} if k3s.size is None else {"size": k3s.size}
-        table["k3s"] = {"version": k3s.version, "url": k3s.url, **size, "sha256": k3s.sha256}
+    for name, asset in (("k3s", image.k3s), ("airgap", image.airgap)):
+        if asset is not None:
+            size = {} if asset.size is None else {"size": asset.size}
+            told = {"version": asset.version, "url": asset.url, **size, "sha256": asset.sha256}
+            table[name] = told
     if image.images:
         table["images"] = {
             name: " ".join(filter(None, (pin.digest, pin.reference, pin.source)))
@@ -140,7 +141,7 @@ def _lock(document: dict[str, Any]) -> Lock:
 
 def _image(value: Any, key: str) -> ArchLock:
     table = _table(value, key)
-    _keys(table, key, required={"packages"}, optional={"images", "k3s", "unsigned_index"})
+    _keys(table, key, required={"packages"}, optional={"airgap", "images", "k3s", "unsigned_index"})
     unsigned = table.get("unsigned_index", False)
     if not isinstance(unsigned, bool):
         raise _MalformedError(f"{key}.unsigned_index: expected true or false")
@@ -148,6 +149,7 @@ def _image(value: Any, key: str) -> ArchLock:
     return ArchLock(
         groups={name: _packages(rows, f"{key}.packages.{name}") for name, rows in groups.items()},
         k3s=_k3s(table["k3s"], f"{key}.k3s") if "k3s" in table else None,
+        airgap=_k3s(table["airgap"], f"{key}.airgap") if "airgap" in table else None,
         images={
             name: _pin(row, f"{key}.images.{name}")
             for name, row in _table(table.get("images", {}), f"{key}.images").items()

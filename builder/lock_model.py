@@ -60,6 +60,8 @@ class ArchLock:
     `service:NAME` (a service's own, with dependencies), `services` (what all of them have)."""
     k3s: K3sAsset | None
     """None when the recipe takes K3s from elsewhere and pins no release binary."""
+    airgap: K3sAsset | None = None
+    """K3s' archive of images; None when the recipe takes none of them."""
     images: dict[str, ImagePin] = field(default_factory=dict)
     """By service: those that are made of a container image."""
     unsigned_index: bool = False

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from builder.recipe_types import ArchKey, ConfigValue, Sha256
 
@@ -64,6 +71,9 @@ Endpoint = Annotated[
 OptionName = Annotated[str, AfterValidator(_option)]
 
 
+Component = Literal["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -107,6 +117,20 @@ class K3s(_Model):
     registries: dict[RegistryName, Registry] = Field(
         default_factory=dict, description="mirrors by registry, for K3s and for containerd"
     )
+    airgap: tuple[Component, ...] = Field(
+        (),
+        description="packaged components whose images come along, out of the release's air-gap "
+        "archive; those of others are pulled",
+    )
     config: dict[OptionName, ConfigValue] = Field(
         default_factory=dict, description="written to /etc/rancher/k3s/config.yaml"
     )
+
+    @model_validator(mode="after")
+    def _brings_what_runs(self) -> Self:
+        disabled = self.config.get("disable", [])
+        names = disabled.split(",") if isinstance(disabled, str) else disabled
+        for name in self.airgap:
+            if isinstance(names, list) and name in names:
+                raise ValueError(f"airgap has {name}, which `disable` in [k3s.config] turns off")
+        return self

@@ -41,7 +41,12 @@ def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) ->
                 f"{path} holds {image.digest[:19]}… for {arch.name}, locked is {pin.digest[:19]}…",
                 hint="take the new one with `edgeimg lock`",
             )
-        tree = flatten(image.layers, store=store, origin=origin)
+        return described(image, store, origin)
+
+
+def described(image: OciImage, store: Store, origin: str) -> Image:
+    """What an open container image says, with its layers as one tree. Raises ArchiveError."""
+    tree = flatten(image.layers, store=store, origin=origin)
     return Image(
         tree=tree,
         command=(*image.entrypoint, *image.command),

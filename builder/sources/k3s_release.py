@@ -60,21 +60,44 @@ def resolve(
     K3s from elsewhere and pins nothing. Raises FetchError when the checksum file is needed and
     cannot be had.
     """
+    pinned = recipe.k3s.sha256.get(arch.name)
+    if recipe.k3s.source != "release" and not pinned:
+        same = previous is not None and previous.version == recipe.k3s.version
+        if not same:
+            return None
+    return locked(
+        recipe, arch, asset_name(arch), previous=previous, pinned=pinned, progress=progress, env=env
+    )
+
+
+def locked(
+    recipe: Recipe,
+    arch: Arch,
+    name: str,
+    *,
+    previous: K3sAsset | None,
+    pinned: str | None,
+    progress: Progress,
+    env: Mapping[str, str] = os.environ,
+) -> K3sAsset:
+    """What the lock says about the release's file `name`.
+
+    Its sha256 is `pinned`, else that of `previous` when it is of the same version, else the
+    release's. Raises FetchError when the checksum file is needed and cannot be had.
+    """
     k3s = recipe.k3s
     same = previous if previous is not None and previous.version == k3s.version else None
-    sha256 = k3s.sha256.get(arch.name) or (same.sha256 if same else None)
-    if sha256 is None and k3s.source != "release":
-        return None
+    sha256 = pinned or (same.sha256 if same else None)
     if sha256 is None:
-        sha256 = _published_sha256(recipe, arch, env)
+        sha256 = _published_sha256(recipe, arch, name, env)
         progress.note(
-            f"{asset_name(arch)} {k3s.version} is not pinned: took {sha256} from the release's "
-            "own checksum file on trust; pin it in [k3s.sha256]"
+            f"{name} {k3s.version} is not pinned: took {sha256} from the release's own checksum "
+            "file on trust" + ("; pin it in [k3s.sha256]" if name == asset_name(arch) else "")
         )
-    url = asset_url(k3s.url, k3s.version, asset_name(arch))
+    url = asset_url(k3s.url, k3s.version, name)
     size = same.size if same and same.sha256 == sha256 else None
     if size is None:
-        mirrors = _urls(url, k3s.version, asset_name(arch), env)
+        mirrors = _urls(url, k3s.version, name, env)
         size = next(filter(None, map(downloads.probe_size, mirrors)), None)
     return K3sAsset(version=k3s.version, url=url, size=size, sha256=sha256)
 
@@ -113,14 +136,14 @@ def _urls(url: str, version: str, name: str, env: Mapping[str, str]) -> tuple[st
     return tuple(asset_url(base, version, name) for base in mirrors) or (url,)
 
 
-def _published_sha256(recipe: Recipe, arch: Arch, env: Mapping[str, str]) -> str:
+def _published_sha256(recipe: Recipe, arch: Arch, asset: str, env: Mapping[str, str]) -> str:
     version, name = recipe.k3s.version, f"sha256sum-{arch.k3s_airgap}.txt"
     urls = _urls(asset_url(recipe.k3s.url, version, name), version, name, env)
     try:
         text = downloads.read(urls, limit=_MAX_CHECKSUMS, name=f"{name} of K3s {version}")
     except FetchError as error:
         raise FetchError(error.message, hint=f"pin it in [k3s.sha256]; or {_WAYS_ON}") from error
-    return parse_checksums(text.decode("utf-8", "replace"), asset_name(arch), urls[0])
+    return parse_checksums(text.decode("utf-8", "replace"), asset, urls[0])
 
 
 def parse_checksums(text: str, name: str, label: str) -> str:

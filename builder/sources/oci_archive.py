@@ -82,15 +82,16 @@ class _Tar:
 
 
 @contextlib.contextmanager
-def open_image(path: Path, arch: Arch) -> Iterator[OciImage]:
+def open_image(path: Path, arch: Arch, tag: str = "") -> Iterator[OciImage]:
     """The image for `arch` in the archive at `path`; its layers can be read within the block.
 
+    Where `docker save` wrote several, `tag` says which one is meant.
     Raises ArchiveError for what is no container image, or holds several; ArchitectureError when
     none is for `arch`; DigestError for a blob that is not what its name says.
     """
     try:
         with _open(path) as archive:
-            yield _image(archive, arch, str(path))
+            yield _image(archive, arch, str(path), tag)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise ArchiveError(f"{path} is no container image: {error!r}") from error
     except (OSError, tarfile.TarError, EOFError) as error:
@@ -106,14 +107,16 @@ def _open(path: Path) -> Iterator[_Archive]:
             yield _Tar(tar)
 
 
-def _image(archive: _Archive, arch: Arch, label: str) -> OciImage:
-    if archive.has("index.json"):
+def _image(archive: _Archive, arch: Arch, label: str, tag: str) -> OciImage:
+    if archive.has("index.json") and not tag:
         index = json.loads(_small(archive, "index.json", label))
         manifest = _manifest(archive, index, arch, label)
         names = [_path(layer["digest"]) for layer in manifest["layers"]]
         config = _blob(archive, manifest["config"]["digest"], label)
     else:
         entries = json.loads(_small(archive, "manifest.json", label))
+        if tag:
+            entries = [entry for entry in entries if tag in (entry["RepoTags"] or ())]
         if len(entries) != 1:
             raise ArchiveError(f"{label} holds {len(entries)} images, expected one")
         names = entries[0]["Layers"]

@@ -32,6 +32,7 @@ ROOMS = [
     {"compose"},
     {"tools"},
     {"lock"},
+    {"lock_requests"},
     {"lock_file", "lock_update"},
     {"sources"},
     {"fetch"},
