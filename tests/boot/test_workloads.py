@@ -87,8 +87,7 @@ def test_messages_flow_from_the_first_boot_on_without_a_network(
 ) -> None:
     gateway = power()
     assert len(wait_for_messages(gateway, 3)) >= 3
-    links = gateway.run("ls /sys/class/net")
-    assert "eth" not in links and "enp" not in links
+    assert gateway.attempt("ls -d /sys/class/net/*/device")[0] != 0  # there is no card
     # Nothing was unpacked: the layers are directories of the read-only root.
     kib = int(gateway.run("du -sk /var/lib/containerd").split()[0])
     assert kib < 4096

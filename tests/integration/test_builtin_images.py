@@ -2,65 +2,57 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import signal
 import socket
-import tarfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from builder import fetch, mirrors, process, tools
+from builder import fetch, mirrors, process, tools, tree
 from builder.arch import ARCHITECTURES, Arch
 from builder.errors import EdgeimgError
 from builder.lock import Lock
+from builder.recipe_workloads import short_name
 from builder.sources import deb, k3s, standin
 from builder.sources.builtin_images import HELLO_PAGE, builtin_images
+from builder.sources.oci import ContainerImage
 from builder.store import Store
+from builder.workloads import images
+from builder.workloads.layout import ARCHIVE, IMAGES
 
 pytestmark = pytest.mark.integration
 EPOCH = 1767225600
+SCRIPT = Path(__file__).parents[2] / "overlays/base/usr/lib/edgeimg/import-images"
 
 
-def composed(arch: Arch, lock: Lock, cache: Store, folder: Path) -> dict[str, Path]:
-    """The archives of the locked packages' images, by name."""
+def composed(arch: Arch, lock: Lock, cache: Store) -> tuple[ContainerImage, ...]:
+    """The images of the locked packages."""
     packages = lock.images[arch.name].groups["containers"]
     fetch.fetch(fetch.wanted(packages, mirrors.from_host(os.environ)), cache, offline=False)
     opened = {
         p.name: deb.read(cache.blob(p.sha256), p.sha256, store=cache, origin=f"package:{p.name}")
         for p in packages
     }
-    builtin_images(arch, opened, epoch=EPOCH).extract(folder)
-    return {path.stem: path for path in folder.rglob("*.tar")}
-
-
-def layer(archive: Path, folder: Path) -> Path:
-    """Unpack the only layer of an image."""
-    with tarfile.open(archive) as outer:
-
-        def read(name: str) -> bytes:
-            handle = outer.extractfile(f"./{name}" if f"./{name}" in outer.getnames() else name)
-            assert handle is not None
-            return handle.read()
-
-        (entry,) = json.loads(read("manifest.json"))
-        with tarfile.open(fileobj=io.BytesIO(read(entry["Layers"][0]))) as inner:
-            inner.extractall(folder)
-    return folder
+    return builtin_images(arch, opened)
 
 
 @pytest.fixture
 def here(default_lock: Lock, cache: Store, tmp_path: Path) -> dict[str, Path]:
-    return composed(tools.build_host(), default_lock, cache, tmp_path / "images")
+    """The roots of the images for this host, by short name."""
+    roots = {}
+    for image in composed(tools.build_host(), default_lock, cache):
+        roots[short_name(image.name)] = tmp_path / short_name(image.name)
+        image.tree.extract(roots[short_name(image.name)])
+    return roots
 
 
-def test_hello_answers_with_its_page(here: dict[str, Path], tmp_path: Path) -> None:
-    root = layer(here["hello"], tmp_path / "root")
+def test_hello_answers_with_its_page(here: dict[str, Path]) -> None:
+    root = here["hello"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -85,8 +77,8 @@ def test_hello_answers_with_its_page(here: dict[str, Path], tmp_path: Path) -> N
             pytest.fail("no answer")
 
 
-def test_pause_waits_and_ends_at_once(here: dict[str, Path], tmp_path: Path) -> None:
-    root = layer(here["pause"], tmp_path / "root")
+def test_pause_waits_and_ends_at_once(here: dict[str, Path]) -> None:
+    root = here["pause"]
     with process.start([root / "catatonit", "-P"]) as paused:
         time.sleep(0.3)
         assert paused.poll() is None
@@ -130,14 +122,81 @@ def test_containerd_imports_them(
     containerd: list[str | Path], default_lock: Lock, cache: Store, tmp_path: Path
 ) -> None:
     for arch in ARCHITECTURES:
-        archives = composed(arch, default_lock, cache, tmp_path / arch.name)
+        made = composed(arch, default_lock, cache)
+        images.compose(made, arch, EPOCH).extract(tmp_path / arch.name)
         ctr = [*containerd, "-n", arch.name]
-        for archive in archives.values():
-            options = ("--no-unpack", "--all-platforms")
-            process.run([*ctr, "images", "import", *options, archive], timeout=60)
+        archive = tmp_path / arch.name / ARCHIVE
+        options = ("--no-unpack", "--all-platforms")
+        process.run([*ctr, "images", "import", *options, archive], timeout=60)
         listed = process.run([*ctr, "images", "ls"], timeout=60).decode().splitlines()[1:]
         found = {line.split()[0]: line.split()[5] for line in listed}
         assert found == {
             "localhost/edgeimg/hello:1": arch.oci_platform,
             "localhost/edgeimg/pause:1": arch.oci_platform,
         }
+
+
+class Importing:
+    """The guest's import-images, run here with a containerd of this host."""
+
+    def __init__(self, ctr: list[str | Path], work: Path) -> None:
+        self.work, self.ctr = work, ctr
+        program = work / "ctr"
+        words = " ".join(f"'{word}'" for word in ctr)
+        program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        program.chmod(0o755)
+        self.snapshots = work / "data/io.containerd.snapshotter.v1.overlayfs/snapshots"
+
+    def run(self, made: Sequence[ContainerImage], version: str) -> dict[str, Path]:
+        """The layers that are links, by image, after a system with these images has started."""
+        root = self.work / version
+        if not root.exists():
+            images.compose(made, tools.build_host(), EPOCH).extract(root)
+        environment = {
+            "IMAGES": str(root / IMAGES), "STATE": str(self.work / "kept"),
+            "CONTAINERD": str(self.work / "data"), "CTR": str(self.work / "ctr"),
+        }  # fmt: skip
+        process.run([SCRIPT], timeout=120, env=process.environment(environment))
+        links = [layer.readlink() for layer in self.snapshots.glob("*/fs") if layer.is_symlink()]
+        return {link.parent.name.rpartition("-")[0]: link for link in links}
+
+    def names(self) -> set[str]:
+        listed = process.run([*self.ctr, "-n", "k8s.io", "images", "ls", "-q"], timeout=60)
+        return {name for name in listed.decode().split() if not name.startswith("sha256:")}
+
+
+def test_images_start_from_the_root_and_go_with_an_update(
+    containerd: list[str | Path], default_lock: Lock, cache: Store, tmp_path: Path
+) -> None:
+    pause, hello = composed(tools.build_host(), default_lock, cache)
+    gateway = Importing(containerd, tmp_path)
+    links = gateway.run([pause, hello], "first")
+    assert set(links) == {"pause", "hello"}
+    assert (links["hello"] / "www/index.html").read_bytes() == HELLO_PAGE
+    assert gateway.names() == {pause.name, hello.name}
+    assert gateway.run([pause, hello], "first") == links
+
+    # Power was cut between two steps.
+    layer = next(
+        path for path in gateway.snapshots.glob("*/fs") if path.readlink() == links["hello"]
+    )
+    layer.rename(layer.with_name("fs.new"))
+    assert gateway.run([pause, hello], "first") == links
+    layer.unlink()
+    layer.mkdir()
+    (layer / ".edgeimg-image").write_text(f"{links['hello'].parent.name}\n")
+    (layer.parent / "fs.old").mkdir()
+    layer.with_name("fs.new").symlink_to("nowhere")
+    assert gateway.run([pause, hello], "first") == links
+    assert {path.name for path in layer.parent.iterdir()} == {"fs", "work"} or not (
+        layer.parent / "fs.old"
+    ).exists()
+
+    # An update brings another hello and no pause; the containers of the old one are gone.
+    changed = replace(hello, tree=hello.tree.with_nodes({"www/new": tree.file(b"new")}))
+    renewed = gateway.run([changed], "second")
+    assert (renewed["hello"] / "www/new").read_bytes() == b"new"
+    assert gateway.names() == {hello.name}
+    back = gateway.run([pause, hello], "first")
+    assert back["hello"] == links["hello"]
+    assert gateway.names() == {pause.name, hello.name}
