@@ -114,5 +114,11 @@ class SigningKeyError(EdgeimgError):
     exit_code = 17
 
 
+class FlashError(EdgeimgError):
+    """A disk was not flashed; the message names each and why."""
+
+    exit_code = 18
+
+
 INTERRUPTED = 130
 USAGE = 2

@@ -24,11 +24,13 @@ from builder.errors import EdgeimgError
 from builder.plan import BuildOptions, BuildPlan, K3sChoice
 from builder.progress import Silent
 from builder.recipe_file import load
+from builder.recipe_workloads import short_name
 from builder.services.layout import rootfs
 from builder.stages import Composed
 from builder.store import Store
 from builder.tree import Node, Tree, file
 from builder.tree import replace as changed
+from builder.workloads import images
 from tests import keys, planted
 from tests.fake_k3s import FakeK3s
 from tests.samples import elf
@@ -82,7 +84,10 @@ def test_what_the_exceptions_are_for_is_there(made: Made, arch: Arch) -> None:
     bare = recipe.model_copy(update={"check": recipe.check.model_copy(update={"accept": ()})})
     places = {finding.place for finding in look(replace(planned, recipe=bare), composed)}
     busyboxes = {f"{rootfs(name)}/usr/bin/busybox" for name in ("health", "ssh")}
-    assert places == {"usr/bin/mount", "usr/bin/umount", "services.ssh", *busyboxes}
+    listed = images.listed(composed.source.root)
+    inside = {"hello": "bin/busybox", "pause": "catatonit"}
+    pods = {f"{place}/{inside[short_name(reference)]}" for reference, (_, place) in listed.items()}
+    assert places == {"usr/bin/mount", "usr/bin/umount", "services.ssh", *busyboxes, *pods}
 
 
 @each_arch

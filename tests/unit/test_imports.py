@@ -14,6 +14,7 @@ ROOMS = [
     {"cli"},
     {"ship"},
     {"doctor", "template", "pipeline"},
+    {"flash"},
     {"release"},
     {"report"},
     {"smoke", "diff"},

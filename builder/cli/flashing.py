@@ -1,0 +1,158 @@
+"""edgeimg devices, flash: from a finished image to the disks of gateways."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from builder.cli import options
+from builder.cli.options import App
+from builder.errors import FlashError, HostError, ImageError
+from builder.flash import blockmap, devices, job, safety
+from builder.flash.blockmap import BlockMap
+from builder.flash.devices import Device
+from builder.flash.job import Outcome
+from builder.flash.safety import Chosen
+from builder.release import sums
+from builder.release import verify as verifying
+
+
+@click.command("devices", epilog="Example: edgeimg devices --json")
+@options.command
+def list_devices(app: App) -> None:
+    """List the disks of this machine, and why one may be flashed or may not."""
+    found = devices.disks(safety.lsblk())
+    data = {"devices": [device.to_json() for device in found]}
+    app.result(data, lambda console: console.print(_devices(found)))
+
+
+@click.command(
+    epilog="Examples: edgeimg flash gateway_1.2.0_arm64.raw.zst /dev/sdb    "
+    "edgeimg flash --yes IMAGE /dev/sdb /dev/sdc /dev/sdd"
+)
+@click.argument("image", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("targets", metavar="DEVICE...", nargs=-1, required=True,
+                type=click.Path(path_type=Path))  # fmt: skip
+@click.option("--yes", is_flag=True, help="Do not ask. What is dangerous is refused all the same.")
+@click.option("--fixed", is_flag=True, help="Also disks that are not made to be taken out.")
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Public key file: the image's SHA256SUMS must be signed with it.",
+)
+@click.option(
+    "--logs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory for one log per device.",
+)
+@options.command
+def flash(
+    app: App,
+    *,
+    image: Path,
+    targets: tuple[Path, ...],
+    yes: bool,
+    fixed: bool,
+    key: Path | None,
+    logs: Path | None,
+) -> None:
+    """Write IMAGE to disks, and read all of it back.
+
+    The block map beside the image (.bmap) says what has to be written; the rest of a disk is
+    discarded. DEVICE is a whole disk, or a file. Disks that are in use, mounted, or part of
+    anything larger are refused whatever you answer.
+    """
+    _verify(app, image, key)
+    blocks = blockmap.read(_beside(image))
+    chosen = [safety.choose(path, blocks.image_size, fixed=fixed) for path in targets]
+    if len({one.real for one in chosen}) < len(chosen):
+        raise HostError("one disk is named twice")
+    if not yes:
+        _ask(image, blocks, chosen)
+    outcomes = job.flash(image, blocks, chosen, logs=logs, progress=app.ui)
+    data = {"image": str(image), "devices": [outcome.to_json() for outcome in outcomes]}
+    app.result(data, lambda console: console.print(_outcomes(outcomes)))
+    if any(outcome.interrupted for outcome in outcomes):
+        raise KeyboardInterrupt
+    if failed := [outcome for outcome in outcomes if not outcome.ok]:
+        lines = [f"{one.device}: {one.error}" for one in failed]
+        raise FlashError("\n  ".join([f"{len(failed)} of {len(outcomes)} failed", *lines]),
+                         hint=failed[0].hint or None)  # fmt: skip
+
+
+def _verify(app: App, image: Path, key: Path | None) -> None:
+    """Signature and digest, as far as there are any."""
+    if not image.is_file():
+        raise ImageError(f"there is no image {image}", hint="`edgeimg build` makes one")
+    if key is None and not (image.parent / sums.NAME).is_file():
+        app.ui.note(f"{image.name} comes without {sums.NAME}: only its block map vouches for it")
+        return
+    with app.ui.step(f"verify {image.name}"):
+        found = verifying.verify(image, key)
+        verifying.verify(_beside(image), key)
+    if found.signer is None:
+        app.ui.note("no --key was given: digests fit, but nobody vouches for them")
+
+
+def _beside(image: Path) -> Path:
+    """The block map of an image, by the names that `edgeimg build` gives."""
+    name = image.name.removesuffix(".zst").removesuffix(".raw")
+    return image.with_name(f"{name}.bmap")
+
+
+def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> None:
+    """Show what will be lost; raises HostError where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise HostError("nobody can be asked here", hint="say --yes when you mean it")
+    lines = [f"{image.name} ({safety.human(blocks.image_size)}) will replace everything on:"]
+    for one in chosen:
+        held = one.device.holds if one.device else ()
+        lines.append(f"  {one.title}")
+        lines.append(f"    now: {', '.join(held) or 'nothing that is known'}")
+    click.echo("\n".join(lines), err=True)
+    click.confirm("Write?", abort=True, err=True)
+
+
+def _devices(found: tuple[Device, ...]) -> Table:
+    table = _table("Disk", "What it is", "Size", "On it", "Flash?")
+    for device in found:
+        kind = " ".join(filter(None, (device.bus, "removable" if device.removable else "")))
+        what = ", ".join(filter(None, (device.name, device.serial, kind)))
+        verdict = Text("yes", style="green")
+        if device.dangers:
+            verdict = Text("no: " + "; ".join(device.dangers), style="red")
+        elif not device.removable:
+            verdict = Text("with --fixed", style="yellow")
+        table.add_row(
+            Text(device.path, no_wrap=True), what, safety.human(device.size),
+            ", ".join(device.holds), verdict,
+        )  # fmt: skip
+    return table
+
+
+def _outcomes(outcomes: list[Outcome]) -> Table:
+    table = _table("Disk", "Serial", "Result", "Written", "Time")
+    for one in outcomes:
+        result = Text("written and read back", style="green")
+        if not one.ok:
+            result = Text(f"{one.error}; {one.hint}", style="red")
+        table.add_row(
+            Text(one.device, no_wrap=True), one.serial, result,
+            safety.human(one.written), f"{one.seconds:.0f} s",
+        )  # fmt: skip
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
+    for name in columns:
+        table.add_column(name)
+    return table
+
+
+COMMANDS: tuple[click.Command, ...] = (list_devices, flash)

@@ -1,0 +1,136 @@
+"""The disks of this machine, as a person would recognise them, and why one must not be written to.
+
+Pure: what lsblk(8) tells of the block devices goes in, plain values come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+COLUMNS = (
+    "KNAME", "PATH", "TYPE", "SIZE", "MODEL", "VENDOR", "SERIAL", "WWN", "TRAN", "RM", "HOTPLUG",
+    "RO", "FSTYPE", "LABEL", "PARTLABEL", "PTTYPE", "MOUNTPOINTS", "MAJ:MIN",
+)  # fmt: skip
+"""What lsblk is asked for."""
+_MEMBERS = {
+    "LVM2_member": "a physical volume of LVM",
+    "zfs_member": "a member of a ZFS pool",
+    "crypto_LUKS": "an encrypted volume (LUKS)",
+    "bcache": "a bcache device",
+    "drbd": "a DRBD device",
+    "VMFS_volume_member": "a member of a VMFS volume",
+    "ceph_bluestore": "a Ceph OSD",
+    "stratis": "a member of a Stratis pool",
+    "btrfs": "",  # one disk of several looks like any: mounted or not is what counts
+}
+"""What tells by its signature that something of worth is on it, though nothing has it open."""
+_FLAT = ("disk", "loop")
+"""Types of whole disks; everything else stands on one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One whole disk."""
+
+    path: str
+    size: int
+    """Bytes; 0 when there is no medium."""
+    model: str
+    serial: str
+    bus: str
+    """`usb`, `mmc`, `nvme`, `sata`, …; empty when unknown."""
+    removable: bool
+    """It is made to be taken out, as cards and sticks are; or a file stands for it."""
+    holds: tuple[str, ...]
+    """What is on it: file systems with their labels."""
+    dangers: tuple[str, ...]
+    """Why it must not be written to, whatever somebody answers."""
+    number: str = ""
+    """`major:minor`."""
+
+    @property
+    def name(self) -> str:
+        """What is printed on it, as far as it tells."""
+        return self.model or "unnamed"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return {**asdict(self), "eligible": not self.dangers}
+
+
+def disks(lsblk: Mapping[str, Any]) -> tuple[Device, ...]:
+    """The whole disks in the document that `lsblk --json --bytes` prints, by path."""
+    found = [_device(entry) for entry in lsblk["blockdevices"] if entry.get("type") in _FLAT]
+    return tuple(sorted(found, key=lambda device: device.path))
+
+
+def disk_of(lsblk: Mapping[str, Any], path: str) -> str | None:
+    """The whole disk that a device stands on, when it is none itself; None otherwise."""
+    for entry in lsblk["blockdevices"]:
+        if any(below["path"] == path for below in _below(entry)):
+            return str(entry["path"])
+    return None
+
+
+def _device(entry: Mapping[str, Any]) -> Device:
+    names = (_text(entry, "vendor"), _text(entry, "model"))
+    model = " ".join(name for name in names if name and not name.startswith("0x"))
+    whole = [entry, *_below(entry)]
+    return Device(
+        path=str(entry["path"]),
+        size=int(entry.get("size") or 0),
+        model=model,
+        serial=_text(entry, "serial") or _text(entry, "wwn"),
+        bus=_text(entry, "tran"),
+        removable=bool(entry.get("rm") or entry.get("hotplug") or entry["type"] == "loop"),
+        holds=tuple(dict.fromkeys(filter(None, map(_held, whole)))),
+        dangers=tuple(dict.fromkeys(danger for part in whole for danger in _dangers(entry, part))),
+        number=str(entry.get("maj:min") or "").strip(),
+    )
+
+
+def _below(entry: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Partitions, and what stands on them: mapped devices, arrays, volumes."""
+    for child in entry.get("children") or ():
+        yield child
+        yield from _below(child)
+
+
+def _dangers(disk: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[str]:
+    path, kind = part["path"], part.get("type") or ""
+    for place in _mounts(part):
+        if place == "[SWAP]":
+            yield f"{path} is swap in use"
+        elif place == "/":
+            yield f"{path} holds the system that runs here (/)"
+        else:
+            yield f"{path} is mounted on {place}"
+    fstype = _text(part, "fstype")
+    if fstype.endswith("_raid_member"):
+        yield f"{path} is a member of a RAID array"
+    elif _MEMBERS.get(fstype):
+        yield f"{path} is {_MEMBERS[fstype]}"
+    if part is not disk and kind not in ("part", *_FLAT):
+        yield f"{path} ({kind}) stands on it"
+    if part is disk and part.get("ro"):
+        yield f"{path} is write-protected"
+    if part is disk and not int(part.get("size") or 0):
+        yield f"{path} has no medium in it"
+
+
+def _held(part: Mapping[str, Any]) -> str:
+    label = _text(part, "label") or _text(part, "partlabel")
+    fstype = _text(part, "fstype")
+    if not fstype:
+        return f"partition {label!r}" if label else ""
+    return f"{fstype} {label!r}" if label else fstype
+
+
+def _mounts(part: Mapping[str, Any]) -> Sequence[str]:
+    return [place for place in part.get("mountpoints") or () if place]
+
+
+def _text(entry: Mapping[str, Any], key: str) -> str:
+    return str(entry.get(key) or "").strip()

@@ -1,0 +1,147 @@
+"""One image to many targets at once; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.errors import EdgeimgError, HostError
+from builder.flash import safety, target
+from builder.flash.blockmap import BlockMap
+from builder.flash.safety import Chosen
+from builder.flash.write import StoppedError, write
+from builder.progress import Progress
+
+_UNFINISHED = "it is not usable now: flash it again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How it went with one target."""
+
+    device: str
+    ok: bool
+    error: str = ""
+    hint: str = ""
+    serial: str = ""
+    model: str = ""
+    written: int = 0
+    """Bytes."""
+    seconds: float = 0.0
+    log: str = ""
+    """Where it is told in detail; empty when no log was asked for."""
+    interrupted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return asdict(self)
+
+
+def flash(
+    image: Path,
+    blocks: BlockMap,
+    chosen: Sequence[Chosen],
+    *,
+    logs: Path | None,
+    progress: Progress,
+) -> list[Outcome]:
+    """Write `image` to every target and read it back; the outcomes in the order of `chosen`.
+
+    Ctrl-C (KeyboardInterrupt) ends all of them; what was not finished says so, and is marked on
+    the medium.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
+        futures = [pool.submit(_one, image, blocks, one, logs, progress, stop) for one in chosen]
+        try:
+            _wait(futures)
+        except KeyboardInterrupt:
+            stop.set()
+            wait(futures)
+    return [future.result() for future in futures]
+
+
+def _wait(futures: list[Future[Outcome]]) -> None:
+    pending = set(futures)
+    while pending:  # in steps, so that an interrupt is seen
+        _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+
+
+def _one(
+    image: Path,
+    blocks: BlockMap,
+    chosen: Chosen,
+    logs: Path | None,
+    progress: Progress,
+    stop: threading.Event,
+) -> Outcome:
+    began, log = time.monotonic(), _Log(logs, chosen)
+    log.add(f"{image} ({blocks.mapped} of {blocks.image_size} bytes) to {chosen.title}")
+    told: dict[str, Any] = {"device": str(chosen.given), "log": log.name}
+    if chosen.device is not None:
+        told |= {"serial": chosen.device.serial, "model": chosen.device.model}
+    started = False
+    try:
+        safety.still_the_same(chosen)
+        with _opened(chosen, blocks) as opened:
+            started = True
+            with progress.task(str(chosen.given), 2 * blocks.mapped, "bytes") as advance:
+                done = write(image, blocks, opened, advance=advance, stop=stop)
+            if not opened.reread_partitions():
+                log.add("the kernel keeps the old partition table until the medium is taken out")
+    except EdgeimgError as error:
+        kept = started and chosen.exists
+        log.add(f"failed: {error.message}")
+        return Outcome(
+            **told, ok=False, error=error.message, seconds=time.monotonic() - began,
+            hint=_UNFINISHED if kept else error.hint or "",
+            interrupted=isinstance(error, StoppedError),
+        )  # fmt: skip
+    log.add(f"written and read back: {done.written} bytes in {time.monotonic() - began:.1f} s")
+    return Outcome(**told, ok=True, written=done.written, seconds=time.monotonic() - began)
+
+
+@contextlib.contextmanager
+def _opened(chosen: Chosen, blocks: BlockMap) -> Iterator[target.Target]:
+    """The target; a file that is new gets its name when it is finished."""
+    if chosen.exists:
+        with target.opened(chosen.real) as opened:
+            yield opened
+        return
+    partial = chosen.real.with_name(f".{chosen.real.name}.{os.getpid()}")
+    try:
+        with target.opened(partial, create=True) as opened:
+            opened.resize(blocks.image_size)
+            yield opened
+        partial.replace(chosen.real)
+    except OSError as error:
+        raise HostError(f"cannot write {chosen.given}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _Log:
+    """What happened to one target, line by line, with the time."""
+
+    def __init__(self, directory: Path | None, chosen: Chosen) -> None:
+        self._path: Path | None = None
+        if directory is not None:
+            name = str(chosen.given).strip("/").replace("/", "-")
+            now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+            directory.mkdir(parents=True, exist_ok=True)
+            self._path = directory / f"{now}-{name}.log"
+        self.name = str(self._path or "")
+
+    def add(self, line: str) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        if self._path is not None:
+            with self._path.open("a") as file:
+                file.write(f"{now} {line}\n")

@@ -1,0 +1,292 @@
+"""Flashing: which disks are refused and why, and that nothing counts before it was read back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from builder.errors import EdgeimgError, HostError, ImageError
+from builder.flash import blockmap, devices, job, safety, source, target
+from builder.flash.blockmap import BlockMap, Extent
+from builder.flash.write import HEAD, MARK, StoppedError, write
+from builder.pack import bmap
+from builder.progress import Silent
+
+MIB = 1 << 20
+SIZE = 24 * MIB
+
+
+def image(folder: Path, *, packed: bool = True) -> tuple[Path, Path]:
+    """An image with data at its start, in its middle and at its end, and its block map."""
+    raw = folder / "gateway.raw"
+    with raw.open("wb") as file:
+        file.write(os.urandom(20480))
+        file.seek(3 * MIB)
+        file.write(os.urandom(9 * MIB + 4096))
+        file.seek(SIZE - 20480)
+        file.write(os.urandom(20480))
+    blocks = [(0, 4), (768, 768 + 2304), (SIZE // 4096 - 5, SIZE // 4096 - 1)]
+    (folder / "gateway.bmap").write_bytes(bmap.document(raw, blocks))
+    if packed:
+        (folder / "gateway.raw.zst").write_bytes(zstandard.compress(raw.read_bytes()))
+    return folder / ("gateway.raw.zst" if packed else "gateway.raw"), folder / "gateway.bmap"
+
+
+def flashed(
+    made: Path,
+    blocks: BlockMap,
+    disk: Path,
+    stop: threading.Event | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> None:
+    with target.opened(disk) as opened:
+        write(made, blocks, opened, advance=advance, stop=stop or threading.Event())
+
+
+def same(raw: Path, disk: Path, blocks: BlockMap) -> bool:
+    one, other = raw.read_bytes(), disk.read_bytes()
+    return all(one[e.start : e.end] == other[e.start : e.end] for e in blocks.extents)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_is_mapped_is_on_the_disk_and_nothing_else_is_touched(
+    tmp_path: Path, packed: bool
+) -> None:
+    made, described = image(tmp_path, packed=packed)
+    blocks = blockmap.read(described)
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"\xaa" * (32 * MIB))
+    told: list[int] = []
+    flashed(made, blocks, disk, advance=told.append)
+    assert sum(told) == 2 * blocks.mapped
+    assert same(tmp_path / "gateway.raw", disk, blocks)
+    held = disk.read_bytes()
+    assert held[MIB : 3 * MIB] == b"\xaa" * (2 * MIB)  # a file cannot discard
+    assert held[-17408:] == bytes(17408)  # where the disk's old backup table was
+    assert len(held) == 32 * MIB
+
+
+def test_a_disk_that_was_not_finished_has_no_table_and_says_so(tmp_path: Path) -> None:
+    made, described = image(tmp_path)
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"\xaa" * (32 * MIB))
+    stop = threading.Event()
+    with pytest.raises(StoppedError):
+        flashed(made, blockmap.read(described), disk, stop, lambda _: stop.set())
+    assert disk.read_bytes().startswith(MARK + b"\0")
+    flashed(made, blockmap.read(described), disk)
+    assert same(tmp_path / "gateway.raw", disk, blockmap.read(described))
+
+
+class Forgetful(target.Target):
+    """A medium that keeps something else than what was written."""
+
+    lie = 5 * MIB
+
+    def write(self, offset: int, data: bytes) -> None:
+        if offset <= self.lie < offset + len(data):
+            at = self.lie - offset
+            data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        super().write(offset, data)
+
+
+@pytest.mark.parametrize("place", [5 * MIB, 100, SIZE - 1])
+def test_a_medium_that_lies_is_found_out(tmp_path: Path, place: int) -> None:
+    made, described = image(tmp_path)
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(32 * MIB))
+    fd = os.open(disk, os.O_RDWR)
+    lying = Forgetful(fd, disk, direct=False)
+    lying.lie = place
+    with pytest.raises(HostError, match=r"read back at byte .* is not what was written"):
+        write(made, blockmap.read(described), lying, advance=lambda _: None, stop=threading.Event())
+    os.close(fd)
+    head = disk.read_bytes()[: len(MARK)]
+    assert head == MARK or place == 100  # the lie itself is in the mark
+
+
+def test_an_image_that_is_damaged_or_truncated_never_becomes_a_system(tmp_path: Path) -> None:
+    made, described = image(tmp_path, packed=False)
+    blocks = blockmap.read(described)
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(32 * MIB))
+    good = made.read_bytes()
+    made.write_bytes(good[: 4 * MIB] + b"\0" + good[4 * MIB + 1 :])
+    with pytest.raises(ImageError, match="not what its block map describes"):
+        flashed(made, blocks, disk)
+    assert disk.read_bytes().startswith(MARK)
+    made.write_bytes(good[: 8 * MIB])
+    with pytest.raises(ImageError, match="truncated"):
+        flashed(made, blocks, disk)
+    packed = zstandard.compress(good)
+    zipped = tmp_path / "x.raw.zst"
+    zipped.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(ImageError, match=r"truncated|damaged"):
+        flashed(zipped, blocks, disk)
+    with pytest.raises(ImageError, match="cannot read"), source.opened(tmp_path / "none"):
+        pass
+
+
+def chosen(path: Path, size: int = SIZE) -> safety.Chosen:
+    return safety.choose(path, size, fixed=False)
+
+
+def test_several_at_once_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
+    made, described = image(tmp_path)
+    blocks = blockmap.read(described)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(bytes(32 * MIB))
+    targets = [chosen(tmp_path / name) for name in ("a", "b", "c")]
+    (tmp_path / "b").unlink()
+    (tmp_path / "b").write_bytes(bytes(32 * MIB))  # another file by that name
+    done = job.flash(made, blocks, targets, logs=tmp_path / "logs", progress=Silent())
+    assert [one.ok for one in done] == [True, False, True]
+    assert "another file than before" in done[1].error
+    logs = sorted(path.read_text() for path in (tmp_path / "logs").iterdir())
+    assert sum("read back" in text for text in logs) == 2
+    assert sum("failed" in text for text in logs) == 1
+
+
+def test_a_new_file_appears_when_it_is_finished(tmp_path: Path) -> None:
+    made, described = image(tmp_path)
+    blocks = blockmap.read(described)
+    (done,) = job.flash(made, blocks, [chosen(tmp_path / "new")], logs=None, progress=Silent())
+    assert done.ok
+    assert (tmp_path / "new").read_bytes() == (tmp_path / "gateway.raw").read_bytes()
+    made.write_bytes(made.read_bytes()[:1000])
+    before = set(tmp_path.iterdir())
+    (failed,) = job.flash(made, blocks, [chosen(tmp_path / "x")], logs=None, progress=Silent())
+    assert not failed.ok
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: text[:-20], "damaged"),
+        (lambda text: text.replace(b'"2.0"', b'"1.3"'), "damaged"),
+        (lambda text: text.replace(b"0-4", b"0-5"), "its own digest"),
+        (lambda text: b"<!DOCTYPE x>" + text, "no block map"),
+        (lambda text: b"", "damaged"),
+        (lambda text: b"<bmap version='2.0'/>", "damaged"),
+    ],
+)
+def test_block_maps_that_are_refused(
+    tmp_path: Path, change: Callable[[bytes], bytes], told: str
+) -> None:
+    _, described = image(tmp_path)
+    described.write_bytes(change(described.read_bytes()))
+    with pytest.raises(ImageError, match=told):
+        blockmap.read(described)
+
+
+@pytest.mark.parametrize(
+    "blocks", [[(0, 4), (3, 5)], [(5, 4)], [(0, 1 << 40)], []], ids=["over", "back", "far", "none"]
+)
+def test_block_maps_that_say_impossible_things(
+    tmp_path: Path, blocks: list[tuple[int, int]]
+) -> None:
+    rows = "".join(f'<Range chksum="{"0" * 64}"> {a}-{b} </Range>' for a, b in blocks)
+    text = (
+        '<bmap version="2.0"><ImageSize>40960</ImageSize><BlockSize>4096</BlockSize>'
+        f"<ChecksumType>sha256</ChecksumType><BmapFileChecksum>{'0' * 64}</BmapFileChecksum>"
+        f"<BlockMap>{rows}</BlockMap></bmap>"
+    )
+    text = text.replace("0" * 64 + "</Bmap", hashlib.sha256(text.encode()).hexdigest() + "</Bmap")
+    path = tmp_path / "x.bmap"
+    path.write_text(text)
+    with pytest.raises(ImageError):
+        blockmap.read(path)
+
+
+def entry(path: str, kind: str = "disk", **more: Any) -> dict[str, Any]:
+    return {
+        "path": path, "type": kind, "size": 32 << 30, "rm": True, "hotplug": True, "ro": False,
+        "mountpoints": [None], "fstype": None, **more,
+    }  # fmt: skip
+
+
+def part(path: str, **more: Any) -> dict[str, Any]:
+    return entry(path, more.pop("type", "part"), **more)
+
+
+@pytest.mark.parametrize(
+    ("disk", "told"),
+    [
+        (entry("/dev/sdb", children=[part("/dev/sdb1", mountpoints=["/"])]), "runs here"),
+        (entry("/dev/sdb", children=[part("/dev/sdb1", mountpoints=["/mnt"])]), "mounted on /mnt"),
+        (entry("/dev/sdb", mountpoints=["/mnt"]), "mounted on /mnt"),
+        (entry("/dev/sdb", children=[part("/dev/sdb2", mountpoints=["[SWAP]"])]), "swap in use"),
+        (entry("/dev/sdb", fstype="LVM2_member"), "LVM"),
+        (entry("/dev/sdb", children=[part("/dev/sdb1", fstype="LVM2_member")]), "LVM"),
+        (entry("/dev/sdb", fstype="linux_raid_member"), "RAID"),
+        (entry("/dev/sdb", fstype="isw_raid_member"), "RAID"),
+        (entry("/dev/sdb", children=[part("/dev/sdb1", fstype="zfs_member")]), "ZFS"),
+        (entry("/dev/sdb", children=[part("/dev/sdb1", fstype="crypto_LUKS")]), "LUKS"),
+        (entry("/dev/sdb", fstype="bcache"), "bcache"),
+        (entry("/dev/sdb", children=[
+            part("/dev/sdb1", children=[part("/dev/mapper/x", type="crypt", children=[
+                part("/dev/mapper/vg-root", type="lvm", mountpoints=["/"])])])]), "runs here"),
+        (entry("/dev/sdb", children=[part("/dev/md0", type="raid1")]), "stands on it"),
+        (entry("/dev/sdb", children=[part("/dev/mapper/m", type="mpath")]), "stands on it"),
+        (entry("/dev/sdb", ro=True), "write-protected"),
+        (entry("/dev/sdb", size=0), "no medium"),
+        (entry("/dev/sdb", children=[part("/dev/sdb1", mountpoints=[None, "/a", "/b"])]), "/b"),
+    ],
+)  # fmt: skip
+def test_what_is_on_a_disk_or_stands_on_it_protects_it(disk: dict[str, Any], told: str) -> None:
+    (device,) = devices.disks({"blockdevices": [disk]})
+    assert any(told in danger for danger in device.dangers), device.dangers
+
+
+def test_a_card_with_something_on_it_is_eligible_and_described() -> None:
+    card = entry(
+        "/dev/sdb", vendor="ACME    ", model="Reader", serial="0042", tran="usb",
+        children=[part("/dev/sdb1", fstype="vfat", label="BOOT"), part("/dev/sdb2")],
+    )  # fmt: skip
+    (device,) = devices.disks({"blockdevices": [card, part("/dev/sr0", type="rom")]})
+    assert device.dangers == ()
+    assert (device.model, device.serial, device.bus) == ("ACME Reader", "0042", "usb")
+    assert device.holds == ("vfat 'BOOT'",)
+    assert devices.disk_of({"blockdevices": [card]}, "/dev/sdb2") == "/dev/sdb"
+
+
+def test_files_that_are_no_targets(tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="neither a disk nor a file"):
+        chosen(tmp_path)
+    (tmp_path / "small").write_bytes(bytes(100))
+    with pytest.raises(HostError, match="a file of 100 bytes"):
+        chosen(tmp_path / "small")
+    with pytest.raises(HostError, match="there is no device"):
+        chosen(Path("/dev/edgeimg-none"))
+
+
+def test_a_link_that_leads_elsewhere_after_the_question_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(bytes(SIZE))
+    (tmp_path / "link").symlink_to("a")
+    shown = chosen(tmp_path / "link")
+    safety.still_the_same(shown)
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("b")
+    with pytest.raises(EdgeimgError, match=r"leads to .*b now"):
+        safety.still_the_same(shown)
+
+
+def test_the_head_of_an_extent_that_crosses_it_is_compared_too(tmp_path: Path) -> None:
+    raw = tmp_path / "x.raw"
+    raw.write_bytes(os.urandom(4 * MIB))
+    whole = Extent(start=0, end=4 * MIB, sha256=hashlib.sha256(raw.read_bytes()).hexdigest())
+    blocks = BlockMap(image_size=4 * MIB, extents=(whole,))
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(4 * MIB))
+    flashed(raw, blocks, disk)
+    assert disk.read_bytes() == raw.read_bytes()
+    assert whole.end > HEAD
