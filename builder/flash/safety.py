@@ -30,7 +30,7 @@ class Chosen:
     device: Device | None
     """None for a file."""
     identity: tuple[str, ...]
-    """Of a device: number, size, serial, and which appearance it is; of a file: its inode and when it changed."""
+    """Of a device: number, size, serial, which appearance it is; of a file: inode, last change."""
     exists: bool = True
 
     @property
