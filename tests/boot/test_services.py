@@ -49,6 +49,18 @@ files = "programs/root"
 command = ["busybox", "mount", "-t", "tmpfs", "x", "/tmp"]
 enabled = false
 
+[services.web]
+binary = "programs/busybox-{arch}"
+command = ["/usr/bin/web", "httpd", "-f", "-p", "80", "-h", "/tmp"]
+network = "host"
+enabled = false
+
+[services.router]
+binary = "programs/busybox-{arch}"
+command = ["/usr/bin/router", "ip", "link", "set", "lo", "mtu", "60000"]
+network = "host"
+enabled = false
+
 [services.writing]
 binary = "programs/busybox-{arch}"
 files = "programs/root"
@@ -125,7 +137,7 @@ def test_services_are_listed_with_what_they_are_and_do(gateway: Gateway) -> None
     for name in made:
         gateway.until(f"systemctl is-active container-{name}.service", 60)
     told = {one["name"]: one for one in json.loads(gateway.run("edgeimg-service list --json"))}
-    assert told.keys() == {"greedy", "ssh", *made}
+    assert told.keys() == {"greedy", "router", "ssh", "web", *made}
     assert told["steady"]["state"] == told["ssh"]["state"] == "active"
     assert told["ssh"]["health"] == "ok"
     assert told["greedy"] | {"memory_kib": None} == {
