@@ -201,6 +201,24 @@ def test_a_capability_that_was_not_granted_is_named(gateway: Gateway) -> None:
     gateway.run("edgeimg-service stop greedy")
 
 
+@pytest.mark.parametrize(
+    ("name", "capability"), [("web", "NET_BIND_SERVICE"), ("router", "NET_ADMIN")]
+)
+def test_a_capability_is_named_where_no_system_call_tells_it(
+    gateway: Gateway, name: str, capability: str
+) -> None:
+    gateway.attempt(f"edgeimg-service start {name}")
+    said = gateway.until(f"edgeimg-service logs {name} | grep CAP_", 60)
+    gateway.run(f"edgeimg-service stop {name}")
+    assert f"asked for CAP_{capability} and was refused" in said
+    assert f'capabilities = ["{capability}"] in [services.{name}]' in said
+    others = {word for word in said.split() if word.startswith("CAP_")} - {f"CAP_{capability}"}
+    assert others == set()
+    # Nothing is watched any more.
+    watched = f"/sys/kernel/tracing/instances/edgeimg-{name}"
+    gateway.until(f"[ ! -e {watched} ]", 90)
+
+
 def test_a_login_is_the_gateway_and_not_its_container(gateway: Gateway) -> None:
     assert gateway.run("readlink /proc/self/ns/mnt") == gateway.run("readlink /proc/1/ns/mnt")
     assert gateway.run("cat /proc/self/cgroup").startswith("0::/user.slice/")
