@@ -50,14 +50,14 @@ command = ["busybox", "mount", "-t", "tmpfs", "x", "/tmp"]
 enabled = false
 
 [services.web]
-binary = "programs/busybox-{arch}"
-command = ["/usr/bin/web", "httpd", "-f", "-p", "80", "-h", "/tmp"]
+packages = ["busybox-static"]
+command = ["busybox", "httpd", "-f", "-p", "80", "-h", "/tmp"]
 network = "host"
 enabled = false
 
 [services.router]
-binary = "programs/busybox-{arch}"
-command = ["/usr/bin/router", "ip", "link", "set", "lo", "mtu", "60000"]
+packages = ["busybox-static"]
+command = ["busybox", "ip", "link", "set", "lo", "mtu", "60000"]
 network = "host"
 enabled = false
 
