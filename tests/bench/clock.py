@@ -20,7 +20,7 @@ from builder.store import Store, default_root
 from builder.vm.disk import raw_image
 from tests.gateway import Gateway, booted
 
-FIELDS = ("Rss", "Pss", "Pss_Anon")
+FIELDS = ("Rss", "Pss", "Pss_Anon", "SwapPss")
 SETTLE = 120
 """Seconds after which a guest has started everything."""
 
@@ -54,7 +54,7 @@ def measure(gateway: Gateway, unit: str) -> None:
             name = name if "[rollup]" in line else line
         elif key in row:
             row[key] = f"{int(value.split()[0]):,}"
-        if key == FIELDS[-1]:
+        if key == FIELDS[-1]:  # the last of them in the file
             print(f"| {unit}: {name} | {' | '.join(row.values())} |", flush=True)
 
 
