@@ -73,7 +73,7 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> Diff:
     for section, facts in _SECTIONS.items():
         before, after = facts(old), facts(new)
         # Manifests of older versions of edgeimg do not list everything.
-        if not before and section in _ADDED:
+        if section in _ADDED and section not in old:
             continue
         if changes := _changes(before, after):
             sections[section] = changes

@@ -26,7 +26,7 @@ def write(directory: Path) -> list[Path]:
         directory / "overlays/mine/usr/share/doc/overlay.txt": _OVERLAY_NOTE,
     }
     written = [path for path, text in files.items() if _write_new(path, text)]
-    for name in ("overlays/base", "overlays/services"):
+    for name in ("overlays/base", "overlays/services", "recipes/services"):
         if not (directory / name).exists():
             shutil.copytree(_CHECKOUT / name, directory / name, symlinks=True)
             written.append(directory / name)

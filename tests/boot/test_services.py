@@ -49,6 +49,18 @@ files = "programs/root"
 command = ["busybox", "mount", "-t", "tmpfs", "x", "/tmp"]
 enabled = false
 
+[services.web]
+packages = ["busybox-static"]
+command = ["busybox", "httpd", "-f", "-p", "80", "-h", "/tmp"]
+network = "host"
+enabled = false
+
+[services.router]
+packages = ["busybox-static"]
+command = ["busybox", "ip", "link", "set", "lo", "mtu", "60000"]
+network = "host"
+enabled = false
+
 [services.writing]
 binary = "programs/busybox-{arch}"
 files = "programs/root"
@@ -125,7 +137,7 @@ def test_services_are_listed_with_what_they_are_and_do(gateway: Gateway) -> None
     for name in made:
         gateway.until(f"systemctl is-active container-{name}.service", 60)
     told = {one["name"]: one for one in json.loads(gateway.run("edgeimg-service list --json"))}
-    assert told.keys() == {"greedy", "ssh", *made}
+    assert told.keys() == {"greedy", "router", "ssh", "web", *made}
     assert told["steady"]["state"] == told["ssh"]["state"] == "active"
     assert told["ssh"]["health"] == "ok"
     assert told["greedy"] | {"memory_kib": None} == {
@@ -187,6 +199,24 @@ def test_a_capability_that_was_not_granted_is_named(gateway: Gateway) -> None:
     assert "mount(2), which needs CAP_SYS_ADMIN" in said
     assert 'capabilities = ["SYS_ADMIN"] in [services.greedy]' in said
     gateway.run("edgeimg-service stop greedy")
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"), [("web", "NET_BIND_SERVICE"), ("router", "NET_ADMIN")]
+)
+def test_a_capability_is_named_where_no_system_call_tells_it(
+    gateway: Gateway, name: str, capability: str
+) -> None:
+    gateway.attempt(f"edgeimg-service start {name}")
+    said = gateway.until(f"edgeimg-service logs {name} | grep CAP_", 60)
+    gateway.run(f"edgeimg-service stop {name}")
+    assert f"asked for CAP_{capability} and was refused" in said
+    assert f'capabilities = ["{capability}"] in [services.{name}]' in said
+    others = {word for word in said.split() if word.startswith("CAP_")} - {f"CAP_{capability}"}
+    assert others == set()
+    # Nothing is watched any more.
+    watched = f"/sys/kernel/tracing/instances/edgeimg-{name}"
+    gateway.until(f"[ ! -e {watched} ]", 90)
 
 
 def test_a_login_is_the_gateway_and_not_its_container(gateway: Gateway) -> None:

@@ -86,3 +86,20 @@ def test_anything_else_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(json.dumps(damaged))
     with pytest.raises(ImageError, match="damaged"):
         diff.read(path)
+
+
+def test_services_that_changed_are_told_and_unlisted_ones_are_not() -> None:
+    one = {
+        "name": "ssh",
+        "kind": "packages",
+        "source": "dropbear-bin",
+        "image": "",
+        "digest": "a" * 64,
+    }
+    old, new = {**OLD, "services": [one]}, {**OLD, "services": [{**one, "digest": "b" * 64}]}
+    (change,) = diff.compare(old, new).sections["services"]
+    assert (change.name, change.after) == ("ssh", f"packages dropbear-bin ({'b' * 12})")
+    (change,) = diff.compare({**OLD, "services": []}, new).sections["services"]
+    assert change.before is None
+    # A manifest of before there were any says nothing about them.
+    assert diff.compare(OLD, new).sections == {}

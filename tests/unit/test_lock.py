@@ -77,6 +77,10 @@ def test_what_decides_no_package_does_not_make_it_stale(tables: dict[str, object
     [
         ({"packages": {"include": ["systemd", "dash", "nano"]}}, "not locked: nano"),
         ({"packages": {"include": ["systemd"], "exclude": ["dash"]}}, "excluded, but locked: dash"),
+        (
+            {"packages": {"include": ["systemd", "dash"], "exclude": ["dash"]}},
+            "^the lock does not fit the recipe any more: excluded, but locked: dash$",
+        ),
         ({"packages": {"include": ["systemd"]}}, "packages were removed"),
         ({"packages": {"suite": "forky", "include": ["systemd", "dash"]}}, "the suite is forky"),
         ({"k3s": {"sha256": PINS, "version": "v1.36.0+k3s1"}}, "K3s is v1.36.0"),

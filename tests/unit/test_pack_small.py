@@ -72,6 +72,11 @@ def contents() -> manifest.Contents:
             manifest.PackageFacts(name="a", version="2", arch="arm64"),
         ),
         components={"k3s": 5, "edgeimg": 1},
+        services=(
+            manifest.ServiceFacts(
+                name="ssh", kind="packages", source="dropbear-bin", image="", digest="1" * 64
+            ),
+        ),
     )
 
 
@@ -79,7 +84,11 @@ def test_manifest_survives_the_root() -> None:
     read = manifest.decode(contents().file())
     assert read.k3s == contents().k3s
     assert [package.name for package in read.packages] == ["a", "b"]
+    assert read.services == contents().services
     assert read.file() == contents().file()
+    # Images of before there were services are read as well.
+    older = {k: v for k, v in json.loads(contents().file()).items() if k != "services"}
+    assert manifest.decode(json.dumps(older).encode()).services == ()
 
 
 @pytest.mark.parametrize(
@@ -91,6 +100,7 @@ def test_manifest_survives_the_root() -> None:
         {"image": {"id": "x"}},
         {"components": 3},
         {"packages": 5},
+        {"services": [{"name": "ssh"}]},
     ],
 )
 def test_foreign_manifests_are_refused(change: dict[str, object]) -> None:

@@ -106,6 +106,39 @@ def test_what_is_granted_is_there() -> None:
     assert {"type": "network"} not in made["linux"]["namespaces"]
 
 
+def test_who_shares_the_network_has_the_gateways_name() -> None:
+    own, shared = config(), config(network="host")
+    assert own["hostname"] == "mine"
+    assert "hostname" not in shared
+    assert {"type": "uts"} not in shared["linux"]["namespaces"]
+    assert {"type": "uts"} in own["linux"]["namespaces"]
+    assert "etc/hostname" in root()
+    assert "etc/hostname" not in root(network="host")
+
+
+def test_run_belongs_to_the_services_user() -> None:
+    for user, number in (("own", UID), ("root", 0)):
+        places = {mount["destination"]: mount for mount in config(user=user)["mounts"]}
+        assert f"uid={number}" in places["/run"]["options"]
+
+
+def test_a_class_of_devices_is_the_gateways_dev_behind_a_filter() -> None:
+    made = service(devices=["char-ttyUSB", "/dev/ttyS1"])
+    places = {m["destination"]: m for m in spec.config("mine", made, UID, None)["mounts"]}
+    assert places["/dev/gateway"]["source"] == "/dev"
+    assert {"bind", "ro"} <= set(places["/dev/gateway"]["options"])
+    assert places["/dev/ttyS1"]["source"] == "/dev/ttyS1"
+    assert "char-ttyUSB" not in places
+    unit = units("mine", made)["container-mine.service"].splitlines()
+    assert {"DevicePolicy=closed", "DeviceAllow=char-ttyUSB rw"} <= set(unit)
+    assert "/dev/gateway" not in {m["destination"] for m in config(devices=["/dev/x"])["mounts"]}
+
+
+def test_no_program_of_a_container_is_marked_to_gain_rights() -> None:
+    marked = Tree().with_nodes({"usr/bin/su": file(b"x", mode=0o4755)})
+    assert root(marked)["usr/bin/su"].mode == 0o755
+
+
 def test_all_is_every_capability() -> None:
     assert len(config(capabilities=["ALL"])["process"]["capabilities"]["bounding"]) == 41
     assert spec.capabilities(service(capabilities=["ALL"])) == sorted(CAPABILITIES)

@@ -1,0 +1,104 @@
+"""A service from each source, for each architecture: a container image out of a real Docker engine,
+an OCI layout, Debian packages, a static program. Built for all; booted where that is affordable.
+
+EDGEIMG_TEST_ARM_SMOKE=1 boots the ARM images too, which takes a quarter of an hour.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from builder.arch import ARCHITECTURES, X86_64, Arch
+from builder.tree import Tree, replace
+from tests import gateway as gateways
+from tests.integration import docker_engine
+
+pytestmark = [
+    pytest.mark.boot,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not docker_engine.programs(),
+        reason="needs root, dockerd and docker-registry: apt install docker.io docker-registry",
+    ),
+]
+EDGEIMG = shutil.which("edgeimg") or "edgeimg"
+ARM_SMOKE = os.environ.get("EDGEIMG_TEST_ARM_SMOKE") == "1"
+RECIPE = """\
+include = ["gateway.toml"]
+
+[services.engine]
+image = "{registry}/acme/sleeper:1"
+
+[services.layout]
+archive = "programs/layout-{{arch}}"
+
+[services.packaged]
+packages = ["busybox-static"]
+command = ["busybox", "sleep", "100000"]
+
+[services.static]
+binary = "programs/busybox-{{arch}}"
+files = "programs/links"
+command = ["busybox", "sleep", "100000"]
+"""
+KINDS = {"engine": "image", "layout": "archive", "packaged": "packages", "static": "binary"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
+    """A project whose lock is made with the engine, which is gone afterwards."""
+    root = tmp_path_factory.mktemp("sources")
+    gateways.project(root)
+    programs = root / "programs"
+    (programs / "links/usr/bin").mkdir(parents=True)
+    (programs / "links/usr/bin/busybox").symlink_to("static")
+    images = {}
+    for arch in ARCHITECTURES:
+        busybox = tiny.trees(arch, "initrd")["busybox-static"].tree["usr/bin/busybox"]
+        (programs / f"busybox-{arch.name}").write_bytes(busybox.read())
+        tree = Tree().with_nodes({"bin/busybox": replace(busybox, mode=0o755)})
+        command = {"entrypoint": ("/bin/busybox", "sleep"), "command": ("100000",)}
+        images[arch] = docker_engine.archive("sleeper:1", tree, arch, **command)
+        with tarfile.open(fileobj=io.BytesIO(images[arch])) as tar:
+            tar.extractall(programs / f"layout-{arch.name}", filter="data")
+        (programs / f"layout-{arch.name}" / "manifest.json").unlink()  # of `docker save`
+    shutil.copy(root / "recipes/gateway.lock.toml", root / "recipes/sources.lock.toml")
+    with docker_engine.registry() as registry, docker_engine.engine() as host:
+        registry.push("acme/sleeper", images)
+        (root / "recipes/sources.toml").write_text(RECIPE.format(registry=registry.address))
+        edgeimg(root, "lock", "--accept-unsigned-index", "arm", DOCKER_HOST=host)
+    return root
+
+
+def edgeimg(project: Path, command: str, *arguments: str, **env: str) -> str:
+    done = subprocess.run(
+        [EDGEIMG, command, "-r", "recipes/sources.toml", *arguments],
+        cwd=project, stdout=subprocess.PIPE, text=True, check=False, env={**os.environ, **env},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
+def test_services_of_every_source_run(project: Path, arch: Arch) -> None:
+    told = edgeimg(project, "build", "-a", arch.name, "--k3s", "standin", "--json")
+    (image,) = json.loads(told)["images"]
+    name = Path(image["image"]).name.removesuffix(".raw.zst")
+    manifest = (project / image["image"]).with_name(f"{name}.manifest.json")
+    services = {one["name"]: one for one in json.loads(manifest.read_text())["services"]}
+    assert {name: services[name]["kind"] for name in KINDS} == KINDS
+    # The same image, out of the engine and out of the file.
+    assert services["engine"]["image"] == services["layout"]["image"] != ""
+    if arch is not X86_64 and not ARM_SMOKE:
+        pytest.skip("built; to boot it as well, EDGEIMG_TEST_ARM_SMOKE=1")
+    (report,) = json.loads(edgeimg(project, "smoke", "-a", arch.name, "--json"))["reports"]
+    for boot in report["boots"]:
+        states = {one["name"]: one["state"] for one in boot["report"]["services"]}
+        assert {states[name] for name in KINDS} == {"active"}
