@@ -180,9 +180,8 @@ def _wait(ready) -> None:
         ("--filter=error", "error-pwrite=EIO", "error-pwrite-rate=20%"),
         ("--filter=error", "error-pread=EIO", "error-pread-rate=50%"),
         ("--filter=error", "error-pwrite=ENOSPC", "error-pwrite-rate=30%"),
-        ("--filter=error", "error-flush=EIO", "error-flush-rate=100%"),
     ],
-    ids=["write", "read", "full", "flush"],
+    ids=["write", "read", "full"],
 )
 def test_a_disk_with_faults_is_never_a_success_unless_it_holds_everything(
     made: tuple[Path, BlockMap], tmp_path: Path, faults: tuple[str, ...]
