@@ -33,6 +33,13 @@ class Api:
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         """Status and body of the answer. Raises OSError or HTTPException when there is none."""
+        if self._connection is not None:
+            # The server may have closed a connection that was idle for minutes.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self._call(method, path, body)
+        return self._call(method, path, body)
+
+    def _call(self, method: str, path: str, body: object) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = http.client.HTTPSConnection(
                 "127.0.0.1", self._port, timeout=SECONDS, context=self._context
