@@ -67,7 +67,7 @@ hostname = "agent-arm64"
 hostname = "agent-arm"
 """
 HEADER = (
-    "| | memory | used at rest | peak | left | in zram | answers in, median / worst | smallest |\n"
+    "| | memory | used at rest | peak | left | in zram | answers in, median / 95 % | smallest |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|"
 )
 
