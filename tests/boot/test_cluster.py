@@ -59,7 +59,9 @@ spec:
           command: [sh, -c, "echo $NODE > /www/node; exec busybox httpd -f -p 8080 -h /www"]
           env: [{name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
           readinessProbe: {httpGet: {path: /node, port: 8080}, timeoutSeconds: 5}
+          volumeMounts: [{name: www, mountPath: /www}]
           resources: {limits: {memory: 16Mi}}
+      volumes: [{name: www, emptyDir: {}}]
 """
 
 
