@@ -140,6 +140,8 @@ def time_server(ahead: int) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 while True:
                     asked, client = server.recvfrom(512)
+                    if not asked:
+                        return
                     now = int((time.time() + ahead + 2_208_988_800) * 2**32)
                     # Leap none, version 4, server; stratum 1; their time stamp, then ours.
                     head = struct.pack(">BBbbII4s", 0x24, 1, asked[2], -20, 0, 16, b"TEST")
@@ -161,7 +163,6 @@ def test_chrony_has_the_clock_and_timesyncd_is_not_there(gateway: Gateway) -> No
         gateway.run("edgeimg-service shell chrony chronyc reload sources")
         behind = int(time.time()) + 1800
         gateway.until(f"[ $(date +%s) -gt {behind} ]", 120)
-        gateway.until("edgeimg-service shell chrony chronyc tracking | grep 'Stratum  *: 2$'", 60)
 
 
 def test_two_radios_find_each_other(gateway: Gateway) -> None:
@@ -196,7 +197,7 @@ def test_the_serial_shell_has_serial_ports_and_nothing_else(gateway: Gateway) ->
         f"{inside} sh -c 'busybox stty -F {port} raw -echo; busybox head -n 1 {port}'"
     )
     assert said.strip() == "word"
-    assert "mbpoll" in gateway.run(f"{inside} mbpoll -V")
+    assert gateway.run(f"{inside} mbpoll -V").startswith("1.")
     for device in ("vda", "kmsg", "mem"):
         refused = gateway.attempt(f"{inside} busybox head -c 1 /dev/gateway/{device}")
         assert refused.returncode != 0
