@@ -1,8 +1,8 @@
 """Gateways that form a cluster: one image, made a server and agents by provisioning alone.
 
 Several guests at once take long where they are emulated, so it is asked for:
-EDGEIMG_TEST_CLUSTER=two boots two gateways of x86-64, =all a server of x86-64 with an agent of ARM64
-and one of ARMv7. Their clocks start in 1970, and nothing tells them the time.
+EDGEIMG_TEST_CLUSTER=two boots two gateways of x86-64, =all a server of x86-64 with an agent of
+ARM64 and one of ARMv7. Their clocks start in 1970, and nothing tells them the time.
 """
 
 from __future__ import annotations
