@@ -65,7 +65,7 @@ class Project:
     def _drop_services(self) -> None:
         """Take the services out of the recipe and its lock: they need what the small root lacks."""
         tables = re.compile(r"\n\[services\..*?(?=\n\[overlay\])", re.DOTALL)
-        accepted = re.compile(r'  "(no-pie|privileged-service):.*\n')
+        accepted = re.compile(r'  "(no-pie:[^"]*/services/|privileged-service:).*\n')
         self.recipe.write_text(accepted.sub("", tables.sub("\n", self.recipe.read_text())))
         path = self.recipe.with_suffix(".lock.toml")
         locked = lock.load(path)

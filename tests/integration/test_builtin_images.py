@@ -158,7 +158,9 @@ class Importing:
         }  # fmt: skip
         process.run([SCRIPT], timeout=120, env=process.environment(environment))
         links = [layer.readlink() for layer in self.snapshots.glob("*/fs") if layer.is_symlink()]
-        return {link.parent.name.rpartition("-")[0]: link for link in links}
+        # Those of an earlier version stay until containerd has cleaned up.
+        mine = [link for link in links if link.is_relative_to(root)]
+        return {link.parent.name.rpartition("-")[0]: link for link in mine}
 
     def names(self) -> set[str]:
         listed = process.run([*self.ctr, "-n", "k8s.io", "images", "ls", "-q"], timeout=60)
