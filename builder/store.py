@@ -94,6 +94,15 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def require_room(path: Path, size: int) -> None:
+    """Raises HostError when less than `size` bytes are free on the disk of `path`.
+
+    For tools that do not end when the disk is full: mkfs.erofs 1.8 waits for itself for ever.
+    """
+    if _free(path) < size:
+        raise _disk_full(path)
+
+
 def _disk_full(path: Path) -> HostError:
     return HostError(
         f"no space left on the disk of {path}",

@@ -13,7 +13,7 @@ from builder.pack import disk, erofs, esp, initrd, scratch, uki, verity
 from builder.pack.disk import DiskPlan
 from builder.recipe import Recipe
 from builder.services.layout import CONTAINERS
-from builder.store import Store, disk_errors, key
+from builder.store import Store, disk_errors, key, require_room
 from builder.tools import Toolbox
 from builder.tree import Tree
 
@@ -60,6 +60,7 @@ def make_root(source: Source, *, store: Store, toolbox: Toolbox) -> Path:
         tar = result.with_name("root.tar")
         with disk_errors(tar), tar.open("wb") as output:
             source.root.write_tar(output, mtime=image.epoch, share=CONTAINERS)
+        require_room(tar, tar.stat().st_size)
         erofs.make(
             tar,
             result,
