@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import click
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from builder.cli import options
 from builder.cli.options import App
+from builder.cli.render import new_table
 from builder.errors import FlashError, HostError, ImageError
 from builder.flash import blockmap, devices, job, safety
 from builder.flash.blockmap import BlockMap
@@ -119,7 +119,7 @@ def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> None:
 
 
 def _devices(found: tuple[Device, ...]) -> Table:
-    table = _table("Disk", "What it is", "Size", "On it", "Flash?")
+    table = new_table("Disk", "What it is", "Size", "On it", "Flash?")
     for device in found:
         kind = " ".join(filter(None, (device.bus, "removable" if device.removable else "")))
         what = ", ".join(filter(None, (device.name, device.serial, kind)))
@@ -136,7 +136,7 @@ def _devices(found: tuple[Device, ...]) -> Table:
 
 
 def _outcomes(outcomes: list[Outcome]) -> Table:
-    table = _table("Disk", "Serial", "Result", "Written", "Time")
+    table = new_table("Disk", "Serial", "Result", "Written", "Time")
     for one in outcomes:
         result = Text("written and read back", style="green")
         if not one.ok:
@@ -145,13 +145,6 @@ def _outcomes(outcomes: list[Outcome]) -> Table:
             Text(one.device, no_wrap=True), one.serial, result,
             safety.human(one.written), f"{one.seconds:.0f} s",
         )  # fmt: skip
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title_justify="left")
-    for name in columns:
-        table.add_column(name)
     return table
 
 

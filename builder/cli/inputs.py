@@ -26,7 +26,8 @@ from builder.ui import human
     flag_value="*",
     default=None,
     metavar="[NAME]",
-    help="Take new versions: of everything, or of one package or service's image only.",
+    help="Take new versions: of everything, of one package, or of one image (by its service or "
+    "reference).",
 )
 @click.option("--check", "only_check", is_flag=True, help="Only say whether the lock is current.")
 @click.option(

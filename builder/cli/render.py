@@ -26,7 +26,7 @@ MOST_CHANGES = 40
 
 def images(built: Sequence[Built]) -> Table:
     """One row per image: sizes against budget, and where it is."""
-    table = _table("Image", "Download", "Root", "Initrd")
+    table = new_table("Image", "Download", "Root", "Initrd")
     notes = []
     for image in built:
         budget = image.budget
@@ -47,7 +47,7 @@ def checks(console: Console, reports: Sequence[CheckReport]) -> None:
     """The findings and the largest components of each image."""
     for report in reports:
         title = f"{report.arch}: {len(report.findings)} findings"
-        table = _table("Severity", "Rule", "Where", "What", title=title)
+        table = new_table("Severity", "Rule", "Where", "What", title=title)
         for finding in report.findings:
             style = "red" if finding.severity == "error" else "yellow"
             severity = Text(finding.severity, style=style)
@@ -58,7 +58,7 @@ def checks(console: Console, reports: Sequence[CheckReport]) -> None:
             console.print(table)
         else:
             console.print(Text(f"✓ {report.arch}: no findings", style="green"))
-        sizes = _table("Component", "Bytes in the root", title=f"{report.arch}: what is large")
+        sizes = new_table("Component", "Bytes in the root", title=f"{report.arch}: what is large")
         ranked = sorted(report.components.items(), key=lambda item: -item[1])
         for name, size in ranked[:LARGEST]:
             sizes.add_row(name, human(size))
@@ -68,7 +68,7 @@ def checks(console: Console, reports: Sequence[CheckReport]) -> None:
 def vulnerabilities(console: Console, judged: Sequence[Judged]) -> None:
     """What the feeds know about each image."""
     for one in judged:
-        table = _table("Vulnerability", "In", "Version", "Fixed in", title=one.title)
+        table = new_table("Vulnerability", "In", "Version", "Fixed in", title=one.title)
         for found in one.vulnerabilities:
             style = "yellow" if found.minor else "red"
             table.add_row(
@@ -92,7 +92,7 @@ def vulnerabilities(console: Console, judged: Sequence[Judged]) -> None:
 def inspection(console: Console, found: Inspection) -> None:
     """What an image holds."""
     contents = found.contents
-    facts = _table("", "", title=found.path.name)
+    facts = new_table("", "", title=found.path.name)
     facts.show_header = False
     k3s = f"{contents.k3s.version} ({contents.k3s.source})"
     rows = {
@@ -108,18 +108,18 @@ def inspection(console: Console, found: Inspection) -> None:
     for name, value in rows.items():
         facts.add_row(name, Text(value, overflow="fold"))
     console.print(facts)
-    disk = _table("Partition", "Size", "UUID", title=human(found.disk.size))
+    disk = new_table("Partition", "Size", "UUID", title=human(found.disk.size))
     for part in found.disk.partitions:
         uuid = Text(part.uuid, no_wrap=True)
         disk.add_row(part.label, f"{part.size >> 20} MiB", uuid)
     console.print(disk)
-    services = _table("Service", "Made of", "Digest")
+    services = new_table("Service", "Made of", "Digest")
     for service in sorted(contents.services):
         what = Text(f"{service.kind}: {service.source}", overflow="fold")
         services.add_row(service.name, what, (service.image or service.digest)[:19])
     if contents.services:
         console.print(services)
-    packages = _table("Package", "Version", "Architecture")
+    packages = new_table("Package", "Version", "Architecture")
     for package in sorted(contents.packages):
         packages.add_row(package.name, package.version, package.arch)
     console.print(packages)
@@ -155,7 +155,7 @@ def diff(console: Console, found: Diff) -> None:
         console.print(Text("✓ no differences", style="green"))
     for section, changes in found.sections.items():
         title = f"{section.replace('_', ' ')}: {len(changes)} changes"
-        table = _table("", found.old, found.new, "", title=title)
+        table = new_table("", found.old, found.new, "", title=title)
         ranked = sorted(changes, key=lambda change: (-abs(change.growth), change.name))
         for change in ranked[:MOST_CHANGES]:
             growth = f"{change.growth:+,}" if change.growth else ""
@@ -172,7 +172,7 @@ def _value(value: str | int | None) -> Text:
 def _guest(report: SmokeReport) -> Table:
     title = f"{report.arch}, {report.memory_mib} MiB, {report.accel.upper()}"
     headers = [f"boot {number}" for number, _ in enumerate(report.boots, 1)]
-    table = _table("", *headers, title=title)
+    table = new_table("", *headers, title=title)
     rows: dict[str, list[str]] = {}
     for number, boot in enumerate(report.boots):
         for name, value in _facts(report, boot).items():
@@ -223,7 +223,8 @@ def _against(size: int, limit: int | None) -> str:
     return human(size) if limit is None else f"{size / 2**20:.1f} of {limit / 2**20:.0f} MiB"
 
 
-def _table(*headers: str, title: str | None = None) -> Table:
+def new_table(*headers: str, title: str | None = None) -> Table:
+    """An empty table in the house style."""
     table = Table(*headers, title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     table.padding = (0, 2, 0, 0)
     table.title_style = "bold"

@@ -23,7 +23,6 @@ _MEMBERS = {
     "VMFS_volume_member": "a member of a VMFS volume",
     "ceph_bluestore": "a Ceph OSD",
     "stratis": "a member of a Stratis pool",
-    "btrfs": "",  # one disk of several looks like any: mounted or not is what counts
 }
 """What tells by its signature that something of worth is on it, though nothing has it open."""
 _FLAT = ("disk", "loop")
@@ -110,7 +109,7 @@ def _dangers(disk: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[str]:
     fstype = _text(part, "fstype")
     if fstype.endswith("_raid_member"):
         yield f"{path} is a member of a RAID array"
-    elif _MEMBERS.get(fstype):
+    elif fstype in _MEMBERS:
         yield f"{path} is {_MEMBERS[fstype]}"
     if part is not disk and kind not in ("part", *_FLAT):
         yield f"{path} ({kind}) stands on it"

@@ -92,7 +92,9 @@ def _two_boots(
         if boot.problem:
             return tuple(boots)
         if trial.rest and number == 2:
-            boots[-1] = replace(boot, report={**boot.report, wear.KEY: _rest(guest)})
+            boots[-1] = replace(
+                boot, report={**boot.report, wear.KEY: _answer(guest, "rest", _REST_SECONDS)}
+            )
         guest.channel.send("reboot" if number == 1 else "poweroff")
     with contextlib.suppress(EdgeimgError):
         _wait_for_end(guest)
@@ -126,7 +128,7 @@ def _one_boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[s
         return Boot(
             stages=tuple(stages),
             samples=tuple(sorted(samples)),
-            report=_last_words(guest) if stages else {},
+            report=_answer(guest, "report", _JOURNAL_SECONDS) if stages else {},
             problem=f"{problem}\n  {tail}" if tail and tail not in problem else problem,
         )
 
@@ -140,26 +142,14 @@ def _sample(event: dict[str, Any]) -> list[Sample]:
         return []
 
 
-def _last_words(guest: Guest) -> dict[str, Any]:
-    """The report of a guest that did not get there; empty when it cannot even tell that."""
+def _answer(guest: Guest, command: str, seconds: float) -> dict[str, Any]:
+    """What the guest answers to `report` or `rest`; empty when it does not within `seconds`."""
     with contextlib.suppress(EdgeimgError, OSError):
-        guest.channel.send("report")
-        deadline = time.monotonic() + _JOURNAL_SECONDS
+        guest.channel.send(command)
+        deadline = time.monotonic() + seconds
         while True:
             event = guest.channel.event(deadline, guest.alive)
-            if event.get("event") == "report":
-                return event
-    return {}
-
-
-def _rest(guest: Guest) -> dict[str, Any]:
-    """What the guest wrote while it was left alone; empty when it cannot tell."""
-    with contextlib.suppress(EdgeimgError, OSError):
-        guest.channel.send("rest")
-        deadline = time.monotonic() + _REST_SECONDS
-        while True:
-            event = guest.channel.event(deadline, guest.alive)
-            if event.get("event") == "rest":
+            if event.get("event") == command:
                 return event
     return {}
 

@@ -210,10 +210,15 @@ def test_a_good_disk_behind_the_same_way_succeeds(
         assert run("flash", "--yes", packed, disk).returncode == 13
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to every disk")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to everything")
 def test_an_ordinary_user_is_told_the_way_on(made: tuple[Path, BlockMap]) -> None:
     packed, _ = made
-    disk = next(path for path in Path("/sys/block").iterdir())
-    refused = run("flash", "--yes", "--fixed", packed, Path("/dev") / disk.name)
-    assert refused.returncode in (13, 18)
-    assert "hint" in refused.stderr
+    # A file that is not theirs to write to: never a real disk of whoever runs this.
+    disk = packed.with_name("disk")
+    disk.write_bytes(bytes(DISK))
+    disk.chmod(0o444)
+    refused = run("flash", "--yes", packed, disk)
+    assert refused.returncode == 18
+    assert f"you may not write to {disk}" in refused.stderr
+    assert "sudo" in refused.stderr
+    assert disk.read_bytes() == bytes(DISK)
