@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from builder import fetch, plan, process, result, stages
+from builder import fetch, plan, process, result, stages, store_limit
 from builder import inputs as sources
 from builder import lock as locks
 from builder import sbom as inventory
@@ -39,6 +39,7 @@ def build(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store
     if finished := result.existing(planned, key):
         return finished
     store.sweep()
+    store_limit.trim(store.results, store_limit.limit())
     toolbox, composed = compose(planned, store, ui)
     with ui.step(f"{arch.name}: check its programs"):
         stages.check_programs(composed, arch)

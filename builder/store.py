@@ -2,6 +2,7 @@
 
     <cache>/blobs/<sha256>           inputs, verified before they get that name
     <cache>/derived/<key>            results of stages, named by the hash of their inputs
+                                     (store_limit.py removes what nobody asks for)
     <cache>/partial/                 downloads and results under way, and the locks of both
 
 Files and directories appear under their final name by rename only, so a killed build leaves
@@ -151,6 +152,11 @@ class Store:
             hint="run it again, not --offline: it is fetched anew",
         )
 
+    @property
+    def results(self) -> Path:
+        """The directory of the results of stages."""
+        return self.root / "derived"
+
     def partial(self, name: str) -> Path:
         """A path for work under way, on the same file system as the final names."""
         directory = self.root / "partial"
@@ -164,11 +170,11 @@ class Store:
         `make` writes a file or a directory at the path it is given. When it raises, nothing
         is left. Concurrent callers wait for the one who makes it.
         """
-        final = self.root / "derived" / key
-        if final.exists():
+        final = self.results / key
+        if _used(final):
             return final
         with self.lock(key), disk_errors(self.root):
-            if final.exists():
+            if _used(final):
                 return final
             final.parent.mkdir(parents=True, exist_ok=True)
             with self.work(key[:16]) as directory, disk_errors(self.root):
@@ -221,6 +227,17 @@ class Store:
                 finally:
                     path.unlink(missing_ok=True)
                 return
+
+
+def _used(result: Path) -> bool:
+    """Whether a result is here; its time of modification says when it was last asked for."""
+    try:
+        os.utime(result)
+    except FileNotFoundError:
+        return False
+    except OSError:  # a cache of somebody else's, to read from
+        pass
+    return result.exists()
 
 
 def _is_still(file: BinaryIO, path: Path) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from builder import pipeline
+from builder import pipeline, store_limit
 from builder.arch import Arch
 from builder.cli import options
 from builder.cli.options import App
@@ -80,15 +80,11 @@ def clean(app: App, *, everything: bool, output: Path) -> None:
     doomed = [app.store.root / part for part in parts]
     if everything:
         doomed += [path.parent for path in output.glob("*/*.manifest.json")]
-    freed = sum(_usage(path) for path in doomed)
+    freed = sum(store_limit.usage(path) for path in doomed if path.exists())
     for path in doomed:
         shutil.rmtree(path, ignore_errors=True)
     removed = [str(path) for path in doomed]
     app.result({"removed": removed, "bytes": freed}, lambda c: c.print(f"freed {human(freed)}"))
-
-
-def _usage(path: Path) -> int:
-    return sum(p.lstat().st_blocks * 512 for p in path.rglob("*") if not p.is_dir())
 
 
 COMMANDS: tuple[click.Command, ...] = (lock, clean)

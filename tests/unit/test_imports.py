@@ -24,7 +24,7 @@ ROOMS = [
     {"provision"},
     {"inputs", "result"},
     {"containers"},
-    {"plan"},
+    {"plan", "store_limit"},
     {"sbom"},
     {"pack"},
     {"check"},
