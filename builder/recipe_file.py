@@ -34,6 +34,12 @@ class RecipeFile:
         """`recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`."""
         return self.path.with_suffix(".lock.toml")
 
+    def name_of(self, path: Path) -> str:
+        """A file by its path in the project; one from elsewhere by its name."""
+        real = path.resolve()
+        home = self.project.resolve()
+        return str(real.relative_to(home)) if real.is_relative_to(home) else path.name
+
 
 def load(path: Path) -> RecipeFile:
     """Read and validate a recipe, with the overrides of every architecture.

@@ -215,7 +215,7 @@ def _write(
     host = tools.build_host()
     origin = Origin(
         recipe=source.path.name,
-        recipe_sha256=sha256_file(source.path),
+        recipes={source.name_of(path): sha256_file(path) for path in source.files},
         lock_sha256=sha256_file(source.lock_path),
         k3s={part.plan.arch.name: part.manifest["k3s"] for part in parts},
         distribution=parts[0].distribution,

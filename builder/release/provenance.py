@@ -28,7 +28,8 @@ class Origin:
 
     recipe: str
     """Name of the recipe's file."""
-    recipe_sha256: str
+    recipes: Mapping[str, str]
+    """Digests of it and of all that it includes, by path in the project."""
     lock_sha256: str
     k3s: Mapping[str, Mapping[str, Any]]
     """Facts of the K3s inside, by architecture, as in the manifest."""
@@ -83,8 +84,9 @@ def statement(subjects: Mapping[str, str], plans: Sequence[BuildPlan], origin: O
 
 def _dependencies(plans: Sequence[BuildPlan], origin: Origin) -> list[dict[str, Any]]:
     packages = {package for plan in plans for package in plan.inputs.packages()}
+    images = {pin for plan in plans for pin in plan.inputs.images.values()}
     return [
-        _resource(origin.recipe, origin.recipe_sha256),
+        *(_resource(path, sha256) for path, sha256 in sorted(origin.recipes.items())),
         _resource(origin.recipe.removesuffix(".toml") + ".lock.toml", origin.lock_sha256),
         *(
             _resource(f"k3s-{arch}", facts["sha256"], version=facts["version"])
@@ -93,6 +95,10 @@ def _dependencies(plans: Sequence[BuildPlan], origin: Origin) -> list[dict[str, 
         *(
             _resource(package.name, package.sha256, uri=_purl(package, origin.distribution))
             for package in sorted(packages | set(origin.tools))
+        ),
+        *(
+            _resource(pin.reference, pin.digest.removeprefix("sha256:"))
+            for pin in sorted(images, key=lambda pin: (pin.reference, pin.digest))
         ),
     ]
 

@@ -26,7 +26,7 @@ def statement() -> bytes:
     plans = [plan_build(source, arch, options) for arch in ARCHITECTURES]
     origin = Origin(
         recipe="gateway.toml",
-        recipe_sha256="aa" * 32,
+        recipes={"recipes/gateway.toml": "aa" * 32, "recipes/base.toml": "ee" * 32},
         lock_sha256="bb" * 32,
         k3s={"arm": {"sha256": "cc" * 32, "version": "v1.35.0+k3s1"}},
         distribution=Distribution(version="13"),
@@ -56,9 +56,11 @@ def test_every_locked_package_is_a_dependency(statement: bytes) -> None:
     ).lock
     packages = {p.sha256 for image in lock.images.values() for p in image.packages()}
     tools = {package.sha256 for package in lock.tools["pack"]["x86-64"]}
-    assert digests == packages | tools | {"aa" * 32, "bb" * 32, "cc" * 32}
-    names = [entry["name"] for entry in definition["resolvedDependencies"][:3]]
-    assert names == ["gateway.toml", "gateway.lock.toml", "k3s-arm"]
+    assert digests == packages | tools | {"aa" * 32, "bb" * 32, "cc" * 32, "ee" * 32}
+    names = [entry["name"] for entry in definition["resolvedDependencies"][:4]]
+    assert names == [
+        "recipes/base.toml", "recipes/gateway.toml", "gateway.lock.toml", "k3s-arm",
+    ]  # fmt: skip
     assert definition["externalParameters"]["overrides"] == [
         {"gate": "standin", "reason": "arm: stand-in"}
     ]
