@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import shutil
 import socket
 import subprocess
@@ -68,6 +70,23 @@ def project(root: Path) -> Path:
     authorized = root / "overlays/base/etc/edgeimg/ssh/authorized_keys"
     authorized.write_text(key.with_suffix(".pub").read_text())
     return key
+
+
+def edgeimg(project: Path, *arguments: str | Path, **env: str) -> str:
+    """What edgeimg prints in a project; fails when it fails."""
+    done = subprocess.run(
+        [shutil.which("edgeimg") or "edgeimg", *arguments], cwd=project, stdout=subprocess.PIPE,
+        text=True, check=False, env={**os.environ, **env},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def built(project: Path, arch: Arch, *arguments: str | Path) -> Path:
+    """The image that a project's recipe builds with the stand-in."""
+    told = edgeimg(project, "build", "-a", arch.name, "--k3s", "standin", "--json", *arguments)
+    (image,) = json.loads(told)["images"]
+    return project / image["image"]
 
 
 def free_port() -> int:

@@ -9,7 +9,6 @@ import json
 import shutil
 import socket
 import struct
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,17 +16,17 @@ from pathlib import Path
 
 import pytest
 
+from builder.arch import X86_64
 from builder.vm.disk import raw_image
 from tests import gateway as gateways
-from tests.gateway import Gateway, booted
+from tests.gateway import PROJECT, Gateway, booted, built, edgeimg
 
-PROJECT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.boot,
     pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh: apt install openssh-client"),
 ]
-EDGEIMG = shutil.which("edgeimg") or "edgeimg"
 FRAGMENTS = sorted(path.stem for path in (PROJECT / "recipes/services").glob("*.toml"))
+ALL = ("-r", "recipes/all.toml")
 TOP = """\
 include = ["gateway.toml", {fragments}]
 
@@ -50,25 +49,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "recipes/all.toml").write_text(TOP.format(fragments=fragments))
     # What is locked already stays: only what is new is resolved.
     shutil.copy(root / "recipes/gateway.lock.toml", root / "recipes/all.lock.toml")
-    edgeimg(root, "lock", "--accept-unsigned-index", "arm")
+    edgeimg(root, "lock", *ALL, "--accept-unsigned-index", "arm")
     return root
-
-
-def edgeimg(project: Path, command: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [EDGEIMG, command, "-r", "recipes/all.toml", *arguments],
-        cwd=project, stdout=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway]:
-    (image,) = json.loads(edgeimg(project, "build", "-a", "amd64", "--k3s", "standin", "--json"))[
-        "images"
-    ]
-    raw = raw_image(project / image["image"], cache)
+    raw = raw_image(built(project, X86_64, *ALL), cache)
     console = tmp_path_factory.mktemp("guest") / "console.log"
     with booted(raw, project / "key", toolbox=toolbox("qemu"), console=console) as running:
         yield running
@@ -76,7 +63,7 @@ def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway
 
 @pytest.mark.parametrize("arch", ["arm64", "arm"])
 def test_they_are_sound_for_the_other_architectures(project: Path, arch: str) -> None:
-    told = json.loads(edgeimg(project, "check", "-a", arch, "--k3s", "standin", "--json"))
+    told = json.loads(edgeimg(project, "check", *ALL, "-a", arch, "--k3s", "standin", "--json"))
     found = [finding for report in told["reports"] for finding in report["findings"]]
     assert [finding for finding in found if "services/" in finding["path"]] == []
 

@@ -10,15 +10,14 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from builder.arch import ARCHITECTURES, X86_64, Arch
-from builder.tree import Tree, replace
 from tests import gateway as gateways
+from tests.gateway import built, edgeimg
 from tests.integration import docker_engine
 
 pytestmark = [
@@ -28,7 +27,7 @@ pytestmark = [
         reason="needs root, dockerd and docker-registry: apt install docker.io docker-registry",
     ),
 ]
-EDGEIMG = shutil.which("edgeimg") or "edgeimg"
+SOURCES = ("-r", "recipes/sources.toml")
 ARM_SMOKE = os.environ.get("EDGEIMG_TEST_ARM_SMOKE") == "1"
 RECIPE = """\
 include = ["gateway.toml"]
@@ -63,9 +62,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
     for arch in ARCHITECTURES:
         busybox = tiny.trees(arch, "initrd")["busybox-static"].tree["usr/bin/busybox"]
         (programs / f"busybox-{arch.name}").write_bytes(busybox.read())
-        tree = Tree().with_nodes({"bin/busybox": replace(busybox, mode=0o755)})
-        command = {"entrypoint": ("/bin/busybox", "sleep"), "command": ("100000",)}
-        images[arch] = docker_engine.archive("sleeper:1", tree, arch, **command)
+        images[arch] = docker_engine.sleeper(busybox, arch)
         with tarfile.open(fileobj=io.BytesIO(images[arch])) as tar:
             tar.extractall(programs / f"layout-{arch.name}", filter="data")
         (programs / f"layout-{arch.name}" / "manifest.json").unlink()  # of `docker save`
@@ -73,32 +70,22 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
     with docker_engine.registry() as registry, docker_engine.engine() as host:
         registry.push("acme/sleeper", images)
         (root / "recipes/sources.toml").write_text(RECIPE.format(registry=registry.address))
-        edgeimg(root, "lock", "--accept-unsigned-index", "arm", DOCKER_HOST=host)
+        edgeimg(root, "lock", *SOURCES, "--accept-unsigned-index", "arm", DOCKER_HOST=host)
     return root
-
-
-def edgeimg(project: Path, command: str, *arguments: str, **env: str) -> str:
-    done = subprocess.run(
-        [EDGEIMG, command, "-r", "recipes/sources.toml", *arguments],
-        cwd=project, stdout=subprocess.PIPE, text=True, check=False, env={**os.environ, **env},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
 def test_services_of_every_source_run(project: Path, arch: Arch) -> None:
-    told = edgeimg(project, "build", "-a", arch.name, "--k3s", "standin", "--json")
-    (image,) = json.loads(told)["images"]
-    name = Path(image["image"]).name.removesuffix(".raw.zst")
-    manifest = (project / image["image"]).with_name(f"{name}.manifest.json")
+    image = built(project, arch, *SOURCES)
+    manifest = image.with_name(image.name.removesuffix(".raw.zst") + ".manifest.json")
     services = {one["name"]: one for one in json.loads(manifest.read_text())["services"]}
     assert {name: services[name]["kind"] for name in KINDS} == KINDS
     # The same image, out of the engine and out of the file.
     assert services["engine"]["image"] == services["layout"]["image"] != ""
     if arch is not X86_64 and not ARM_SMOKE:
         pytest.skip("built; to boot it as well, EDGEIMG_TEST_ARM_SMOKE=1")
-    (report,) = json.loads(edgeimg(project, "smoke", "-a", arch.name, "--json"))["reports"]
+    told = edgeimg(project, "smoke", *SOURCES, "-a", arch.name, "--json")
+    (report,) = json.loads(told)["reports"]
     for boot in report["boots"]:
         states = {one["name"]: one["state"] for one in boot["report"]["services"]}
         assert {states[name] for name in KINDS} == {"active"}

@@ -8,26 +8,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from builder.arch import ARCHITECTURES
-from builder.tree import Tree, replace
+from builder.arch import ARCHITECTURES, X86_64
 from builder.vm.disk import raw_image
 from tests import gateway as gateways
-from tests.gateway import Gateway, booted
+from tests.gateway import Gateway, booted, built, edgeimg
 from tests.integration import docker_engine
 
-PROJECT = Path(__file__).parents[2]
 pytestmark = [
     pytest.mark.boot,
     pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh: apt install openssh-client"),
 ]
-EDGEIMG = shutil.which("edgeimg") or "edgeimg"
 HAS_ENGINE = os.geteuid() == 0 and docker_engine.programs()
 KILLS = int(os.environ.get("EDGEIMG_TEST_SERVICE_KILLS", "10"))
 
@@ -92,9 +88,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
     for arch in ARCHITECTURES:
         busybox = tiny.trees(arch, "initrd")["busybox-static"].tree["usr/bin/busybox"]
         (programs / f"busybox-{arch.name}").write_bytes(busybox.read())
-        tree = Tree().with_nodes({"bin/busybox": replace(busybox, mode=0o755)})
-        command = {"entrypoint": ("/bin/busybox", "sleep"), "command": ("100000",)}
-        images[arch] = docker_engine.archive("sleeper:1", tree, arch, **command)
+        images[arch] = docker_engine.sleeper(busybox, arch)
         (programs / f"image-{arch.name}.tar").write_bytes(images[arch])
     shutil.copy(programs / "busybox-x86-64", programs / "root/usr/bin/busybox")
     (programs / "root/usr/bin/busybox").chmod(0o755)
@@ -112,20 +106,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
     return root  # the engine is gone: what was locked is in the cache
 
 
-def edgeimg(project: Path, *arguments: str, **env: str) -> str:
-    done = subprocess.run(
-        [EDGEIMG, *arguments], cwd=project, stdout=subprocess.PIPE, text=True, check=False,
-        env={**os.environ, **env},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway]:
-    told = edgeimg(project, "build", "-a", "amd64", "--k3s", "standin", "--json")
-    (image,) = json.loads(told)["images"]
-    raw = raw_image(project / image["image"], cache)
+    raw = raw_image(built(project, X86_64), cache)
     console = tmp_path_factory.mktemp("guest") / "console.log"
     with booted(raw, project / "key", toolbox=toolbox("qemu"), console=console) as running:
         yield running

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import json
 import os
 import random
 import re
@@ -17,16 +16,16 @@ from pathlib import Path
 import pytest
 
 from builder import tools
+from builder.arch import X86_64
 from builder.errors import EdgeimgError
 from builder.sources import k3s, kubernetes, standin
 from builder.store import Store
 from builder.tools import Toolbox
 from builder.vm.disk import raw_image
 from tests.console import Console, GuestLostError, powered
-from tests.gateway import PROJECT
+from tests.gateway import PROJECT, built
 
 pytestmark = pytest.mark.boot
-EDGEIMG = shutil.which("edgeimg") or "edgeimg"
 CUTS = int(os.environ.get("EDGEIMG_TEST_POWER_CUTS", "2"))
 MESSAGES = "/var/lib/edgeimg/volumes/mqtt/messages/messages"
 DATASTORE = "/var/lib/rancher/k3s/server/db/state.bolt"
@@ -35,14 +34,8 @@ _LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0000 gateway/numbers \d+")
 
 @pytest.fixture(scope="module")
 def raw(cache: Store) -> Path:
-    done = subprocess.run(
-        [EDGEIMG, "build", "-r", "recipes/mqtt-gateway.toml", "-a", "amd64", "--k3s", "standin",
-         "-o", "out/test", "--json"],
-        cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    (image,) = json.loads(done.stdout)["images"]
-    return raw_image(PROJECT / image["image"], cache)
+    image = built(PROJECT, X86_64, "-r", "recipes/mqtt-gateway.toml", "-o", "out/test")
+    return raw_image(image, cache)
 
 
 @pytest.fixture(scope="module")

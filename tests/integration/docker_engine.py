@@ -20,9 +20,10 @@ import docker
 import requests
 
 from builder.arch import Arch
+from builder.node import Node
 from builder.sources import oci
 from builder.sources.oci import ImageConfig
-from builder.tree import Tree
+from builder.tree import Tree, replace
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -118,6 +119,13 @@ def archive(name: str, tree: Tree, arch: Arch, **options: Any) -> bytes:
     config = ImageConfig(**{"entrypoint": ("/usr/bin/program",), "user": "1000:1000"} | options)
     image = oci.ContainerImage(name=name, tree=tree, run=config.to_json())
     return oci.archive([image], arch, 0).data
+
+
+def sleeper(busybox: Node, arch: Arch) -> bytes:
+    """`docker save` of an image that does nothing, for long."""
+    tree = Tree().with_nodes({"bin/busybox": replace(busybox, mode=0o755)})
+    command = {"entrypoint": ("/bin/busybox", "sleep"), "command": ("100000",)}
+    return archive("sleeper:1", tree, arch, **command)
 
 
 def members(data: bytes) -> dict[str, bytes]:
