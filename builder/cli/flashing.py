@@ -18,6 +18,7 @@ from builder.flash.blockmap import BlockMap
 from builder.flash.devices import Device
 from builder.flash.job import Outcome
 from builder.flash.safety import Chosen
+from builder.flash.write import Written
 from builder.release import sums
 from builder.release import verify as verifying
 
@@ -136,16 +137,21 @@ def _devices(found: tuple[Device, ...]) -> Table:
 
 
 def _outcomes(outcomes: list[Outcome]) -> Table:
-    table = new_table("Disk", "Serial", "Result", "Written", "Time")
+    table = new_table("Disk", "Serial", "Result", "Discarded", "Time", "Rate")
     for one in outcomes:
-        result = Text("written and read back", style="green")
-        if not one.ok:
-            result = Text(f"{one.error}; {one.hint}", style="red")
-        table.add_row(
-            Text(one.device, no_wrap=True), one.serial, result,
-            safety.human(one.written), f"{one.seconds:.0f} s",
-        )  # fmt: skip
+        result, numbers = Text(f"{one.error}; {one.hint}", style="red"), ("", "", "")
+        if one.done is not None:
+            result = Text(_done(one.done), style="green")
+            rate = f"{safety.human(one.rate)}/s"
+            numbers = (safety.human(one.done.discarded), f"{one.seconds:.1f} s", rate)
+        table.add_row(Text(one.device, no_wrap=True), one.serial, result, *numbers)
     return table
+
+
+def _done(done: Written) -> str:
+    there = f", {safety.human(done.kept)} were there" if done.kept else ""
+    read = safety.human(done.read_back)
+    return f"{safety.human(done.written)} written{there}, {read} read back"
 
 
 COMMANDS: tuple[click.Command, ...] = (list_devices, flash)
