@@ -117,8 +117,12 @@ class Counterfeit(target.Target):
     """A medium whose addresses start over behind its real end."""
 
     real = 32 * MIB
+    read_back = threading.Event()
+    """What is overwritten at the end was read before: it has to be looked at again."""
 
     def write(self, offset: int, data: bytes) -> None:
+        if 16 * MIB < offset < SIZE - 17408:
+            assert self.read_back.wait(30)
         for at in range(0, len(data), 4096):
             super().write((offset + at) % self.real, data[at : at + 4096])
 
@@ -127,17 +131,24 @@ class Counterfeit(target.Target):
         return b"".join(super(Counterfeit, self).read(at % self.real, 4096) for at in blocks)[:size]
 
 
-@pytest.mark.parametrize("real", [8, 12, 18, 20])
+@pytest.mark.parametrize("real", [12, 18, 20])
 def test_what_later_writes_do_to_earlier_ones_is_found_out(tmp_path: Path, real: int) -> None:
     made, described = image(tmp_path)
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(SIZE))
-    Counterfeit.real = real * MIB
+    Counterfeit.real, Counterfeit.read_back = real * MIB, threading.Event()
+    told: list[int] = []
+
+    def advance(size: int) -> None:
+        told.append(size)
+        if sum(told) >= 8 * MIB:
+            Counterfeit.read_back.set()
+
     fd = os.open(disk, os.O_RDWR)
     fake = Counterfeit(fd, disk, direct=False)
     blocks = blockmap.read(described)
     with pytest.raises(HostError, match="is not what was written"):
-        write(made, blocks, fake, advance=lambda _: None, stop=threading.Event())
+        write(made, blocks, fake, advance=advance, stop=threading.Event())
     os.close(fd)
 
 
