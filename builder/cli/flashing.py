@@ -13,7 +13,7 @@ from builder.cli import options
 from builder.cli.options import App
 from builder.cli.render import new_table
 from builder.errors import FlashError, HostError, ImageError
-from builder.flash import blockmap, devices, job, safety
+from builder.flash import blockmap, devices, job, safety, stream
 from builder.flash.blockmap import BlockMap
 from builder.flash.devices import Device
 from builder.flash.job import Outcome
@@ -21,6 +21,8 @@ from builder.flash.safety import Chosen
 from builder.flash.write import Written
 from builder.release import sums
 from builder.release import verify as verifying
+
+_STDOUT = Path("-")
 
 
 @click.command("devices", epilog="Example: edgeimg devices --json")
@@ -38,7 +40,7 @@ def list_devices(app: App) -> None:
 )
 @click.argument("image", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("targets", metavar="DEVICE...", nargs=-1, required=True,
-                type=click.Path(path_type=Path))  # fmt: skip
+                type=click.Path(path_type=Path, readable=False))  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask. What is dangerous is refused all the same.")
 @click.option("--fixed", is_flag=True, help="Also disks that are not made to be taken out.")
 @click.option(
@@ -65,11 +67,17 @@ def flash(
     """Write IMAGE to disks, and read all of it back.
 
     The block map beside the image (.bmap) says what has to be written; the rest of a disk is
-    discarded. DEVICE is a whole disk, or a file. Disks that are in use, mounted, or part of
-    anything larger are refused whatever you answer.
+    discarded. DEVICE is a whole disk, or a file, or - for the raw image on standard output. Disks
+    that are in use, mounted, or part of anything larger are refused whatever you answer.
     """
+    streams = _STDOUT in targets
+    if streams:
+        _may_stream(app, targets)
     _verify(app, image, key)
     blocks = blockmap.read(_beside(image))
+    if streams:
+        _stream(app, image, blocks)
+        return
     chosen = [safety.choose(path, blocks.image_size, fixed=fixed) for path in targets]
     if len({one.real for one in chosen}) < len(chosen):
         raise HostError("one disk is named twice")
@@ -84,6 +92,24 @@ def flash(
         lines = [f"{one.device}: {one.error}" for one in failed]
         raise FlashError("\n  ".join([f"{len(failed)} of {len(outcomes)} failed", *lines]),
                          hint=failed[0].hint or None)  # fmt: skip
+
+
+def _may_stream(app: App, targets: tuple[Path, ...]) -> None:
+    """Raises UsageError or HostError where standard output cannot carry the image."""
+    if len(targets) > 1 or app.as_json:
+        other = "--json" if app.as_json else "other targets"
+        raise click.UsageError(f"standard output carries the image: not {other} as well")
+    if sys.stdout.isatty():
+        raise HostError(
+            "standard output is a terminal: the image is not written to it",
+            hint="give it to a program or a file: edgeimg flash IMAGE - | ssh HOST …",
+        )
+
+
+def _stream(app: App, image: Path, blocks: BlockMap) -> None:
+    with app.ui.task("standard output", blocks.image_size) as advance:
+        stream.stream(image, blocks, sys.stdout.fileno(), advance=advance)
+    app.ui.note(f"{blocks.image_size} bytes went out; the {blocks.mapped} that matter are verified")
 
 
 def _verify(app: App, image: Path, key: Path | None) -> None:

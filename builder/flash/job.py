@@ -106,11 +106,11 @@ def _one(
             if not opened.reread_partitions():
                 log.add("the kernel keeps the old partition table until the medium is taken out")
     except EdgeimgError as error:
-        kept = started and chosen.exists
+        hints = [error.hint or "", _UNFINISHED if started and chosen.exists else ""]
         log.add(f"failed: {error.message}")
         return Outcome(
             **told, ok=False, error=error.message, seconds=time.monotonic() - began,
-            hint=_UNFINISHED if kept else error.hint or "",
+            hint="; ".join(filter(None, hints)),
             interrupted=isinstance(error, StoppedError),
         )  # fmt: skip
     outcome = Outcome(**told, ok=True, done=done, seconds=time.monotonic() - began)
