@@ -81,8 +81,11 @@ def flash(
     chosen = [safety.choose(path, blocks.image_size, fixed=fixed) for path in targets]
     if len({one.real for one in chosen}) < len(chosen):
         raise HostError("one disk is named twice")
-    if not yes:
-        _ask(image, blocks, chosen)
+    if not yes and any(one.exists for one in chosen):
+        with app.ui.aside():
+            agreed = _ask(image, blocks, chosen)
+        if not agreed:
+            raise FlashError("nothing was written: the answer was no")
     outcomes = job.flash(image, blocks, chosen, logs=logs, progress=app.ui)
     data = {"image": str(image), "devices": [outcome.to_json() for outcome in outcomes]}
     app.result(data, lambda console: console.print(_outcomes(outcomes)))
@@ -132,17 +135,17 @@ def _beside(image: Path) -> Path:
     return image.with_name(f"{name}.bmap")
 
 
-def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> None:
-    """Show what will be lost; raises HostError where nobody can answer."""
+def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> bool:
+    """Show what will be lost; the answer. Raises HostError where nobody can give one."""
     if not sys.stdin.isatty():
         raise HostError("nobody can be asked here", hint="say --yes when you mean it")
     lines = [f"{image.name} ({safety.human(blocks.image_size)}) will replace everything on:"]
-    for one in chosen:
+    for one in filter(lambda one: one.exists, chosen):
         held = one.device.holds if one.device else ()
         lines.append(f"  {one.title}")
         lines.append(f"    now: {', '.join(held) or 'nothing that is known'}")
     click.echo("\n".join(lines), err=True)
-    click.confirm("Write?", abort=True, err=True)
+    return click.confirm("Write?", err=True, prompt_suffix=" ")
 
 
 def _devices(found: tuple[Device, ...]) -> Table:
@@ -152,7 +155,7 @@ def _devices(found: tuple[Device, ...]) -> Table:
         what = ", ".join(filter(None, (device.name, device.serial, kind)))
         verdict = Text("yes", style="green")
         if device.dangers:
-            verdict = Text("no: " + "; ".join(device.dangers), style="red")
+            verdict = Text("no: " + "\n".join(device.dangers), style="red", overflow="fold")
         elif not device.removable:
             verdict = Text("with --fixed", style="yellow")
         table.add_row(

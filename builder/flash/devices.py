@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 COLUMNS = (
-    "KNAME", "PATH", "TYPE", "SIZE", "MODEL", "VENDOR", "SERIAL", "WWN", "TRAN", "RM", "HOTPLUG",
+    "NAME", "PATH", "TYPE", "SIZE", "MODEL", "VENDOR", "SERIAL", "WWN", "TRAN", "RM", "HOTPLUG",
     "RO", "FSTYPE", "UUID", "LABEL", "PARTLABEL", "PTTYPE", "MOUNTPOINTS", "MAJ:MIN",
 )  # fmt: skip
-"""What lsblk is asked for."""
+"""What lsblk is asked for. Without NAME it lists partitions beside their disks, not in them."""
 _MEMBERS = {
     "LVM2_member": "a physical volume of LVM",
     "zfs_member": "a member of a ZFS pool",
@@ -126,10 +126,8 @@ def _dangers(
         else:
             yield f"{path} is mounted on {place}"
     fstype = _text(part, "fstype")
-    if fstype.endswith("_raid_member"):
-        yield f"{path} is a member of a RAID array"
-    elif fstype in _MEMBERS:
-        yield f"{path} is {_MEMBERS[fstype]}"
+    if member := _member(fstype):
+        yield f"{path} is {member}"
     elif fstype == "btrfs" and _text(part, "uuid") in shared:
         yield f"{path} is a part of a btrfs on several disks"
     if part is not disk and kind != "part":
@@ -138,6 +136,17 @@ def _dangers(
         yield f"{path} is write-protected"
     if part is disk and not int(part.get("size") or 0):
         yield f"{path} has no medium in it"
+
+
+def is_member(fstype: str) -> bool:
+    """Whether a file system type tells that something of worth is on a device."""
+    return bool(_member(fstype))
+
+
+def _member(fstype: str) -> str:
+    if fstype.endswith("_raid_member"):
+        return "a member of a RAID array"
+    return _MEMBERS.get(fstype, "")
 
 
 def _held(part: Mapping[str, Any]) -> str:

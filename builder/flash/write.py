@@ -72,7 +72,7 @@ def write(
     if not resumes:
         phase("discard")
         discarded = _clear(target, blocks)
-    phase("write and read back")
+    phase("write")
     head, samples, kept = _Head(), Samples(), 0
     with (
         source.opened(image) as stream,
@@ -98,7 +98,7 @@ def write(
         phase("read back")
         follower.finish()
     samples.compare(target)
-    phase("partition table")
+    phase("table")
     head.finish(target, blocks, advance)
     return Written(
         written=blocks.mapped - kept, kept=kept, read_back=blocks.mapped, discarded=discarded

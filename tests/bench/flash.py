@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.flash import blockmap
@@ -40,13 +41,14 @@ def main() -> None:
     parser.add_argument("--device", choices=("duplex", "card"), action="append")
     asked = parser.parse_args()
     blocks = blockmap.read(asked.image.with_name(asked.image.name.replace(".raw.zst", ".bmap")))
+    half = 1 + blocks.mapped / (asked.write * MB) / 2
     with tempfile.TemporaryDirectory(prefix="edgeimg-bench.") as name:
         raw = Path(name) / "image.raw"
         run("zstd", "-dqf", "--sparse", asked.image, "-o", raw)
         for kind in asked.device or ("duplex", "card"):
             settings = device_settings(kind, asked.write, asked.read)
             print(f"\n{kind}: {' '.join(settings)}", flush=True)
-            compare(Path(name), settings, ways(asked.image, raw, blocks), asked.rounds)
+            compare(Path(name), settings, ways(asked.image, raw, blocks, half), asked.rounds)
 
 
 def device_settings(kind: str, write: float, read: float) -> list[str]:
@@ -60,12 +62,28 @@ def device_settings(kind: str, write: float, read: float) -> list[str]:
     return [*filters, "memory", f"blocksize-maxdata={REQUEST}", *times]
 
 
-def ways(image: Path, raw: Path, blocks: BlockMap) -> dict[tuple[str, str], Callable[[Path], None]]:
-    """What is compared: a name, what it verified, and how it is done."""
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One row of the table."""
+
+    name: str
+    verified: str
+    act: Callable[[Path], None]
+    before: Callable[[Path], None] = lambda _: None
+    """What does not count."""
+
+
+def ways(image: Path, raw: Path, blocks: BlockMap, half: float) -> list[Way]:
+    """What is compared; after `half` seconds about half of the image is written."""
+    flash = [sys.executable, "-c", "from builder.cli import main; main()", "flash", "-q", "--yes"]
 
     def edgeimg(disk: Path) -> None:
-        run(sys.executable, "-c", "from builder.cli import main; main()", "flash", "-q", "--yes",
-            image, disk, cwd=PROJECT)  # fmt: skip
+        run(*flash, image, disk, cwd=PROJECT, stdout=subprocess.DEVNULL)
+
+    def interrupted(disk: Path) -> None:
+        with subprocess.Popen([*flash, image, disk], cwd=PROJECT) as first:
+            time.sleep(half)
+            first.kill()
 
     def bmaptool(disk: Path) -> None:
         run("bmaptool", "-q", "copy", image, disk)
@@ -84,13 +102,16 @@ def ways(image: Path, raw: Path, blocks: BlockMap) -> dict[tuple[str, str], Call
         run("blockdev", "--flushbufs", disk)
         run("cmp", "-n", blocks.image_size, disk, raw)
 
-    return {
-        ("edgeimg flash", "source and medium, by the map"): edgeimg,
-        ("bmaptool copy", "source only, by the map"): bmaptool,
-        ("bmaptool copy, cmp", "source and medium, by the map"): both(bmaptool, compared_by_map),
-        ("zstd, dd", "nothing"): dd,
-        ("zstd, dd, cmp", "medium, all of it"): both(dd, compared_whole),
-    }
+    every = "source and medium, by the map"
+    return [
+        Way(name="edgeimg flash", verified=every, act=edgeimg),
+        Way(name="the same, killed before at half", verified=every, before=interrupted,
+            act=edgeimg),
+        Way(name="bmaptool copy", verified="source only, by the map", act=bmaptool),
+        Way(name="bmaptool copy; cmp", verified=every, act=both(bmaptool, compared_by_map)),
+        Way(name="zstd \\| dd", verified="nothing", act=dd),
+        Way(name="zstd \\| dd; cmp", verified="medium, all of it", act=both(dd, compared_whole)),
+    ]  # fmt: skip
 
 
 def both(one: Callable[[Path], None], other: Callable[[Path], None]) -> Callable[[Path], None]:
@@ -101,24 +122,20 @@ def both(one: Callable[[Path], None], other: Callable[[Path], None]) -> Callable
     return act
 
 
-def compare(
-    work: Path,
-    settings: list[str],
-    ways: dict[tuple[str, str], Callable[[Path], None]],
-    rounds: int,
-) -> None:
-    took: dict[tuple[str, str], list[float]] = {}
+def compare(work: Path, settings: list[str], ways: list[Way], rounds: int) -> None:
+    took: dict[str, list[float]] = {way.name: [] for way in ways}
     for _ in range(rounds):
-        for way, act in ways.items():
+        for way in ways:
             with device(work, settings) as disk:
+                way.before(disk)
                 began = time.monotonic()
-                act(disk)
-                took.setdefault(way, []).append(time.monotonic() - began)
-    ours = statistics.median(next(iter(took.values())))
+                way.act(disk)
+                took[way.name].append(time.monotonic() - began)
+    ours = statistics.median(took[ways[0].name])
     print("| | verified | s | edgeimg's share |\n|---|---|---:|---:|")
-    for (name, verified), seconds in took.items():
-        middle = statistics.median(seconds)
-        print(f"| {name} | {verified} | {middle:.1f} | {ours / middle:.2f} |", flush=True)
+    for way in ways:
+        seconds = statistics.median(took[way.name])
+        print(f"| {way.name} | {way.verified} | {seconds:.1f} | {ours / seconds:.2f} |", flush=True)
 
 
 @contextlib.contextmanager

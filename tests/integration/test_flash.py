@@ -199,6 +199,29 @@ def test_disks_in_use_are_refused_by_name(made: Made, tmp_path: Path) -> None:
         assert run("flash", "--yes", made.image, device).returncode == 0
 
 
+@bad_disks.needs_loop
+def test_a_partition_protects_its_disk(made: Made, tmp_path: Path) -> None:
+    with bad_disks.loop(tmp_path / "backing") as device:
+        subprocess.run(
+            ["sfdisk", "-q", "--no-reread", device], input="start=2048, type=linux\n", text=True,
+            check=True,
+        )  # fmt: skip
+        subprocess.run(["partx", "--add", device], check=True)
+        part = Path(f"{device}p1")
+        try:
+            part.write_bytes(b"LUKS\xba\xbe\0\1".ljust(1024, b"\0"))  # a header of its version 1
+            before = device.read_bytes()
+            disk = run("flash", "--yes", made.image, device)
+            inside = run("flash", "--yes", made.image, part)
+        finally:
+            subprocess.run(["partx", "--delete", device], check=True)
+        assert disk.returncode == 13, disk.stderr + disk.stdout
+        assert device.read_bytes() == before
+        assert disk.returncode == inside.returncode == 13
+        assert f"{part} is an encrypted volume (LUKS)" in disk.stderr
+        assert f"it stands on {device}: name that" in inside.stderr
+
+
 @bad_disks.needs_nbdkit
 def test_a_good_disk_behind_the_same_way_succeeds(made: Made, tmp_path: Path) -> None:
     with bad_disks.nbd(tmp_path) as disk:
