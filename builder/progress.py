@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 Advance = Callable[[int], None]
+Label = str | Callable[[], str]
+"""Of a bar; asked again and again where it changes with the phase of the work."""
 Unit = Literal["bytes", "items"]
 
 
@@ -15,7 +17,7 @@ class Progress(Protocol):
     """Progress bars and remarks; safe to call from several threads."""
 
     def task(
-        self, label: str, total: int | None, unit: Unit = "bytes"
+        self, label: Label, total: int | None, unit: Unit = "bytes"
     ) -> AbstractContextManager[Advance]:
         """Show a bar for the duration of the block; the callable adds to it."""
 
@@ -30,7 +32,7 @@ class Silent:
     """A `Progress` that shows nothing."""
 
     @contextlib.contextmanager
-    def task(self, label: str, total: int | None, unit: Unit = "bytes") -> Iterator[Advance]:  # noqa: ARG002
+    def task(self, label: Label, total: int | None, unit: Unit = "bytes") -> Iterator[Advance]:  # noqa: ARG002
         """Show nothing."""
         yield lambda _: None
 

@@ -16,13 +16,13 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
-    TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.text import Text
 
-from builder.progress import Advance, Unit
+from builder.progress import Advance, Label, Unit
 
 
 class Ui:
@@ -42,10 +42,11 @@ class Ui:
             return
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
+            _Labelled(),
             BarColumn(bar_width=28),
             _Amount(),
             TimeElapsedColumn(),
+            _Left(),
         )
         with Progress(*columns, console=self.console, transient=True) as bars:
             self._bars = bars
@@ -83,13 +84,14 @@ class Ui:
                 self._bars.remove_task(bar)
 
     @contextlib.contextmanager
-    def task(self, label: str, total: int | None, unit: Unit = "bytes") -> Iterator[Advance]:
+    def task(self, label: Label, total: int | None, unit: Unit = "bytes") -> Iterator[Advance]:
         """Show a bar for the duration of the block; the callable adds to it."""
         bars = self._bars
         if bars is None:
             yield lambda _: None
             return
-        bar = bars.add_task(f"  {label}", total=total, unit=unit)
+        fixed = label if isinstance(label, str) else ""
+        bar = bars.add_task(f"  {fixed}", total=total, unit=unit, label=label)
         try:
             yield lambda amount: bars.advance(bar, amount)
         finally:
@@ -111,6 +113,29 @@ class Ui:
         with self._lock:
             line = Text.assemble((mark, style), " ", f"{label:<44}", (f"{seconds:7.1f} s", "dim"))
             self.console.print(line)
+
+
+class _Labelled(ProgressColumn):
+    """What is being done, as of now."""
+
+    def render(self, task: Task) -> Text:
+        """The first column of one bar."""
+        label = task.fields.get("label")
+        return Text(f"  {label()}" if callable(label) else task.description)
+
+
+class _Left(ProgressColumn):
+    """The time that is left, of what is counted in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = TimeRemainingColumn(compact=True)
+
+    def render(self, task: Task) -> Text:
+        """The last column of one bar."""
+        if task.total is None or task.fields.get("unit") != "bytes":
+            return Text("")
+        return Text.assemble(self._left.render(task), " left")
 
 
 class _Amount(ProgressColumn):

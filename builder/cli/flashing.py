@@ -13,13 +13,16 @@ from builder.cli import options
 from builder.cli.options import App
 from builder.cli.render import new_table
 from builder.errors import FlashError, HostError, ImageError
-from builder.flash import blockmap, devices, job, safety
+from builder.flash import blockmap, devices, job, safety, stream
 from builder.flash.blockmap import BlockMap
 from builder.flash.devices import Device
 from builder.flash.job import Outcome
 from builder.flash.safety import Chosen
+from builder.flash.write import Written
 from builder.release import sums
 from builder.release import verify as verifying
+
+_STDOUT = Path("-")
 
 
 @click.command("devices", epilog="Example: edgeimg devices --json")
@@ -37,7 +40,7 @@ def list_devices(app: App) -> None:
 )
 @click.argument("image", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("targets", metavar="DEVICE...", nargs=-1, required=True,
-                type=click.Path(path_type=Path))  # fmt: skip
+                type=click.Path(path_type=Path, readable=False))  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask. What is dangerous is refused all the same.")
 @click.option("--fixed", is_flag=True, help="Also disks that are not made to be taken out.")
 @click.option(
@@ -64,16 +67,25 @@ def flash(
     """Write IMAGE to disks, and read all of it back.
 
     The block map beside the image (.bmap) says what has to be written; the rest of a disk is
-    discarded. DEVICE is a whole disk, or a file. Disks that are in use, mounted, or part of
-    anything larger are refused whatever you answer.
+    discarded. DEVICE is a whole disk, or a file, or - for the raw image on standard output. Disks
+    that are in use, mounted, or part of anything larger are refused whatever you answer.
     """
+    streams = _STDOUT in targets
+    if streams:
+        _may_stream(app, targets)
     _verify(app, image, key)
     blocks = blockmap.read(_beside(image))
+    if streams:
+        _stream(app, image, blocks)
+        return
     chosen = [safety.choose(path, blocks.image_size, fixed=fixed) for path in targets]
     if len({one.real for one in chosen}) < len(chosen):
         raise HostError("one disk is named twice")
-    if not yes:
-        _ask(image, blocks, chosen)
+    if not yes and any(one.exists for one in chosen):
+        with app.ui.aside():
+            agreed = _ask(image, blocks, chosen)
+        if not agreed:
+            raise FlashError("nothing was written: the answer was no")
     outcomes = job.flash(image, blocks, chosen, logs=logs, progress=app.ui)
     data = {"image": str(image), "devices": [outcome.to_json() for outcome in outcomes]}
     app.result(data, lambda console: console.print(_outcomes(outcomes)))
@@ -83,6 +95,24 @@ def flash(
         lines = [f"{one.device}: {one.error}" for one in failed]
         raise FlashError("\n  ".join([f"{len(failed)} of {len(outcomes)} failed", *lines]),
                          hint=failed[0].hint or None)  # fmt: skip
+
+
+def _may_stream(app: App, targets: tuple[Path, ...]) -> None:
+    """Raises UsageError or HostError where standard output cannot carry the image."""
+    if len(targets) > 1 or app.as_json:
+        other = "--json" if app.as_json else "other targets"
+        raise click.UsageError(f"standard output carries the image: not {other} as well")
+    if sys.stdout.isatty():
+        raise HostError(
+            "standard output is a terminal: the image is not written to it",
+            hint="give it to a program or a file: edgeimg flash IMAGE - | ssh HOST …",
+        )
+
+
+def _stream(app: App, image: Path, blocks: BlockMap) -> None:
+    with app.ui.task("standard output", blocks.image_size) as advance:
+        stream.stream(image, blocks, sys.stdout.fileno(), advance=advance)
+    app.ui.note(f"{blocks.image_size} bytes went out; the {blocks.mapped} that matter are verified")
 
 
 def _verify(app: App, image: Path, key: Path | None) -> None:
@@ -105,17 +135,17 @@ def _beside(image: Path) -> Path:
     return image.with_name(f"{name}.bmap")
 
 
-def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> None:
-    """Show what will be lost; raises HostError where nobody can answer."""
+def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> bool:
+    """Show what will be lost; the answer. Raises HostError where nobody can give one."""
     if not sys.stdin.isatty():
         raise HostError("nobody can be asked here", hint="say --yes when you mean it")
     lines = [f"{image.name} ({safety.human(blocks.image_size)}) will replace everything on:"]
-    for one in chosen:
+    for one in filter(lambda one: one.exists, chosen):
         held = one.device.holds if one.device else ()
         lines.append(f"  {one.title}")
         lines.append(f"    now: {', '.join(held) or 'nothing that is known'}")
     click.echo("\n".join(lines), err=True)
-    click.confirm("Write?", abort=True, err=True)
+    return click.confirm("Write?", err=True, prompt_suffix=" ")
 
 
 def _devices(found: tuple[Device, ...]) -> Table:
@@ -125,7 +155,7 @@ def _devices(found: tuple[Device, ...]) -> Table:
         what = ", ".join(filter(None, (device.name, device.serial, kind)))
         verdict = Text("yes", style="green")
         if device.dangers:
-            verdict = Text("no: " + "; ".join(device.dangers), style="red")
+            verdict = Text("no: " + "\n".join(device.dangers), style="red", overflow="fold")
         elif not device.removable:
             verdict = Text("with --fixed", style="yellow")
         table.add_row(
@@ -136,16 +166,21 @@ def _devices(found: tuple[Device, ...]) -> Table:
 
 
 def _outcomes(outcomes: list[Outcome]) -> Table:
-    table = new_table("Disk", "Serial", "Result", "Written", "Time")
+    table = new_table("Disk", "Serial", "Result", "Discarded", "Time", "Rate")
     for one in outcomes:
-        result = Text("written and read back", style="green")
-        if not one.ok:
-            result = Text(f"{one.error}; {one.hint}", style="red")
-        table.add_row(
-            Text(one.device, no_wrap=True), one.serial, result,
-            safety.human(one.written), f"{one.seconds:.0f} s",
-        )  # fmt: skip
+        result, numbers = Text(f"{one.error}; {one.hint}", style="red"), ("", "", "")
+        if one.done is not None:
+            result = Text(_done(one.done), style="green")
+            rate = f"{safety.human(one.rate)}/s"
+            numbers = (safety.human(one.done.discarded), f"{one.seconds:.1f} s", rate)
+        table.add_row(Text(one.device, no_wrap=True), one.serial, result, *numbers)
     return table
+
+
+def _done(done: Written) -> str:
+    there = f", {safety.human(done.kept)} were there" if done.kept else ""
+    read = safety.human(done.read_back)
+    return f"{safety.human(done.written)} written{there}, {read} read back"
 
 
 COMMANDS: tuple[click.Command, ...] = (list_devices, flash)

@@ -43,6 +43,12 @@ class BlockMap:
         """Bytes that are written."""
         return sum(extent.size for extent in self.extents)
 
+    @property
+    def digest(self) -> str:
+        """What tells one image from another."""
+        told = "\n".join(f"{one.start} {one.end} {one.sha256}" for one in self.extents)
+        return hashlib.sha256(f"{self.image_size}\n{told}".encode()).hexdigest()
+
 
 def read(path: Path) -> BlockMap:
     """Parse a block map. Raises ImageError for one that is damaged or says impossible things."""

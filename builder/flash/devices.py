@@ -10,14 +10,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 COLUMNS = (
-    "KNAME", "PATH", "TYPE", "SIZE", "MODEL", "VENDOR", "SERIAL", "WWN", "TRAN", "RM", "HOTPLUG",
-    "RO", "FSTYPE", "LABEL", "PARTLABEL", "PTTYPE", "MOUNTPOINTS", "MAJ:MIN",
+    "NAME", "PATH", "TYPE", "SIZE", "MODEL", "VENDOR", "SERIAL", "WWN", "TRAN", "RM", "HOTPLUG",
+    "RO", "FSTYPE", "UUID", "LABEL", "PARTLABEL", "PTTYPE", "MOUNTPOINTS", "MAJ:MIN",
 )  # fmt: skip
-"""What lsblk is asked for."""
+"""What lsblk is asked for. Without NAME it lists partitions beside their disks, not in them."""
 _MEMBERS = {
     "LVM2_member": "a physical volume of LVM",
     "zfs_member": "a member of a ZFS pool",
     "crypto_LUKS": "an encrypted volume (LUKS)",
+    "BitLocker": "an encrypted volume (BitLocker)",
+    "swsuspend": "a hibernated system",
+    "jbd": "the journal of a file system on another disk",
     "bcache": "a bcache device",
     "drbd": "a DRBD device",
     "VMFS_volume_member": "a member of a VMFS volume",
@@ -61,7 +64,9 @@ class Device:
 
 def disks(lsblk: Mapping[str, Any]) -> tuple[Device, ...]:
     """The whole disks in the document that `lsblk --json --bytes` prints, by path."""
-    found = [_device(entry) for entry in lsblk["blockdevices"] if entry.get("type") in _FLAT]
+    entries = lsblk["blockdevices"]
+    shared = _shared(entries)
+    found = [_device(entry, shared) for entry in entries if entry.get("type") in _FLAT]
     return tuple(sorted(found, key=lambda device: device.path))
 
 
@@ -73,7 +78,17 @@ def disk_of(lsblk: Mapping[str, Any], path: str) -> str | None:
     return None
 
 
-def _device(entry: Mapping[str, Any]) -> Device:
+def _shared(entries: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Identifiers of btrfs file systems that are on more than one device."""
+    places: dict[str, set[str]] = {}
+    for entry in entries:
+        for part in (entry, *_below(entry)):
+            if _text(part, "fstype") == "btrfs":
+                places.setdefault(_text(part, "uuid"), set()).add(str(part["path"]))
+    return frozenset(uuid for uuid, paths in places.items() if uuid and len(paths) > 1)
+
+
+def _device(entry: Mapping[str, Any], shared: frozenset[str]) -> Device:
     names = (_text(entry, "vendor"), _text(entry, "model"))
     model = " ".join(name for name in names if name and not name.startswith("0x"))
     whole = [entry, *_below(entry)]
@@ -85,7 +100,9 @@ def _device(entry: Mapping[str, Any]) -> Device:
         bus=_text(entry, "tran"),
         removable=bool(entry.get("rm") or entry.get("hotplug") or entry["type"] == "loop"),
         holds=tuple(dict.fromkeys(filter(None, map(_held, whole)))),
-        dangers=tuple(dict.fromkeys(danger for part in whole for danger in _dangers(entry, part))),
+        dangers=tuple(
+            dict.fromkeys(danger for part in whole for danger in _dangers(entry, part, shared))
+        ),
         number=str(entry.get("maj:min") or "").strip(),
     )
 
@@ -97,8 +114,10 @@ def _below(entry: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _below(child)
 
 
-def _dangers(disk: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[str]:
-    path, kind = part["path"], part.get("type") or ""
+def _dangers(
+    disk: Mapping[str, Any], part: Mapping[str, Any], shared: frozenset[str]
+) -> Iterator[str]:
+    path, kind = part["path"], part.get("type") or "?"
     for place in _mounts(part):
         if place == "[SWAP]":
             yield f"{path} is swap in use"
@@ -107,16 +126,27 @@ def _dangers(disk: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[str]:
         else:
             yield f"{path} is mounted on {place}"
     fstype = _text(part, "fstype")
-    if fstype.endswith("_raid_member"):
-        yield f"{path} is a member of a RAID array"
-    elif fstype in _MEMBERS:
-        yield f"{path} is {_MEMBERS[fstype]}"
-    if part is not disk and kind not in ("part", *_FLAT):
+    if member := _member(fstype):
+        yield f"{path} is {member}"
+    elif fstype == "btrfs" and _text(part, "uuid") in shared:
+        yield f"{path} is a part of a btrfs on several disks"
+    if part is not disk and kind != "part":
         yield f"{path} ({kind}) stands on it"
     if part is disk and part.get("ro"):
         yield f"{path} is write-protected"
     if part is disk and not int(part.get("size") or 0):
         yield f"{path} has no medium in it"
+
+
+def is_member(fstype: str) -> bool:
+    """Whether a file system type tells that something of worth is on a device."""
+    return bool(_member(fstype))
+
+
+def _member(fstype: str) -> str:
+    if fstype.endswith("_raid_member"):
+        return "a member of a RAID array"
+    return _MEMBERS.get(fstype, "")
 
 
 def _held(part: Mapping[str, Any]) -> str:

@@ -9,18 +9,20 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from builder.errors import EdgeimgError, HostError
 from builder.flash import safety, target
 from builder.flash.blockmap import BlockMap
+from builder.flash.readback import StoppedError
 from builder.flash.safety import Chosen
-from builder.flash.write import StoppedError, write
+from builder.flash.write import Written, write
 from builder.progress import Progress
 
 _UNFINISHED = "it is not usable now: flash it again"
+_COUNTS = [field.name for field in fields(Written)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +35,8 @@ class Outcome:
     hint: str = ""
     serial: str = ""
     model: str = ""
-    written: int = 0
-    """Bytes."""
+    done: Written | None = None
+    """In bytes; None when it failed."""
     seconds: float = 0.0
     log: str = ""
     """Where it is told in detail; empty when no log was asked for."""
@@ -42,7 +44,13 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `--json`."""
-        return asdict(self)
+        told = asdict(self)
+        return told | (told.pop("done") or dict.fromkeys(_COUNTS, 0)) | {"rate": self.rate}
+
+    @property
+    def rate(self) -> int:
+        """Bytes a second, from the start to the last comparison."""
+        return round(self.done.read_back / self.seconds) if self.done and self.seconds else 0
 
 
 def flash(
@@ -88,25 +96,43 @@ def _one(
     told: dict[str, Any] = {"device": str(chosen.given), "log": log.name}
     if chosen.device is not None:
         told |= {"serial": chosen.device.serial, "model": chosen.device.model}
-    started = False
+    started, phase = False, _Phase(chosen, log)
     try:
         safety.still_the_same(chosen)
         with _opened(chosen, blocks) as opened:
             started = True
-            with progress.task(str(chosen.given), 2 * blocks.mapped, "bytes") as advance:
-                done = write(image, blocks, opened, advance=advance, stop=stop)
+            with progress.task(phase.label, blocks.mapped) as advance:
+                done = write(image, blocks, opened, advance=advance, stop=stop, phase=phase.enter)
             if not opened.reread_partitions():
                 log.add("the kernel keeps the old partition table until the medium is taken out")
     except EdgeimgError as error:
-        kept = started and chosen.exists
+        hints = [error.hint or "", _UNFINISHED if started and chosen.exists else ""]
         log.add(f"failed: {error.message}")
         return Outcome(
             **told, ok=False, error=error.message, seconds=time.monotonic() - began,
-            hint=_UNFINISHED if kept else error.hint or "",
+            hint="; ".join(filter(None, hints)),
             interrupted=isinstance(error, StoppedError),
         )  # fmt: skip
-    log.add(f"written and read back: {done.written} bytes in {time.monotonic() - began:.1f} s")
-    return Outcome(**told, ok=True, written=done.written, seconds=time.monotonic() - began)
+    outcome = Outcome(**told, ok=True, done=done, seconds=time.monotonic() - began)
+    log.add(
+        f"done in {outcome.seconds:.1f} s, {safety.human(outcome.rate)}/s: {done.written} bytes "
+        f"written, {done.kept} were there, {done.read_back} read back, {done.discarded} discarded"
+    )
+    return outcome
+
+
+class _Phase:
+    """What is being done to one target."""
+
+    def __init__(self, chosen: Chosen, log: _Log) -> None:
+        self._name, self._log, self._now = str(chosen.given), log, "open"
+
+    def enter(self, what: str) -> None:
+        self._now = what
+        self._log.add(what)
+
+    def label(self) -> str:
+        return f"{self._name}: {self._now}"
 
 
 @contextlib.contextmanager

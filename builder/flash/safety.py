@@ -12,7 +12,7 @@ from typing import Any
 
 from builder import process
 from builder.errors import HostError, ToolError
-from builder.flash import devices
+from builder.flash import devices, kernel, signatures
 from builder.flash.devices import Device
 
 _TIMEOUT = 60.0
@@ -43,7 +43,10 @@ class Chosen:
 
 
 def lsblk() -> dict[str, Any]:
-    """What lsblk(8) tells of all block devices. Raises HostError without it."""
+    """What lsblk(8) tells of all block devices, and what it does not (see `kernel`, `signatures`).
+
+    Raises HostError without it.
+    """
     try:
         out = process.run(
             ["lsblk", "--json", "--bytes", "--output", ",".join(devices.COLUMNS)], timeout=_TIMEOUT
@@ -54,7 +57,8 @@ def lsblk() -> dict[str, Any]:
             f"the disks of this machine cannot be listed: {error}",
             hint="lsblk of util-linux is needed, on Linux",
         ) from None
-    return told
+    told = signatures.complete(told, devices.is_member)
+    return kernel.complete(told, kernel.loops(), kernel.foreign_mounts())
 
 
 def choose(

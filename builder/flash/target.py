@@ -55,6 +55,18 @@ class Target:
                 done += got
         return self._buffer[:size]
 
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[Target]:
+        """The same device or file once more, for another thread to read from."""
+        flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if self._direct else 0)
+        with self._told("read", None):
+            # Not by its name, which may lead elsewhere by now.
+            fd = os.open(f"/proc/self/fd/{self._fd}", flags)
+        try:
+            yield type(self)(fd, self._path, direct=self._direct)
+        finally:
+            os.close(fd)
+
     def sync(self) -> None:
         """Wait until everything is on the medium. Raises HostError."""
         with self._told("flush", None):

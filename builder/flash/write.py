@@ -6,18 +6,17 @@ was not finished is no system to any computer, and says what happened to whoever
 
 from __future__ import annotations
 
-import hashlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from builder.errors import EdgeimgError, HostError
-from builder.flash import source
-from builder.flash.blockmap import BlockMap, Extent
-from builder.flash.source import CHUNK
+from builder.errors import HostError
+from builder.flash import readback, source
+from builder.flash.blockmap import BlockMap
+from builder.flash.readback import Samples, StoppedError, Stretch
 from builder.flash.target import Target
 from builder.progress import Advance
 
@@ -27,24 +26,25 @@ MARK = b"edgeimg: this disk was not finished, flash it again\n"
 _SECTOR = 512
 _TABLE = 34 * _SECTOR
 """GPT with its 128 entries and the protective MBR; the copy at the end lacks the MBR."""
+_WINDOW = 8 << 20
+"""Bytes between two flushes: what is read back at the end, when nothing is left to write."""
 _AHEAD = 4
 """Chunks that are unpacked before they are written."""
 
 T = TypeVar("T")
-
-
-class StoppedError(EdgeimgError):
-    """Somebody interrupted it."""
+Phase = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What was done to one target."""
+    """What was done to one target, in bytes."""
 
     written: int
-    """Bytes."""
-    discarded: bool
-    """The rest of the device was told to forget what it held."""
+    kept: int
+    """Was there already, from an attempt that was interrupted."""
+    read_back: int
+    discarded: int
+    """What the device was told to forget; 0 when it cannot."""
 
 
 def write(
@@ -54,91 +54,119 @@ def write(
     *,
     advance: Advance,
     stop: threading.Event,
+    phase: Phase = lambda _: None,
 ) -> Written:
     """Write `image` to `target` and compare all of it with what is read back.
 
-    `advance` is told bytes: each mapped byte twice, once written and once read. Raises HostError
-    when the medium fails or holds something else, ImageError for the image's faults, StoppedError
-    when `stop` was set. After any of these the target holds MARK and no partition table.
+    `advance` is told the bytes that were read back, `phase` what is being done. On a target that
+    was not finished with the same image, what is there already is only read. Raises HostError when
+    the medium fails or holds something else, ImageError for the image's faults, StoppedError when
+    `stop` was set. After any of these the target holds MARK and no partition table.
     """
     if target.size < blocks.image_size:
         raise HostError(
             f"it has {target.size} bytes, the image {blocks.image_size}",
             hint="take a larger medium",
         )
-    _spoil(target)
-    discarded = target.discard(HEAD, target.size)
-    head = _Head()
-    with source.opened(image) as stream:
+    discarded, resumes = 0, target.read(0, _TABLE) == _mark(blocks)
+    if not resumes:
+        phase("discard")
+        discarded = _clear(target, blocks)
+    phase("write")
+    head, samples, kept = _Head(), Samples(), 0
+    with (
+        source.opened(image) as stream,
+        readback.following(target, blocks, advance=advance, stop=stop) as follower,
+    ):
+        flushed = _Flushed(target, follower)
         for offset, data in _ahead(source.pieces(stream, blocks, image), stop):
-            late = head.keep(offset, data)
-            if late < len(data):
-                target.write(offset + late, data[late:])
-            advance(len(data))
-    target.sync()
-    for extent in blocks.extents:
-        if extent.end > HEAD:
-            _compare(target, extent, head, advance, stop)
-    for offset, data in head.pieces:
-        target.write(offset, data)
-    target.sync()
-    for offset, data in head.pieces:
-        if target.read(offset, len(data)) != data:
-            _spoil(target)
-            raise _differs(offset)
-        advance(len(data))
-    return Written(written=blocks.mapped, discarded=discarded)
+            if late := head.keep(offset, data):
+                flushed.add(Stretch(offset=offset, size=late, data=data[:late]))
+            start, rest = offset + late, data[late:]
+            if not rest:
+                continue
+            samples.take(start, rest)
+            # In order, so behind the first difference nothing was written.
+            resumes = resumes and target.read(start, len(rest)) == rest
+            if resumes:
+                kept += len(rest)
+                advance(len(rest))
+            else:
+                target.write(start, rest)
+            flushed.add(Stretch(offset=start, size=len(rest), data=rest if resumes else None))
+        flushed.now()
+        phase("read back")
+        follower.finish()
+    samples.compare(target)
+    phase("table")
+    head.finish(target, blocks, advance)
+    return Written(
+        written=blocks.mapped - kept, kept=kept, read_back=blocks.mapped, discarded=discarded
+    )
+
+
+class _Flushed:
+    """Hands on to the reader what the device was flushed behind."""
+
+    def __init__(self, target: Target, follower: readback.Follower) -> None:
+        self._target, self._follower = target, follower
+        self._waiting: list[Stretch] = []
+
+    def add(self, stretch: Stretch) -> None:
+        self._waiting.append(stretch)
+        if sum(one.size for one in self._waiting) >= _WINDOW:
+            self.now()
+
+    def now(self) -> None:
+        self._target.sync()
+        self._follower.follow(self._waiting)
+        self._waiting.clear()
 
 
 class _Head:
     """What is written last."""
 
     def __init__(self) -> None:
-        self.pieces: list[tuple[int, bytes]] = []
+        self._pieces: list[tuple[int, bytes]] = []
 
     def keep(self, offset: int, data: bytes) -> int:
         """Take what is before HEAD; how many bytes of `data` that was."""
         early = max(0, min(len(data), HEAD - offset))
         if early:
-            self.pieces.append((offset, data[:early]))
+            self._pieces.append((offset, data[:early]))
         return early
 
-    def of(self, extent: Extent) -> Iterator[bytes]:
-        """What was kept of an extent."""
-        return (data for offset, data in self.pieces if extent.start <= offset < extent.end)
+    def finish(self, target: Target, blocks: BlockMap, advance: Advance) -> None:
+        """Write it and read it back; the mark comes back when that fails."""
+        for offset, data in self._pieces:
+            target.write(offset, data)
+        target.sync()
+        for offset, data in self._pieces:
+            if target.read(offset, len(data)) != data:
+                _spoil(target, _mark(blocks))
+                raise readback.differs(offset)
+            advance(len(data))
 
 
-def _spoil(target: Target) -> None:
-    """Put the mark in the place of the partition table, and wipe the copy at the end."""
-    target.write(0, MARK.ljust(_TABLE, b"\0"))
+def _clear(target: Target, blocks: BlockMap) -> int:
+    """Take away what was there, and leave the mark; how many bytes were discarded."""
+    # The mark that allows going on comes only when nothing old can be left behind it.
+    _spoil(target, MARK)
+    size = target.size - HEAD
+    discarded = size if target.discard(HEAD, target.size) else 0
+    _spoil(target, _mark(blocks))
+    return discarded
+
+
+def _mark(blocks: BlockMap) -> bytes:
+    return (MARK + f"image {blocks.digest}\n".encode()).ljust(_TABLE, b"\0")
+
+
+def _spoil(target: Target, mark: bytes) -> None:
+    """Put a mark in the place of the partition table, and wipe the copy at the end."""
+    target.write(0, mark.ljust(_TABLE, b"\0"))
     target.write(target.size - _TABLE, bytes(_TABLE))
     target.sync()
-
-
-def _compare(
-    target: Target, extent: Extent, head: _Head, advance: Advance, stop: threading.Event
-) -> None:
-    """Raises HostError when an extent, less its bytes before HEAD, reads differently."""
-    digest = hashlib.sha256()
-    for data in head.of(extent):
-        digest.update(data)
-    position = max(extent.start, HEAD)
-    while position < extent.end:
-        if stop.is_set():
-            raise StoppedError("interrupted")
-        data = target.read(position, min(CHUNK, extent.end - position))
-        digest.update(data)
-        position += len(data)
-        advance(len(data))
-    if digest.hexdigest() != extent.sha256:
-        raise _differs(max(extent.start, HEAD))
-
-
-def _differs(offset: int) -> HostError:
-    return HostError(
-        f"what was read back at byte {offset} is not what was written",
-        hint="the medium is worn out or a counterfeit: take another one",
-    )
 
 
 def _ahead(items: Iterator[T], stop: threading.Event) -> Iterator[T]:

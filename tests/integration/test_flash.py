@@ -1,20 +1,24 @@
 """Flashing for real: loop devices, disks that fail, and a hand that pulls the plug at any moment.
 
-Faults are nbdkit's filters, seen as files through nbdfuse. The loop devices have guards on both
-sides: a byte outside of the target would show.
+EDGEIMG_TEST_FLASHES=100 is what a release wants; EDGEIMG_TEST_SEED chooses other moments.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import pty
 import random
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,27 +26,44 @@ import pytest
 from builder.flash import blockmap
 from builder.flash.blockmap import BlockMap
 from builder.flash.write import MARK
+from tests.integration import bad_disks
 from tests.unit.test_flash import MIB, image
 
 pytestmark = pytest.mark.integration
 EDGEIMG = shutil.which("edgeimg") or "edgeimg"
 ROUNDS = int(os.environ.get("EDGEIMG_TEST_FLASHES", "12"))
-GUARD = MIB
-DISK = 32 * MIB
-needs_loop = pytest.mark.skipif(
-    os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root, loop devices"
-)
-needs_nbdkit = pytest.mark.skipif(
-    not all(map(shutil.which, ("nbdkit", "nbdfuse", "fusermount3")))
-    or not Path("/dev/fuse").exists(),
-    reason="needs nbdkit and nbdfuse: apt install nbdkit libnbd-bin fuse3",
-)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Made:
+    """An image, packed and raw, and its block map."""
+
+    image: Path
+    raw: Path
+    blocks: BlockMap
+
+    def on(self, disk: Path) -> bool:
+        """Whether a disk holds it: by cmp(1), range by range."""
+        return all(
+            subprocess.run(
+                ["cmp", "-s", "-n", str(e.size), "-i", str(e.start), disk, self.raw], check=False
+            ).returncode == 0
+            for e in self.blocks.extents
+        )  # fmt: skip
+
+    def somewhere(self, chance: random.Random) -> int:
+        """Where a sector of it is that is not zero."""
+        extent = chance.choice(self.blocks.extents)
+        return chance.randrange(extent.start, extent.end, 512)
+
+
+Scenario = Callable[[Made, Path, random.Random], str]
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> tuple[Path, BlockMap]:
+def made(tmp_path: Path) -> Made:
     packed, described = image(tmp_path)
-    return packed, blockmap.read(described)
+    return Made(packed, tmp_path / "gateway.raw", blockmap.read(described))
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -52,75 +73,112 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def holds(disk: Path, raw: Path, blocks: BlockMap) -> bool:
-    """By cmp(1), range by range."""
-    return all(
-        subprocess.run(
-            ["cmp", "-s", "-n", str(e.size), "-i", str(e.start), disk, raw], check=False
-        ).returncode == 0
-        for e in blocks.extents
-    )  # fmt: skip
+def kill(made: Made, folder: Path, chance: random.Random) -> str:
+    """A plug pulled at any moment leaves no half system; flashing again makes it whole."""
+    with bad_disks.loop(folder / "backing") as device:
+        before = device.read_bytes()[:512]
+        flashing = subprocess.Popen(
+            [EDGEIMG, "flash", "--yes", made.image, device],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            flashing.wait(chance.uniform(0.3, 1.2))
+        if flashing.poll() is None:
+            flashing.send_signal(chance.choice([signal.SIGKILL, signal.SIGINT]))
+        status, head = flashing.wait(30), device.read_bytes()[:512]
+        # Killed between the last byte and the goodbye, it is whole all the same.
+        if status == 0 or (head != before and not head.startswith(MARK)):
+            assert made.on(device)
+        again = run("flash", "--yes", made.image, device)
+        assert again.returncode == 0, again.stderr
+        assert made.on(device)
+    return "finished" if status == 0 else "killed"
 
 
-@contextlib.contextmanager
-def loop(backing: Path) -> Iterator[Path]:
-    """A loop device between two guards."""
-    guard = b"\x5a" * GUARD
-    backing.write_bytes(guard + os.urandom(1) * DISK + guard)
-    device = subprocess.run(
-        ["losetup", "-f", "--show", "-o", str(GUARD), "--sizelimit", str(DISK), backing],
-        check=True, capture_output=True, text=True,
-    ).stdout.strip()  # fmt: skip
-    try:
-        yield Path(device)
-    finally:
-        subprocess.run(["losetup", "-d", device], check=True)
-        held = backing.read_bytes()
-        assert held[:GUARD] == held[-GUARD:] == guard
+def errors(operation: str, error: str) -> Scenario:
+    """A disk that fails now and then."""
+
+    def scenario(made: Made, folder: Path, chance: random.Random) -> str:
+        rate = f"error-{operation}-rate={chance.choice((1, 5, 30))}%"
+        with bad_disks.nbd(folder, "--filter=error", f"error-{operation}={error}", rate) as disk:
+            return settled(made, disk)
+
+    return scenario
 
 
-@needs_loop
-def test_a_plug_pulled_at_any_moment_leaves_no_half_system(
-    made: tuple[Path, BlockMap], tmp_path: Path
-) -> None:
-    packed, blocks = made
+def bad_block(made: Made, folder: Path, chance: random.Random) -> str:
+    with bad_disks.broken(folder, made.somewhere(chance), silent=False) as disk:
+        assert settled(made, disk) == "refused"
+    return "refused"
+
+
+def lost_write(made: Made, folder: Path, chance: random.Random) -> str:
+    with bad_disks.broken(folder, made.somewhere(chance), silent=True) as disk:
+        assert settled(made, disk) == "refused"
+    return "refused"
+
+
+def full(made: Made, folder: Path, _: random.Random) -> str:
+    """Where writes are short before they fail."""
+    with bad_disks.full(folder) as disk:
+        done = run("flash", "--yes", made.image, disk)
+        assert done.returncode == 18
+        assert "No space left" in done.stderr
+        assert "make room" in done.stderr
+        assert disk.read_bytes().startswith(MARK)
+    return "refused"
+
+
+def too_small(made: Made, folder: Path, chance: random.Random) -> str:
+    size = chance.randrange(0, made.blocks.image_size, 4096)
+    with bad_disks.nbd(folder, size=size) as disk:
+        assert run("flash", "--yes", made.image, disk).returncode == 13
+        assert not any(disk.read_bytes())
+    return "refused"
+
+
+def settled(made: Made, disk: Path) -> str:
+    """A success that holds everything, or a refusal that tells what to do."""
+    done = run("flash", "--yes", made.image, disk)
+    if done.returncode == 0:  # where chance spared it
+        assert made.on(disk)
+        return "finished"
+    assert done.returncode == 18, done.stderr
+    assert "flash it again" in done.stderr
+    assert "Traceback" not in done.stderr
+    return "refused"
+
+
+SCENARIOS: tuple[Scenario, ...] = (
+    kill, errors("pwrite", "EIO"), kill, bad_block, kill, errors("pread", "EIO"), lost_write, kill,
+    errors("pwrite", "ENOSPC"), full, kill, too_small,
+)  # fmt: skip
+
+
+@bad_disks.needs_loop
+@bad_disks.needs_nbdkit
+def test_a_success_is_one_whatever_happens(made: Made, tmp_path: Path) -> None:
     chance = random.Random(os.environ.get("EDGEIMG_TEST_SEED", "1"))
-    finished = 0
-    for _ in range(ROUNDS):
-        with loop(tmp_path / "backing") as device:
-            before = device.read_bytes()[:512]
-            flashing = subprocess.Popen(
-                [EDGEIMG, "flash", "--yes", packed, device],
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                flashing.wait(chance.uniform(0.2, 3.0))
-            if flashing.poll() is None:
-                flashing.send_signal(chance.choice([signal.SIGKILL, signal.SIGINT]))
-            status = flashing.wait(30)
-            head = device.read_bytes()[:512]
-            if status == 0:
-                assert holds(device, tmp_path / "gateway.raw", blocks)
-                finished += 1
-            elif head not in (before, MARK.ljust(512, b"\0")):
-                # Killed between the last byte and the goodbye: whole all the same.
-                assert holds(device, tmp_path / "gateway.raw", blocks)
-            again = run("flash", "--yes", packed, device)
-            assert again.returncode == 0, again.stderr
-            assert holds(device, tmp_path / "gateway.raw", blocks)
-    assert finished < ROUNDS
+    seen: Counter[str] = Counter()
+    for number, scenario in zip(range(ROUNDS), itertools.cycle(SCENARIOS), strict=False):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        seen[scenario(made, folder, chance)] += 1
+        shutil.rmtree(folder)
+    print(f"\n{ROUNDS} flashes: {dict(seen)}")
+    assert seen["killed"]
+    assert seen["refused"]
 
 
-@needs_loop
-def test_disks_in_use_are_refused_by_name(made: tuple[Path, BlockMap], tmp_path: Path) -> None:
-    packed, _ = made
+@bad_disks.needs_loop
+def test_disks_in_use_are_refused_by_name(made: Made, tmp_path: Path) -> None:
     mount = tmp_path / "mnt"
     mount.mkdir()
-    with loop(tmp_path / "backing") as device:
+    with bad_disks.loop(tmp_path / "backing") as device:
         subprocess.run(["mkfs.ext4", "-q", device], check=True)
         subprocess.run(["mount", device, mount], check=True)
         try:
-            refused = run("flash", "--yes", packed, device)
+            refused = run("flash", "--yes", made.image, device)
         finally:
             subprocess.run(["umount", mount], check=True)
         assert refused.returncode == 13
@@ -128,97 +186,140 @@ def test_disks_in_use_are_refused_by_name(made: tuple[Path, BlockMap], tmp_path:
         subprocess.run(["mkswap", device], check=True, capture_output=True)
         subprocess.run(["swapon", device], check=True)
         try:
-            refused = run("flash", "--yes", packed, device)
+            refused = run("flash", "--yes", made.image, device)
         finally:
             subprocess.run(["swapoff", device], check=True)
         assert refused.returncode == 13
         assert f"{device} is swap in use" in refused.stderr
         with device.open("rb"):
             pass
-        assert run("flash", packed, device).returncode == 13  # nobody to ask
+        assert run("flash", made.image, device).returncode == 13  # nobody to ask
         listed = json.loads(run("devices", "--json").stdout)["devices"]
         assert str(device) in {one["path"] for one in listed}
-        assert run("flash", "--yes", packed, device).returncode == 0
+        assert run("flash", "--yes", made.image, device).returncode == 0
 
 
-@contextlib.contextmanager
-def nbd(folder: Path, *options: str, size: int = DISK) -> Iterator[Path]:
-    """A disk with faults, as a file."""
-    socket, mount = folder / "nbd.sock", folder / "nbd"
-    mount.mkdir(exist_ok=True)
-    filters = [word for word in options if word.startswith("--filter")]
-    settings = [word for word in options if not word.startswith("--filter")]
-    server = subprocess.Popen(
-        ["nbdkit", "-f", "-U", socket, *filters, "memory", str(size), *settings],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    _wait(socket.exists)
-    fuse = subprocess.Popen(["nbdfuse", mount, f"nbd+unix:///?socket={socket}"])
-    disk = mount / "nbd"
-    try:
-        _wait(disk.exists)
-        yield disk
-    finally:
-        subprocess.run(["fusermount3", "-u", mount], check=False)
-        for process in (fuse, server):
-            process.terminate()
-            process.wait(30)
-        socket.unlink(missing_ok=True)
+@bad_disks.needs_loop
+def test_a_partition_protects_its_disk(made: Made, tmp_path: Path) -> None:
+    with bad_disks.loop(tmp_path / "backing") as device:
+        subprocess.run(
+            ["sfdisk", "-q", "--no-reread", device], input="start=2048, type=linux\n", text=True,
+            check=True,
+        )  # fmt: skip
+        subprocess.run(["partx", "--add", device], check=True)
+        part = Path(f"{device}p1")
+        try:
+            part.write_bytes(b"LUKS\xba\xbe\0\1".ljust(1024, b"\0"))  # a header of its version 1
+            before = device.read_bytes()
+            disk = run("flash", "--yes", made.image, device)
+            inside = run("flash", "--yes", made.image, part)
+        finally:
+            subprocess.run(["partx", "--delete", device], check=True)
+        assert disk.returncode == 13, disk.stderr + disk.stdout
+        assert device.read_bytes() == before
+        assert disk.returncode == inside.returncode == 13
+        assert f"{part} is an encrypted volume (LUKS)" in disk.stderr
+        assert f"it stands on {device}: name that" in inside.stderr
 
 
-def _wait(ready) -> None:
-    deadline = time.monotonic() + 30
-    while not ready():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@needs_nbdkit
-@pytest.mark.parametrize(
-    "faults",
-    [
-        ("--filter=error", "error-pwrite=EIO", "error-pwrite-rate=20%"),
-        ("--filter=error", "error-pread=EIO", "error-pread-rate=50%"),
-        ("--filter=error", "error-pwrite=ENOSPC", "error-pwrite-rate=30%"),
-    ],
-    ids=["write", "read", "full"],
-)
-def test_a_disk_with_faults_is_never_a_success_unless_it_holds_everything(
-    made: tuple[Path, BlockMap], tmp_path: Path, faults: tuple[str, ...]
-) -> None:
-    packed, blocks = made
-    with nbd(tmp_path, *faults) as disk:
-        done = run("flash", "--yes", packed, disk)
-        if done.returncode == 0:  # where chance spared it
-            assert holds(disk, tmp_path / "gateway.raw", blocks)
-        else:
-            assert done.returncode == 18, done.stderr
-            assert "flash it again" in done.stderr
-            assert "Traceback" not in done.stderr
-
-
-@needs_nbdkit
-def test_a_good_disk_behind_the_same_way_succeeds(
-    made: tuple[Path, BlockMap], tmp_path: Path
-) -> None:
-    packed, blocks = made
-    with nbd(tmp_path) as disk:
-        done = run("flash", "--yes", packed, disk)
+@bad_disks.needs_nbdkit
+def test_a_good_disk_behind_the_same_way_succeeds(made: Made, tmp_path: Path) -> None:
+    with bad_disks.nbd(tmp_path) as disk:
+        done = run("flash", "--yes", made.image, disk)
         assert done.returncode == 0, done.stderr
-        assert holds(disk, tmp_path / "gateway.raw", blocks)
-    with nbd(tmp_path, size=8 * MIB) as disk:
-        assert run("flash", "--yes", packed, disk).returncode == 13
+        assert made.on(disk)
+    with bad_disks.nbd(tmp_path, size=8 * MIB) as disk:
+        assert run("flash", "--yes", made.image, disk).returncode == 13
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to everything")
-def test_an_ordinary_user_is_told_the_way_on(made: tuple[Path, BlockMap]) -> None:
-    packed, _ = made
-    # A file that is not theirs to write to: never a real disk of whoever runs this.
-    disk = packed.with_name("disk")
-    disk.write_bytes(bytes(DISK))
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that everybody may look into."""
+    with tempfile.TemporaryDirectory(prefix="edgeimg-test.") as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+def as_anybody(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run edgeimg as somebody without rights: root becomes one, others are already."""
+    # Its interpreter may be below root's home: everything is loaded before.
+    code = """
+import os, sys
+import builder.cli
+if os.geteuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+builder.cli.main()
+"""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True,
+        check=False, stdin=subprocess.DEVNULL, env={**os.environ, "HOME": str(folder)},
+    )  # fmt: skip
+
+
+def test_an_ordinary_user_makes_a_file(public: Path) -> None:
+    packed, described = image(public)
+    done = as_anybody(public, "flash", "--yes", packed, public / "gateway.img")
+    assert done.returncode == 0, done.stderr
+    assert Made(packed, public / "gateway.raw", blockmap.read(described)).on(public / "gateway.img")
+    disk = public / "disk"
+    disk.write_bytes(bytes(bad_disks.DISK))
     disk.chmod(0o444)
-    refused = run("flash", "--yes", packed, disk)
-    assert refused.returncode == 18
-    assert f"you may not write to {disk}" in refused.stderr
-    assert "sudo" in refused.stderr
-    assert disk.read_bytes() == bytes(DISK)
+    denied(as_anybody(public, "flash", "--yes", packed, disk), disk)
+
+
+@bad_disks.needs_loop
+def test_an_ordinary_user_is_told_the_way_on(public: Path) -> None:
+    packed, _ = image(public)
+    with bad_disks.loop(public / "backing") as device:
+        denied(as_anybody(public, "flash", "--yes", packed, device), device)
+
+
+def denied(done: subprocess.CompletedProcess[str], disk: Path) -> None:
+    assert done.returncode == 18, done.stderr
+    assert f"you may not write to {disk}" in done.stderr
+    assert "sudo" in done.stderr
+    assert len(set(disk.read_bytes())) == 1  # as it was made
+
+
+def test_standard_output_carries_the_whole_image(made: Made, tmp_path: Path) -> None:
+    out = tmp_path / "out.raw"
+    command = [EDGEIMG, "flash", str(made.image), "-"]
+    with out.open("wb") as file:
+        subprocess.run(command, stdout=file, check=True, stdin=subprocess.DEVNULL)
+    assert subprocess.run(["cmp", out, made.raw], check=False).returncode == 0
+    assert run("flash", "--json", made.image, "-").returncode == 2
+    assert run("flash", made.image, "-", tmp_path / "new").returncode == 2
+    with Path("/dev/full").open("wb") as file:
+        full = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True, check=False)
+    assert full.returncode == 13
+    assert "standard output takes no more after byte 0: No space left" in full.stderr
+    gone = subprocess.run(
+        ["bash", "-c", '"$@" | head -c 10 > /dev/null; exit ${PIPESTATUS[0]}', "bash", *command],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert gone.returncode == 13
+    assert "Broken pipe" in gone.stderr
+
+
+def test_a_terminal_gets_no_image(made: Made) -> None:
+    main, terminal = pty.openpty()
+    done = subprocess.run(
+        [EDGEIMG, "flash", made.image, "-"],
+        stdin=subprocess.DEVNULL, stdout=terminal, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(terminal)
+    assert done.returncode == 13
+    assert "standard output is a terminal" in done.stderr
+    with pytest.raises(OSError, match="Input/output error"):
+        os.read(main, 1)  # nothing was written to it
+    os.close(main)
+
+
+def test_a_damaged_image_never_goes_out_whole(made: Made) -> None:
+    data = bytearray(made.raw.read_bytes())
+    data[5 * MIB] ^= 1
+    made.raw.write_bytes(data)
+    done = subprocess.run([EDGEIMG, "flash", made.raw, "-"], capture_output=True, check=False)
+    assert done.returncode == 14
+    assert len(done.stdout) < made.blocks.image_size
+    assert b"not what its block map describes" in done.stderr
