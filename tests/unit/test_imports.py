@@ -14,6 +14,7 @@ ROOMS = [
     {"cli"},
     {"ship"},
     {"doctor", "template", "pipeline"},
+    {"fleet"},
     {"flash"},
     {"release"},
     {"report"},
@@ -63,7 +64,10 @@ OWNERS = {
     "rich": ["ui", "cli"],
     "cyclonedx": ["sbom"],
     "packageurl": ["sbom"],
+    "PIL": ["fleet"],
+    "segno": ["fleet"],
     "pydantic": [
+        "fleet",
         "recipe",
         "recipe_file",
         "recipe_k3s",
