@@ -50,6 +50,8 @@ ROOMS = [
     {"node"},
     {"store", "ui"},
     {"process"},
+    {"validation"},
+    {"toml_text"},
     {"progress", "arch", "errors", "bootstrap", "groups", "lock_model", "rules"},
 ]
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
@@ -64,6 +66,8 @@ OWNERS = {
     "cyclonedx": ["sbom"],
     "packageurl": ["sbom"],
     "pydantic": [
+        "provision",
+        "validation",
         "recipe",
         "recipe_file",
         "recipe_k3s",
