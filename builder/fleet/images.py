@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import process, provision
+from builder import process
 from builder.errors import ImageError
 from builder.flash import blockmap
 from builder.flash.blockmap import BlockMap
 from builder.pack import bmap, disk, publish, sparse
+from builder.provision import partition
 from builder.store import disk_errors, require_room
 from builder.tools import Toolbox
 
@@ -54,7 +55,7 @@ def make(
             ["cp", "--reflink=auto", "--sparse=always", "--no-preserve=mode", base.raw, raw],
             timeout=_TIMEOUT,
         )
-        provision.write(raw, files, toolbox=toolbox)
+        partition.write(raw, files, toolbox=toolbox)
         described.write_bytes(bmap.document(raw, _mapped(raw, base.blocks, toolbox)))
     return GatewayImage(raw=raw, described=described, blocks=blockmap.read(described))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from builder.errors import EdgeimgError
 from builder.fleet import match
 from builder.fleet.match import Row
-from builder.fleet.writing import Finished, Order, Workshop, write
+from builder.fleet.writing import Finished, Order, Workshop, begin, write
 from builder.flash import devices, safety
 from builder.flash.devices import Device
 from builder.flash.safety import Chosen
@@ -49,6 +50,8 @@ class Wanted:
     """What is to be done."""
 
     orders: tuple[Order, ...]
+    again: tuple[str, ...] = ()
+    """Gateways that are to be flashed whatever the ledger says."""
     devices: tuple[Path, ...] = ()
     """Only disks by these names, also those that are there already; without any, disks that come,
     and those that a serial number names."""
@@ -71,11 +74,12 @@ class Station:
     listing: Callable[[], dict[str, Any]] = safety.lsblk
     pause: float = PAUSE
     done: list[Finished] = field(default_factory=list)
+    _held: dict[Key, str] = field(default_factory=dict)
     _handled: dict[Key, str] = field(default_factory=dict)
     """Disks that need no second look while they stay, or why they were passed over last time."""
     _before: set[Key] = field(default_factory=set)
     """Disks that were there when it began: nobody has put them in for this."""
-    _running: dict[Key, Future[Finished | None]] = field(default_factory=dict)
+    _running: dict[Key, Future[Finished]] = field(default_factory=dict)
 
     def run(self) -> list[Finished]:
         """Work until all gateways are done, and return how it went with each disk.
@@ -92,7 +96,8 @@ class Station:
             except BaseException:
                 stop.set()
                 wait(self._running.values())
-                self._collect()
+                with contextlib.suppress(EdgeimgError):
+                    self._collect()
                 raise
         return self.done
 
@@ -100,8 +105,9 @@ class Station:
         """One look at everything; whether another is needed."""
         self._collect()
         present = self._present()
-        for key in set(self._handled) - set(present):
-            del self._handled[key]  # taken out: should it come back, it is looked at again
+        for known in (self._handled, self._held):
+            for key in set(known) - set(present):
+                del known[key]  # taken out: should it come back, it is looked at again
         self._before &= set(present)
         for key, device in present.items():
             progress = self._states()
@@ -124,8 +130,10 @@ class Station:
         stop: threading.Event,
     ) -> None:
         rows = [order.row for order in self.wanted.orders]
-        holds = "" if key in self._before or device.dangers else self.holds(Path(device.path))
-        found = match.match(rows, progress, serial=device.serial, holds=holds)
+        if key not in self._held:
+            looked_at = key not in self._before and not device.dangers
+            self._held[key] = self.holds(Path(device.path)) if looked_at else ""
+        found = match.match(rows, progress, serial=device.serial, holds=self._held[key])
         if key in self._before and not found.sure:
             return
         if found.row is None:
@@ -139,11 +147,15 @@ class Station:
         if not (found.sure or self.bench.ask(chosen, found.row)):
             self._handled[key] = ""
             return
+        self._handled[key] = ""
+        begun = begin(self.shop, found.row, chosen, self._again())
+        if begun is None:  # another process has taken the gateway: this disk may have the next
+            del self._handled[key]
+            return
         order = next(order for order in self.wanted.orders if order.row is found.row)
         self.bench.began(chosen, found.row)
-        self._handled[key] = ""
         self._running[key] = pool.submit(
-            write, self.shop, order, chosen, progress=self.progress, stop=stop
+            write, self.shop, order, chosen, begun, progress=self.progress, stop=stop
         )
 
     def _pass(self, key: Key, device: Device, reason: str) -> None:
@@ -165,7 +177,7 @@ class Station:
     def _again(self) -> Sequence[str]:
         """Those to be flashed whatever was before, as long as they were not flashed just now."""
         now = {one.gateway for one in self.done if one.outcome.ok}
-        return [name for name in self.shop.again if name not in now]
+        return [name for name in self.wanted.again if name not in now]
 
     def _present(self) -> dict[Key, Device]:
         """The disks with a medium that concern us."""
@@ -179,8 +191,5 @@ class Station:
     def _collect(self) -> None:
         for key in [key for key, future in self._running.items() if future.done()]:
             done = self._running.pop(key).result()
-            if done is None:  # another process has taken the gateway: this disk may have the next
-                self._handled.pop(key, None)
-            else:
-                self.done.append(done)
-                self.bench.finished(done)
+            self.done.append(done)
+            self.bench.finished(done)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,29 +55,37 @@ class Workshop:
     store: Store
     toolbox: Toolbox
     logs: Path | None
-    again: tuple[str, ...] = ()
+
+
+def begin(shop: Workshop, row: Row, chosen: Chosen, again: Sequence[str]) -> Entry | None:
+    """Write into the ledger that a disk becomes this gateway; None when somebody else was quicker.
+
+    Raises HostError when the ledger cannot be written.
+    """
+
+    def claim(read: Read) -> Entry | None:
+        state = states([row], read, digest=shop.facts.digest, again=again)[row.name].state
+        return entry(shop.facts, chosen, row=row) if state == "open" else None
+
+    return shop.ledger.claim(claim)
 
 
 def write(
-    shop: Workshop, order: Order, chosen: Chosen, *, progress: Progress, stop: threading.Event
-) -> Finished | None:
-    """Flash a disk with the image of a gateway; None when somebody else has begun with it.
+    shop: Workshop,
+    order: Order,
+    chosen: Chosen,
+    begun: Entry,
+    *,
+    progress: Progress,
+    stop: threading.Event,
+) -> Finished:
+    """Flash a disk with the image of a gateway, and write into the ledger how that went.
 
-    What goes wrong is in the outcome, and in the ledger. Raises HostError when the ledger cannot
-    be written: then the disk was not touched, or the ledger lacks how it ended.
+    What goes wrong with the disk is in the outcome. Raises HostError when the ledger cannot be
+    written.
     """
-    begun = shop.ledger.claim(lambda read: _claim(shop, order.row, chosen, read))
-    if begun is None:
-        return None
     outcome = _flash(shop, order, chosen, _Named(progress, f"{order.row.name} → "), stop)
-    result: ledger.Result = "ok" if outcome.ok else "failed"
-    if outcome.interrupted:
-        result = "interrupted"
-    shop.ledger.add(
-        begun.model_copy(
-            update={"time": ledger.now(), "result": result, "error": outcome.error}
-        )
-    )
+    shop.ledger.add(ended(begun, outcome))
     told = ""
     if outcome.ok and order.label:
         try:
@@ -85,6 +93,15 @@ def write(
         except EdgeimgError as error:  # the gateway is finished all the same
             told = f"no label: {error.message}"
     return Finished(gateway=order.row.name, outcome=outcome, label=told)
+
+
+def ended(begun: Entry, outcome: Outcome) -> Entry:
+    """The ledger's last line about it."""
+    result: ledger.Result = "ok" if outcome.ok else "failed"
+    if outcome.interrupted:
+        result = "interrupted"
+    said = {"time": ledger.now(), "result": result, "error": outcome.error}
+    return begun.model_copy(update=said)
 
 
 def entry(facts: ImageFacts, chosen: Chosen, *, row: Row | None = None) -> Entry:
@@ -107,12 +124,6 @@ def entry(facts: ImageFacts, chosen: Chosen, *, row: Row | None = None) -> Entry
         by=ledger.whoami(),
         process=os.getpid(),
     )
-
-
-def _claim(shop: Workshop, row: Row, chosen: Chosen, read: Read) -> Entry | None:
-    """The first line, unless another process was quicker."""
-    state = states([row], read, digest=shop.facts.digest, again=shop.again)[row.name].state
-    return entry(shop.facts, chosen, row=row) if state == "open" else None
 
 
 def _flash(

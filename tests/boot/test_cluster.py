@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from builder import provision
 from builder.arch import ARM, ARM64, X86_64, Arch
-from builder.provision import Provision
+from builder.provision import partition
+from builder.provision.rendering import files
+from builder.provision.settings import Settings
 from builder.recipe import Image
 from builder.store import Store
 from builder.tools import Toolbox
@@ -87,18 +89,15 @@ class Member:
     def mac(self) -> str:
         return f"52:54:00:77:00:{self.number:02x}"
 
-    def provision(self, key: str) -> Provision:
-        join: dict[str, provision.Value] = (
-            {} if self.number == 1 else {"role": "agent", "server": "https://192.168.77.1:6443"}
-        )
-        network = f"[Match]\nMACAddress={self.mac}\n[Network]\nAddress={self.address}/24\n"
-        return Provision(
-            hostname=self.name,
-            keys=(key,),
-            k3s={"token": self.token, "node-ip": self.address,
-                 "node-label+": (f"test/arch={self.arch.name}",), **join},
-            network={"10-lan.network": network},
-        )  # fmt: skip
+    def settings(self, key: str) -> Settings:
+        join = {} if self.number == 1 else {"role": "agent", "server": "https://192.168.77.1:6443"}
+        return Settings.model_validate({
+            "hostname": self.name,
+            "ssh_keys": [key],
+            "network": {"lan": {"mac": self.mac, "addresses": [f"{self.address}/24"]}},
+            "k3s": {"token_file": SecretStr(self.token), "node_ips": [self.address],
+                    "labels": {"test/arch": self.arch.name}, **join},
+        })  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -182,8 +181,8 @@ def cluster(
         subprocess.run(
             ["cp", "--sparse=always", raw_image(image(member.arch), cache), raw], check=True
         )
-        wanted = provision.files(member.provision(key.with_suffix(".pub").read_text()))
-        provision.write(raw, wanted, toolbox=toolbox("pack"))
+        wanted = files(member.settings(key.with_suffix(".pub").read_text()))
+        partition.write(raw, wanted, toolbox=toolbox("pack"))
         return booted(
             raw, key, toolbox=toolbox("qemu"), console=PROJECT / f"out/test/{member.name}.log",
             arch=member.arch, memory=512 if member.number == 1 else 256,

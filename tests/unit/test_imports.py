@@ -51,6 +51,8 @@ ROOMS = [
     {"node"},
     {"store", "ui"},
     {"process"},
+    {"validation"},
+    {"toml_text"},
     {"progress", "arch", "errors", "bootstrap", "groups", "lock_model", "rules"},
 ]
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
@@ -68,6 +70,8 @@ OWNERS = {
     "segno": ["fleet"],
     "pydantic": [
         "fleet",
+        "provision",
+        "validation",
         "recipe",
         "recipe_file",
         "recipe_k3s",
