@@ -219,6 +219,12 @@ def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspect
         return read_image(image, toolbox=toolbox, work=work)
 
 
+def pack_tools(source: RecipeFile, *, store: Store, ui: Ui) -> Toolbox:
+    """The tools that look into images and change their config partition."""
+    lock = locks.load(source.lock_path)
+    return sources.host_tools(lock, "pack", store, offline=False, progress=ui)
+
+
 def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:
     """The official release when its server answers, otherwise the stand-in; says which."""
     lock = locks.load(source.lock_path)

@@ -15,9 +15,7 @@ from builder.recipe_types import ArchName
 from builder.validation import near
 
 _PART = re.compile(r"""("[^"]*"|'[^']*'|[^.]*)(?:\.|$)""")
-SerialNumber = Annotated[
-    str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=64)
-]
+SerialNumber = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=64)]
 
 
 class Box(BaseModel):

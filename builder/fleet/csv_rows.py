@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +79,7 @@ def _records(path: Path, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
             yield lines.first, cells
 
 
-def _header(
-    path: Path, line: int, names: Sequence[str]
-) -> tuple[list[Column | None], list[str]]:
+def _header(path: Path, line: int, names: Sequence[str]) -> tuple[list[Column | None], list[str]]:
     """The columns; None for those that are not understood, which are problems."""
     found: list[Column | None] = []
     problems = []

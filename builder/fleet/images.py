@@ -12,7 +12,7 @@ from pathlib import Path
 
 from builder import process
 from builder.errors import ImageError
-from builder.flash import blockmap
+from builder.flash import blockmap, source
 from builder.flash.blockmap import BlockMap
 from builder.pack import bmap, disk, publish, sparse
 from builder.provision import partition
@@ -28,6 +28,14 @@ class Base:
 
     raw: Path
     blocks: BlockMap
+
+
+def base(raw: Path, blocks: BlockMap, name: Path) -> Base:
+    """The raw image of `name`, once it is what its block map says. Raises ImageError."""
+    with source.opened(raw) as stream:
+        for _ in source.pieces(stream, blocks, name):
+            pass
+    return Base(raw=raw, blocks=blocks)
 
 
 @dataclass(frozen=True, kw_only=True)

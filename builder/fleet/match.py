@@ -91,4 +91,6 @@ def _told(progress: Progress) -> str:
     last = progress.last
     if progress.state == "busy" or last is None:
         return "is being flashed"
-    return f"was flashed at {last.time} by {last.by} (say --again {last.gateway} to do it once more)"
+    return (
+        f"was flashed at {last.time} by {last.by} (say --again {last.gateway} to do it once more)"
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -167,7 +166,7 @@ def _by_line(problem: str) -> tuple[str, int, str]:
     return path, int(line) if line.isdecimal() else 0, rest
 
 
-def summary(fleet: Fleet) -> list[Mapping[str, str]]:
+def summary(fleet: Fleet) -> list[dict[str, str]]:
     """What a fleet consists of, without secrets, a table's row for each gateway."""
     found = []
     for gateway in fleet.gateways:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from builder.errors import EdgeimgError
-from builder.fleet import match
-from builder.fleet.match import Row
-from builder.fleet.writing import Finished, Order, Workshop, begin, write
 from builder.flash import devices, safety
 from builder.flash.devices import Device
 from builder.flash.safety import Chosen
+from builder.fleet import match
+from builder.fleet.match import Row
+from builder.fleet.writing import Finished, Order, Workshop, begin, write
 from builder.progress import Progress
 
 PAUSE = 1.0

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.errors import EdgeimgError
+from builder.flash import job
+from builder.flash.job import Outcome
+from builder.flash.safety import Chosen
 from builder.fleet import images, ledger
 from builder.fleet.facts import ImageFacts
 from builder.fleet.images import Base
 from builder.fleet.ledger import Entry, Ledger, Read
 from builder.fleet.match import Row, states
-from builder.flash import job
-from builder.flash.job import Outcome
-from builder.flash.safety import Chosen
 from builder.progress import Advance, Progress, Unit
 from builder.store import Store
 from builder.tools import Toolbox
