@@ -132,12 +132,14 @@ def _image(last: Entry | None) -> str:
 
 
 def _gateways(rows: Sequence[dict[str, str]]) -> Table:
-    titles = {"name": "Gateway", "role": "Role", "addresses": "Addresses", "server": "Server",
-              "disk_serial": "Disk", "mac": "MAC", "serial": "Serial", "arch": "For"}  # fmt: skip
+    titles = {
+        "name": "Gateway", "role": "Role", "addresses": "Addresses", "disk_serial": "Disk",
+        "mac": "MAC", "serial": "Serial", "arch": "For",
+    }  # fmt: skip
     shown = [key for key in titles if any(row[key] for row in rows)]
     table = new_table(*(titles[key] for key in shown))
     for row in rows:
-        table.add_row(*(Text(row[key], no_wrap=key == "name") for key in shown))
+        table.add_row(*(Text(row[key], no_wrap=key == "name", overflow="fold") for key in shown))
     return table
 
 

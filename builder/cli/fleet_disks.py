@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,16 +203,17 @@ def _for_image(app: App, fleet: Fleet, shop: Workshop) -> Fleet:
 
 def _make(shop: Workshop, gateway: Gateway, output: Path, *, compress: bool) -> Path:
     """A gateway's image and block map, which get their names when they are finished."""
-    with shop.store.work("fleet") as work:
-        made = images.make(shop.base, gateway.files(), work, gateway.name, toolbox=shop.toolbox)
+    with (
+        disk_errors(output),
+        tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as name,
+    ):
+        made = images.make(
+            shop.base, gateway.files(), Path(name), gateway.name, toolbox=shop.toolbox
+        )
         raw = images.compress(made, toolbox=shop.toolbox) if compress else made.raw
-        final = output / raw.name
-        with disk_errors(output):
-            for path in (made.described, raw):
-                partial = output / f".{path.name}.partial"
-                shutil.move(path, partial)
-                partial.replace(output / path.name)
-    return final
+        for path in (made.described, raw):
+            path.replace(output / path.name)
+    return output / raw.name
 
 
 def _order(

@@ -23,10 +23,9 @@ class Style:
 
 def plan(gateway: Gateway, style: Style, *, image: str = "") -> Label:
     """A gateway's label; `image` is name and version. Raises HostError when it does not fit."""
-    cards = [one.mac for one in gateway.settings.network.values() if one.mac]
     facts = Facts(
         name=gateway.name,
-        mac=(gateway.box.mac or (cards[0] if len(cards) == 1 else "")).lower(),
+        mac=gateway.mac,
         serial=gateway.box.serial or "",
         disk_serial=gateway.box.disk_serial or "",
         image=image,

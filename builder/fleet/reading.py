@@ -19,7 +19,11 @@ from builder.provision.reading import Ask, Origin, SettingsError
 from builder.provision.settings import Settings
 
 _HINT = "docs/fleets.md tells what a fleet file holds"
+_TOKENS = (
+    "name one with k3s.token_file, have one made with --generate-token, or be there to be asked"
+)
 _TOKEN = ("k3s", "token_file")
+_SETTINGS = tuple(field.alias or name for name, field in Settings.model_fields.items())
 TOKEN = "token of the cluster"  # noqa: S105
 
 
@@ -31,6 +35,12 @@ class Gateway:
     """Its host name."""
     box: Box
     settings: Settings = field(repr=False)
+
+    @property
+    def mac(self) -> str:
+        """For its label: what the row says, or its only card's; empty when neither is known."""
+        cards = [one.mac for one in self.settings.network.values() if one.mac]
+        return (self.box.mac or (cards[0] if len(cards) == 1 else "")).lower()
 
     def files(self) -> dict[str, bytes]:
         """For its config partition; secrets are among them."""
@@ -78,6 +88,11 @@ def load(
     problems = list(raw.problems)
     if not rows and not problems:
         problems.append(f"{path}:1: there is no gateway in it")
+    problems += sanity.duplicates(rows)
+    problems += [
+        f"{row.start}: k3s.server: is missing, and the file has not one server with a fixed address"
+        for row in sanity.lonely(rows)
+    ]
     remembered = _Remembering(ask)
     rows = _with_token(rows, token, remembered if ask else None)
     gateways: list[tuple[Row, Gateway]] = []
@@ -86,12 +101,12 @@ def load(
             gateways.append((row, _gateway(path, row, remembered if ask else None)))
         except SettingsError as error:
             problems += error.problems
-    problems += sanity.duplicates([(row, one.name, one.box, one.settings) for row, one in gateways])
     problems += sanity.clusters([(row, one.name, one.settings) for row, one in gateways])
     if problems:
         # What is wrong with a default is wrong once, however many gateways have it.
         told = sorted(dict.fromkeys(problems), key=_by_line)
-        raise ProvisionError(validation.listing(path, told), hint=_HINT)
+        tokens = any("k3s.token_file: is missing" in problem for problem in told)
+        raise ProvisionError(validation.listing(path, told), hint=_TOKENS if tokens else _HINT)
     return Fleet(path=path, gateways=tuple(gateway for _, gateway in gateways))
 
 
@@ -112,14 +127,20 @@ def _rows(path: Path, defaults: Path | None) -> Rows:
 
 def _gateway(path: Path, row: Row, ask: Ask | None) -> Gateway:
     own = {key: value for key, value in row.data.items() if key in OWN}
-    rest = {key: value for key, value in row.data.items() if key not in OWN}
-    problems: list[str] = []
+    rest = {key: value for key, value in row.data.items() if key in _SETTINGS}
+    problems = [
+        f"{row.place((key,))}: {key}: unknown key" + validation.near(key, [*_SETTINGS, *OWN])
+        for key in row.data
+        if key not in (*_SETTINGS, *OWN)
+    ]
     try:
         box = Box.model_validate(own)
     except ValidationError as error:
         problems += validation.problems(error, Box, row.place)
     if "hostname" not in rest:
         problems.append(f"{row.start}: hostname: is missing")
+    if sanity.lonely([row]):  # told already, with what a fleet can do about it
+        rest = with_value(rest, sanity.SERVER, "https://nowhere")
     try:
         origin = Origin(name=str(path), folder=Path(), place=row.place)
         settings = reading.parse(rest, origin, ask)
@@ -179,7 +200,7 @@ def summary(fleet: Fleet) -> list[dict[str, str]]:
                 "server": (k3s.server or "") if k3s else "",
                 "addresses": ", ".join(addresses),
                 "disk_serial": gateway.box.disk_serial or "",
-                "mac": gateway.box.mac or "",
+                "mac": gateway.mac,
                 "serial": gateway.box.serial or "",
                 "arch": gateway.box.arch or "",
                 "settings": gateway.digest(),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from builder.fleet.columns import Box
 from builder.fleet.rows import Row, value_at, with_value
 from builder.provision.k3s import server_host
 from builder.provision.settings import Settings
-from builder.toml_text import Location
 
-_SERVER = ("k3s", "server")
+SERVER = ("k3s", "server")
 _PORT = 6443
+Claim = tuple[str, str, tuple[str, ...]]
 
 
 def role(row: Row) -> str:
@@ -29,24 +30,31 @@ def joined(rows: Sequence[Row]) -> list[Row]:
         return list(rows)
     url = f"https://[{address}]:{_PORT}" if ":" in address else f"https://{address}:{_PORT}"
     return [
-        Row(data=with_value(row.data, _SERVER, url), places=row.places, start=row.start)
-        if role(row) == "agent" and value_at(row.data, _SERVER) is None else row
+        Row(data=with_value(row.data, SERVER, url), places=row.places, start=row.start)
+        if role(row) == "agent" and value_at(row.data, SERVER) is None else row
         for row in rows
     ]  # fmt: skip
 
 
-def duplicates(gateways: Sequence[tuple[Row, str, Box, Settings]]) -> list[str]:
-    """A line for everything that two gateways claim for themselves."""
-    seen: dict[tuple[str, str], tuple[str, Row]] = {}
+def lonely(rows: Sequence[Row]) -> list[Row]:
+    """Agents that belong to no server."""
+    return [row for row in rows if role(row) == "agent" and value_at(row.data, SERVER) is None]
+
+
+def duplicates(rows: Sequence[Row]) -> list[str]:
+    """A line for everything that two gateways claim for themselves.
+
+    The rows need not be right: what is wrong in them is told elsewhere.
+    """
+    seen: dict[tuple[str, str], Row] = {}
     problems = []
-    for row, name, box, settings in gateways:
-        for kind, value, location in dict.fromkeys(_claims(name, box, settings)):
-            before, other = seen.setdefault((kind, value.lower()), (name, row))
+    for row in rows:
+        for kind, value, location in _claims(row.data):
+            other = seen.setdefault((kind, value.lower()), row)
             if other is not row:
-                key = ".".join(map(str, location))
                 problems.append(
-                    f"{row.place(location)}: {key}: {value} is that of {before} already "
-                    f"(line {other.place(location).line})"
+                    f"{row.place(location)}: {'.'.join(location)}: {value} is that of "
+                    f"{_name(other)} already (line {other.place(location).line})"
                 )
     return problems
 
@@ -68,7 +76,7 @@ def clusters(gateways: Sequence[tuple[Row, str, Settings]]) -> list[str]:
             continue
         target, other = by_address.get(server_host(k3s.server), ("", settings))
         joined_to.add(target)
-        place = row.place(_SERVER)
+        place = row.place(SERVER)
         if target == name:
             problems.append(f"{place}: k3s.server: is {name} itself")
         elif target and other.k3s and other.k3s.role == "agent":
@@ -88,40 +96,53 @@ def clusters(gateways: Sequence[tuple[Row, str, Settings]]) -> list[str]:
 
 
 def _founds(row: Row) -> bool:
-    return role(row) == "server" and value_at(row.data, _SERVER) is None
+    return role(row) == "server" and value_at(row.data, SERVER) is None
 
 
 def _address(row: Row) -> str | None:
-    """The first fixed address of a row that is not checked yet."""
-    networks = row.data.get("network")
-    for network in networks.values() if isinstance(networks, dict) else ():
-        found = network.get("addresses") if isinstance(network, dict) else None
-        if isinstance(found, list) and found:
-            try:
-                return str(ipaddress.ip_interface(str(found[0])).ip)
-            except ValueError:
-                return None
-    return None
+    """The first fixed address of a row."""
+    return next((value for kind, value, _ in _claims(row.data) if kind == "address"), None)
 
 
-def _claims(name: str, box: Box, settings: Settings) -> Iterator[tuple[str, str, Location]]:
+def _name(row: Row) -> str:
+    return str(row.data.get("hostname") or "another gateway")
+
+
+def _claims(data: Mapping[str, Any]) -> Iterator[Claim]:
     """What only one gateway can have: a kind of thing, its value, and the key that says so."""
-    yield "name", name, ("hostname",)
-    if box.disk_serial:
-        yield "disk", box.disk_serial, ("disk_serial",)
-    if box.serial:
-        yield "serial", box.serial, ("serial",)
-    macs = {one.mac.lower() for one in settings.network.values() if one.mac}
-    if box.mac and box.mac.lower() not in macs:
-        yield "mac", box.mac, ("mac",)
-    for card, one in settings.network.items():
-        if one.mac:
-            yield "mac", one.mac, ("network", card, "mac")
-        for address in one.addresses:
-            ip = str(ipaddress.ip_interface(address).ip)
-            yield "address", ip, ("network", card, "addresses")
-    if settings.k3s:
-        if settings.k3s.node_name:
-            yield "node", settings.k3s.node_name, ("k3s", "node_name")
-        for address in settings.k3s.node_ips:
-            yield "node address", address, ("k3s", "node_ips")
+    for key in ("hostname", "disk_serial", "serial"):
+        yield from _texts(key, data.get(key), (key,))
+    macs = [data.get("mac")]
+    for card, network in _tables(data.get("network")):
+        location = ("network", card)
+        if network.get("mac") not in macs:
+            macs.append(network.get("mac"))
+            yield from _texts("mac", macs[-1], (*location, "mac"))
+        for address in _list(network.get("addresses")):
+            yield from _ip("address", address, (*location, "addresses"))
+    yield from _texts("mac", macs[0], ("mac",))
+    k3s = data.get("k3s")
+    if isinstance(k3s, dict):
+        yield from _texts("node", k3s.get("node_name"), ("k3s", "node_name"))
+        for address in _list(k3s.get("node_ips")):
+            yield from _ip("node address", address, ("k3s", "node_ips"))
+
+
+def _texts(kind: str, value: Any, location: tuple[str, ...]) -> Iterator[Claim]:
+    if isinstance(value, str) and value:
+        yield kind, value, location
+
+
+def _ip(kind: str, value: Any, location: tuple[str, ...]) -> Iterator[Claim]:
+    with contextlib.suppress(ValueError):
+        yield kind, str(ipaddress.ip_interface(str(value)).ip), location
+
+
+def _tables(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        if isinstance(inner, dict):
+            yield str(name), inner
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

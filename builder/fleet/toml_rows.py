@@ -68,8 +68,10 @@ def _row(path: Path, data: dict[str, Any], text: str, start: int, end: int) -> R
 
 
 def _places(path: Path, lines: dict[Location, int], table: str) -> dict[Location, Place]:
-    return {
-        location[1:]: Place(path=path, line=line)
-        for location, line in lines.items()
-        if location[0] == table and len(location) > 1
-    }
+    """The keys of a table; those of the first in a list of tables count as its own."""
+    places: dict[Location, Place] = {}
+    for location, line in lines.items():
+        inner = location[2:] if location[1:2] == (0,) else location[1:]
+        if location[0] == table and inner:
+            places.setdefault(inner, Place(path=path, line=line))
+    return places
