@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from builder.cli import fleet_bench, fleet_options, options
 from builder.cli.flashing import block_map_of, verify_image
 from builder.cli.fleet_bench import TerminalBench
 from builder.cli.options import App
-from builder.errors import EdgeimgError, FlashError, HostError, ProvisionError
+from builder.errors import FlashError, HostError, ProvisionError
 from builder.flash import blockmap
 from builder.fleet import facts, images, labels, match
 from builder.fleet import print as printing
@@ -26,8 +25,6 @@ from builder.fleet.match import Row
 from builder.fleet.reading import Fleet, Gateway
 from builder.fleet.station import Station, Wanted
 from builder.fleet.writing import Order, Workshop
-from builder.provision import partition
-from builder.provision.rendering import DIRECTORY
 from builder.store import disk_errors
 from builder.vm.disk import raw_image
 
@@ -158,7 +155,7 @@ def fleet_flash(
         wanted=Wanted(orders=orders, again=again, devices=devices, fixed=fixed, wait=wait),
         bench=TerminalBench(app=app, rows=rows, any_disk=any_disk),
         progress=app.ui,
-        holds=lambda disk: _holds(disk, shop),
+        holds=lambda disk: images.holder(disk, toolbox=shop.toolbox),
     )
     done = station.run()
     progress = match.states(rows, book.read(), digest=shop.facts.digest)
@@ -234,14 +231,6 @@ def _order(
             return f"label {'printed' if printer else path}"
 
     return Order(row=row, files=gateway.files(), label=label)
-
-
-def _holds(disk: Path, shop: Workshop) -> str:
-    """The gateway that a disk says it was made for; nothing for any other disk."""
-    with contextlib.suppress(EdgeimgError, StopIteration, OSError, UnicodeDecodeError):
-        told = partition.read(disk, f"{DIRECTORY}/hostname", toolbox=shop.toolbox)
-        return told.decode().strip()
-    return ""
 
 
 COMMANDS: tuple[click.Command, ...] = (fleet_images, fleet_flash)

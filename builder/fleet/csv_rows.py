@@ -29,6 +29,8 @@ def read(path: Path) -> Rows:
     if not records:
         raise ProvisionError(f"{path}: there is no line of column names", hint=_HINT)
     (start, names), rows = records[0], records[1:]
+    while not names[-1]:  # spreadsheets write as many cells as their widest line ever had
+        names.pop()
     found, problems = _header(path, start, names)
     parsed = []
     for line, cells in rows:
@@ -90,7 +92,7 @@ def _header(path: Path, line: int, names: Sequence[str]) -> tuple[list[Column | 
         elif told is not None and told in found:
             problems.append(f"{path}:{line}: {name}: this column is there twice")
         found.append(told if isinstance(told, Column) else None)
-        if not name and number < len(names):
+        if not name:
             problems.append(f"{path}:{line}: column {number} has no name")
     return found, problems
 

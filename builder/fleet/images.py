@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import process
-from builder.errors import ImageError
+from builder.errors import EdgeimgError, ImageError
 from builder.flash import blockmap, source
 from builder.flash.blockmap import BlockMap
 from builder.pack import bmap, disk, publish, sparse
 from builder.provision import partition
+from builder.provision.rendering import DIRECTORY
 from builder.store import disk_errors, require_room
 from builder.tools import Toolbox
 
@@ -66,6 +67,15 @@ def make(
         partition.write(raw, files, toolbox=toolbox)
         described.write_bytes(bmap.document(raw, _mapped(raw, base.blocks, toolbox)))
     return GatewayImage(raw=raw, described=described, blocks=blockmap.read(described))
+
+
+def holder(disk_path: Path, *, toolbox: Toolbox) -> str:
+    """The gateway that a disk says it was made for; nothing for any other disk."""
+    try:
+        told = partition.read(disk_path, f"{DIRECTORY}/hostname", toolbox=toolbox)
+        return told.decode().strip()
+    except (EdgeimgError, StopIteration, OSError, UnicodeDecodeError):
+        return ""
 
 
 def compress(made: GatewayImage, *, toolbox: Toolbox) -> Path:

@@ -72,7 +72,8 @@ class Station:
     holds: Callable[[Path], str]
     """The gateway that a disk says it was made for, or nothing."""
     listing: Callable[[], dict[str, Any]] = safety.lsblk
-    pause: float = PAUSE
+    rest: Callable[[], None] = lambda: time.sleep(PAUSE)
+    """Between two looks."""
     done: list[Finished] = field(default_factory=list)
     _held: dict[Key, str] = field(default_factory=dict)
     _handled: dict[Key, str] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class Station:
         with ThreadPoolExecutor(max_workers=_MOST) as pool:
             try:
                 while self._step(pool, stop):
-                    time.sleep(self.pause)
+                    self.rest()
             except BaseException:
                 stop.set()
                 wait(self._running.values())
