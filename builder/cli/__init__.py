@@ -18,7 +18,17 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from builder.cli import flashing, guests, images, inputs, inventory, project, release, trust
+from builder.cli import (
+    flashing,
+    guests,
+    images,
+    inputs,
+    inventory,
+    project,
+    provisioning,
+    release,
+    trust,
+)
 from builder.cli.options import Answer
 from builder.errors import INTERRUPTED, USAGE, EdgeimgError
 
@@ -43,7 +53,7 @@ def cli() -> None:
     """
 
 
-for _module in (images, guests, flashing, release, trust, inventory, inputs, project):
+for _module in (images, guests, flashing, provisioning, release, trust, inventory, inputs, project):
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 
