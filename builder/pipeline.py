@@ -211,18 +211,18 @@ def run(
     )
 
 
+def pack_tools(source: RecipeFile, *, store: Store, ui: Ui) -> Toolbox:
+    """The tools that look into images and change their config partition."""
+    lock = locks.load(source.lock_path)
+    return sources.host_tools(lock, "pack", store, offline=False, progress=ui)
+
+
 def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspection:
     """Read an image file; only the tools come from the recipe's lock."""
     lock = locks.load(source.lock_path)
     toolbox = sources.host_tools(lock, "pack", store, offline=False, progress=ui)
     with ui.step(f"read {image.name}"), store.work("inspect") as work:
         return read_image(image, toolbox=toolbox, work=work)
-
-
-def pack_tools(source: RecipeFile, *, store: Store, ui: Ui) -> Toolbox:
-    """The tools that look into images and change their config partition."""
-    lock = locks.load(source.lock_path)
-    return sources.host_tools(lock, "pack", store, offline=False, progress=ui)
 
 
 def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,14 @@ import click
 from pydantic import SecretStr
 
 from builder.cli.options import App, Command
+from builder.cli.provisioning import asking
 from builder.errors import ProvisionError
 from builder.fleet import label, reading, token
 from builder.fleet import print as printing
 from builder.fleet.labels import Style
 from builder.fleet.ledger import Ledger, Read
 from builder.fleet.reading import Fleet
-from builder.provision.reading import Ask
-
-PLACEHOLDER = "00000000"
-"""In the place of every secret where none is needed: it is well-formed for all of them."""
+from builder.provision import masking
 
 
 def fleet(*, secrets: bool) -> Callable[[Command], Command]:
@@ -64,15 +61,14 @@ def _load(
 ) -> Fleet:
     if secrets:
         known = _token(app, path) if generate_token else None
-        ask = _asking(app) if sys.stdin.isatty() else None
-        return reading.load(path, defaults=defaults, token=known, ask=ask)
+        return reading.load(path, defaults=defaults, token=known, ask=asking(app))
     missing: list[str] = []
 
     def note(purpose: str) -> str:
         missing.append(purpose)
-        return PLACEHOLDER
+        return masking.STARS
 
-    known = SecretStr(PLACEHOLDER) if generate_token else None
+    known = SecretStr(masking.STARS) if generate_token else None
     found = reading.load(path, defaults=defaults, token=known, ask=note)
     for purpose in missing:
         app.ui.note(f"will be asked for: {purpose}")
@@ -86,14 +82,6 @@ def _token(app: App, path: Path) -> SecretStr:
     app.ui.note(f"the cluster's token is {'made and kept' if is_new else 'that'} in "
                 f"{token.kept(path)}")  # fmt: skip
     return found
-
-
-def _asking(app: App) -> Ask:
-    def ask(purpose: str) -> str:
-        with app.ui.aside():
-            return str(click.prompt(purpose[:1].upper() + purpose[1:], hide_input=True, err=True))
-
-    return ask
 
 
 def ledger(function: Command) -> Command:

@@ -44,6 +44,12 @@ class BlockMap:
         return sum(extent.size for extent in self.extents)
 
 
+def beside(image: Path) -> Path:
+    """The block map of an image, by the names that `edgeimg build` gives."""
+    name = image.name.removesuffix(".zst").removesuffix(".raw")
+    return image.with_name(f"{name}.bmap")
+
+
 def read(path: Path) -> BlockMap:
     """Parse a block map. Raises ImageError for one that is damaged or says impossible things."""
     try:

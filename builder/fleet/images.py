@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import process
-from builder.errors import EdgeimgError, ImageError
+from builder.errors import EdgeimgError
 from builder.flash import blockmap, source
 from builder.flash.blockmap import BlockMap
-from builder.pack import bmap, disk, publish, sparse
+from builder.pack import bmap, publish, sparse
 from builder.provision import partition
 from builder.provision.rendering import DIRECTORY
 from builder.store import disk_errors, require_room
@@ -90,10 +90,7 @@ def compress(made: GatewayImage, *, toolbox: Toolbox) -> Path:
 
 def _mapped(raw: Path, blocks: BlockMap, toolbox: Toolbox) -> list[bmap.Range]:
     """The base's blocks, and those of the config partition as it is now."""
-    layout = disk.read(raw, toolbox=toolbox)
-    config = next((part for part in layout.partitions if part.label == "config"), None)
-    if config is None:
-        raise ImageError(f"{raw.name} has no config partition: it is no image of edgeimg")
+    config = partition.find(raw, toolbox=toolbox)
     used = sparse.used(raw, offset=config.start, size=config.size)
     spans = [(extent.start, extent.end) for extent in blocks.extents]
     return merged([*spans, (config.start, config.start + used)])

@@ -150,7 +150,7 @@ def _with_user(url: str, proxy: Proxy) -> str:
     if proxy.user is None or proxy.password is None:
         return url.rstrip("/")
     scheme, _, host = url.rstrip("/").partition("://")
-    word = quote(proxy.password.get_secret_value(), safe="")
+    word = quote(proxy.password.get_secret_value(), safe="*")
     return f"{scheme}://{quote(proxy.user, safe='')}:{word}@{host}"
 
 

@@ -37,6 +37,10 @@ _SSH_KEY = re.compile(
 )
 
 
+class Given(str):
+    """What a file would hold, given in its place."""
+
+
 def hushed(why: str) -> PydanticCustomError:
     """An error that says `why` and does not repeat the value."""
     return PydanticCustomError(HUSHED, "{why}", {"why": why})
@@ -48,6 +52,8 @@ def is_quotable(text: str) -> bool:
 
 
 def _read(value: Any, info: ValidationInfo) -> str:
+    if isinstance(value, Given):
+        return str(value)
     if not isinstance(value, str) or not value or "\0" in value:
         raise hushed("expected the path of a file")
     folder = Path((info.context or {}).get(FOLDER, "."))
@@ -198,7 +204,7 @@ Destination = Annotated[str, AfterValidator(_destination)]
 Mac = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$")]
 CardName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*?][A-Za-z0-9_.*?-]{0,14}$")]
 """As in systemd.network(5) Name=: a name, or a pattern such as `en*`."""
-NetworkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,14}$")]
+NetworkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,14}$")]
 """Also the name of a VLAN's card: the kernel takes 15 characters."""
 ServerName = Annotated[
     str,
