@@ -120,5 +120,11 @@ class FlashError(EdgeimgError):
     exit_code = 18
 
 
+class ProvisionError(EdgeimgError):
+    """What a gateway is to become is malformed; the message lists every error of its files."""
+
+    exit_code = 19
+
+
 INTERRUPTED = 130
 USAGE = 2

@@ -212,6 +212,12 @@ def run(
     )
 
 
+def pack_tools(source: RecipeFile, *, store: Store, ui: Ui) -> Toolbox:
+    """The tools that look into images and change their config partition."""
+    lock = locks.load(source.lock_path)
+    return sources.host_tools(lock, "pack", store, offline=False, progress=ui)
+
+
 def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspection:
     """Read an image file; only the tools come from the recipe's lock."""
     lock = locks.load(source.lock_path)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from builder.arch import ARCHITECTURES, Arch
 from builder.recipe_contents import Contents
 from builder.recipe_k3s import K3s, Registry
+from builder.recipe_provision import Provisioning
 from builder.recipe_services import Service, ServiceName
 from builder.recipe_types import (
     ARCHITECTURE_NAMES,
@@ -215,6 +216,7 @@ class Recipe(_Model):
     budget: Budget = Field(default_factory=Budget)
     check: Check = Field(default_factory=Check)
     release: Release = Field(default_factory=Release)
+    provision: Provisioning = Field(default_factory=Provisioning)
     arch: dict[ArchName, Override] = Field(
         default_factory=dict, description="overrides per architecture: [arch.arm.packages] …"
     )

@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 from builder.check.findings import Finding
 from builder.recipe_file import RecipeFile
-from builder.recipe_include import Location, key_lines
 from builder.rules import RULES
+from builder.toml_text import Location, key_lines
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

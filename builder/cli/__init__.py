@@ -18,7 +18,18 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from builder.cli import flashing, guests, images, inputs, inventory, project, release, trust
+from builder.cli import (
+    flashing,
+    fleet,
+    guests,
+    images,
+    inputs,
+    inventory,
+    project,
+    provisioning,
+    release,
+    trust,
+)
 from builder.cli.options import Answer
 from builder.errors import INTERRUPTED, USAGE, EdgeimgError
 
@@ -43,7 +54,10 @@ def cli() -> None:
     """
 
 
-for _module in (images, guests, flashing, release, trust, inventory, inputs, project):
+_MODULES = (
+    images, guests, flashing, provisioning, fleet, release, trust, inventory, inputs, project,
+)  # fmt: skip
+for _module in _MODULES:
     for _command in _module.COMMANDS:
         cli.add_command(_command)
 

@@ -19,6 +19,8 @@ from builder.flash.devices import Device
 from builder.flash.job import Outcome
 from builder.flash.safety import Chosen
 from builder.flash.write import Written
+from builder.fleet import facts, writing
+from builder.fleet.ledger import Entry, Ledger
 from builder.release import sums
 from builder.release import verify as verifying
 
@@ -53,6 +55,11 @@ def list_devices(app: App) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Directory for one log per device.",
 )
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Add what was flashed to this file, as `edgeimg fleet` does.",
+)
 @options.command
 def flash(
     app: App,
@@ -63,6 +70,7 @@ def flash(
     fixed: bool,
     key: Path | None,
     logs: Path | None,
+    ledger: Path | None,
 ) -> None:
     """Write IMAGE to disks, and read all of it back.
 
@@ -73,8 +81,8 @@ def flash(
     streams = _STDOUT in targets
     if streams:
         _may_stream(app, targets)
-    _verify(app, image, key)
-    blocks = blockmap.read(_beside(image))
+    verify_image(app, image, key)
+    blocks = blockmap.read(block_map_of(image))
     if streams:
         _stream(app, image, blocks)
         return
@@ -86,7 +94,12 @@ def flash(
             agreed = _ask(image, blocks, chosen)
         if not agreed:
             raise FlashError("nothing was written: the answer was no")
+    book = Ledger(ledger) if ledger else None
+    begun = _begin(book, image, chosen) if book else []
     outcomes = job.flash(image, blocks, chosen, logs=logs, progress=app.ui)
+    if book:
+        for entry, outcome in zip(begun, outcomes, strict=True):
+            book.add(writing.ended(entry, outcome))
     data = {"image": str(image), "devices": [outcome.to_json() for outcome in outcomes]}
     app.result(data, lambda console: console.print(_outcomes(outcomes)))
     if any(outcome.interrupted for outcome in outcomes):
@@ -115,8 +128,20 @@ def _stream(app: App, image: Path, blocks: BlockMap) -> None:
     app.ui.note(f"{blocks.image_size} bytes went out; the {blocks.mapped} that matter are verified")
 
 
-def _verify(app: App, image: Path, key: Path | None) -> None:
-    """Signature and digest, as far as there are any."""
+def _begin(book: Ledger, image: Path, chosen: list[Chosen]) -> list[Entry]:
+    """Have the ledger say that these disks are being written."""
+    known = facts.read(image)
+    begun = [writing.entry(known, one) for one in chosen]
+    for entry in begun:
+        book.add(entry)
+    return begun
+
+
+def verify_image(app: App, image: Path, key: Path | None) -> None:
+    """Check signature and digest of an image and its block map, as far as there are any.
+
+    Raises ImageError, VerifyError.
+    """
     if not image.is_file():
         raise ImageError(f"there is no image {image}", hint="`edgeimg build` makes one")
     if key is None and not (image.parent / sums.NAME).is_file():
@@ -124,12 +149,12 @@ def _verify(app: App, image: Path, key: Path | None) -> None:
         return
     with app.ui.step(f"verify {image.name}"):
         found = verifying.verify(image, key)
-        verifying.verify(_beside(image), key)
+        verifying.verify(block_map_of(image), key)
     if found.signer is None:
         app.ui.note("no --key was given: digests fit, but nobody vouches for them")
 
 
-def _beside(image: Path) -> Path:
+def block_map_of(image: Path) -> Path:
     """The block map of an image, by the names that `edgeimg build` gives."""
     name = image.name.removesuffix(".zst").removesuffix(".raw")
     return image.with_name(f"{name}.bmap")

@@ -15,6 +15,8 @@ _COPIED = {
 }
 """Files that maintainer scripts copy into place when they are missing."""
 OS_RELEASE = "usr/lib/os-release"
+SCRIPT_ALLOWED = "usr/share/edgeimg/provision-script"
+"""Without this file a gateway takes no script from its config partition."""
 
 
 def add_defaults(packages: Tree) -> Tree:
@@ -41,6 +43,8 @@ def add_identity(tree: Tree, recipe: Recipe, arch: Arch) -> Tree:
         "root": Node(kind=Kind.DIRECTORY, mode=0o700, origin="edgeimg"),
     }
     nodes |= k3s_config.nodes(recipe.k3s)
+    if recipe.provision.script:
+        nodes[SCRIPT_ALLOWED] = file(b"")
     missing = {path: node for path, node in nodes.items() if path not in tree}
     given = tree.get(OS_RELEASE)
     release = os_release(given.read().decode() if given else "", recipe, arch)

@@ -50,6 +50,12 @@ class BlockMap:
         return hashlib.sha256(f"{self.image_size}\n{told}".encode()).hexdigest()
 
 
+def beside(image: Path) -> Path:
+    """The block map of an image, by the names that `edgeimg build` gives."""
+    name = image.name.removesuffix(".zst").removesuffix(".raw")
+    return image.with_name(f"{name}.bmap")
+
+
 def read(path: Path) -> BlockMap:
     """Parse a block map. Raises ImageError for one that is damaged or says impossible things."""
     try:

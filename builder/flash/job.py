@@ -77,6 +77,19 @@ def flash(
     return [future.result() for future in futures]
 
 
+def flash_one(
+    image: Path,
+    blocks: BlockMap,
+    chosen: Chosen,
+    *,
+    logs: Path | None,
+    progress: Progress,
+    stop: threading.Event,
+) -> Outcome:
+    """The same for one target, in the caller's thread; `stop` ends it."""
+    return _one(image, blocks, chosen, logs, progress, stop)
+
+
 def _wait(futures: list[Future[Outcome]]) -> None:
     pending = set(futures)
     while pending:  # in steps, so that an interrupt is seen

@@ -101,7 +101,7 @@ def choose(
             "\n  ".join([f"{given} ({device.name}) is not written to:", *reasons]),
             hint="`edgeimg devices` tells which disks may be",
         )
-    return Chosen(given=given, real=real, device=device, identity=_identity(device, real))
+    return Chosen(given=given, real=real, device=device, identity=identity(device, real))
 
 
 def still_the_same(chosen: Chosen, *, listing: Callable[[], dict[str, Any]] = lsblk) -> None:
@@ -116,7 +116,7 @@ def still_the_same(chosen: Chosen, *, listing: Callable[[], dict[str, Any]] = ls
             raise HostError(f"{chosen.given} is another file than before")
         return
     now = next((one for one in devices.disks(listing()) if one.path == str(real)), None)
-    if now is None or _identity(now, real) != chosen.identity:
+    if now is None or identity(now, real) != chosen.identity:
         raise HostError(
             f"{chosen.given} is another disk than the one that was shown",
             hint="look at it again with `edgeimg devices`",
@@ -133,7 +133,8 @@ def human(size: int) -> str:
     return f"{size} bytes"
 
 
-def _identity(device: Device, real: Path) -> tuple[str, ...]:
+def identity(device: Device, real: Path) -> tuple[str, ...]:
+    """What tells one disk, and one appearance of it, from others by the same name."""
     try:
         # Counts up whenever a medium or a device appears (Linux 5.15, genhd.c).
         sequence = (SYS / device.number / "diskseq").read_text().strip()

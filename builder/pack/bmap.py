@@ -7,7 +7,7 @@ the flashed disk held before: free space of the FATs, the empty slot, the space 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,16 +28,21 @@ def ranges(plan: DiskPlan, used: Mapping[str, int]) -> list[Range]:
     for name, size in used.items():
         start = plan[name].start
         spans.append((start, start + size))
-    merged: list[Range] = []
+    return merged(spans)
+
+
+def merged(spans: Iterable[tuple[int, int]]) -> list[Range]:
+    """Stretches of bytes as ranges of blocks, sorted, those that touch made one. Pure."""
+    ranges: list[Range] = []
     for start, end in sorted(spans):
         first, last = start // BLOCK, (end - 1) // BLOCK
         if end <= start:
             continue
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        if ranges and first <= ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], max(last, ranges[-1][1]))
         else:
-            merged.append((first, last))
-    return merged
+            ranges.append((first, last))
+    return ranges
 
 
 def used(disk: Path, plan: DiskPlan, sizes: Mapping[str, int]) -> dict[str, int]:

@@ -50,6 +50,8 @@ class Guest:
     channel: Channel
     console: Path
     errors: Path
+    disk: Path
+    """A layer over the image (qcow2), gone with the guest."""
     watchful: bool
     """Look for what tells that the emulator has lost a timer."""
 
@@ -131,6 +133,7 @@ def start(
                 channel=channel,
                 console=console,
                 errors=errors,
+                disk=spec.disk,
                 watchful=watchful and accel.name == "tcg",
             )
 

@@ -18,18 +18,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from builder import provision
 from builder.arch import ARM, ARM64, X86_64, Arch
-from builder.provision import Provision
+from builder.provision import partition
+from builder.provision.rendering import files
+from builder.provision.settings import Settings
 from builder.recipe import Image
 from builder.store import Store
 from builder.tools import Toolbox
 from builder.vm.argv import Lan
 from builder.vm.disk import raw_image
+from tests.cluster import ALL, DAEMONSET, PATIENCE, Cluster, Stopwatch, image
 from tests.gateway import PROJECT, Gateway, booted
 
 pytestmark = [
@@ -40,34 +42,7 @@ pytestmark = [
         reason="asked for with EDGEIMG_TEST_CLUSTER=two or =all",
     ),
 ]
-ALL = os.environ.get("EDGEIMG_TEST_CLUSTER") == "all"
 AGENTS = (ARM64, ARM) if ALL else (X86_64,)
-PATIENCE = 1800 if ALL else 600
-"""Seconds for anything that takes several steps of several guests."""
-KUBECTL = "KUBECONFIG=/etc/rancher/k3s/k3s.yaml KUBECACHEDIR=/run/edgeimg/kubectl kubectl"
-DAEMONSET = """
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: everywhere}
-spec:
-  selector: {matchLabels: {app: everywhere}}
-  template:
-    metadata: {labels: {app: everywhere}}
-    spec:
-      automountServiceAccountToken: false
-      enableServiceLinks: false
-      terminationGracePeriodSeconds: 1
-      containers:
-        - name: hello
-          image: localhost/edgeimg/hello:1
-          imagePullPolicy: Never
-          command: [sh, -c, "echo $NODE > /www/node; exec busybox httpd -f -p 8080 -h /www"]
-          env: [{name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]
-          readinessProbe: {httpGet: {path: /node, port: 8080}, timeoutSeconds: 5}
-          volumeMounts: [{name: www, mountPath: /www}]
-          resources: {limits: {memory: 16Mi}}
-      volumes: [{name: www, emptyDir: {}}]
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,78 +62,15 @@ class Member:
     def mac(self) -> str:
         return f"52:54:00:77:00:{self.number:02x}"
 
-    def provision(self, key: str) -> Provision:
-        join: dict[str, provision.Value] = (
-            {} if self.number == 1 else {"role": "agent", "server": "https://192.168.77.1:6443"}
-        )
-        network = f"[Match]\nMACAddress={self.mac}\n[Network]\nAddress={self.address}/24\n"
-        return Provision(
-            hostname=self.name,
-            keys=(key,),
-            k3s={"token": self.token, "node-ip": self.address,
-                 "node-label+": (f"test/arch={self.arch.name}",), **join},
-            network={"10-lan.network": network},
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Cluster:
-    members: tuple[Member, ...]
-    gateways: tuple[Gateway, ...]
-
-    @property
-    def server(self) -> Gateway:
-        return self.gateways[0]
-
-    def kubectl(self, arguments: str, seconds: float = PATIENCE) -> str:
-        return self.server.until(f"{KUBECTL} {arguments}", seconds)
-
-    def until(self, true: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            assert time.monotonic() < deadline, what + "\n" + self.kubectl("get nodes,pods -o wide")
-            time.sleep(2)
-
-    def ready(self) -> bool:
-        """All nodes are there and Ready."""
-        query = "jsonpath='{range .items[*]}{.metadata.name}="
-        query += '{.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}\''
-        told = self.kubectl(f"get nodes -o {query}").split()
-        return sorted(told) == sorted(f"{member.name}=True" for member in self.members)
-
-    def leases(self) -> list[str]:
-        """When each node was last heard of."""
-        query = "jsonpath='{.items[*].spec.renewTime}'"
-        return self.kubectl(f"get lease -n kube-node-lease -o {query}").split()
-
-    def pods(self) -> dict[str, tuple[str, str]]:
-        """Name and address of the ready pod of each node."""
-        told = json.loads(self.kubectl("get pods -l app=everywhere -o json"))["items"]
-        return {
-            pod["spec"]["nodeName"]: (pod["metadata"]["name"], pod["status"].get("podIP", ""))
-            for pod in told
-            if any(c["type"] == "Ready" and c["status"] == "True"
-                   for c in pod["status"].get("conditions", ()))
-        }  # fmt: skip
-
-    def pods_reach_each_other(self) -> None:
-        self.until(lambda: len(self.pods()) == len(self.members), "no pod on each node")
-        pods = self.pods()
-        for node, (name, _) in pods.items():
-            others = {other: ip for other, (_, ip) in pods.items() if other != node}
-            ask = "; ".join(f"busybox wget -q -T 10 -O - http://{ip}:8080/node || exit 1"
-                            for ip in others.values())  # fmt: skip
-            told = self.kubectl(f"exec {name} -- sh -c '{ask}'", 300)
-            assert told.split() == list(others), f"from {node}"
-
-
-def image(arch: Arch) -> Path:
-    done = subprocess.run(
-        [shutil.which("edgeimg") or "edgeimg", "build", "-a", arch.name, "--k3s", "standin",
-         "-o", PROJECT / "out/test", "--json"],
-        cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True,
-    )  # fmt: skip
-    return Path(json.loads(done.stdout)["images"][0]["image"])
+    def settings(self, key: str) -> Settings:
+        join = {} if self.number == 1 else {"role": "agent", "server": "https://192.168.77.1:6443"}
+        return Settings.model_validate({
+            "hostname": self.name,
+            "ssh_keys": [key],
+            "network": {"lan": {"mac": self.mac, "addresses": [f"{self.address}/24"]}},
+            "k3s": {"token_file": SecretStr(self.token), "node_ips": [self.address],
+                    "labels": {"test/arch": self.arch.name}, **join},
+        })  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +94,8 @@ def cluster(
         subprocess.run(
             ["cp", "--sparse=always", raw_image(image(member.arch), cache), raw], check=True
         )
-        wanted = provision.files(member.provision(key.with_suffix(".pub").read_text()))
-        provision.write(raw, wanted, toolbox=toolbox("pack"))
+        wanted = files(member.settings(key.with_suffix(".pub").read_text()))
+        partition.write(raw, wanted, toolbox=toolbox("pack"))
         return booted(
             raw, key, toolbox=toolbox("qemu"), console=PROJECT / f"out/test/{member.name}.log",
             arch=member.arch, memory=512 if member.number == 1 else 256,
@@ -292,13 +204,3 @@ def a_bad_file_is_told_and_changes_nothing(cluster: Cluster, index: int) -> None
     while b"PROVISIONING FAILED" not in console.read_bytes():
         assert time.monotonic() < deadline
         time.sleep(1)
-
-
-class Stopwatch:
-    """Prints when something came true, in seconds since the gateways could be logged in to."""
-
-    def __init__(self) -> None:
-        self.began = time.monotonic()
-
-    def say(self, what: str) -> None:
-        print(f"{time.monotonic() - self.began:.0f} s: {what}", flush=True)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from builder.arch import ARM
-from builder.compose.identity import add_identity
+from builder.compose.identity import SCRIPT_ALLOWED, add_identity
 from builder.recipe import Image, K3s, Recipe
 from builder.tree import Tree, file
 
@@ -46,3 +46,9 @@ def test_k3s_configuration_is_yaml_that_only_root_reads() -> None:
 def test_the_role_reaches_the_service(role: str, expected: bytes | None) -> None:
     node = identity(K3s.model_validate({"role": role})).get("etc/rancher/k3s/k3s.env")
     assert (node.read() if node else None) == expected
+
+
+def test_gateways_take_a_script_only_where_the_recipe_says_so() -> None:
+    allowed = Recipe.model_validate({"provision": {"script": True}})
+    assert SCRIPT_ALLOWED in add_identity(Tree(), allowed, ARM)
+    assert SCRIPT_ALLOWED not in add_identity(Tree(), Recipe(), ARM)

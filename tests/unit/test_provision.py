@@ -5,25 +5,35 @@ The gateway's script runs here on a root of its own, in place of the config part
 
 from __future__ import annotations
 
+import datetime
+import json
+import os
 import shutil
+import ssl
 import subprocess
+import tomllib
+import zoneinfo
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from pydantic import SecretStr
 
-from builder.provision import Provision, files
+from builder.provision.rendering import files
+from builder.provision.settings import Settings
 
 BASE = Path(__file__).parents[2] / "overlays/base"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"
-NETWORK = "[Match]\nMACAddress=52:54:00:00:00:01\n\n[Network]\nAddress=192.168.77.2/24\n"
 SECRET = "K10aa::node:0123456789abcdef"
-BOX = Provision(
-    hostname="box-2",
-    keys=(KEY,),
-    k3s={"role": "agent", "server": "https://192.168.77.1:6443", "token": SECRET,
-         "node-label+": ("site=hall 7", "line=2"), "debug": True},
-    network={"10-lan.network": NETWORK},
-)  # fmt: skip
+CARD = {"mac": "52:54:00:00:00:01", "addresses": ["192.168.77.2/24"]}
+BOX = Settings.model_validate({
+    "hostname": "box-2",
+    "ssh_keys": [KEY],
+    "k3s": {"role": "agent", "server": "https://192.168.77.1:6443", "token_file": SecretStr(SECRET),
+            "labels": {"site": "hall-7", "line": "2"}, "config": {"debug": True}},
+    "network": {"lan": CARD},
+})  # fmt: skip
 
 
 class Root:
@@ -38,6 +48,11 @@ class Root:
             "etc/rancher/k3s/config.yaml": "SERVER",
             "usr/share/edgeimg/k3s/server.yaml": "SERVER",
             "usr/share/edgeimg/k3s/agent.yaml": "AGENT",
+            "usr/share/edgeimg/provision-script": "",
+            "usr/lib/edgeimg/services/wifi/config.json": "{}",
+            "usr/lib/edgeimg/services/lte/config.json": "{}",
+            "etc/ssl/certs/ca-certificates.crt": "CERTIFICATES OF THE IMAGE\n",
+            "etc/containerd/config.toml": 'version = 3\n[grpc]\naddress = "x"\n',
         }.items():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_text(text)
@@ -61,8 +76,27 @@ class Root:
         assert (done.returncode != 0) == bool(told), done.stderr
         return told
 
+    def holders(self, secret: str) -> set[str]:
+        """The files that hold a secret."""
+        return {
+            str(path.relative_to(self.path)) for path in self.path.rglob("*")
+            if path.is_file() and secret.encode() in path.read_bytes()
+        }  # fmt: skip
+
     def read(self, name: str) -> str:
         return (self.path / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A certificate of an authority, in PEM."""
+    folder = tmp_path_factory.mktemp("ca")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", "/CN=Plant", "-keyout", folder / "key", "-out", folder / "ca"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return (folder / "ca").read_text()
 
 
 @pytest.fixture
@@ -76,12 +110,13 @@ def test_what_the_host_writes_the_gateway_becomes(root: Root) -> None:
     assert root.read("etc/hostname") == "box-2\n"
     assert root.read("etc/hosts").splitlines()[1] == "127.0.1.1 box-2"
     assert root.read("etc/edgeimg/ssh/authorized_keys").splitlines() == ["# of the image", KEY]
-    assert root.read("run/systemd/network/10-lan.network") == NETWORK
+    network = "network/10-lan.network"
+    assert root.read(f"run/systemd/{network}").encode() == files(BOX)[f"edgeimg/{network}"]
     assert root.read("etc/rancher/k3s/k3s.env") == "K3S_ROLE=agent\n"
     assert root.read("etc/rancher/k3s/config.yaml") == "AGENT"
     told = root.read("etc/rancher/k3s/config.yaml.d/90-provision.yaml")
     assert told.splitlines() == [
-        "debug: true", "node-label+:", '  - "site=hall 7"', '  - "line=2"',
+        'debug: "true"', "node-label+:", '  - "line=2"', '  - "site=hall-7"',
         'server: "https://192.168.77.1:6443"', f'token: "{SECRET}"',
     ]  # fmt: skip
 
@@ -98,9 +133,7 @@ def test_secrets_are_wiped_from_the_partition_and_nobody_else_reads_them(root: R
     before.close()
     for path in (root.kept, root.kept / "k3s.yaml"):
         assert path.stat().st_mode & 0o077 == 0
-    holders = [path for path in root.path.rglob("*") if path.is_file()
-               and SECRET.encode() in path.read_bytes()]  # fmt: skip
-    assert {str(path.relative_to(root.path)) for path in holders} == {
+    assert root.holders(SECRET) == {
         "var/lib/edgeimg/provision/k3s.yaml", "etc/rancher/k3s/config.yaml.d/90-provision.yaml",
     }  # fmt: skip
 
@@ -132,6 +165,182 @@ def test_files_from_other_systems_are_text_too(root: Root) -> None:
               "edgeimg/README.txt": b"what is this?"})  # fmt: skip
     assert root.start() == ""
     assert root.read("etc/hostname") == "box-9\n"
+
+
+def secret(text: str = SECRET) -> SecretStr:
+    return SecretStr(text)
+
+
+def whole(**settings: Any) -> dict[str, bytes]:
+    return files(Settings.model_validate(settings))
+
+
+def test_the_clock_has_its_servers_and_its_zone(root: Root) -> None:
+    root.put(whole(ntp=["10.0.0.1", "ntp.plant.lan"], timezone="Europe/Berlin"))
+    assert root.start() == ""
+    timesyncd = root.read("run/systemd/timesyncd.conf.d/90-provision.conf")
+    assert timesyncd == "[Time]\nNTP=10.0.0.1 ntp.plant.lan\n"
+    chrony = root.read("run/edgeimg/provisioned/chrony/provision.sources")
+    assert chrony == "server 10.0.0.1 iburst\nserver ntp.plant.lan iburst\n"
+    # Two readers of zones: Python's, and the C library's.
+    with (root.path / "etc/localtime").open("rb") as file:
+        zone = zoneinfo.ZoneInfo.from_file(file)
+    known = zoneinfo.ZoneInfo("Europe/Berlin")
+    for month in range(1, 13):
+        moment = datetime.datetime(2031, month, 28, 12, tzinfo=datetime.UTC)
+        assert moment.astimezone(zone).isoformat() == moment.astimezone(known).isoformat()
+        assert moment.astimezone(zone).tzname() == moment.astimezone(known).tzname()
+    told = subprocess.run(
+        ["date", "-d", "@1940000000", "+%F %T %Z"], check=True, capture_output=True, text=True,
+        env={**os.environ, "TZ": f":{root.path}/etc/localtime"},
+    )  # fmt: skip
+    assert told.stdout == "2031-06-23 18:53:20 CEST\n"
+
+
+def test_proxies_spare_the_cluster(root: Root) -> None:
+    server = {"server": "https://10.1.0.1:6443", "token_file": secret()}
+    root.put(whole(
+        proxy={"http": "http://proxy.lan:3128", "user": "me", "password_file": secret("hush&hush")},
+        k3s={"role": "server", "config": {"cluster-cidr": "10.52.0.0/16,fd00:52::/56"}},
+    ))  # fmt: skip
+    assert root.start() == ""
+    environment = dict(
+        line.split("=", 1) for line in root.read("run/edgeimg/proxy.env").splitlines()
+    )
+    assert environment["HTTP_PROXY"] == environment["HTTPS_PROXY"]
+    assert environment["HTTP_PROXY"] == "http://me:hush%26hush@proxy.lan:3128"
+    assert environment["NO_PROXY"].split(",") == [
+        "localhost", "127.0.0.0/8", "::1", ".svc", ".cluster.local",
+        "10.52.0.0/16", "fd00:52::/56", "10.43.0.0/16",
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
+    ]  # fmt: skip
+    assert (root.path / "run/edgeimg/proxy.env").stat().st_mode & 0o077 == 0
+    assert not (root.config / "proxy.conf").exists()
+    root.put(whole(proxy={"http": "http://proxy.lan:3128", "no_proxy": []}, k3s=server))
+    assert root.start() == ""
+
+    assert root.read("run/edgeimg/proxy.env").endswith(",10.42.0.0/16,10.43.0.0/16,10.1.0.1\n")
+
+
+def test_the_image_says_where_the_cluster_is_when_nobody_else_does(root: Root) -> None:
+    options = {"cluster-cidr": "10.99.0.0/16", "write-kubeconfig-mode": "0600"}
+    (root.path / "etc/rancher/k3s/config.yaml").write_text(json.dumps(options, indent=2))
+    root.put(whole(proxy={"http": "http://proxy.lan:3128"}))
+    assert root.start() == ""
+    assert ",10.99.0.0/16,10.43.0.0/16," in root.read("run/edgeimg/proxy.env")
+
+
+def test_authorities_join_those_of_the_image(root: Root, authority: str) -> None:
+    bundle = "etc/ssl/certs/ca-certificates.crt"
+    for _ in range(2):  # a second time adds nothing
+        root.put({"edgeimg/ca/01.crt": authority.rstrip().encode(), "edgeimg/ca/02.crt": b""})
+        assert root.start() == ""
+        text = root.read(bundle)
+        assert text.startswith("CERTIFICATES OF THE IMAGE\n")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(cadata=text)
+        assert len(context.get_ca_certs()) == 1
+    assert (root.path / bundle).stat().st_mode & 0o777 == 0o644
+    (root.config / "ca/01.crt").unlink()
+    assert root.start() == ""
+    assert not (root.kept / "ca/01.crt").exists()
+
+
+HARD = """a "quoted" \\ 'word' ü$`"""
+
+
+def test_registries_are_told_to_k3s_and_to_containerd(root: Root, authority: str) -> None:
+    (root.path / "ca.pem").write_text(authority)
+    settings = Settings.model_validate({
+        "registries": {
+            "docker.io": {"endpoints": ["https://mirror.lan:5000", "http://old.lan/v2/docker"],
+                          "user": "me", "password_file": secret(HARD), "insecure": True},
+            "*": {"endpoints": ["https://all.lan"]},
+            "registry.lan:5000": {"ca_file": "ca.pem"},
+        },
+    }, context={"folder": root.path})  # fmt: skip
+    for _ in range(2):
+        root.put(files(settings))
+        assert root.start() == ""
+        containerd = tomllib.loads(root.read("etc/containerd/config.toml"))
+    # What was in it is in it still.
+    assert (containerd["version"], containerd["grpc"]["address"]) == (3, "x")
+    images = containerd["plugins"]["io.containerd.cri.v1.images"]
+    access = {"username": "me", "password": HARD}
+    assert images["registry"]["configs"] == {
+        "mirror.lan:5000": {"auth": access}, "old.lan": {"auth": access},
+    }  # fmt: skip
+    pull = ["pull", "resolve"]
+    certificate = "/etc/containerd/provisioned-ca/03.crt"
+    hosts = {
+        name: tomllib.loads(root.read(f"etc/containerd/certs.d/{name}/hosts.toml"))["host"]
+        for name in ("docker.io", "_default", "registry.lan:5000")
+    }
+    assert hosts == {
+        "docker.io": {
+            "https://mirror.lan:5000": {"capabilities": pull, "skip_verify": True},
+            "http://old.lan/v2/docker": {
+                "capabilities": pull, "skip_verify": True, "override_path": True,
+            },
+        },
+        "_default": {"https://all.lan": {"capabilities": pull}},
+        "registry.lan:5000": {
+            "https://registry.lan:5000": {"capabilities": pull, "ca": certificate},
+        },
+    }  # fmt: skip
+    assert root.read(certificate.lstrip("/")).strip() == authority.strip()
+    unchecked = {"insecure_skip_verify": True}
+    assert yaml.safe_load(root.read("etc/rancher/k3s/registries.yaml")) == {
+        "mirrors": {
+            "docker.io": {"endpoint": ["https://mirror.lan:5000", "http://old.lan/v2/docker"]},
+            "*": {"endpoint": ["https://all.lan"]},
+            "registry.lan:5000": {"endpoint": []},
+        },
+        "configs": {
+            "mirror.lan:5000": {"auth": access, "tls": unchecked},
+            "old.lan": {"auth": access, "tls": unchecked},
+            "all.lan": {},
+            "registry.lan:5000": {"tls": {"ca_file": certificate}},
+        },
+    }
+    assert not (root.config / "registries.conf").exists()
+    for path in ("etc/containerd/config.toml", "etc/rancher/k3s/registries.yaml"):
+        assert (root.path / path).stat().st_mode & 0o077 == 0
+
+
+def test_services_are_fed(root: Root) -> None:
+    root.put(whole(
+        wifi={"country": "DE", "networks": [
+            {"ssid": "Hall 3", "passphrase_file": secret('a "b" \\ #c'), "hidden": True},
+            {"ssid": "guests", "security": "open", "priority": 3},
+        ]},
+        lte={"apn": "internet", "user": "me", "password_file": secret("geheim"),
+             "pin_file": secret("1234")},
+    ))  # fmt: skip
+    assert root.start() == ""
+    services = root.path / "run/edgeimg/provisioned"
+    assert (services / "lte/connect").read_text() == (
+        "apn=internet,user=me,password=geheim,pin=1234\n"
+    )
+    assert '\tpsk="a "b" \\ #c"\n' in (services / "wifi/networks.conf").read_text()
+    for file in ("lte/connect", "wifi/networks.conf"):
+        assert (services / file).stat().st_mode & 0o077 == 0
+    assert list(root.config.iterdir()) == []
+
+
+def test_a_script_is_taken_where_the_image_allows_one(root: Root) -> None:
+    root.put(whole(script_file=secret(f"#!/bin/sh\necho {SECRET}\n")))
+    assert root.start() == ""
+    assert root.holders(SECRET) == {"var/lib/edgeimg/provision/script"}
+    (root.path / "usr/share/edgeimg/provision-script").unlink()
+    root.put(whole(hostname="box-3", script_file=secret("#!/bin/sh\n")))
+    assert "the image does not allow a script" in root.start()
+
+
+def test_wifi_is_refused_where_no_service_would_join_it(root: Root) -> None:
+    shutil.rmtree(root.path / "usr/lib/edgeimg/services")
+    root.put({"edgeimg/lte.conf": b"apn=a\n"})
+    assert "the image has no service 'lte'" in root.start()
 
 
 @pytest.mark.parametrize("left", ["new", "partial"])
@@ -189,7 +398,60 @@ BAD = {
     ],
     "network/lan": [(b"[Match]\n", "expected *.network or *.netdev")],
     "network/20-v.netdev": [(b"[NetDev]\nName=v\n", "expected Name= and Kind=")],
-    "hostnames": [(b"box\n", "unknown, expected hostname")],
+    "ntp": [
+        (b"10.0.0.1 10.0.0.2\n", "line 1: expected one server a line"),
+        (b"$(reboot)\n", "line 1: expected one server a line"),
+    ],
+    "timezone": [
+        (b"Europe/Berlin\n", "expected one rule"),
+        (b"CET-1\nUTC0\n", "expected one rule"),
+        (b"CET-1CEST\n", "expected one rule"),
+        (b"# nothing\n", "expected one rule"),
+    ],
+    "wifi.conf": [
+        (b"country=de\n", "line 1: expected country=DE"),
+        (b"ctrl_interface=/run/x\n", "line 1: expected country=DE"),
+        (b"network={\n\tpsk=hush\n}\n", "line 2: put the value of psk in double quotes"),
+        (b"network={\n\tssid=\"a\"\n\teap=TLS\n}\n", "line 3: expected one of ssid"),
+        (b"network={\n\tkey_mgmt=NONE\n}\n", "line 3: the network above has no ssid"),
+        (b"network={\n\tssid=\"a\"\n", "a line } is missing"),
+        (b"country=DE\n", "expected a network"),
+    ],
+    "lte.conf": [
+        (b"internet\n", "expected one line such as apn="),
+        (b"apn=a\napn=b\n", "expected one line such as apn="),
+        (b"apn=a,device=/dev/sda\n", "expected one line such as apn="),
+    ],
+    "proxy.conf": [
+        (b"http_proxy=http://a\n", "line 1: expected HTTP_PROXY"),
+        (b"HTTP_PROXY=proxy.lan:3128\n", "line 1: expected HTTP_PROXY"),
+        (b"HTTP_PROXY=http://a\nLD_PRELOAD=/x\n", "line 2: expected HTTP_PROXY"),
+        (b"NO_PROXY=a b\n", "line 1: expected HTTP_PROXY"),
+    ],
+    "registries.conf": [
+        (b"endpoint=https://a\n", "line 1: expected a registry such as [docker.io] first"),
+        (b"[do cker]\n", "line 1: expected a registry"),
+        (b"[a]\n[a]\n", "line 2: [a] is there twice"),
+        (b"[a]\nendpoint=ftp://x\n", "line 2: expected endpoint="),
+        (b"[a]\nuser=x\n", "needs both user= and password="),
+        (b"[*]\ninsecure=yes\n", "needs an endpoint="),
+        (b"[a]\nca=../x.crt\n", "line 2: expected endpoint="),
+        (b"[a]\nca=09.crt\n", "there is no registry-ca/09.crt"),
+        (b"# none\n", "expected a registry"),
+    ],
+    "script": [
+        (b"reboot\n", "'#!/bin/sh' first"),
+        (b"#!/bin/sh\nif true\n", "Syntax error"),
+    ],
+    "ca/plant.crt": [
+        (b"-----BEGIN RSA PRIVATE KEY-----\nAAAA\n", "line 1: a private key"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n", "the last certificate has no end"),
+        (b"-----BEGIN CERTIFICATE-----\n<html>\n-----END CERTIFICATE-----\n", "line 2: expected"),
+        (b"plant\n", "expected certificates"),
+        (b"0\x82\x04\x00", "control characters"),
+    ],
+    "ca/plant.pem": [(b"x\n", "expected *.crt")],
+    "hostnames": [(b"box\n", "unknown, expected one of hostname")],
 }  # fmt: skip
 
 
@@ -220,10 +482,3 @@ def test_a_bad_file_changes_nothing_and_is_named(
 def test_a_bad_secret_is_not_repeated(root: Root) -> None:
     root.put({"edgeimg/k3s.yaml": b"token: hush hush\n"})
     assert "hush" not in root.start()
-
-
-def test_values_that_the_gateway_could_not_read_are_refused_on_the_host() -> None:
-    with pytest.raises(ValueError, match="quotes"):
-        files(Provision(k3s={"token": "a\"b'c"}))
-    with pytest.raises(ValueError, match="no line"):
-        files(Provision(k3s={"token": "a\nrole: server"}))

@@ -16,7 +16,7 @@ from builder.errors import RecipeError
 from builder.pack import disk, uki
 from builder.recipe import parse_size, schema
 from builder.recipe_file import load
-from builder.recipe_include import key_lines
+from builder.toml_text import key_lines
 from builder.tree import Tree, directory
 
 DEFAULT = Path(__file__).parents[2] / "recipes/gateway.toml"
@@ -120,7 +120,7 @@ def test_key_lines_knows_tables_and_dotted_keys() -> None:
     lines = key_lines("[a.b]\nc.d = 1\n\n[[e]]\n'f' = 2\n")
     assert lines[("a", "b")] == 1
     assert lines[("a", "b", "c", "d")] == 2
-    assert lines[("e", "f")] == 5
+    assert lines[("e", 0, "f")] == 5
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from builder.errors import RecipeError
 from builder.recipe_file import load
-from builder.recipe_include import key_lines
+from builder.toml_text import key_lines
 
 BASE = """\
 [image]

@@ -1,0 +1,275 @@
+"""Settings of a gateway: what may be said, what it becomes, and how errors are told."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import SecretStr
+
+from builder.errors import ProvisionError
+from builder.provision import k3s, reading, zones
+from builder.provision.reading import SettingsError
+from builder.provision.rendering import SECRET, files
+from builder.provision.settings import Settings, schema
+
+BASE = Path(__file__).parents[2] / "overlays/base"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"
+HUSH = "hush-hush-0123456789"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "gateway.toml"
+    path.write_text(text)
+    return path
+
+
+def told(folder: Path, text: str) -> list[str]:
+    """What is wrong with settings, without the file's name."""
+    with pytest.raises(SettingsError) as caught:
+        reading.load(write(folder, text))
+    assert HUSH not in caught.value.message
+    return [problem.split("gateway.toml:")[1] for problem in caught.value.problems]
+
+
+def rendered(data: dict[str, Any]) -> dict[str, str]:
+    found = files(Settings.model_validate(data))
+    return {path.removeprefix("edgeimg/"): content.decode() for path, content in found.items()}
+
+
+def parsed(text: str) -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser(strict=True, delimiters=("=",))
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(text)
+    return parser
+
+
+def test_every_error_is_told_with_its_line_and_what_may_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{HUSH}\n{HUSH}\n")
+    problems = told(
+        tmp_path,
+        f"""\
+hostnam = "box"
+timezone = "Europe/Berlim"
+ssh_keys = ["-----BEGIN OPENSSH PRIVATE KEY----- {HUSH}"]
+
+[network.lan]
+interface = "eth0"
+addresses = ["192.168.1.2"]
+
+[k3s]
+role = "agnet"
+token = "{HUSH}"
+token_file = "token"
+agent_token_file = "nowhere"
+
+[k3s.config]
+nod-ip = "10.0.0.1"
+kubelet-args = "x"
+
+[[wifi.networks]]
+ssid = "one"
+
+[[wifi.networks]]
+sid = "two"
+""",
+    )
+    lines = [int(problem.partition(":")[0]) for problem in problems]
+    assert lines == sorted(lines)
+    assert problems == [
+        "1: hostnam: unknown key; did you mean 'hostname'?",
+        "2: timezone: expected a time zone such as 'Europe/Berlin', found 'Europe/Berlim';"
+        " did you mean 'Europe/Berlin'?",
+        "3: ssh_keys.0: expected a public ssh key, such as 'ssh-ed25519 AAAA… name'",
+        "7: network.lan.addresses.0: expected an address with its prefix, such as"
+        " '192.168.1.2/24', found '192.168.1.2'",
+        "10: k3s.role: expected 'server' or 'agent', found 'agnet'; did you mean 'agent'?",
+        "11: k3s.token: unknown key; did you mean 'token_file'?",
+        "12: k3s.token_file: the file that it names should hold one line of text, the secret",
+        "13: k3s.agent_token_file: the file that it names cannot be read:"
+        " No such file or directory",
+        "16: k3s.config.nod-ip: a gateway does not take this option; did you mean 'node-ip'?",
+        "17: k3s.config.kubelet-args: a gateway does not take this option;"
+        " did you mean 'kubelet-arg'?",
+        "19: wifi.country: is missing",
+        "22: wifi.networks.1.ssid: is missing",
+        "23: wifi.networks.1.sid: unknown key; did you mean 'ssid'?",
+    ]  # fmt: skip
+
+
+NETWORK = "[network.lan]\n"
+VLAN = "[network.{}]\nvlan = 3\non = 'lan'\n"
+MIRROR = "[registries.{}]\nendpoints = ['https://m']\n"
+BAD = {
+    "hostname = 'Box'": "does not match",
+    "hostname = 3": "valid string, found 3",
+    "timezone = 'CET-1CEST'": "expected a time zone",
+    "ntp = ['a b']": "does not match",
+    "ca_files = ['key']": "holds a private key",
+    "ca_files = ['gateway.toml']": "holds no certificates",
+    "ssh_key_files = ['gateway.toml']": "public ssh keys, one a line",
+    "script_file = 'gateway.toml'": "'#!/bin/sh' comes first",
+    f"{NETWORK}": "'interface' or 'mac'",
+    f"{NETWORK}mac = '52:54'": "does not match",
+    f"{NETWORK}interface = 'e0'\nmtu = 9": "greater than or equal to 68, found 9",
+    f"{NETWORK}interface = 'e0'\naddresses = ['10.0.0.2/24']\ngateway = '10.0.1.1'":
+        "10.0.1.1 is in none of the networks",
+    f"{NETWORK}vlan = 3": "a VLAN needs 'on'",
+    f"{NETWORK}vlan = 3\non = 'x'": "there is no card [network.x]",
+    f"{NETWORK}interface = 'e0'\n[network.b]\ninterface = 'e0'": "e0 is [network.lan] already",
+    f"{NETWORK}interface = 'e0'\n" + VLAN.format("a") + VLAN.format("b"):
+        "a VLAN is there twice",
+    "[k3s]\nrole = 'agent'": "an agent needs 'server'",
+    "[k3s]\nrole = 'agent'\nserver = '10.0.0.1'": "does not match",
+    "[k3s]\nrole = 'agent'\nserver = 'https://a'\nconfig.tls-san = 'b'": "is for servers",
+    "[k3s.config]\ntoken = 'x'": "is said by 'token_file'",
+    "[k3s.config]\ndebug = \"a\\\"b'c\"": "both kinds of quotes",
+    "[k3s.labels]\n'kubernetes.io/x' = 'y'": "kubernetes.io",
+    "[proxy]\nuser = 'x'": "expected 'http' or 'https'",
+    f"[proxy]\nhttp = 'http://me:{HUSH}@proxy'": "user and password",
+    "[wifi]\ncountry = 'DE'\nnetworks = [{ssid = 'x', security = 'wep'}]": "expected 'wpa2'",
+    "[wifi]\ncountry = 'DE'\nnetworks = [{ssid = 'x', passphrase_file = 'short'}]": "8 to 63",
+    "[lte]\napn = 'a b'": "does not match",
+    "[lte]\napn = 'a'\npin_file = 'short'": "PIN of 4 to 8 digits",
+    "[registries.'*']\nuser = 'x'": "expected 'endpoints'",
+    MIRROR.format("a") + MIRROR.format("b") + "insecure = true":
+        "a and b differ about m",
+    "hostname = ": "not TOML",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD.items())
+def test_what_a_gateway_would_not_take_is_refused_here(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    (tmp_path / "key").write_text("-----BEGIN PRIVATE KEY-----\n")
+    (tmp_path / "short").write_text("hush\n")
+    with pytest.raises(ProvisionError) as caught:
+        reading.load(write(tmp_path, text))
+    assert expected in caught.value.message
+    assert "hush" not in caught.value.message.replace(str(tmp_path), "")
+
+
+def test_secrets_are_stars_wherever_settings_are_printed() -> None:
+    settings = Settings.model_validate({
+        "k3s": {"token_file": SecretStr(HUSH)},
+        "wifi": {"country": "DE", "networks": [{"ssid": "x", "passphrase_file": SecretStr(HUSH)}]},
+        "registries": {"a": {"user": "u", "password_file": SecretStr(HUSH)}},
+        "script_file": SecretStr(f"#!/bin/sh\n{HUSH}\n"),
+    })  # fmt: skip
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert HUSH not in text
+    secret = {path for path, content in files(settings).items() if HUSH.encode() in content}
+    assert secret == {f"edgeimg/{name}" for name in SECRET} - {
+        "edgeimg/lte.conf", "edgeimg/proxy.conf",
+    }  # fmt: skip
+
+
+def test_missing_secrets_are_asked_for_or_named(tmp_path: Path) -> None:
+    text = """[k3s]
+role = "agent"
+server = "https://10.0.0.1:6443"
+[wifi]
+country = "DE"
+[[wifi.networks]]
+ssid = "open"
+security = "open"
+[[wifi.networks]]
+ssid = "Hall 3"
+"""
+    problems = told(tmp_path, text)
+    assert [problem.partition(":")[0] for problem in problems] == ["1", "9"]
+    assert all("nobody can be asked here" in problem for problem in problems)
+
+    asked: list[str] = []
+
+    def ask(purpose: str) -> str:
+        asked.append(purpose)
+        return HUSH
+
+    settings = reading.load(write(tmp_path, text), ask)
+    assert asked == ["token of the cluster at https://10.0.0.1:6443", "passphrase of 'Hall 3'"]
+    assert f'psk="{HUSH}"' in files(settings)["edgeimg/wifi.conf"].decode()
+    # What is typed is checked like what is in a file.
+    with pytest.raises(SettingsError, match="passphrase_file: expected a passphrase of 8 to 63"):
+        reading.load(write(tmp_path, text), lambda _: "short")
+
+
+def test_cards_and_vlans_become_files_of_systemd() -> None:
+    found = rendered({
+        "network": {
+            "lan": {"mac": "52:54:00:00:00:01", "dhcp": False},
+            "plc": {"vlan": 20, "on": "lan", "addresses": ["10.20.0.2/24"], "mtu": 1400,
+                    "gateway": "10.20.0.1", "dns": ["10.20.0.1"], "search": ["plant.lan"],
+                    "routes": [{"to": "10.30.0.0/16", "via": "10.20.0.3", "metric": 7}]},
+            "up": {"interface": "wl*", "dns": ["9.9.9.9"]},
+        },
+    })  # fmt: skip
+    assert sorted(found) == [
+        "network/10-lan.network", "network/10-plc.netdev", "network/10-plc.network",
+        "network/10-up.network",
+    ]  # fmt: skip
+    lan = parsed(found["network/10-lan.network"])
+    assert dict(lan["Match"]) == {"MACAddress": "52:54:00:00:00:01", "Kind": "!*"}
+    assert lan["Network"]["VLAN"] == "plc"
+    assert lan["Link"]["RequiredForOnline"] == "no"
+    device = parsed(found["network/10-plc.netdev"])
+    assert dict(device["NetDev"]) == {"Name": "plc", "Kind": "vlan"}
+    assert device["VLAN"]["Id"] == "20"
+    plc = parsed(found["network/10-plc.network"])
+    assert dict(plc["Network"]) == {
+        "DHCP": "no", "IPv6AcceptRA": "no", "Address": "10.20.0.2/24", "Gateway": "10.20.0.1",
+        "DNS": "10.20.0.1", "Domains": "plant.lan",
+    }  # fmt: skip
+    assert dict(plc["Link"]) == {"MTUBytes": "1400", "RequiredForOnline": "routable"}
+    assert dict(plc["Route"]) == {
+        "Destination": "10.30.0.0/16", "Gateway": "10.20.0.3", "Metric": "7",
+    }  # fmt: skip
+    up = parsed(found["network/10-up.network"])
+    assert up["DHCPv4"]["UseDNS"] == up["DHCPv6"]["UseDNS"] == "no"
+    assert up["Link"]["RequiredForOnline"] == "no"
+
+
+def test_a_proxys_user_and_password_are_part_of_its_address() -> None:
+    found = rendered({
+        "proxy": {"https": "http://proxy.lan:3128/", "user": "me",
+                  "password_file": SecretStr("a@b%")},
+        "k3s": {"role": "agent", "server": "https://[fd00::1]:6443", "token_file": SecretStr("t")},
+    })  # fmt: skip
+    assert found["proxy.conf"].splitlines() == [
+        "HTTP_PROXY=http://me:a%40b%25@proxy.lan:3128",
+        "HTTPS_PROXY=http://me:a%40b%25@proxy.lan:3128",
+        "NO_PROXY=10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fd00::1",
+    ]
+
+
+def test_every_zone_has_a_rule_that_gateways_take() -> None:
+    assert zones.rule("Europe/Berlin") == "CET-1CEST,M3.5.0,M10.5.0/3"
+    assert zones.rule("CET-1CEST,M3.5.0,M10.5.0/3") == "CET-1CEST,M3.5.0,M10.5.0/3"
+    assert len(zones.names()) > 400
+    assert [name for name in zones.names() if not zones.is_rule(zones.rule(name))] == []
+
+
+def test_host_and_gateway_know_the_same_options_of_k3s() -> None:
+    text = (BASE / "usr/lib/edgeimg/provision-k3s.awk").read_text()
+    begin = text[: text.index("function add")].replace('" \\\n        "', "")
+    added = {
+        who: tuple(names.split()) for names, who in re.findall(r'add\("(.*?)", "(.*?)"\)', begin)
+    }
+    assert added == {"any": k3s.ANY, "server": k3s.SERVERS}
+
+
+def test_the_schema_is_one_and_knows_the_keys_of_the_file() -> None:
+    described = schema()
+    Draft202012Validator.check_schema(described)
+    validator = Draft202012Validator(described)
+    good = tomllib.loads("[k3s]\ntoken_file = 'token'\n[registries.'docker.io']\nca_file = 'x'\n")
+    assert validator.is_valid(good)
+    assert not validator.is_valid({"k3s": {"token": "x"}})
+    json.dumps(described)
