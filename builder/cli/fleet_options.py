@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import SecretStr
 
 from builder.cli.options import App, Command
 from builder.cli.provisioning import asking
-from builder.errors import ProvisionError
 from builder.fleet import label, reading, token
 from builder.fleet import print as printing
 from builder.fleet.labels import Style
@@ -60,7 +58,11 @@ def _load(
     app: App, path: Path, defaults: Path | None, *, generate_token: bool, secrets: bool
 ) -> Fleet:
     if secrets:
-        known = _token(app, path) if generate_token else None
+        known = None
+        if generate_token:
+            known, is_new = token.generate(path)
+            what = "made and kept" if is_new else "that"
+            app.ui.note(f"the cluster's token is {what} in {token.kept(path)}")
         return reading.load(path, defaults=defaults, token=known, ask=asking(app))
     missing: list[str] = []
 
@@ -68,19 +70,10 @@ def _load(
         missing.append(purpose)
         return masking.STARS
 
-    known = SecretStr(masking.STARS) if generate_token else None
+    known = token.placeholder() if generate_token else None
     found = reading.load(path, defaults=defaults, token=known, ask=note)
     for purpose in missing:
         app.ui.note(f"will be asked for: {purpose}")
-    return found
-
-
-def _token(app: App, path: Path) -> SecretStr:
-    if not path.is_file():
-        raise ProvisionError(f"cannot read the fleet file {path}: there is none")
-    found, is_new = token.generate(path)
-    app.ui.note(f"the cluster's token is {'made and kept' if is_new else 'that'} in "
-                f"{token.kept(path)}")  # fmt: skip
     return found
 
 

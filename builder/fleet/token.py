@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from builder.errors import HostError, ProvisionError
+from builder.provision import masking
 
 _BYTES = 32
 
@@ -19,12 +20,19 @@ def kept(fleet: Path) -> Path:
     return fleet.with_suffix(".token")
 
 
+def placeholder() -> SecretStr:
+    """In the place of a token where a fleet is only looked at."""
+    return SecretStr(masking.STARS)
+
+
 def generate(fleet: Path) -> tuple[SecretStr, bool]:
     """The token beside a fleet file, and whether it was made just now.
 
-    Raises ProvisionError for one that others can read, HostError when it cannot be kept.
+    Raises ProvisionError for one that others can read or no such fleet, HostError when it cannot be kept.
     """
     path = kept(fleet)
+    if not fleet.is_file():
+        raise ProvisionError(f"cannot read the fleet file {fleet}: there is none")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

@@ -168,9 +168,11 @@ def clocks_stood_still_and_do_not_matter(cluster: Cluster) -> None:
 
 
 def secrets_are_kept_in_one_place(member: Member, gateway: Gateway) -> None:
-    partition = "/dev/disk/by-partlabel/config"
-    found = gateway.attempt(f"grep -qF {member.token} $(readlink -f {partition})")
+    # For busybox a line ends at its first NUL.
+    search = "tr '\\000' '\\n' < $(readlink -f /dev/disk/by-partlabel/config) | grep -F "
+    found = gateway.attempt(search + member.token)
     assert found.returncode == 1, found.stderr
+    assert member.name in gateway.run(search + member.name)
     assert gateway.run("hostname") == member.name + "\n"
     assert gateway.run("stat -c %a /var/lib/edgeimg/provision") == "700\n"
 

@@ -300,6 +300,9 @@ def test_paths_are_relative_to_the_file_that_names_them(folder: Path) -> None:
 
 def test_a_generated_token_is_made_once_and_kept_from_others(folder: Path) -> None:
     path = folder / "fleet.csv"
+    with pytest.raises(ProvisionError, match="there is none"):
+        token.generate(path)
+    path.write_text(CSV)
     first, is_new = token.generate(path)
     assert is_new
     assert (folder / "fleet.token").stat().st_mode & 0o777 == 0o600
