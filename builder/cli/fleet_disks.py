@@ -40,7 +40,6 @@ _key = click.option(
 @_image
 @options.command
 @fleet_options.fleet(secrets=True)
-@fleet_options.ledger
 @fleet_options.only
 @_key
 @click.option("--compress", is_flag=True, help="Write .raw.zst instead of .raw.")
@@ -56,14 +55,13 @@ def fleet_images(
     *,
     image: Path,
     fleet: Fleet,
-    book: Ledger,
     only: tuple[str, ...],
     key: Path | None,
     compress: bool,
     output: Path,
 ) -> None:
     """Make an image of each gateway: IMAGE with its settings. They hold secrets: keep them safe."""
-    shop = _workshop(app, image, key, book, None)
+    shop = _workshop(app, image, key, Ledger(fleet_options.beside(fleet.path)), None)
     chosen = _for_image(app, fleet.named(only), shop)
     made: list[dict[str, Any]] = []
     with disk_errors(output):
