@@ -12,7 +12,7 @@ import click
 
 from builder import pipeline
 from builder.cli import fleet_bench, fleet_options, options
-from builder.cli.flashing import block_map_of, verify_image
+from builder.cli.flashing import verify_image
 from builder.cli.fleet_bench import TerminalBench
 from builder.cli.options import App
 from builder.errors import FlashError, HostError, ProvisionError
@@ -175,7 +175,7 @@ def fleet_flash(
 def _workshop(app: App, image: Path, key: Path | None, book: Ledger, logs: Path | None) -> Workshop:
     """Everything but the gateways; the image is checked."""
     verify_image(app, image, key)
-    blocks = blockmap.read(block_map_of(image))
+    blocks = blockmap.read(blockmap.beside(image))
     toolbox = pipeline.pack_tools(options.load_recipe(None), store=app.store, ui=app.ui)
     with app.ui.step(f"read {image.name}"):
         known = facts.read(image)
