@@ -82,7 +82,7 @@ def flash(
     if streams:
         _may_stream(app, targets)
     verify_image(app, image, key)
-    blocks = blockmap.read(block_map_of(image))
+    blocks = blockmap.read(blockmap.beside(image))
     if streams:
         _stream(app, image, blocks)
         return
@@ -149,15 +149,9 @@ def verify_image(app: App, image: Path, key: Path | None) -> None:
         return
     with app.ui.step(f"verify {image.name}"):
         found = verifying.verify(image, key)
-        verifying.verify(block_map_of(image), key)
+        verifying.verify(blockmap.beside(image), key)
     if found.signer is None:
         app.ui.note("no --key was given: digests fit, but nobody vouches for them")
-
-
-def block_map_of(image: Path) -> Path:
-    """The block map of an image, by the names that `edgeimg build` gives."""
-    name = image.name.removesuffix(".zst").removesuffix(".raw")
-    return image.with_name(f"{name}.bmap")
 
 
 def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> bool:

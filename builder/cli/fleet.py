@@ -144,7 +144,7 @@ def _gateways(rows: Sequence[dict[str, str]]) -> Table:
 
 
 def _runs(runs: Sequence[Entry]) -> Table:
-    table = new_table("When", "Gateway", "Disk", "Image", "SHA-256", "By", "Result")
+    table = new_table("When (UTC)", "Gateway", "Disk", "Image", "SHA-256", "By", "Result")
     for run in runs:
         ended = run.result
         if ended == "started":
@@ -152,11 +152,14 @@ def _runs(runs: Sequence[Entry]) -> Table:
         else:
             told = {"ok": "ok", "failed": f"failed: {run.error}"}.get(ended, ended)
         disk = ", ".join(filter(None, (run.model, run.serial))) or run.device
-        image = f"{run.version} {run.arch}".strip() or run.image
-        table.add_row(
-            Text(run.time.replace("+00:00", "Z"), no_wrap=True), run.gateway or "–", disk, image,
-            run.digest[:12], run.by, Text(told, style=_LOOKS[ended]),
+        cells = (
+            Text(run.time[:16].replace("T", " ")), Text(run.gateway or "–"), Text(disk),
+            Text(f"{run.version} {run.arch}".strip() or run.image), Text(run.digest[:12]),
+            Text(run.by), Text(told, style=_LOOKS[ended]),
         )  # fmt: skip
+        for cell in cells:
+            cell.overflow = "fold"
+        table.add_row(*cells)
     return table
 
 

@@ -12,7 +12,7 @@ import click
 
 from builder import pipeline
 from builder.cli import fleet_bench, fleet_options, options
-from builder.cli.flashing import block_map_of, verify_image
+from builder.cli.flashing import verify_image
 from builder.cli.fleet_bench import TerminalBench
 from builder.cli.options import App
 from builder.errors import FlashError, HostError, ProvisionError
@@ -40,7 +40,6 @@ _key = click.option(
 @_image
 @options.command
 @fleet_options.fleet(secrets=True)
-@fleet_options.ledger
 @fleet_options.only
 @_key
 @click.option("--compress", is_flag=True, help="Write .raw.zst instead of .raw.")
@@ -56,14 +55,13 @@ def fleet_images(
     *,
     image: Path,
     fleet: Fleet,
-    book: Ledger,
     only: tuple[str, ...],
     key: Path | None,
     compress: bool,
     output: Path,
 ) -> None:
     """Make an image of each gateway: IMAGE with its settings. They hold secrets: keep them safe."""
-    shop = _workshop(app, image, key, book, None)
+    shop = _workshop(app, image, key, Ledger(fleet_options.beside(fleet.path)), None)
     chosen = _for_image(app, fleet.named(only), shop)
     made: list[dict[str, Any]] = []
     with disk_errors(output):
@@ -177,7 +175,7 @@ def fleet_flash(
 def _workshop(app: App, image: Path, key: Path | None, book: Ledger, logs: Path | None) -> Workshop:
     """Everything but the gateways; the image is checked."""
     verify_image(app, image, key)
-    blocks = blockmap.read(block_map_of(image))
+    blocks = blockmap.read(blockmap.beside(image))
     toolbox = pipeline.pack_tools(options.load_recipe(None), store=app.store, ui=app.ui)
     with app.ui.step(f"read {image.name}"):
         known = facts.read(image)

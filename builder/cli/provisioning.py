@@ -94,8 +94,8 @@ def _write(
 
     def shown(console: Console) -> None:
         console.print(_listing(files))
-        console.print("next: start the gateway; `edgeimg-status` there tells what is wrong, if "
-                      "anything is", highlight=False)  # fmt: skip
+        hint = "next: start the gateway; if anything is wrong, `edgeimg-status` there tells"
+        console.print(hint, highlight=False, soft_wrap=True)
 
     app.result(told, shown)
 

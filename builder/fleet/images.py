@@ -14,8 +14,8 @@ from builder import process
 from builder.errors import EdgeimgError
 from builder.flash import blockmap, source
 from builder.flash.blockmap import BlockMap
-from builder.pack import bmap, publish, sparse
-from builder.provision import partition
+from builder.pack import publish
+from builder.provision import partition, target
 from builder.provision.rendering import DIRECTORY
 from builder.store import disk_errors, require_room
 from builder.tools import Toolbox
@@ -65,7 +65,7 @@ def make(
             timeout=_TIMEOUT,
         )
         partition.write(raw, files, toolbox=toolbox)
-        described.write_bytes(bmap.document(raw, _mapped(raw, base.blocks, toolbox)))
+        described.write_bytes(target.block_map(raw, base.blocks, toolbox=toolbox))
     return GatewayImage(raw=raw, described=described, blocks=blockmap.read(described))
 
 
@@ -86,23 +86,3 @@ def compress(made: GatewayImage, *, toolbox: Toolbox) -> Path:
         publish.compress(made.raw, packed, toolbox=toolbox)
         made.raw.unlink()
     return packed
-
-
-def _mapped(raw: Path, blocks: BlockMap, toolbox: Toolbox) -> list[bmap.Range]:
-    """The base's blocks, and those of the config partition as it is now."""
-    config = partition.find(raw, toolbox=toolbox)
-    used = sparse.used(raw, offset=config.start, size=config.size)
-    spans = [(extent.start, extent.end) for extent in blocks.extents]
-    return merged([*spans, (config.start, config.start + used)])
-
-
-def merged(spans: list[tuple[int, int]]) -> list[bmap.Range]:
-    """Stretches of bytes as ranges of blocks, sorted, those that touch made one. Pure."""
-    ranges: list[bmap.Range] = []
-    for start, end in sorted(spans):
-        first, last = start // bmap.BLOCK, (end - 1) // bmap.BLOCK
-        if ranges and first <= ranges[-1][1] + 1:
-            ranges[-1] = (ranges[-1][0], max(last, ranges[-1][1]))
-        else:
-            ranges.append((first, last))
-    return ranges

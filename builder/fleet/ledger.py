@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import pwd
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,12 @@ def now() -> str:
 
 def whoami() -> str:
     """`user@host`; with sudo, the user who asked for it."""
-    user = os.environ.get("SUDO_USER") or os.environ.get("USER") or str(os.getuid())
+    user = os.environ.get("SUDO_USER")
+    if not user:
+        try:
+            user = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:  # a number without a name, as in containers
+            user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
 
 

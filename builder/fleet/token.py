@@ -28,7 +28,8 @@ def placeholder() -> SecretStr:
 def generate(fleet: Path) -> tuple[SecretStr, bool]:
     """The token beside a fleet file, and whether it was made just now.
 
-    Raises ProvisionError for one that others can read or no such fleet, HostError when it cannot be kept.
+    Raises ProvisionError for one that others can read, and where there is no such fleet; HostError
+    when it cannot be kept.
     """
     path = kept(fleet)
     if not fleet.is_file():

@@ -12,6 +12,7 @@ from typing import Literal
 from builder import inspect, process
 from builder.errors import HostError, ImageError, ProvisionError
 from builder.flash import blockmap, safety
+from builder.flash.blockmap import BlockMap
 from builder.flash.safety import Chosen
 from builder.pack import bmap, publish, sparse
 from builder.provision import folder, partition
@@ -140,7 +141,12 @@ def _block_map(image: Path, raw: Path, output: Path, toolbox: Toolbox) -> None:
     source, made = blockmap.beside(image), blockmap.beside(output)
     if not source.is_file():
         return
+    made.write_bytes(block_map(raw, blockmap.read(source), toolbox=toolbox))
+
+
+def block_map(raw: Path, original: BlockMap, *, toolbox: Toolbox) -> bytes:
+    """The block map of a provisioned image: the original's ranges, and the config partition's."""
     config = partition.find(raw, toolbox=toolbox)
     used = sparse.used(raw, offset=config.start, size=config.size)
-    spans = [(extent.start, extent.end) for extent in blockmap.read(source).extents]
-    made.write_bytes(bmap.document(raw, bmap.merged([*spans, (config.start, config.start + used)])))
+    spans = [(extent.start, extent.end) for extent in original.extents]
+    return bmap.document(raw, bmap.merged([*spans, (config.start, config.start + used)]))

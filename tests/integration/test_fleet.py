@@ -104,15 +104,15 @@ def run(*arguments: str | Path, **more: Any) -> subprocess.CompletedProcess[str]
 def test_an_image_of_each_gateway_differs_in_its_config_partition_alone(
     release: Release, tiny, tmp_path: Path, packed: bool
 ) -> None:
-    out = tmp_path / "out"
+    out, names = tmp_path / "out", NAMES[:1] if packed else NAMES
     done = run("fleet", "images", release.image, fleet_file(tmp_path), "-o", out, "--json",
-               *["--compress"] * packed)  # fmt: skip
+               *(["--compress", "--only", names[0]] if packed else []))  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert [one["name"] for one in json.loads(done.stdout)["images"]] == list(NAMES)
+    assert [one["name"] for one in json.loads(done.stdout)["images"]] == list(names)
     assert "hush-hush" not in done.stdout + done.stderr
     part = disks.read(release.raw, toolbox=tiny.pack)["config"]
     end = part.start + part.size
-    for name in NAMES:
+    for name in names:
         made = out / f"{name}.raw"
         if packed:
             assert (out / f"{name}.raw.zst").stat().st_mode & 0o077 == 0
@@ -139,7 +139,9 @@ def test_an_image_of_each_gateway_differs_in_its_config_partition_alone(
         assert config(card, "hostname", tiny) == f"{name}\n".encode()
         made.unlink()
         card.unlink()
-    assert sorted(path.suffix for path in out.iterdir()) == [".bmap"] * 3 + [".zst"] * 3 * packed
+    assert sorted(path.suffix for path in out.iterdir()) == (
+        [".bmap", ".zst"] if packed else [".bmap"] * 3
+    )
 
 
 def test_rows_for_another_architecture_are_left_out(release: Release, tmp_path: Path) -> None:
@@ -157,9 +159,10 @@ def test_an_image_that_is_not_what_its_block_map_says_is_used_for_nobody(
     release: Release, tmp_path: Path
 ) -> None:
     other = tmp_path / "gateway_0.1.0_x86-64.raw"
-    data = bytearray(release.raw.read_bytes())
-    data[release.blocks.extents[1].start + 5] ^= 1
-    other.write_bytes(data)
+    subprocess.run(["cp", "--sparse=always", release.raw, other], check=True)
+    with other.open("r+b") as file:
+        file.seek(release.blocks.extents[1].start + 5)
+        file.write(b"?")
     described = release.image.with_name("gateway_0.1.0_x86-64.bmap")
     shutil.copy(described, other.with_suffix(".bmap"))
     done = run("fleet", "images", other, fleet_file(tmp_path), "-o", tmp_path / "out")
@@ -290,8 +293,8 @@ def test_disks_become_gateways_as_they_come(desk: Desk, tiny) -> None:
         assert config(desk.folder / card, "hostname", tiny) == f"{name}\n".encode()
     assert (desk.folder / "old").stat().st_blocks == 0
     runs = desk.shop.ledger.read().runs()
-    assert [(one.gateway, one.serial, one.result) for one in runs] == [
-        ("box-2", "", "ok"), ("box-1", "S1", "ok"), ("box-3", "", "ok"),
+    assert [(one.gateway, one.result) for one in runs] == [
+        ("box-2", "ok"), ("box-1", "ok"), ("box-3", "ok"),
     ]  # fmt: skip
     assert {one.digest for one in runs} == {
         hashlib.sha256(desk.shop.base.raw.parent.joinpath(

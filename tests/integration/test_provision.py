@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import filecmp
+import shutil
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from builder.arch import X86_64
-from builder.errors import ImageError
+from builder.errors import BudgetError, HostError, ImageError
+from builder.flash import blockmap, job, safety
+from builder.flash import source as source_of
 from builder.pack import disk, fat
-from builder.provision import partition
+from builder.progress import Silent
+from builder.provision import partition, target
 from builder.provision.rendering import files
 from builder.provision.settings import Settings
+from builder.tools import Toolbox
 
 pytestmark = pytest.mark.integration
 
@@ -49,6 +55,100 @@ def test_a_second_time_replaces_what_it_names(image: Path, tiny) -> None:
     for name in ("box-1", "box-2"):
         partition.write(image, files(Settings(hostname=name)), toolbox=tiny.pack)
     assert partition.read(image, "edgeimg/hostname", toolbox=tiny.pack) == b"box-2\n"
+
+
+SECRET = "hush-ooH4aiph-never-seen-again"
+
+
+def told(toolbox: Toolbox, place: str, name: str) -> bytes:
+    """A file of a FAT, by mtype(1)."""
+    return toolbox.run("mtype", "-i", place, f"::/{name}", timeout=60)
+
+
+def test_nothing_of_an_earlier_provisioning_is_left_and_others_files_stay(
+    image: Path, tiny, tmp_path: Path
+) -> None:
+    part = disk.read(image, toolbox=tiny.pack)["config"]
+    mine = tmp_path / "mine.txt"
+    mine.write_text("of the owner")
+    fat.add(image, {"notes/mine.txt": mine}, offset=part.start, toolbox=tiny.pack)
+    first = Settings.model_validate({"k3s": {"token_file": SecretStr(SECRET)}})
+    partition.write(image, files(first), toolbox=tiny.pack)
+    assert SECRET.encode() in image.read_bytes()
+    partition.write(image, files(Settings(hostname="box-3")), toolbox=tiny.pack)
+    assert SECRET.encode() not in image.read_bytes()
+    assert fat.names(image, "edgeimg", offset=part.start, toolbox=tiny.pack) == ["hostname"]
+    place = f"{image}@@{part.start}"
+    assert told(tiny.pack, place, "notes/mine.txt") == b"of the owner"
+    assert b"belongs to the gateway" in told(tiny.pack, place, "README.txt")
+
+
+def test_a_damaged_file_system_is_made_whole(image: Path, tiny) -> None:
+    part = disk.read(image, toolbox=tiny.pack)["config"]
+    with image.open("r+b") as file:
+        file.seek(part.start)
+        file.write(b"\xff" * (1 << 20))
+    partition.write(image, files(Settings(hostname="box-4")), toolbox=tiny.pack)
+    assert told(tiny.pack, f"{image}@@{part.start}", "edgeimg/hostname") == b"box-4\n"
+
+
+def test_equal_settings_give_equal_bytes(image: Path, tiny, tmp_path: Path) -> None:
+    other = tmp_path / "other.raw"
+    shutil.copyfile(image, other)
+    for one in (image, other):
+        partition.write(one, files(Settings(hostname="box-5")), toolbox=tiny.pack)
+        partition.write(one, files(Settings(hostname="box-6")), toolbox=tiny.pack)
+    assert filecmp.cmp(image, other, shallow=False)
+
+
+def test_more_than_there_is_room_for_is_refused_and_changes_nothing(image: Path, tiny) -> None:
+    before = image.read_bytes()
+    with pytest.raises(BudgetError, match="CONFIG partition needs"):
+        partition.write(image, {"edgeimg/ca/01.crt": bytes(64 << 20)}, toolbox=tiny.pack)
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", [".raw", ".raw.zst"])
+def test_a_copy_of_a_published_image_is_provisioned_and_can_be_flashed(
+    tiny, publish_image, tmp_path: Path, suffix: str
+) -> None:
+    packed = tiny.make(X86_64, {}, tmp_path)
+    published = publish_image(tiny, packed, tmp_path / "out")
+    source = published.directory / published.file(".raw.zst").name
+    before = source.read_bytes()
+    settings = Settings.model_validate({"hostname": "box-1", "ntp": ["10.0.0.1"]})
+    copy = tmp_path / f"box-1{suffix}"
+    target.write(target.choose(source, copy), files(settings), toolbox=tiny.pack)
+    assert source.read_bytes() == before
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in tmp_path.glob("*box-1*")) == [
+        "box-1.bmap", f"box-1{suffix}",
+    ]  # fmt: skip
+
+    card = tmp_path / "card.img"
+    blocks = blockmap.read(blockmap.beside(copy))
+    chosen = safety.choose(card, blocks.image_size, fixed=False)
+    (outcome,) = job.flash(copy, blocks, [chosen], logs=None, progress=Silent())
+    assert outcome.ok, outcome.error
+    place = f"{card}@@{disk.read(card, toolbox=tiny.pack)['config'].start}"
+    assert told(tiny.pack, place, "edgeimg/hostname") == b"box-1\n"
+    assert told(tiny.pack, place, "edgeimg/ntp") == b"10.0.0.1\n"
+
+    with pytest.raises(HostError, match="is there already"):
+        target.choose(source, copy)
+    # An image that is provisioned in its place can still be flashed: its block map follows.
+    if suffix == ".raw":
+        target.write(target.choose(copy, None), files(Settings(hostname="b")), toolbox=tiny.pack)
+        again = blockmap.read(blockmap.beside(copy))
+        with source_of.opened(copy) as stream:
+            assert sum(1 for _ in source_of.pieces(stream, again, copy)) > 0
+
+
+def test_a_compressed_image_is_not_written_to(tmp_path: Path) -> None:
+    image = tmp_path / "x.raw.zst"
+    image.write_bytes(b"")
+    with pytest.raises(ImageError, match="a provisioned copy is made of it"):
+        target.choose(image, None)
 
 
 def test_what_is_no_image_of_edgeimg_is_told(tmp_path: Path, tiny) -> None:

@@ -1,0 +1,144 @@
+"""edgeimg provision, as a technician calls it; the disk is a directory here."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+HUSH = "hush-hush-0123456789"
+AGENT = 'hostname = "box-1"\n[k3s]\nrole = "agent"\nserver = "https://10.0.0.1:6443"\n'
+
+
+def edgeimg(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from builder.cli import main; main()", "provision", *arguments],
+        cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "box.toml").write_text(f'{AGENT}token_file = "token"\n')
+    (tmp_path / "token").write_text(f"{HUSH}\n")
+    (tmp_path / "card").mkdir()
+    return tmp_path
+
+
+def test_the_example_is_good_and_says_every_table(folder: Path) -> None:
+    example = edgeimg("--example", folder=folder).stdout
+    (folder / "example.toml").write_text(example)
+    done = edgeimg("--check", "example.toml", folder=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the settings are good" in done.stdout
+    schema = json.loads(edgeimg("--schema", folder=folder).stdout)
+    # Everything that is commented out, too.
+    lines = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in example.splitlines()]
+    whole = tomllib.loads("\n".join(lines))
+    Draft202012Validator(schema).validate(whole)
+    assert set(schema["properties"]) == set(whole)
+
+
+def test_files_are_put_into_a_mounted_partition_and_replace_the_earlier_ones(folder: Path) -> None:
+    old = folder / "card/edgeimg/network/10-old.network"
+    old.parent.mkdir(parents=True)
+    old.write_text("[Match]\nName=x\n")
+    (folder / "card/README.txt").write_text("kept")
+    done = edgeimg("card", "box.toml", "--json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert HUSH not in done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert {file["path"]: file["secret"] for file in told["files"]} == {
+        "edgeimg/hostname": False, "edgeimg/k3s.yaml": True,
+    }  # fmt: skip
+    found = {path.relative_to(folder / "card") for path in (folder / "card").rglob("*.*")}
+    assert found == {Path("README.txt"), Path("edgeimg/k3s.yaml")}
+    secret = folder / "card/edgeimg/k3s.yaml"
+    assert HUSH in secret.read_text()
+    assert secret.stat().st_mode & 0o077 == 0
+
+
+def test_what_would_be_written_is_shown_with_stars(folder: Path) -> None:
+    for arguments in (["--show"], ["--show", "--json"]):
+        done = edgeimg(*arguments, "box.toml", folder=folder)
+        assert done.returncode == 0, done.stderr
+        assert HUSH not in done.stdout + done.stderr
+        assert "********" in done.stdout
+        assert "https://10.0.0.1:6443" in done.stdout
+
+
+def test_errors_are_told_whole_with_their_exit_code(folder: Path) -> None:
+    (folder / "bad.toml").write_text('hostnam = "a"\ntimezone = "x"\n')
+    done = edgeimg("--check", "bad.toml", "--json", folder=folder)
+    assert done.returncode == 19
+    error = json.loads(done.stdout)["error"]
+    assert error["exit_code"] == 19
+    assert [line.strip()[:10] for line in error["message"].splitlines()[1:]] == [
+        "bad.toml:1", "bad.toml:2",
+    ]  # fmt: skip
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        ([], 2, "expected TARGET and SETTINGS"),
+        (["card"], 2, "expected TARGET and SETTINGS"),
+        (["--check"], 2, "expected SETTINGS"),
+        (["--check", "box.toml", "box.toml"], 19, "expected one file of settings"),
+        (["--check", "nowhere.toml"], 19, "cannot read the settings nowhere.toml"),
+        (["--check", "card"], 19, "has no settings"),
+        (["nowhere", "box.toml"], 13, "cannot provision nowhere: No such file"),
+        (["token", "box.toml", "-o", "x.qcow2"], 14, "ends in .raw"),
+        (["card", "box.toml", "-o", "x.raw"], 13, "--output is for images"),
+    ],
+)
+def test_mistakes_are_told(folder: Path, arguments: list[str], code: int, expected: str) -> None:
+    done = edgeimg(*arguments, folder=folder)
+    assert (done.returncode, expected in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["box.toml", "card", "token"]
+
+
+def test_a_missing_secret_is_an_error_where_nobody_can_be_asked(folder: Path) -> None:
+    (folder / "box.toml").write_text(AGENT)
+    done = edgeimg("card", "box.toml", folder=folder)
+    assert done.returncode == 19
+    assert "box.toml:2: k3s.token_file: is missing, and nobody can be asked here" in done.stderr
+
+
+def test_a_secret_that_is_typed_is_not_echoed(folder: Path) -> None:
+    (folder / "box.toml").write_text(AGENT)
+    terminal, inner = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", "from builder.cli import main; main()", "provision", "card",
+         "box.toml"],
+        cwd=folder, stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    ) as process:  # fmt: skip
+        os.close(inner)
+        screen, typed, deadline = b"", False, time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if select.select([terminal], [], [], 1)[0]:
+                try:
+                    screen += os.read(terminal, 4096)
+                except OSError:  # the program has ended
+                    break
+            if not typed and b"token of the cluster" in screen and b":" in screen[-4:]:
+                os.write(terminal, f"{HUSH}\n".encode())
+                typed = True
+        assert process.wait(30) == 0, screen
+    os.close(terminal)
+    assert HUSH.encode() not in screen
+    assert HUSH in (folder / "card/edgeimg/k3s.yaml").read_text()
