@@ -119,6 +119,11 @@ def _verify(app: App, image: Path, key: Path | None) -> None:
     """Signature and digest, as far as there are any."""
     if not image.is_file():
         raise ImageError(f"there is no image {image}", hint="`edgeimg build` makes one")
+    if not _beside(image).is_file():
+        raise ImageError(
+            f"there is no block map {_beside(image)}",
+            hint="it is published beside the image: get it as well",
+        )
     if key is None and not (image.parent / sums.NAME).is_file():
         app.ui.note(f"{image.name} comes without {sums.NAME}: only its block map vouches for it")
         return

@@ -100,6 +100,8 @@ def _one(
     try:
         safety.still_the_same(chosen)
         with _opened(chosen, blocks) as opened:
+            # Once more, now that it is held: it may have changed between the two.
+            safety.still_the_same(chosen)
             started = True
             with progress.task(phase.label, blocks.mapped) as advance:
                 done = write(image, blocks, opened, advance=advance, stop=stop, phase=phase.enter)

@@ -68,7 +68,7 @@ def write(
             f"it has {target.size} bytes, the image {blocks.image_size}",
             hint="take a larger medium",
         )
-    discarded, resumes = 0, target.read(0, _TABLE) == _mark(blocks)
+    discarded, resumes = 0, _is_marked(target, blocks)
     if not resumes:
         phase("discard")
         discarded = _clear(target, blocks)
@@ -156,6 +156,14 @@ def _clear(target: Target, blocks: BlockMap) -> int:
     discarded = size if target.discard(HEAD, target.size) else 0
     _spoil(target, _mark(blocks))
     return discarded
+
+
+def _is_marked(target: Target, blocks: BlockMap) -> bool:
+    """Whether an attempt with the same image was interrupted here."""
+    try:
+        return target.read(0, _TABLE) == _mark(blocks)
+    except HostError:  # writing may well heal a sector that cannot be read
+        return False
 
 
 def _mark(blocks: BlockMap) -> bytes:

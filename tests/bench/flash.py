@@ -54,12 +54,12 @@ def main() -> None:
 def device_settings(kind: str, write: float, read: float) -> list[str]:
     """nbdkit's filters and their settings."""
     if kind == "duplex":
-        # The bucket holds a tenth of a second: with the default of two, half of it were free.
-        return ["--filter=rate", "memory", f"rate={round(write * 8 * MB)}", "burstiness=0.1"]
+        # Half a second may be caught up. With the default of two, a quarter of it were free.
+        return ["--filter=rate", "memory", f"rate={round(write * 8 * MB)}", "burstiness=0.5"]
     times = [f"{name}delay={round(REQUEST / (rate * MB) * 1e6)}us"
              for name, rate in (("w", write), ("r", read))]  # fmt: skip
     filters = ["--filter=blocksize", "--filter=noparallel", "--filter=delay"]
-    return [*filters, "memory", f"blocksize-maxdata={REQUEST}", *times]
+    return [*filters, "memory", f"maxdata={REQUEST}", *times]
 
 
 @dataclass(frozen=True, kw_only=True)

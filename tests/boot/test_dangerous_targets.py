@@ -45,7 +45,7 @@ UNUSED = re.compile(
     r"usr/(share/(?!zoneinfo)|lib/python3/dist-packages/|sbin/multipath)|boot/|"
     r"usr/lib/python3\.\d+/(test|idlelib|ensurepip|pydoc_data|lib2to3|tkinter)/"
 )
-SERIALS = {"a": 64, "b": 64, "small": 8, "read-only": 64, "swap-1": 64}
+SERIALS = {"a": 128, "b": 128, "small": 8, "read-only": 64, "swap-1": 64}
 """Disks by serial, in MiB."""
 SPARE = {"swap-2": 64, "swap-3": 64, "shared": 64, "disc": 4}
 """What is plugged in later, has two paths, is optical."""
