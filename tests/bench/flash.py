@@ -28,7 +28,7 @@ from builder.flash.blockmap import BlockMap
 
 PROJECT = Path(__file__).parents[2]
 MB = 1000 * 1000
-REQUEST = 128 << 10
+REQUEST = 256 << 10
 WAIT = 30.0
 
 
@@ -56,8 +56,10 @@ def device_settings(kind: str, write: float, read: float) -> list[str]:
     if kind == "duplex":
         # Half a second may be caught up. With the default of two, a quarter of it were free.
         return ["--filter=rate", "memory", f"rate={round(write * 8 * MB)}", "burstiness=0.5"]
-    times = [f"{name}delay={round(REQUEST / (rate * MB) * 1e6)}us"
-             for name, rate in (("w", write), ("r", read))]  # fmt: skip
+    times = [
+        f"{name}delay={round(REQUEST / (rate * MB) * 1000)}ms"
+        for name, rate in (("w", write), ("r", read))
+    ]
     filters = ["--filter=blocksize", "--filter=noparallel", "--filter=delay"]
     return [*filters, "memory", f"maxdata={REQUEST}", *times]
 
