@@ -15,8 +15,8 @@ from typing import Any
 
 from builder.errors import EdgeimgError, HostError
 from builder.flash import safety, target
+from builder.flash.ahead import StoppedError
 from builder.flash.blockmap import BlockMap
-from builder.flash.readback import StoppedError
 from builder.flash.safety import Chosen
 from builder.flash.write import Written, write
 from builder.progress import Progress

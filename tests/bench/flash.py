@@ -28,7 +28,8 @@ from builder.flash.blockmap import BlockMap
 
 PROJECT = Path(__file__).parents[2]
 MB = 1000 * 1000
-REQUEST = 256 << 10
+REQUEST = 128 << 10
+"""What FUSE hands on at once."""
 WAIT = 30.0
 
 
@@ -61,7 +62,7 @@ def device_settings(kind: str, write: float, read: float) -> list[str]:
         for name, rate in (("w", write), ("r", read))
     ]
     filters = ["--filter=blocksize", "--filter=noparallel", "--filter=delay"]
-    return [*filters, "memory", f"maxdata={REQUEST}", *times]
+    return [*filters, "memory", "serialize=all-requests", f"maxdata={REQUEST}", *times]
 
 
 @dataclass(frozen=True, kw_only=True)
