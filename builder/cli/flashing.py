@@ -144,6 +144,11 @@ def verify_image(app: App, image: Path, key: Path | None) -> None:
     """
     if not image.is_file():
         raise ImageError(f"there is no image {image}", hint="`edgeimg build` makes one")
+    if not blockmap.beside(image).is_file():
+        raise ImageError(
+            f"there is no block map {blockmap.beside(image)}",
+            hint="it is published beside the image: get it as well",
+        )
     if key is None and not (image.parent / sums.NAME).is_file():
         app.ui.note(f"{image.name} comes without {sums.NAME}: only its block map vouches for it")
         return

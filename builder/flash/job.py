@@ -15,8 +15,8 @@ from typing import Any
 
 from builder.errors import EdgeimgError, HostError
 from builder.flash import safety, target
+from builder.flash.ahead import StoppedError
 from builder.flash.blockmap import BlockMap
-from builder.flash.readback import StoppedError
 from builder.flash.safety import Chosen
 from builder.flash.write import Written, write
 from builder.progress import Progress
@@ -113,6 +113,8 @@ def _one(
     try:
         safety.still_the_same(chosen)
         with _opened(chosen, blocks) as opened:
+            # Once more, now that it is held: it may have changed between the two.
+            safety.still_the_same(chosen)
             started = True
             with progress.task(phase.label, blocks.mapped) as advance:
                 done = write(image, blocks, opened, advance=advance, stop=stop, phase=phase.enter)

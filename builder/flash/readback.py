@@ -14,17 +14,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from builder.errors import EdgeimgError, HostError
+from builder.errors import HostError
+from builder.flash.ahead import StoppedError
 from builder.flash.blockmap import BlockMap
 from builder.flash.target import Target
 from builder.progress import Advance
 
 BLOCK = 4096
 _SPACING = 1 << 20
-
-
-class StoppedError(EdgeimgError):
-    """Somebody interrupted it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,17 +6,17 @@ was not finished is no system to any computer, and says what happened to whoever
 
 from __future__ import annotations
 
-import queue
+import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from builder.errors import HostError
 from builder.flash import readback, source
+from builder.flash.ahead import ahead
 from builder.flash.blockmap import BlockMap
-from builder.flash.readback import Samples, StoppedError, Stretch
+from builder.flash.readback import Samples, Stretch
 from builder.flash.target import Target
 from builder.progress import Advance
 
@@ -28,10 +28,7 @@ _TABLE = 34 * _SECTOR
 """GPT with its 128 entries and the protective MBR; the copy at the end lacks the MBR."""
 _WINDOW = 8 << 20
 """Bytes between two flushes: what is read back at the end, when nothing is left to write."""
-_AHEAD = 4
-"""Chunks that are unpacked before they are written."""
 
-T = TypeVar("T")
 Phase = Callable[[str], None]
 
 
@@ -68,7 +65,7 @@ def write(
             f"it has {target.size} bytes, the image {blocks.image_size}",
             hint="take a larger medium",
         )
-    discarded, resumes = 0, target.read(0, _TABLE) == _mark(blocks)
+    discarded, resumes = 0, _is_marked(target, blocks)
     if not resumes:
         phase("discard")
         discarded = _clear(target, blocks)
@@ -79,7 +76,7 @@ def write(
         readback.following(target, blocks, advance=advance, stop=stop) as follower,
     ):
         flushed = _Flushed(target, follower)
-        for offset, data in _ahead(source.pieces(stream, blocks, image), stop):
+        for offset, data in ahead(source.pieces(stream, blocks, image), stop):
             if late := head.keep(offset, data):
                 flushed.add(Stretch(offset=offset, size=late, data=data[:late]))
             start, rest = offset + late, data[late:]
@@ -138,14 +135,18 @@ class _Head:
 
     def finish(self, target: Target, blocks: BlockMap, advance: Advance) -> None:
         """Write it and read it back; the mark comes back when that fails."""
-        for offset, data in self._pieces:
-            target.write(offset, data)
-        target.sync()
-        for offset, data in self._pieces:
-            if target.read(offset, len(data)) != data:
+        try:
+            for offset, data in self._pieces:
+                target.write(offset, data)
+            target.sync()
+            for offset, data in self._pieces:
+                if target.read(offset, len(data)) != data:
+                    raise readback.differs(offset)
+                advance(len(data))
+        except HostError:
+            with contextlib.suppress(HostError):
                 _spoil(target, _mark(blocks))
-                raise readback.differs(offset)
-            advance(len(data))
+            raise
 
 
 def _clear(target: Target, blocks: BlockMap) -> int:
@@ -158,6 +159,14 @@ def _clear(target: Target, blocks: BlockMap) -> int:
     return discarded
 
 
+def _is_marked(target: Target, blocks: BlockMap) -> bool:
+    """Whether an attempt with the same image was interrupted here."""
+    try:
+        return target.read(0, _TABLE) == _mark(blocks)
+    except HostError:  # writing may well heal a sector that cannot be read
+        return False
+
+
 def _mark(blocks: BlockMap) -> bytes:
     return (MARK + f"image {blocks.digest}\n".encode()).ljust(_TABLE, b"\0")
 
@@ -167,40 +176,3 @@ def _spoil(target: Target, mark: bytes) -> None:
     target.write(0, mark.ljust(_TABLE, b"\0"))
     target.write(target.size - _TABLE, bytes(_TABLE))
     target.sync()
-
-
-def _ahead(items: Iterator[T], stop: threading.Event) -> Iterator[T]:
-    """The items, made in a thread of their own while the last ones are used."""
-    made: queue.Queue[T | BaseException | None] = queue.Queue(_AHEAD)
-    over = threading.Event()
-
-    def put(item: T | BaseException | None) -> bool:
-        while not over.is_set():
-            try:
-                made.put(item, timeout=0.2)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def make() -> None:
-        try:
-            for item in items:
-                if not put(item):
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=make, daemon=True)
-    thread.start()
-    try:
-        while (item := made.get()) is not None:
-            if stop.is_set():
-                raise StoppedError("interrupted")
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        over.set()
-        thread.join()

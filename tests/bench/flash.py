@@ -29,6 +29,7 @@ from builder.flash.blockmap import BlockMap
 PROJECT = Path(__file__).parents[2]
 MB = 1000 * 1000
 REQUEST = 128 << 10
+"""What FUSE hands on at once."""
 WAIT = 30.0
 
 
@@ -54,12 +55,14 @@ def main() -> None:
 def device_settings(kind: str, write: float, read: float) -> list[str]:
     """nbdkit's filters and their settings."""
     if kind == "duplex":
-        # The bucket holds a tenth of a second: with the default of two, half of it were free.
-        return ["--filter=rate", "memory", f"rate={round(write * 8 * MB)}", "burstiness=0.1"]
-    times = [f"{name}delay={round(REQUEST / (rate * MB) * 1e6)}us"
-             for name, rate in (("w", write), ("r", read))]  # fmt: skip
+        # Half a second may be caught up. With the default of two, a quarter of it were free.
+        return ["--filter=rate", "memory", f"rate={round(write * 8 * MB)}", "burstiness=0.5"]
+    times = [
+        f"{name}delay={round(REQUEST / (rate * MB) * 1000)}ms"
+        for name, rate in (("w", write), ("r", read))
+    ]
     filters = ["--filter=blocksize", "--filter=noparallel", "--filter=delay"]
-    return [*filters, "memory", f"blocksize-maxdata={REQUEST}", *times]
+    return [*filters, "memory", "serialize=all-requests", f"maxdata={REQUEST}", *times]
 
 
 @dataclass(frozen=True, kw_only=True)

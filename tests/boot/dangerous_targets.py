@@ -358,7 +358,7 @@ def cache_of_bcache() -> Iterator[Case]:
         yield Case(B, f"{B} is a bcache device")
 
 
-BTRFS = "mkfs.btrfs -qfM -m raid1 -d raid1"
+BTRFS = "mkfs.btrfs -qfM -m single -d single"
 
 
 @case

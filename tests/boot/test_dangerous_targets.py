@@ -35,7 +35,8 @@ from tests.unit.test_flash import MIB, image
 
 pytestmark = pytest.mark.boot
 PROJECT = Path(__file__).parents[2]
-DEADLINE = 900.0
+SILENCE = 400.0
+"""Seconds after which a guest that says nothing has failed: its boot is the longest."""
 PACKAGES = (
     "base-files", "bcache-tools", "btrfs-progs", "coreutils", "cryptsetup-bin", "dash", "dmsetup",
     "e2fsprogs", "fdisk", "kmod", "lvm2", "mdadm", "mount", "python3", "udev", "util-linux",
@@ -148,7 +149,7 @@ def argv(work: Path, kernel: Path, initrd: Path, toolbox: Toolbox) -> list[str]:
         words.append(f"-- only={only}")
     return [
         "qemu-system-x86_64", "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
-        "-machine", "q35", "-accel", how.argument, "-cpu", how.cpu, "-smp", "2", "-m", "1536M",
+        "-machine", "q35", "-accel", how.argument, "-cpu", how.cpu, "-m", "1536M",
         "-L", str(toolbox.root / "usr/share/qemu"), "-L", str(toolbox.root / "usr/share/seabios"),
         "-kernel", str(kernel), "-initrd", str(initrd), "-append", " ".join(words),
         "-device", "virtio-scsi-pci,id=scsi", *disks,
@@ -197,9 +198,11 @@ def test_every_dangerous_target_is_refused_and_keeps_its_bytes(
         running(argv(tmp_path, *guest_files, qemu), qemu, tmp_path) as process,
         Qmp(tmp_path / "qmp", timeout=30) as qmp,
     ):
-        deadline, swaps = time.monotonic() + DEADLINE, 0
+        heard, since, swaps = 0, time.monotonic(), 0
         while "\nDONE" not in (said := told(console)) and process.poll() is None:
-            assert time.monotonic() < deadline, said[-3000:]
+            if len(said) > heard:
+                heard, since = len(said), time.monotonic()
+            assert time.monotonic() < since + SILENCE, said[-3000:]
             asked = re.findall(r"^SWAP (\S+)", said, re.MULTILINE)
             for serial in asked[swaps:]:
                 swap(qmp, serial, next(nodes))

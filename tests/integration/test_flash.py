@@ -301,6 +301,42 @@ def test_standard_output_carries_the_whole_image(made: Made, tmp_path: Path) -> 
     assert "Broken pipe" in gone.stderr
 
 
+@pytest.mark.parametrize(
+    ("answer", "status"), [(b"n\n", 18), (b"\n", 18), (b"\3", 130), (b"y\n", 0)]
+)
+def test_the_question_shows_what_will_be_lost(
+    made: Made, tmp_path: Path, answer: bytes, status: int
+) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(bad_disks.DISK))
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(EDGEIMG, [EDGEIMG, "flash", str(made.image), str(disk)])
+    said = b""
+    with contextlib.suppress(OSError):  # how the end of a terminal is told
+        while data := os.read(terminal, 4096):
+            said += data
+            if b"Write? [y/N] " in said and answer:
+                os.write(terminal, answer)
+                answer = b""
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status
+    assert b"gateway.raw.zst (25.2 MB) will replace everything on:" in said
+    assert f"{disk.name} (a file)".encode() in said
+    assert made.on(disk) == (status == 0)
+    assert status == 0 or not any(disk.read_bytes())
+
+
+def test_a_new_file_needs_no_question_and_an_image_its_map(made: Made, tmp_path: Path) -> None:
+    done = run("flash", made.image, tmp_path / "new")
+    assert done.returncode == 0, done.stderr
+    made.image.with_name("gateway.bmap").unlink()
+    refused = run("flash", made.image, tmp_path / "other")
+    assert refused.returncode == 14
+    assert "there is no block map" in refused.stderr
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_terminal_gets_no_image(made: Made) -> None:
     main, terminal = pty.openpty()
     done = subprocess.run(

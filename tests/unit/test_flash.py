@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import zstandard
+from builder.flash.ahead import StoppedError
 
 from builder.errors import EdgeimgError, HostError, ImageError
 from builder.flash import blockmap, devices, job, safety, source, target
 from builder.flash.blockmap import BlockMap, Extent
-from builder.flash.readback import StoppedError
 from builder.flash.write import HEAD, MARK, Written, write
 from builder.pack import bmap
 from builder.progress import Silent
@@ -111,6 +111,30 @@ def test_a_medium_that_lies_is_found_out(tmp_path: Path, place: int) -> None:
     os.close(fd)
     head = disk.read_bytes()[: len(MARK)]
     assert head == MARK or place == 100  # the lie itself is in the mark
+
+
+class Fails(target.Target):
+    """A medium that fails when the table is read back, and takes the mark again."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        data = super().read(offset, size)
+        if not offset and not data.startswith(MARK) and any(data):
+            raise HostError("cannot read")
+        return data
+
+
+def test_a_table_that_cannot_be_read_back_does_not_stay(tmp_path: Path) -> None:
+    made, described = image(tmp_path)
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(32 * MIB))
+    fd = os.open(disk, os.O_RDWR)
+    failing = Fails(fd, disk, direct=False)
+    with pytest.raises(HostError, match="cannot read"):
+        write(
+            made, blockmap.read(described), failing, advance=lambda _: None, stop=threading.Event()
+        )
+    os.close(fd)
+    assert disk.read_bytes().startswith(MARK)
 
 
 class Counterfeit(target.Target):
