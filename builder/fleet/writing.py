@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from builder.errors import EdgeimgError
 from builder.flash import job
@@ -152,6 +153,12 @@ class _Named:
         self.note, self.debug = inner.note, inner.debug
 
     @contextlib.contextmanager
-    def task(self, label: str, total: int | None, unit: Unit = "bytes") -> Iterator[Advance]:
-        with self._inner.task(self._prefix + label, total, unit) as advance:
+    def task(self, label: Any, total: int | None, unit: Unit = "bytes") -> Iterator[Advance]:
+        """A bar; a label that changes with the phase of the work stays one that does."""
+
+        def told() -> str:
+            return self._prefix + (label() if callable(label) else label)
+
+        named: Any = told if callable(label) else told()
+        with self._inner.task(named, total, unit) as advance:
             yield advance
