@@ -157,7 +157,7 @@ class _Named:
         """A bar; a label that changes with the phase of the work stays one that does."""
 
         def told() -> str:
-            return self._prefix + (label() if callable(label) else label)
+            return f"{self._prefix}{label() if callable(label) else label}"
 
         named: Any = told if callable(label) else told()
         with self._inner.task(named, total, unit) as advance:
