@@ -133,7 +133,7 @@ def human(size: int) -> str:
     return f"{size} bytes"
 
 
-def identity(device: Device, real: Path) -> tuple[str, ...]:
+def identity(device: Device, real: Path) -> tuple[str, str, str, str, str, str]:
     """What tells one disk, and one appearance of it, from others by the same name."""
     try:
         # Counts up whenever a medium or a device appears (Linux 5.15, genhd.c).

@@ -23,7 +23,7 @@ from builder.progress import Progress
 PAUSE = 1.0
 """Seconds between two looks at the disks."""
 _MOST = 16
-Key = tuple[str, ...]
+Key = tuple[str, str, str, str]
 
 
 class Bench(Protocol):
@@ -78,6 +78,8 @@ class Station:
     _held: dict[Key, str] = field(default_factory=dict)
     _handled: dict[Key, str] = field(default_factory=dict)
     """Disks that need no second look while they stay, or why they were passed over last time."""
+    _seen: dict[Key, Device] = field(default_factory=dict)
+    """What was known of the disks at the last look. udev may tell their serial numbers late."""
     _before: set[Key] = field(default_factory=set)
     """Disks that were there when it began: nobody has put them in for this."""
     _running: dict[Key, Future[Finished]] = field(default_factory=dict)
@@ -110,12 +112,13 @@ class Station:
             for key in set(known) - set(present):
                 del known[key]  # taken out: should it come back, it is looked at again
         self._before &= set(present)
-        for key, device in present.items():
-            progress = self._states()
+        settled = {key for key, device in present.items() if self._seen.get(key) == device}
+        self._seen = present
+        for key in [key for key in present if key in settled]:
             if key not in self._running and self._handled.get(key) != "":
-                self._look(key, device, progress, pool, stop)
+                self._look(key, present[key], self._states(), pool, stop)
         progress = self._states()
-        if self._running:
+        if self._running or len(settled) < len(present):
             return True
         if all(one.state == "done" for one in progress.values()) or not self.wanted.wait:
             return False
@@ -184,7 +187,7 @@ class Station:
         """The disks with a medium that concern us."""
         named = {str(path.resolve()) for path in self.wanted.devices}
         return {
-            safety.identity(device, Path(device.path)): device
+            _key(device): device
             for device in devices.disks(self.listing())
             if device.size and (device.path in named or not named)
         }
@@ -194,3 +197,9 @@ class Station:
             done = self._running.pop(key).result()
             self.done.append(done)
             self.bench.finished(done)
+
+
+def _key(device: Device) -> Key:
+    """One appearance of a disk, by what the kernel alone says of it."""
+    path, number, size, _, _, sequence = safety.identity(device, Path(device.path))
+    return path, number, size, sequence
