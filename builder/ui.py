@@ -43,10 +43,9 @@ class Ui:
         columns = (
             SpinnerColumn(),
             _Labelled(),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=20),
             _Amount(),
-            TimeElapsedColumn(),
-            _Left(),
+            _Time(),
         )
         with Progress(*columns, console=self.console, transient=True) as bars:
             self._bars = bars
@@ -124,17 +123,17 @@ class _Labelled(ProgressColumn):
         return Text(f"  {label()}" if callable(label) else task.description)
 
 
-class _Left(ProgressColumn):
-    """The time that is left, of what is counted in bytes."""
+class _Time(ProgressColumn):
+    """The time that is left of what is counted in bytes; else, the time that has passed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._left = TimeRemainingColumn(compact=True)
+        self._left, self._elapsed = TimeRemainingColumn(compact=True), TimeElapsedColumn()
 
     def render(self, task: Task) -> Text:
         """The last column of one bar."""
         if task.total is None or task.fields.get("unit") != "bytes":
-            return Text("")
+            return self._elapsed.render(task)
         return Text.assemble(self._left.render(task), " left")
 
 

@@ -58,14 +58,24 @@ def sh(command: str) -> str:
     return done.stdout
 
 
+def works(command: str) -> bool:
+    return not subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode
+
+
 def settle() -> None:
     sh("udevadm settle --timeout=30")
 
 
-def named(serial: str) -> str:
-    """The disk with a serial number that the host gave it."""
+def lookup(serial: str) -> str:
+    """The disk with a serial number that the host gave it, if udev knows it."""
     told = json.loads(sh("lsblk --json --nodeps --output PATH,SERIAL"))["blockdevices"]
     return next((str(one["path"]) for one in told if one["serial"] == serial), "")
+
+
+def named(serial: str) -> str:
+    """The same, when it is there."""
+    until(lambda: bool(lookup(serial)))
+    return lookup(serial)
 
 
 def until(ready: Callable[[], bool]) -> None:
@@ -256,9 +266,9 @@ def become_root() -> None:
 def root_disk() -> Iterator[Case]:
     part = partitioned(A)
     with made(f"{mkfs(part)}; mount {part} /mnt; sync", "umount -R /mnt"):
-        found = Case(A, f"{part} holds the system that runs here")
-        found.prepare, found.bytes_of = become_root, None
-        yield found
+        one = Case(A, f"{part} holds the system that runs here")
+        one.prepare, one.bytes_of = become_root, None
+        yield one
 
 
 @case
@@ -268,9 +278,9 @@ def root_on_lvm_on_luks() -> Iterator[Case]:
         pvcreate -q /dev/mapper/safe; vgcreate -q vg /dev/mapper/safe; lvcreate -qn root -L 24M vg
         {mkfs("/dev/vg/root")}; mount /dev/vg/root /mnt; sync"""
     with made(begin, "umount -R /mnt; vgchange -an vg; cryptsetup close safe"):
-        found = Case(A, "/dev/mapper/vg-root holds the system that runs here")
-        found.prepare, found.bytes_of = become_root, None
-        yield found
+        one = Case(A, "/dev/mapper/vg-root holds the system that runs here")
+        one.prepare, one.bytes_of = become_root, None
+        yield one
 
 
 @case
@@ -397,7 +407,7 @@ def optical() -> Iterator[Case]:
 @case
 def swap_in_memory() -> Iterator[Case]:
     with made("echo 64M > /sys/block/zram0/disksize; mkswap /dev/zram0; swapon /dev/zram0",
-              "swapoff /dev/zram0; echo 1 > /sys/block/zram0/reset"):  # fmt: skip
+              "swapoff /dev/zram0"):  # fmt: skip
         yield Case("/dev/zram0", "/dev/zram0 is swap in use")
 
 
@@ -419,10 +429,10 @@ def held_by_another_program() -> Iterator[Case]:
 def mounted_after_the_question() -> Iterator[Case]:
     sh(mkfs(A))
     with made(":", "umount /mnt"):
-        found = Case(A, "is in use now", f"{A} is mounted on /mnt")
-        found.answer = lambda: sh(f"mount {A} /mnt; sync") and None
-        found.bytes_of = None
-        yield found
+        one = Case(A, "is in use now", f"{A} is mounted on /mnt")
+        one.answer = lambda: sh(f"mount {A} /mnt; sync") and None
+        one.bytes_of = None
+        yield one
 
 
 @case
@@ -434,12 +444,20 @@ def link_that_leads_elsewhere_after_the_question() -> Iterator[Case]:
         link.unlink()
         link.symlink_to(B)
 
-    found = Case(str(link), f"led to {A}, and leads to {B} now")
-    found.answer, found.bytes_of = turn, B
+    one = Case(str(link), f"led to {A}, and leads to {B} now")
+    one.answer, one.bytes_of = turn, B
     try:
-        yield found
+        yield one
     finally:
         link.unlink()
+
+
+def appearance(path: str) -> str:
+    """Of a disk, which one it is since the kernel started; nothing when there is none."""
+    try:
+        return Path("/sys/block", Path(path).name, "diskseq").read_text()
+    except OSError:
+        return ""
 
 
 def swapped(other: str) -> Iterator[Case]:
@@ -447,15 +465,15 @@ def swapped(other: str) -> Iterator[Case]:
     path = named("swap-1")
 
     def swap(serial: str) -> None:
-        before = sh("cat /sys/block/*/diskseq")
+        before = appearance(path)
         print("SWAP", serial, flush=True)
-        until(lambda: Path(path).exists() and sh("cat /sys/block/*/diskseq") != before)
+        until(lambda: appearance(path) not in ("", before))
         settle()
-        until(lambda: named(serial) == path)
+        until(lambda: lookup(serial) == path)
 
-    found = Case(path, "is another disk than the one that was shown")
-    found.answer = lambda: swap(other)
-    yield found
+    one = Case(path, "is another disk than the one that was shown")
+    one.answer = lambda: swap(other)
+    yield one
     swap("swap-1")
 
 
@@ -487,8 +505,9 @@ def record(name: str) -> dict[str, Any]:
 def wipe() -> None:
     for disk in (A, B):
         sh(f"wipefs -qaf {disk}* || true; dd if=/dev/zero of={disk} bs=1M status=none count=8")
-        sh(f"blockdev --rereadpt {disk}; udevadm trigger --settle {disk}")
-    settle()
+        settle()
+        until(lambda disk=disk: works(f"blockdev --rereadpt {disk}"))  # udev may look at it
+        sh(f"udevadm trigger --settle {disk}")
 
 
 def digest(path: str | None) -> str:
