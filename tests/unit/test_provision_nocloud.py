@@ -179,7 +179,11 @@ bonds:
         ("user_data", "#cloud-config\nhostname: a\nhostname: b\n", ":3: 'hostname' is there twice"),
         ("user_data", "#cloud-config\nntp: {enabled: false}\n", "always asks for the time"),
         ("user_data", "#cloud-config\nhostname: 7\n", "hostname: expected a name"),
-        ("meta_data", "local-hostname: Box\n", "meta-data:1: hostname: 'Box' does not match"),
+        (
+            "meta_data",
+            "local-hostname: Box\n",
+            "meta-data:1: hostname: expected a name of",
+        ),
         ("network_config", "version: 3\n", "expected version: 1 or version: 2"),
         ("network_config", "version: 2\nrenderer: NetworkManager\n", "expected networkd"),
         ("network_config", "version: 1\nconfig: [{type: bond}]\n", "expected physical, vlan"),

@@ -108,16 +108,16 @@ NETWORK = "[network.lan]\n"
 VLAN = "[network.{}]\nvlan = 3\non = 'lan'\n"
 MIRROR = "[registries.{}]\nendpoints = ['https://m']\n"
 BAD = {
-    "hostname = 'Box'": "does not match",
+    "hostname = 'Box'": "expected a name of lower-case letters, digits and '-'",
     "hostname = 3": "valid string, found 3",
     "timezone = 'CET-1CEST'": "expected a time zone",
-    "ntp = ['a b']": "does not match",
+    "ntp = ['a b']": "expected the name or address of a server",
     "ca_files = ['key']": "holds a private key",
     "ca_files = ['gateway.toml']": "holds no certificates",
     "ssh_key_files = ['gateway.toml']": "public ssh keys, one a line",
     "script_file = 'gateway.toml'": "'#!/bin/sh' comes first",
     f"{NETWORK}": "'interface' or 'mac'",
-    f"{NETWORK}mac = '52:54'": "does not match",
+    f"{NETWORK}mac = '52:54'": "expected a MAC address",
     f"{NETWORK}interface = 'e0'\nmtu = 9": "greater than or equal to 68, found 9",
     f"{NETWORK}interface = 'e0'\naddresses = ['10.0.0.2/24']\ngateway = '10.0.1.1'":
         "10.0.1.1 is in none of the networks",
@@ -127,7 +127,7 @@ BAD = {
     f"{NETWORK}interface = 'e0'\n" + VLAN.format("a") + VLAN.format("b"):
         "a VLAN is there twice",
     "[k3s]\nrole = 'agent'": "an agent needs 'server'",
-    "[k3s]\nrole = 'agent'\nserver = '10.0.0.1'": "does not match",
+    "[k3s]\nrole = 'agent'\nserver = '10.0.0.1'": "such as 'https://10.0.0.1:6443'",
     "[k3s]\nrole = 'agent'\nserver = 'https://a'\nconfig.tls-san = 'b'": "is for servers",
     "[k3s.config]\ntoken = 'x'": "is said by 'token_file'",
     "[k3s.config]\ndebug = \"a\\\"b'c\"": "both kinds of quotes",
@@ -136,12 +136,14 @@ BAD = {
     f"[proxy]\nhttp = 'http://me:{HUSH}@proxy'": "user and password",
     "[wifi]\ncountry = 'DE'\nnetworks = [{ssid = 'x', security = 'wep'}]": "expected 'wpa2'",
     "[wifi]\ncountry = 'DE'\nnetworks = [{ssid = 'x', passphrase_file = 'short'}]": "8 to 63",
-    "[lte]\napn = 'a b'": "does not match",
+    "[lte]\napn = 'a b'": "expected an access point name",
     "[lte]\napn = 'a'\npin_file = 'short'": "PIN of 4 to 8 digits",
     "[registries.'*']\nuser = 'x'": "expected 'endpoints'",
     MIRROR.format("a") + MIRROR.format("b") + "insecure = true":
         "a and b differ about m",
     "hostname = ": "not TOML",
+    "[[network]]\nmtu = 9": "network: expected a table of keys and values",
+    "k3s = 'agent'": "k3s: expected a table of keys and values, found 'agent'",
 }  # fmt: skip
 
 
@@ -155,6 +157,11 @@ def test_what_a_gateway_would_not_take_is_refused_here(
         reading.load(write(tmp_path, text))
     assert expected in caught.value.message
     assert "hush" not in caught.value.message.replace(str(tmp_path), "")
+
+
+def test_what_follows_from_another_error_is_not_told(tmp_path: Path) -> None:
+    text = "[wifi]\ncountry = 'DE'\nnetworks = [{ssid = 'x', passphrase_file = 'nowhere'}]\n"
+    assert len(told(tmp_path, text)) == 1
 
 
 def test_secrets_are_stars_wherever_settings_are_printed() -> None:
