@@ -114,8 +114,9 @@ def identity(gateway: Console) -> str:
 
 
 def use(gateway: Console) -> None:
-    """Leave traces on the data partition, as work does."""
-    gateway.run(f"mkdir -p {VOLUME} && echo precious > {VOLUME}/file && sync")
+    """Leave traces on the data partition, as work does: so many that a reset takes its time."""
+    files = "i=0; while [ $i -lt 3000 ]; do echo precious > $i; i=$((i + 1)); done"
+    gateway.run(f"mkdir -p {VOLUME} && cd {VOLUME} && {files}; sync", 300)
 
 
 def is_fresh(gateway: Console) -> None:
@@ -157,9 +158,11 @@ def test_reset_by_command_through_power_cuts(power: Power) -> None:
     gateway.type("edgeimg-reset --yes\n")
     gateway.wait_for("erasing all data, as edgeimg-reset was told")
     chance = random.Random(os.environ.get("EDGEIMG_TEST_SEED", "7"))
-    for _ in range(CUTS):
+    for cut in range(CUTS):
         # The first is in the midst of it; when a later one comes, it may be done.
-        time.sleep(chance.uniform(0, 3))
+        time.sleep(chance.uniform(0, 2))
+        done = "\ndone\n" in gateway.said()
+        print(f"cut {cut + 1}: {'after' if done else 'in'} the reset")
         gateway = power(lambda console: console.wait_for("the next start goes on|Reached target"))
     gateway.wait_for_shell()
     after = identity(gateway)
