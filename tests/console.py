@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import threading
 import time
@@ -19,6 +20,7 @@ from builder.tools import Toolbox
 from builder.vm import accel, machine
 from builder.vm.argv import qemu_argv
 from builder.vm.machine import readable
+from builder.vm.qmp import Qmp
 
 _LOST = b"kthread timer wakeup didn't happen"
 
@@ -30,8 +32,8 @@ class GuestLostError(Exception):
 class Console:
     """A running guest."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self._process, self._log, self._count = process, log, 0
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, qmp: Path) -> None:
+        self._process, self._log, self._qmp, self._count = process, log, qmp, 0
         self._said = bytearray()
         threading.Thread(target=self._follow, daemon=True).start()
 
@@ -72,7 +74,7 @@ class Console:
         begin, end = f"begin-{self._count}-", f"end-{self._count}-"
         line = f"printf '%s%s\\n' begin- {self._count}-; ( {command} ) 2>&1; "
         line += f"printf '\\n%s%s%s\\n' end- {self._count}- $?\n"
-        self._type(line)
+        self.type(line)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if _LOST in self._said:
@@ -87,10 +89,39 @@ class Console:
         tail = "\n".join(readable(self._said.decode(errors="replace"))[-12:])
         return -1, f"no answer within {seconds:.0f} s\n{tail}"
 
-    def _type(self, text: str) -> None:
+    def wait_for(self, pattern: str, seconds: float = 300, *, typing: str = "") -> str:
+        """What was said, as soon as the expression `pattern` is found in it; types meanwhile, again
+        and again, as one holds a key down.
+        """
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, said := self.said()):
+            assert self._process.poll() is None, "QEMU has ended"
+            assert time.monotonic() < deadline, f"{pattern!r} was not seen: {said[-2000:]}"
+            if typing:
+                self.type(typing)
+            time.sleep(0.3)
+        return said
+
+    def said(self) -> str:
+        """What was said since power-on, or since it was forgotten."""
+        if _LOST in self._said:
+            raise GuestLostError
+        return self._said.decode(errors="replace").replace("\r", "")
+
+    def forget(self) -> None:
+        """What was said until now is not looked for any more."""
+        self._said.clear()
+
+    def type(self, text: str) -> None:
+        """As on the keyboard of a serial terminal."""
         assert self._process.stdin is not None
         self._process.stdin.write(text.encode())
         self._process.stdin.flush()
+
+    def screenshot(self, path: Path) -> None:
+        """The attached screen, as a PNG file."""
+        with Qmp(self._qmp) as qmp:
+            qmp.execute("screendump", filename=str(path.absolute()), format="png")
 
     def wait_for_shell(self, seconds: float = 300) -> None:
         """Until the guest has booted so far that it answers."""
@@ -108,8 +139,12 @@ def powered(
     arch: Arch = X86_64,
     memory: int = 512,
     network: bool = False,
+    screen: str | None = None,
 ) -> Iterator[Console]:
-    """A guest with the disk in `work`, made over `raw` when there is none; killed at the end."""
+    """A guest with the disk in `work`, made over `raw` when there is none; killed at the end.
+
+    `screen` is one of QEMU's graphics cards.
+    """
     kept = work / "disk.qcow2"
     first = not kept.exists()
     if not first:
@@ -124,11 +159,13 @@ def powered(
         argv = _without(argv, "-netdev", "user,")
         argv = _without(argv, "-device", "virtio-net-pci")
     argv = _without(argv, "-mon", "")
+    if screen is not None:
+        argv += ["-device", screen]
     with subprocess.Popen(
         [str(word) for word in toolbox.argv(argv[0], *argv[1:])], env=toolbox.environment(),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as process:  # fmt: skip
-        console = Console(process, work / "console.log")
+        console = Console(process, work / "console.log", spec.qmp)
         try:
             yield console
         finally:

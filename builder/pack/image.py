@@ -101,6 +101,7 @@ def make_disk(source: Source, root: Path, first: Path, work: Path, *, toolbox: T
         kernel=kernel,
         initrd=first,
         stub=_boot_file(source, f"linux{arch.efi}.efi.stub", work),
+        addon=_boot_file(source, f"addon{arch.efi}.efi.stub", work),
         cmdline=cmdline,
         os_release=source.root.read("usr/lib/os-release"),
         uname=source.kernel.version,

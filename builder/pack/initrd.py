@@ -23,8 +23,8 @@ LEVEL = 19
 TIMEOUT = 300.0
 
 APPLETS = (
-    "cat", "chmod", "cmp", "cut", "dd", "find", "grep", "mkdir", "modprobe", "mount", "mv",
-    "readlink", "reboot", "rm", "rmdir", "sed", "sh", "sleep", "sort", "switch_root", "tr",
+    "cat", "chmod", "chroot", "cmp", "cut", "dd", "find", "grep", "mkdir", "modprobe", "mount",
+    "mv", "readlink", "reboot", "rm", "rmdir", "sed", "sh", "sleep", "sort", "switch_root", "tr",
     "umount", "xargs", "xxd",
 )  # fmt: skip
 """The busybox programs that `init` calls."""

@@ -1,7 +1,9 @@
 """The unified kernel image: one EFI program of stub, kernel, initrd and command line.
 
 UAPI Group Specification UKI; made by ukify(1), which is a Python script and runs with the
-interpreter (and the pefile module) of edgeimg itself.
+interpreter (and the pefile module) of edgeimg itself. It has two profiles, which systemd-boot
+shows as two entries of its menu: the system, and the factory reset. They share all but the command
+line, so the second costs a few hundred bytes, and is signed with the first.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from builder.errors import ImageError
 from builder.tools import Toolbox
 
 TIMEOUT = 120.0
+RESET_WORD = "edgeimg.reset=yes"
+"""On the command line of the factory reset's profile; `init` looks for it."""
+RESET_PROFILE = "ID=reset\nTITLE=Factory reset: erase all data, keep provisioning\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +35,8 @@ class Parts:
     initrd: Path
     stub: Path
     """`usr/lib/systemd/boot/efi/linux<efi>.efi.stub` of the target's systemd-boot-efi."""
+    addon: Path
+    """`addon<efi>.efi.stub` from there: what the second profile is put together on."""
     cmdline: str
     os_release: bytes
     uname: str
@@ -61,12 +68,15 @@ def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox
 
     os_release = output.with_name(f"{output.name}.os-release")
     os_release.write_bytes(parts.os_release)
-    argv = [
-        sys.executable,
-        # No site or user directories beyond the interpreter's own decide what is run.
-        "-P",
-        str(toolbox.path("usr/lib/systemd/ukify")),
-        "build",
+    reset = output.with_name(f"{output.name}.reset")
+    _ukify(
+        f"--profile={RESET_PROFILE}",
+        f"--stub={parts.addon}",
+        f"--cmdline={parts.cmdline} {RESET_WORD}",
+        f"--efi-arch={arch.efi}",
+        output=reset, epoch=epoch, toolbox=toolbox,
+    )  # fmt: skip
+    _ukify(
         f"--linux={parts.kernel}",
         f"--initrd={parts.initrd}",
         f"--stub={parts.stub}",
@@ -74,11 +84,22 @@ def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox
         f"--os-release=@{os_release}",
         f"--uname={parts.uname}",
         f"--efi-arch={arch.efi}",
-        f"--output={output}",
-    ]
-    env = process.environment({"SOURCE_DATE_EPOCH": str(epoch), "PYTHONDONTWRITEBYTECODE": "1"})
-    process.run(argv, timeout=TIMEOUT, cwd=output.parent, env=env, name="ukify")
+        "--profile=ID=main\n",
+        f"--join-profile={reset}",
+        output=output, epoch=epoch, toolbox=toolbox,
+    )  # fmt: skip
     os_release.unlink()
+    reset.unlink()
+
+
+def _ukify(*options: str, output: Path, epoch: int, toolbox: Toolbox) -> None:
+    # -P: no site or user directories beyond the interpreter's own decide what is run.
+    ukify = [sys.executable, "-P", str(toolbox.path("usr/lib/systemd/ukify")), "build"]
+    env = process.environment({"SOURCE_DATE_EPOCH": str(epoch), "PYTHONDONTWRITEBYTECODE": "1"})
+    process.run(
+        [*ukify, *options, f"--output={output}"],
+        timeout=TIMEOUT, cwd=output.parent, env=env, name="ukify",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +107,9 @@ class Uki:
     """What a UKI says about itself."""
 
     cmdline: str
+    """Of the system, its first profile."""
+    profiles: tuple[str, ...]
+    """What its profiles are called: `main`, `reset`."""
     os_release: Mapping[str, str]
     uname: str
     sizes: Mapping[str, int]
@@ -102,12 +126,21 @@ def read(path: Path) -> Uki:
     """Read a UKI. Raises ImageError when it is none."""
     try:
         with pefile.PE(str(path), fast_load=True) as pe:
-            sections = {
-                section.Name.rstrip(b"\0").decode(): section.get_data()[: section.Misc_VirtualSize]
+            named = [
+                (
+                    section.Name.rstrip(b"\0").decode(),
+                    section.get_data()[: section.Misc_VirtualSize],
+                )
                 for section in pe.sections
-            }
+            ]
+        # Those of the system come first; a later profile repeats what it has of its own.
+        sections = dict(reversed(named))
+        profiles = [
+            parse_os_release(data.rstrip(b"\0")) for name, data in named if name == ".profile"
+        ]
         return Uki(
             cmdline=sections[".cmdline"].rstrip(b"\0").decode().strip(),
+            profiles=tuple(profile.get("ID", "") for profile in profiles),
             os_release=parse_os_release(sections[".osrel"].rstrip(b"\0")),
             uname=sections[".uname"].rstrip(b"\0").decode().strip(),
             sizes={name: len(data) for name, data in sections.items()},

@@ -163,6 +163,7 @@ def test_inspect_agrees_with_what_was_built(
         ]
         assert found.boot_entry == "gateway_0.1.0+3.efi"
         assert found.uki.cmdline == packed.cmdline
+        assert found.uki.profiles == ("main", "reset")
         assert found.os_release["PRETTY_NAME"] == "Tiny test system"
         assert found.contents == tiny.contents(X86_64)
         json.dumps(found.to_json())

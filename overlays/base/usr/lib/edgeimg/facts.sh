@@ -1,0 +1,120 @@
+# What this gateway knows of itself. Read by the programs that tell it: report (to `edgeimg smoke`),
+# edgeimg-status (to whoever logs in), screen and banner (to whoever stands in front of it).
+# shellcheck shell=dash disable=SC2034
+share=/usr/share/edgeimg
+run=/run/edgeimg
+kubectl=/usr/lib/k3s/current/bin/kubectl
+role=$(sed -n 's/^K3S_ROLE=//p' /etc/rancher/k3s/k3s.env 2> /dev/null)
+role=${role:-server}
+# A kubelet may read its own node, with the certificate that its server has given it.
+[ "$role" = server ] || KUBECONFIG=/var/lib/rancher/k3s/agent/kubelet.kubeconfig
+export KUBECONFIG="${KUBECONFIG:-/etc/rancher/k3s/k3s.yaml}" KUBECACHEDIR=$run/kubectl
+mkdir -p $run
+
+uptime_s() {
+    read -r uptime _ < /proc/uptime
+}
+
+memory() {
+    # Sets the figures of /proc/meminfo (KiB) without starting a process.
+    while read -r field kib _; do
+        case $field in
+            MemTotal:) total=$kib ;;
+            MemAvailable:) available=$kib ;;
+            SwapTotal:) swap=$kib ;;
+            SwapFree:) swap_used=$((swap - kib)) ; break ;;
+        esac
+    done < /proc/meminfo
+    used=$((total - available))
+}
+
+
+image() {
+    # "gateway 0.1.0, slot A": the image and the slot that it runs from.
+    . /etc/os-release
+    slot=''
+    # The partitions under the root: those of slot A are the second and third of the disk.
+    for number in /sys/block/dm-0/slaves/*/partition; do
+        read -r slot 2> /dev/null < "$number" || break
+        [ "$slot" -le 3 ] && slot=', slot A' || slot=', slot B'
+    done
+    echo "${IMAGE_ID:-$ID} ${IMAGE_VERSION:-${VERSION_ID-}}$slot"
+}
+
+k3s_version() {
+    # Of the image, with what it is when it is not K3s.
+    sed -n 's/.*"version": *"\([^"]*\)".*/\1/p' $share/k3s.json 2> /dev/null
+    ! grep -q '"standin": *true' $share/k3s.json 2> /dev/null || echo '(stand-in for tests, not K3s)'
+}
+
+addresses() {
+    # A line for each card that is up: its name and its addresses. Not those of pods' networks.
+    ip -o addr show scope global 2> /dev/null | awk '
+        $2 !~ /^(lo|offline0|cni0|flannel|veth|kube-)/ { line[$2] = line[$2] "  " $4 }
+        END { for (card in line) print card line[card] }' | sort
+}
+
+unplugged() {
+    # Cards without a cable or a radio link.
+    for card in /sys/class/net/*; do
+        [ -e "$card/device" ] || continue
+        read -r carrier 2> /dev/null < "$card/carrier" && [ "$carrier" = 1 ] || echo "${card##*/}"
+    done
+}
+
+is_synchronised() {
+    # Whether somebody has told the kernel the time: systemd-timesyncd, or chrony.
+    ! busybox adjtimex 2> /dev/null | grep -q UNSYNC
+}
+
+count_pods() {
+    # Sets $pods to how many pods have processes here, without starting one. Of the kernel: asking
+    # Kubernetes costs seconds.
+    pods=0
+    for group in /sys/fs/cgroup/kubepods/pod* /sys/fs/cgroup/kubepods/*/pod*; do
+        [ ! -d "$group" ] || pods=$((pods + 1))
+    done
+}
+
+node_state() {
+    # What Kubernetes says of this node: "Ready", "not ready", or why it says nothing. Starts
+    # kubectl, which takes a second and 40 MB for that long.
+    if [ ! -r "$KUBECONFIG" ]; then
+        [ "$role" = agent ] && echo "has not joined" || echo "starting"
+    elif ready=$($kubectl get node "$(hostname)" --request-timeout=10s \
+        -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2> $run/kubectl.err); then
+        [ "$ready" = True ] && echo "Ready" || echo "not ready"
+    else
+        echo "the server does not answer"
+    fi
+}
+
+server_of_agent() {
+    cat /etc/rancher/k3s/config.yaml /etc/rancher/k3s/config.yaml.d/*.yaml 2> /dev/null \
+        | sed -n 's/^[" ]*server"\{0,1\}: *"\{0,1\}\([^",]*\).*/\1/p' | tail -n 1
+}
+
+kubernetes() {
+    # "server, Ready, 2 pods": $1 is what node_state said.
+    state=$(systemctl is-active k3s.service)
+    who=$role
+    [ "$role" = server ] || who="agent of $(server_of_agent)"
+    [ "$state" = active ] && state=$1 || state="K3s is $state"
+    count_pods
+    [ $pods = 1 ] && echo "$who, $state, 1 pod" || echo "$who, $state, $pods pods"
+}
+
+problems() {
+    # What somebody should look at, a line each.
+    sed 's/^/provisioning: /' $run/provision.problem 2> /dev/null
+    systemctl list-units --failed --plain --no-legend --no-pager | while read -r unit _; do
+        [ "$unit" = edgeimg-provision.service ] || echo "failed: $unit (journalctl -u ${unit%.service})"
+    done
+}
+
+login() {
+    # How to log in; nothing where the image has no ssh.
+    [ -d /usr/lib/edgeimg/services/ssh ] || return 0
+    address=$(addresses | awk '{ sub("/.*", "", $2); print $2; exit }')
+    [ -z "$address" ] || echo "ssh root@$address"
+}

@@ -1,0 +1,207 @@
+"""One gateway with a screen, through factory resets that the power is cut in, and a ruined disk.
+
+EDGEIMG_TEST_POWER_CUTS is how many times the power is cut in the reset (2).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.pack import disk, fat
+from builder.tools import Toolbox
+from builder.vm.disk import raw_image
+from tests.console import Console, GuestLostError, powered
+from tests.gateway import PROJECT
+
+pytestmark = pytest.mark.boot
+EDGEIMG = shutil.which("edgeimg") or "edgeimg"
+CUTS = int(os.environ.get("EDGEIMG_TEST_POWER_CUTS", "2"))
+TOKEN = "0123456789abcdef-of-the-fleet"
+FILES = {
+    "hostname": "box-7\n",
+    "k3s.yaml": f'role: "server"\ntoken: "{TOKEN}"\n',
+}
+VOLUME = "/var/lib/rancher/k3s/storage/volume"
+SET = "/var/lib/edgeimg/provision"
+DOWN = "\x1b[B"
+Power = Callable[[Callable[[Console], object]], Console]
+
+
+@pytest.fixture(scope="module")
+def raw(cache, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default image, provisioned."""
+    done = subprocess.run(
+        [EDGEIMG, "build", "-a", "amd64", "--k3s", "standin", "-o", "out/test", "--json"],
+        cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (image,) = json.loads(done.stdout)["images"]
+    path = tmp_path_factory.mktemp("image") / "disk.raw"
+    subprocess.run(
+        ["cp", "--sparse=always", raw_image(PROJECT / image["image"], cache), path], check=True
+    )
+    config = disk.read(path, toolbox=toolbox("pack"))["config"]
+    with tempfile.TemporaryDirectory() as name:
+        for file, text in FILES.items():
+            Path(name, file).write_text(text)
+        sources = {f"edgeimg/{file}": Path(name, file) for file in FILES}
+        fat.add(path, sources, offset=config.start, toolbox=toolbox("pack"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def power(
+    raw: Path, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Power]:
+    """Turns the one gateway of this module on, after a power cut when it was on, and takes it as
+    far as a function says.
+    """
+    work = tmp_path_factory.mktemp("gateway")
+    contexts = []
+
+    def on(start: Callable[[Console], object]) -> Console:
+        for _ in range(3):
+            while contexts:
+                contexts.pop().__exit__(None, None, None)
+            context = powered(raw, work, toolbox=toolbox("qemu"), screen="VGA", network=True)
+            console = context.__enter__()
+            contexts.append(context)
+            try:
+                start(console)
+            except GuestLostError:
+                continue
+            return console
+        raise AssertionError("the emulator lost three guests in a row")
+
+    yield on
+    while contexts:
+        contexts.pop().__exit__(None, None, None)
+
+
+def choose_reset(gateway: Console) -> None:
+    """Hold the space bar, take the second entry of the boot menu."""
+    gateway.wait_for("Factory reset", 120, typing=" ")
+    gateway.type(DOWN)
+    gateway.wait_for("Switch it off within 10 s", typing="\r")
+
+
+def reset_by_menu(gateway: Console) -> None:
+    choose_reset(gateway)
+    gateway.wait_for_shell()
+
+
+def screen(gateway: Console) -> str:
+    """The text on the screen, without its colours."""
+    return gateway.run("fold -w $(stty size < /dev/tty1 | cut -d ' ' -f 2) /dev/vcs1")
+
+
+def identity(gateway: Console) -> str:
+    """The machine id; fails when it is not the provisioned gateway."""
+    assert gateway.run("hostname").strip() == "box-7"
+    assert TOKEN in gateway.run(f"cat {SET}/k3s.yaml")
+    assert TOKEN in gateway.run("cat /etc/rancher/k3s/config.yaml.d/90-provision.yaml")
+    return gateway.run("cat /etc/machine-id").strip()
+
+
+def use(gateway: Console) -> None:
+    """Leave traces on the data partition, as work does: so many that a reset takes its time."""
+    files = "i=0; while [ $i -lt 3000 ]; do echo precious > $i; i=$((i + 1)); done"
+    gateway.run(f"mkdir -p {VOLUME} && cd {VOLUME} && {files}; sync", 300)
+
+
+def is_fresh(gateway: Console) -> None:
+    assert gateway.attempt(f"ls {VOLUME}")[0] != 0
+    assert gateway.attempt("ls /var/lib/edgeimg/reset")[0] != 0
+    assert "factory reset: done" in gateway.run("dmesg")
+
+
+def test_the_screen_tells_what_the_gateway_is(power: Power, tmp_path: Path) -> None:
+    gateway = power(Console.wait_for_shell)
+    gateway.until("systemctl -q is-active k3s.service")
+    gateway.until("grep -q 'server, Ready' /dev/vcs1")
+    gateway.run('echo "<2>edgeimg: a message of the kernel" > /dev/kmsg')
+    told = screen(gateway)
+    print(told)
+    lines = told.splitlines()
+    assert lines[1].split()[0] == "box-7"
+    assert "gateway 0.1.0, slot A" in lines[1]
+    assert any(line.split()[:1] == ["Network"] and "10.0.2.15/24" in line for line in lines)
+    assert "ssh root@10.0.2.15" in told
+    # The kernel's messages stay below the picture, and the picture comes without a login.
+    (message,) = (number for number, line in enumerate(lines) if "message of the kernel" in line)
+    (hint,) = (number for number, line in enumerate(lines) if "Factory reset" in line)
+    assert message > hint
+    gateway.run("ip link set enp0s2 down || ip link set eth0 down")
+    gateway.until("grep -q 'no address yet' /dev/vcs1", 60)
+    shot = tmp_path / "screen.png"
+    gateway.screenshot(shot)
+    # Letters on a black screen: far more than a blank one of that size compresses to.
+    assert shot.read_bytes().startswith(b"\x89PNG")
+    assert shot.stat().st_size > 4096
+
+
+def test_reset_by_command_through_power_cuts(power: Power) -> None:
+    gateway = power(Console.wait_for_shell)
+    before = identity(gateway)
+    use(gateway)
+    gateway.forget()
+    gateway.type("edgeimg-reset --yes\n")
+    gateway.wait_for("erasing all data, as edgeimg-reset was told")
+    chance = random.Random(os.environ.get("EDGEIMG_TEST_SEED", "7"))
+    for cut in range(CUTS):
+        # The first is in the midst of it; when a later one comes, it may be done.
+        time.sleep(chance.uniform(0, 2))
+        done = "\ndone\n" in gateway.said()
+        print(f"cut {cut + 1}: {'after' if done else 'in'} the reset")
+        gateway = power(lambda console: console.wait_for("the next start goes on|Reached target"))
+    gateway.wait_for_shell()
+    after = identity(gateway)
+    assert after != before
+    assert "damaged" not in gateway.run("dmesg")
+    gateway.until("test -s /var/lib/edgeimg/machine-id")
+    assert gateway.attempt(f"ls {VOLUME} /var/lib/edgeimg/reset")[0] != 0
+    gateway.until("systemctl -q is-active k3s.service")
+    gateway.until("edgeimg-status | grep 'K3s: server, Ready'")
+
+
+def test_reset_by_the_boot_menu(power: Power) -> None:
+    gateway = power(Console.wait_for_shell)
+    before = identity(gateway)
+    use(gateway)
+    gateway = power(reset_by_menu)
+    is_fresh(gateway)
+    assert "damaged" not in gateway.run("dmesg")
+    assert identity(gateway) != before
+
+
+def test_a_ruined_data_partition_is_told_and_made_anew_by_a_reset(
+    power: Power, tmp_path: Path
+) -> None:
+    gateway = power(Console.wait_for_shell)
+    gateway.run(
+        "data=$(readlink -f /dev/disk/by-partlabel/data); sync;"
+        " dd if=/dev/zero bs=1M count=512 | tr '\\0' x > $data; sync"
+    )
+    gateway = power(lambda console: console.wait_for("THIS GATEWAY CANNOT START"))
+    said = gateway.wait_for("flash its disk again", 60)
+    assert "Its data partition cannot be used" in said
+    assert "choose the factory reset" in said
+    gateway.screenshot(tmp_path / "failed.png")
+    # Nobody has to be there for it to try again.
+    gateway.wait_for("Restarting system|reboot: ", 120)
+    gateway = power(reset_by_menu)
+    is_fresh(gateway)
+    # What still lies on the config partition applies; the token was nowhere else.
+    assert gateway.run("hostname").strip() == "box-7"
+    assert gateway.attempt(f"grep -r {TOKEN} {SET}")[0] != 0
+    gateway.until("systemctl -q is-active k3s.service")
