@@ -21,14 +21,19 @@ def problems(
     error: ValidationError, model: type[BaseModel], place: Callable[[Location], Place]
 ) -> list[str]:
     """One line per error, `file:line: key: what was expected`, in the order of the places."""
-    found = sorted(_problem(item, model, place) for item in error.errors())
-    return [line for _, line in found]
+    items = [item for item in error.errors() if not _is_a_consequence(item)]
+    return [line for _, line in sorted(_problem(item, model, place) for item in items)]
 
 
 def listing(name: object, lines: list[str]) -> str:
     """The message of an error that names all problems of a file."""
     head = f"{name} has {len(lines)} error{'s' if len(lines) > 1 else ''}"
     return "\n".join([head, *(f"  {line}" for line in lines)])
+
+
+def _is_a_consequence(item: Any) -> bool:
+    """A list is "too short" when its items were wrong, which is told already."""
+    return bool(item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"])
 
 
 def _problem(
@@ -55,6 +60,8 @@ def _explain(location: Location, item: Any, model: type[BaseModel]) -> str:
             return f"{_short(item['input'])} does not match {item['ctx']['pattern']}"
         case "value_error":
             return f"{item['ctx']['error']}{_found(item['input'])}"
+        case "dict_type" | "model_type":
+            return f"expected a table of keys and values{_found(item['input'])}"
         case "missing":
             return "is missing"
         case _ if item["type"] == HUSHED:

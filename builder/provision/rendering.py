@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -115,11 +116,18 @@ def _wifi(wifi: Wifi) -> str:
 
 
 def _wifi_network(network: WifiNetwork) -> str:
-    """A block of wpa_supplicant.conf(5). Quotes end at the last one of the line there."""
+    """A block of wpa_supplicant.conf(5), without its quotes: they have no escapes, and what is
+    behind a second one may be taken for a comment. The key of WPA2 is IEEE 802.11i's (H.4)."""
     management, protected = _WPA[network.security]
     lines = [f"ssid={network.ssid.encode().hex()}", f"key_mgmt={management}"]
     if network.passphrase:
-        lines += [f'psk="{network.passphrase.get_secret_value()}"', f"ieee80211w={protected}"]
+        word = network.passphrase.get_secret_value().encode()
+        if "WPA-PSK" in management:
+            key = hashlib.pbkdf2_hmac("sha1", word, network.ssid.encode(), 4096, 32)
+            lines.append(f"psk={key.hex()}")
+        if "SAE" in management:
+            lines.append(f"sae_password={word.hex()}")
+        lines.append(f"ieee80211w={protected}")
     lines += ["scan_ssid=1"] if network.hidden else []
     lines += [f"priority={network.priority}"] if network.priority else []
     return f"# {network.ssid}\nnetwork={{\n" + "".join(f"\t{line}\n" for line in lines) + "}\n"

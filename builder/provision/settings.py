@@ -5,10 +5,10 @@ What is left out stays as the image has it, or as the gateway was told before.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from builder.provision import network
 from builder.provision.k3s import K3s
@@ -17,6 +17,8 @@ from builder.provision.values import (
     Apn,
     ApnPasswordFile,
     CertificateFile,
+    Country,
+    EndpointUrl,
     Hostname,
     NetworkName,
     NoProxy,
@@ -32,7 +34,7 @@ from builder.provision.values import (
     Timezone,
     Word,
 )
-from builder.recipe_k3s import Endpoint, RegistryName
+from builder.recipe_k3s import RegistryName
 
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 """Networks that a proxy is not asked for, unless the settings say otherwise (RFC 1918)."""
@@ -65,7 +67,7 @@ class WifiNetwork(_Model):
 class Wifi(_Model):
     """Wireless networks, for the service `wifi` of the image."""
 
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] = Field(
+    country: Country = Field(
         description="where the gateway stands, for the channels that are allowed: 'DE'"
     )
     networks: tuple[WifiNetwork, ...] = Field(min_length=1)
@@ -109,7 +111,7 @@ class Proxy(_Model):
 class Registry(_Model):
     """Where images of a registry are pulled from, and as whom."""
 
-    endpoints: tuple[Endpoint, ...] = Field(
+    endpoints: tuple[EndpointUrl, ...] = Field(
         (), description="mirrors, asked in this order before the registry itself"
     )
     insecure: bool = Field(False, description="do not check certificates")

@@ -18,7 +18,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     SecretStr,
-    StringConstraints,
     ValidationInfo,
     WithJsonSchema,
 )
@@ -90,6 +89,19 @@ def _secret(check: Callable[[str], bool], expected: str) -> Any:
     return Annotated[
         SecretStr, BeforeValidator(_line), AfterValidator(checked), WithJsonSchema(described)
     ]
+
+
+def _matching(pattern: str, expected: str) -> Any:
+    """A text of one form. Schemas tell the form, people are told what is expected."""
+    form = re.compile(pattern)
+
+    def checked(text: str) -> str:
+        if not form.search(text):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    described = {"type": "string", "pattern": pattern}
+    return Annotated[str, AfterValidator(checked), WithJsonSchema(described)]
 
 
 def _ssh_key(text: str) -> str:
@@ -183,7 +195,10 @@ def _is_token(text: str) -> bool:
     return is_quotable(text) and " " not in text
 
 
-Hostname = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Hostname = _matching(
+    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+    "a name of lower-case letters, digits and '-', of at most 63",
+)
 SshKey = Annotated[str, AfterValidator(_ssh_key)]
 SshKeyFile = Annotated[
     tuple[str, ...], BeforeValidator(_ssh_keys), WithJsonSchema({"type": "string"})
@@ -201,24 +216,41 @@ PinFile = _secret(lambda text: re.fullmatch(r"\d{4,8}", text) is not None, "a PI
 InterfaceAddress = Annotated[str, AfterValidator(_interface)]
 Address = Annotated[str, AfterValidator(_address)]
 Destination = Annotated[str, AfterValidator(_destination)]
-Mac = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$")]
-CardName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*?][A-Za-z0-9_.*?-]{0,14}$")]
-"""As in systemd.network(5) Name=: a name, or a pattern such as `en*`."""
-NetworkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,14}$")]
+Mac = _matching(
+    r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$", "a MAC address such as '52:54:00:12:34:56'"
+)
+CardName = _matching(
+    r"^[A-Za-z0-9*?][A-Za-z0-9_.*?-]{0,14}$", "the name of a card or a pattern: 'enp1s0', 'en*'"
+)
+"""As in systemd.network(5), Name=."""
+NetworkName = _matching(
+    r"^[a-z0-9][a-z0-9_.-]{0,14}$",
+    "a name of lower-case letters, digits, '_', '.' and '-', of at most 15",
+)
 """Also the name of a VLAN's card: the kernel takes 15 characters."""
-ServerName = Annotated[
-    str,
-    StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]+)$"),
-]
-DomainName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
-]
+DomainName = _matching(
+    r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$", "a domain such as 'plant.example.org'"
+)
+ServerName = _matching(
+    r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]+)$",
+    "the name or address of a server",
+)
+ServerUrl = _matching(
+    r"^https://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?$",
+    "an address such as 'https://10.0.0.1:6443'",
+)
+EndpointUrl = _matching(
+    r"^https?://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._/-]*)?$",
+    "an address such as 'https://mirror.example.org:5000'",
+)
+NoProxy = _matching(
+    r"^[A-Za-z0-9.:*/-]{1,253}$", "a host, a domain such as '.example.org', or a network"
+)
+Apn = _matching(
+    r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?$", "an access point name such as 'internet'"
+)
+Word = _matching(r"^[^\s,\"'=:]{1,64}$", "a name without spaces, commas, colons, '=' and quotes")
+Country = _matching(r"^[A-Z]{2}$", "the two letters of a country, such as 'DE'")
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
-ServerUrl = Annotated[
-    str, StringConstraints(pattern=r"^https://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?$")
-]
-NoProxy = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:*/-]{1,253}$")]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Ssid = Annotated[str, AfterValidator(_ssid)]
-Apn = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?$")]
-Word = Annotated[str, StringConstraints(pattern=r"^[^\s,\"'=:]{1,64}$")]

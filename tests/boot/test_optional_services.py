@@ -4,6 +4,7 @@ two simulated radios, a simulated USB device, no modem, no other computer.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
@@ -16,7 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from builder.provision.rendering import files
+from builder.provision.settings import Settings
 from builder.vm.disk import raw_image
 from tests import gateway as gateways
 from tests.gateway import Gateway, booted
@@ -165,22 +169,41 @@ def test_chrony_has_the_clock_and_timesyncd_is_not_there(gateway: Gateway) -> No
         gateway.until(f"[ $(date +%s) -gt {behind} ]", 120)
 
 
+def test_they_find_what_the_gateway_is_provisioned_with(gateway: Gateway) -> None:
+    settings = Settings.model_validate({
+        "ntp": ["192.0.2.1"],
+        "lte": {"apn": "internet", "pin_file": SecretStr("1234")},
+        "wifi": {"country": "DE", "networks": [
+            {"ssid": "hall", "passphrase_file": SecretStr("secret123")},
+        ]},
+    })  # fmt: skip
+    gateway.run("mkdir /run/test && mount /dev/disk/by-partlabel/config /run/test")
+    for path, content in files(settings).items():
+        text = base64.b64encode(content).decode()
+        gateway.run(f"mkdir -p /run/test/edgeimg && echo {text} | base64 -d > /run/test/{path}")
+    gateway.run("umount /run/test && systemctl restart edgeimg-provision.service")
+    told = gateway.run("edgeimg-service shell lte busybox cat /gateway/connect")
+    assert told == "apn=internet,pin=1234\n"
+    gateway.run("edgeimg-service shell chrony chronyc reload sources")
+    assert "192.0.2.1" in gateway.run("edgeimg-service shell chrony chronyc -n sources")
+
+
 def test_two_radios_find_each_other(gateway: Gateway) -> None:
+    # The access point is told on the spot; the other joins what it was provisioned with, above.
     assert "waiting for a wireless card" in gateway.run("edgeimg-service logs wifi")
     gateway.run("modprobe mac80211_hwsim")
     gateway.until(f"{WPA} -i wlan0 ping && {WPA} -i wlan1 ping", 60)
     user, effective = capabilities(gateway, "wpa_supplicant")
     assert 59000 <= int(user) < 60000
     assert effective == "3000"  # NET_ADMIN, NET_RAW
-    point = ("mode 2", "frequency 2412", "key_mgmt WPA-PSK", "proto RSN", "pairwise CCMP")
-    for card, settings in (("wlan1", point), ("wlan0", ())):
-        words = ["ssid '\"hall\"'", "psk '\"secret123\"'", *settings]
-        told = [f"{WPA} -i {card} set_network 0 {word}" for word in words]
-        gateway.run(f"{WPA} -i {card} add_network && {' && '.join(told)}")
-        gateway.run(f"{WPA} -i {card} enable_network 0")
-    gateway.until(f"{WPA} -i wlan0 status | grep wpa_state=COMPLETED", 120)
-    gateway.run(f"{WPA} -i wlan0 save_config")
-    assert 'ssid="hall"' in gateway.run("cat /var/lib/edgeimg/services/wifi/wpa_supplicant.conf")
+    number = gateway.run(f"{WPA} -i wlan1 add_network").split()[-1]
+    words = ["ssid '\"hall\"'", "psk '\"secret123\"'", "mode 2", "frequency 2412",
+             "key_mgmt WPA-PSK", "proto RSN", "pairwise CCMP"]  # fmt: skip
+    told = [f"{WPA} -i wlan1 set_network {number} {word}" for word in words]
+    gateway.run(f"{' && '.join(told)} && {WPA} -i wlan1 select_network {number}")
+    gateway.until(f"{WPA} -i wlan0 status | grep wpa_state=COMPLETED", 180)
+    gateway.run(f"{WPA} -i wlan1 save_config")
+    assert "mode=2" in gateway.run("cat /var/lib/edgeimg/services/wifi/wpa_supplicant.conf")
 
 
 def test_the_serial_shell_has_serial_ports_and_nothing_else(gateway: Gateway) -> None:

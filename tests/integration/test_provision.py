@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import filecmp
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from builder.flash import blockmap, job, safety
 from builder.flash import source as source_of
 from builder.pack import disk, fat
 from builder.progress import Silent
-from builder.provision import partition, target
+from builder.provision import folder, partition, target
 from builder.provision.rendering import files
 from builder.provision.settings import Settings
 from builder.tools import Toolbox
@@ -142,6 +144,41 @@ def test_a_copy_of_a_published_image_is_provisioned_and_can_be_flashed(
         again = blockmap.read(blockmap.beside(copy))
         with source_of.opened(copy) as stream:
             assert sum(1 for _ in source_of.pieces(stream, again, copy)) > 0
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root, loop devices"
+)
+def test_a_disk_is_provisioned_unless_it_is_in_use(image: Path, tiny, tmp_path: Path) -> None:
+    card = tmp_path / "card.img"
+    shutil.copyfile(image, card)
+    told_by = subprocess.run(
+        ["losetup", "-f", "--show", card], check=True, capture_output=True, text=True
+    )
+    device = Path(told_by.stdout.strip())
+    place = tmp_path / "mounted"
+    place.mkdir()
+    start = disk.read(card, toolbox=tiny.pack)["config"].start
+    try:
+        chosen = target.choose(device, None)
+        assert chosen.kind == "disk"
+        target.write(chosen, files(Settings(hostname="box-8")), toolbox=tiny.pack)
+        assert told(tiny.pack, f"{card}@@{start}", "edgeimg/hostname") == b"box-8\n"
+        with pytest.raises(HostError, match="is for images"):
+            target.choose(device, tmp_path / "x.raw")
+        # The loop device is a file system of its own now, so that it can be mounted.
+        subprocess.run(["mkfs.ext4", "-q", "-F", device], check=True, capture_output=True)
+        subprocess.run(["mount", device, place], check=True)
+        try:
+            with pytest.raises(HostError, match="is mounted on") as refused:
+                target.choose(device, None)
+            assert "umount" in (refused.value.hint or "")
+            folder.write(place, files(Settings(hostname="box-9")))
+            assert (place / "edgeimg/hostname").read_text() == "box-9\n"
+        finally:
+            subprocess.run(["umount", place], check=True)
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
 
 
 def test_a_compressed_image_is_not_written_to(tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ def test_registries_are_told_to_k3s_and_to_containerd(root: Root, authority: str
 def test_services_are_fed(root: Root) -> None:
     root.put(whole(
         wifi={"country": "DE", "networks": [
-            {"ssid": "Hall 3", "passphrase_file": secret('a "b" \\ #c'), "hidden": True},
+            {"ssid": "IEEE", "passphrase_file": secret("password"), "security": "wpa2/wpa3"},
             {"ssid": "guests", "security": "open", "priority": 3},
         ]},
         lte={"apn": "internet", "user": "me", "password_file": secret("geheim"),
@@ -322,7 +322,11 @@ def test_services_are_fed(root: Root) -> None:
     assert (services / "lte/connect").read_text() == (
         "apn=internet,user=me,password=geheim,pin=1234\n"
     )
-    assert '\tpsk="a "b" \\ #c"\n' in (services / "wifi/networks.conf").read_text()
+    # The key that IEEE 802.11i gives as an example (H.4.2).
+    assert {
+        "\tpsk=f42c6fc52df0ebef9ebb4b90b38a5f902e83fe1b135a70e23aed762e9710a12e",
+        f"\tsae_password={b'password'.hex()}",
+    } <= set((services / "wifi/networks.conf").read_text().splitlines())
     for file in ("lte/connect", "wifi/networks.conf"):
         assert (services / file).stat().st_mode & 0o077 == 0
     assert list(root.config.iterdir()) == []
@@ -412,6 +416,7 @@ BAD = {
         (b"country=de\n", "line 1: expected country=DE"),
         (b"ctrl_interface=/run/x\n", "line 1: expected country=DE"),
         (b"network={\n\tpsk=hush\n}\n", "line 2: put the value of psk in double quotes"),
+        (b'network={\n\tssid="a"\n\tpsk="a "b #c"\n}\n', "line 3: put the value of psk"),
         (b"network={\n\tssid=\"a\"\n\teap=TLS\n}\n", "line 3: expected one of ssid"),
         (b"network={\n\tkey_mgmt=NONE\n}\n", "line 3: the network above has no ssid"),
         (b"network={\n\tssid=\"a\"\n", "a line } is missing"),
