@@ -8,6 +8,7 @@ are passed over. `;` and tabs between the cells are understood, and a byte order
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,13 +48,14 @@ class _Lines:
     """Lines for csv.reader, without comments and empty ones between the records."""
 
     def __init__(self, text: str) -> None:
-        self._lines = text.splitlines(keepends=True)
+        self._lines = list(io.StringIO(text, newline=""))
         self.number = 0
         self.first = 0
         """Where the current record begins; 0 before it is known."""
 
     def __iter__(self) -> Iterator[str]:
-        for self.number, line in enumerate(self._lines, 1):  # noqa: B020
+        for number, line in enumerate(self._lines, 1):
+            self.number = number
             if not self.first:
                 if line.lstrip().startswith("#") or not line.strip():
                     continue
