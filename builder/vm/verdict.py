@@ -9,7 +9,7 @@ MIN_AVAILABLE_KIB = 32 * 1024
 """Memory that must be left when the pod runs: below 24 MiB the kubelet evicts pods."""
 STAGES = ("userland", "containerd", "k3s", "node", "pod", "http")
 """The checker's stages, in their order (overlays/base/usr/lib/edgeimg/report)."""
-AGENT_STAGES = STAGES[:2]
+AGENT_STAGES = STAGES[:3]
 """Those of an agent: whether it joins is a matter of its server, and none is here."""
 
 
@@ -106,10 +106,10 @@ def _container(service: dict[str, Any]) -> Check:
 
 
 def _agent(report: dict[str, Any]) -> list[Check]:
-    """It runs, or waits for its server: systemd says `activating` until it has joined."""
+    """It runs, or waits: for its server (systemd says `activating`), or to be told of one."""
     state = report.get("k3s")
-    waiting = state in ("active", "activating")
-    failure = "" if waiting else f"expected active or activating, found {state or 'nothing'}"
+    well = state in ("active", "activating", "waiting")
+    failure = "" if well else f"expected active, activating or waiting, found {state or 'nothing'}"
     return [Check(name="K3s runs or waits for its server", failure=failure)]
 
 

@@ -146,8 +146,9 @@ AGENT = {
 }  # fmt: skip
 
 
-def test_an_agent_is_well_while_it_waits_for_its_server() -> None:
-    boot = Boot(stages=ALL[: len(AGENT_STAGES)], report=AGENT)
+@pytest.mark.parametrize("state", ["activating", "waiting"])
+def test_an_agent_is_well_while_it_waits_for_its_server(state: str) -> None:
+    boot = Boot(stages=ALL[: len(AGENT_STAGES)], report={**AGENT, "k3s": state})
     assert failures(judge(boot)) == []
     assert failures(compare(AGENT, {**AGENT, "boot_id": "two"})) == []
 

@@ -94,9 +94,18 @@ server_of_agent() {
         | sed -n 's/^[" ]*server"\{0,1\}: *"\{0,1\}\([^",]*\).*/\1/p' | tail -n 1
 }
 
+waits_for_provisioning() {
+    # An agent that was told no server.
+    [ "$role" = agent ] && [ -z "$(server_of_agent)" ]
+}
+
 kubernetes() {
     # "server, Ready, 2 pods": $1 is what node_state said.
     state=$(systemctl is-active k3s.service)
+    if waits_for_provisioning; then
+        echo "agent without a server: it waits to be provisioned"
+        return
+    fi
     who=$role
     [ "$role" = server ] || who="agent of $(server_of_agent)"
     [ "$state" = active ] && state=$1 || state="K3s is $state"
