@@ -138,6 +138,8 @@ BAD = {
     "[wifi]\ncountry = 'DE'\nnetworks = [{ssid = 'x', passphrase_file = 'short'}]": "8 to 63",
     "[lte]\napn = 'a b'": "expected an access point name",
     "[lte]\napn = 'a'\npin_file = 'short'": "PIN of 4 to 8 digits",
+    "[registries.a]\npassword_file = 'short'": "'password_file' needs 'user'",
+    "[proxy]\nhttp = 'http://a'\npassword_file = 'short'": "'password_file' needs 'user'",
     "[registries.'*']\nuser = 'x'": "expected 'endpoints'",
     MIRROR.format("a") + MIRROR.format("b") + "insecure = true":
         "a and b differ about m",
