@@ -447,6 +447,15 @@ def test_killed_in_the_middle_and_gone_on(release: Release, tiny, tmp_path: Path
         once_more = run(*command, "--json", timeout=120)
         assert once_more.returncode == 0
         assert json.loads(once_more.stdout)["gateways"] == []
+    assert run("fleet", "labels", path, "-o", tmp_path / "again").returncode == 0
+    for folder in ("labels", "again"):  # the ledger knows which image it was
+        label = tmp_path / folder / "box-1.png"
+        assert label.is_file()
+        if shutil.which("zbarimg"):
+            read = subprocess.run(
+                ["zbarimg", "--quiet", "--raw", label], check=True, capture_output=True, text=True
+            ).stdout
+            assert read == "box-1\nimage gateway 0.1.0 x86-64\n"
     listed = run("fleet", "ledger", path, "--gateway", "box-1", "--json")
     (one,) = json.loads(listed.stdout)["runs"]
     digest = hashlib.sha256(release.image.read_bytes()).hexdigest()
