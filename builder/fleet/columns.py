@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from builder.provision.settings import Settings
 from builder.provision.values import Mac
@@ -15,7 +15,17 @@ from builder.recipe_types import ArchName
 from builder.validation import near
 
 _PART = re.compile(r"""("[^"]*"|'[^']*'|[^.]*)(?:\.|$)""")
-SerialNumber = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", max_length=64)]
+
+
+def _serial_number(text: str) -> str:
+    if not (
+        1 <= len(text) <= 64 and text.isascii() and text.isprintable() and text == text.strip()
+    ):
+        raise ValueError("expected a serial number: at most 64 letters, digits and signs (ASCII)")
+    return text
+
+
+SerialNumber = Annotated[str, AfterValidator(_serial_number)]
 
 
 class Box(BaseModel):

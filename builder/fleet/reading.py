@@ -90,7 +90,8 @@ def load(
         problems.append(f"{path}:1: there is no gateway in it")
     problems += sanity.duplicates(rows)
     problems += [
-        f"{row.start}: k3s.server: is missing, and the file has not one server with a fixed address"
+        f"{row.start}: k3s.server: is missing, and the file does not have exactly one server with "
+        "a fixed address"
         for row in sanity.lonely(rows)
     ]
     remembered = _Remembering(ask)

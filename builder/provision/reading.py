@@ -85,7 +85,8 @@ def parse(data: Mapping[str, Any], origin: Origin, ask: Ask | None = None) -> Se
     raise SettingsError(
         origin.name,
         [
-            f"{place}: {'.'.join(map(str, location))}: is missing, and nobody can be asked here"
+            f"{place}: {'.'.join(map(str, location))}: is missing, and nobody can be asked here: "
+            "name a file that holds it"
             for place, location in sorted(places, key=lambda found: found[0])
         ],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from builder.provision import zones
@@ -56,8 +56,8 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from _registries(settings.registries)
 
 
-def _lines(lines: object) -> str:
-    return "".join(f"{line}\n" for line in lines)  # type: ignore[attr-defined]
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _yaml(value: Value) -> str:

@@ -105,6 +105,7 @@ class Proxy(_Model):
     def _is_one(self) -> Self:
         if self.http is None and self.https is None:
             raise ValueError("expected 'http' or 'https', the address of the proxy")
+        _of_somebody(self)
         return self
 
 
@@ -122,6 +123,11 @@ class Registry(_Model):
     ca: CertificateFile | None = Field(
         None, alias="ca_file", description="file with certificates (PEM) that vouch for it alone"
     )
+
+    @model_validator(mode="after")
+    def _password_is_somebodys(self) -> Self:
+        _of_somebody(self)
+        return self
 
     def hosts(self, name: str) -> tuple[str, ...]:
         """Whom user, password and certificates are for, as HOST:PORT."""
@@ -171,6 +177,11 @@ class Settings(_Model):
                 if _access(other) != _access(registry):
                     raise ValueError(f"registries: {before} and {name} differ about {host}")
         return self
+
+
+def _of_somebody(login: Proxy | Registry) -> None:
+    if login.password is not None and login.user is None:
+        raise ValueError("'password_file' needs 'user', whose password it is")
 
 
 def _access(registry: Registry) -> tuple[object, ...]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -23,7 +22,7 @@ import pytest
 from builder.arch import ARM, ARM64, X86_64, Arch
 from builder.tools import Toolbox
 from builder.vm.argv import Lan
-from tests import disk_scan
+from tests import disk_scan, loop_devices
 from tests.cluster import ALL, PATIENCE, Cluster, Stopwatch, image
 from tests.gateway import PROJECT, Gateway, booted
 
@@ -123,15 +122,12 @@ def fleet(
 
 
 def flash(folder: Path, made: Path, boxes: list[Box]) -> None:
-    """Onto loop devices, in the place of cards; nobody else's have such numbers."""
-    first = random.randrange(100, 900) * 8
-    disks = [Path(f"/dev/loop{first + number}") for number, _ in enumerate(boxes)]
-    with contextlib.ExitStack() as attached:
+    """Onto loop devices, in the place of cards."""
+    with loop_devices.readers(len(boxes)) as disks:
         for box, disk in zip(boxes, disks, strict=True):
             with (folder / box.name).open("wb") as file:
                 file.truncate(DISK)
-            subprocess.run(["losetup", disk, folder / box.name], check=True)
-            attached.callback(subprocess.run, ["losetup", "-d", disk], check=True)
+            loop_devices.insert(disk, folder / box.name)
         subprocess.run(
             [EDGEIMG, "fleet", "flash", made, folder / "fleet.csv", *disks, "--any-disk",
              "--no-wait", "--generate-token", "--defaults", folder / "site.toml"],

@@ -236,9 +236,9 @@ def put(gateway: Gateway, name: str, content: bytes) -> None:
     text = base64.b64encode(content).decode()
     top = name.split("/")[0]
     gateway.run(
-        f"mkdir -p /run/test && mount {CONFIG} /run/test && mkdir -p /run/kept &&"
-        f" rm -rf /run/kept/{top} && if [ -e /run/test/edgeimg/{top} ]; then"
-        f" cp -r /run/test/edgeimg/{top} /run/kept/; fi && mkdir -p {place.rpartition('/')[0]}"
+        f"mkdir -p /run/test && mount {CONFIG} /run/test && mkdir -p /var/kept &&"
+        f" rm -rf /var/kept/{top} && if [ -e /run/test/edgeimg/{top} ]; then"
+        f" cp -r /run/test/edgeimg/{top} /var/kept/; fi && mkdir -p {place.rpartition('/')[0]}"
         f" && echo {text if len(text) < 50000 else ''} | base64 -d > {place}"
     )
     if len(text) >= 50000:  # too long for a command line
@@ -249,8 +249,8 @@ def put(gateway: Gateway, name: str, content: bytes) -> None:
 def put_right(gateway: Gateway, name: str) -> None:
     top = name.split("/")[0]
     gateway.run(
-        f"mount {CONFIG} /run/test && rm -rf /run/test/edgeimg/{top} &&"
-        f" if [ -e /run/kept/{top} ]; then cp -r /run/kept/{top} /run/test/edgeimg/; fi &&"
+        f"mkdir -p /run/test && mount {CONFIG} /run/test && rm -rf /run/test/edgeimg/{top} &&"
+        f" if [ -e /var/kept/{top} ]; then cp -r /var/kept/{top} /run/test/edgeimg/; fi &&"
         " umount /run/test"
     )
 

@@ -33,6 +33,7 @@ from builder.fleet.writing import Finished, Order, Workshop
 from builder.pack import disk as disks
 from builder.progress import Silent
 from builder.store import Store
+from tests import loop_devices
 
 pytestmark = pytest.mark.integration
 EDGEIMG = shutil.which("edgeimg") or "edgeimg"
@@ -389,28 +390,19 @@ def test_a_gateway_that_another_process_is_at_is_left_to_it(desk: Desk) -> None:
 
 @contextlib.contextmanager
 def readers(folder: Path, size: int) -> Iterator[list[Path]]:
-    """Loop devices by numbers that nobody else uses; nothing is in them yet."""
-    first = random.randrange(900, 1900) * 8
-    slots = [Path(f"/dev/loop{first + number}") for number, _ in enumerate(NAMES)]
+    """Empty readers, and a blank card for each gateway beside them."""
     for name in NAMES:
         with (folder / f"{name}.card").open("wb") as file:
             file.truncate(size)
-    try:
+    with loop_devices.readers(len(NAMES)) as slots:
         yield slots
-    finally:
-        for slot in slots:
-            subprocess.run(["losetup", "-d", slot], check=False, capture_output=True)
-
-
-def attach(slot: Path, card: Path) -> None:
-    subprocess.run(["losetup", slot, card], check=True)
 
 
 @needs_loop
 def test_killed_in_the_middle_and_gone_on(release: Release, tiny, tmp_path: Path) -> None:
     path = fleet_file(tmp_path)
     with readers(tmp_path, release.blocks.image_size + (1 << 20)) as slots:
-        attach(slots[0], tmp_path / "box-1.card")
+        loop_devices.insert(slots[0], tmp_path / "box-1.card")
         command = ["fleet", "flash", release.image, path, *slots, "--any-disk", "--labels",
                    tmp_path / "labels"]  # fmt: skip
         working = subprocess.Popen(
@@ -420,7 +412,7 @@ def test_killed_in_the_middle_and_gone_on(release: Release, tiny, tmp_path: Path
         book = Ledger(tmp_path / "fleet.ledger.jsonl")
         _until(lambda: [one.result for one in book.read().runs()] == ["ok"])
         assert became(slots[0], "box-1", release, tiny)
-        attach(slots[1], tmp_path / "box-2.card")
+        loop_devices.insert(slots[1], tmp_path / "box-2.card")
         _until(lambda: len(book.read().runs()) == 2)
         time.sleep(random.uniform(0, 0.4))
         working.send_signal(signal.SIGKILL)
@@ -432,7 +424,7 @@ def test_killed_in_the_middle_and_gone_on(release: Release, tiny, tmp_path: Path
         assert unfinished or became(slots[1], "box-2", release, tiny)
         assert killed.result == "started" or not unfinished
 
-        attach(slots[2], tmp_path / "box-3.card")
+        loop_devices.insert(slots[2], tmp_path / "box-3.card")
         again = run(*command, "--json", timeout=300)
         assert again.returncode == 0, again.stderr
         told = json.loads(again.stdout)
@@ -447,6 +439,15 @@ def test_killed_in_the_middle_and_gone_on(release: Release, tiny, tmp_path: Path
         once_more = run(*command, "--json", timeout=120)
         assert once_more.returncode == 0
         assert json.loads(once_more.stdout)["gateways"] == []
+    assert run("fleet", "labels", path, "-o", tmp_path / "again").returncode == 0
+    for folder in ("labels", "again"):  # the ledger knows which image it was
+        label = tmp_path / folder / "box-1.png"
+        assert label.is_file()
+        if shutil.which("zbarimg"):
+            read = subprocess.run(
+                ["zbarimg", "--quiet", "--raw", label], check=True, capture_output=True, text=True
+            ).stdout
+            assert read == "box-1\nimage gateway 0.1.0 x86-64\n"
     listed = run("fleet", "ledger", path, "--gateway", "box-1", "--json")
     (one,) = json.loads(listed.stdout)["runs"]
     digest = hashlib.sha256(release.image.read_bytes()).hexdigest()
@@ -458,7 +459,7 @@ def test_killed_in_the_middle_and_gone_on(release: Release, tiny, tmp_path: Path
 def test_nobody_to_ask_and_disks_in_use(release: Release, tmp_path: Path) -> None:
     path = fleet_file(tmp_path)
     with readers(tmp_path, release.blocks.image_size + (1 << 20)) as slots:
-        attach(slots[0], tmp_path / "box-1.card")
+        loop_devices.insert(slots[0], tmp_path / "box-1.card")
         command = ("fleet", "flash", release.image, path, *slots, "--no-wait", "--json")
         done = run(*command)
         assert "nobody can be asked here" in " ".join(done.stderr.split())

@@ -138,6 +138,8 @@ BAD = {
     "[wifi]\ncountry = 'DE'\nnetworks = [{ssid = 'x', passphrase_file = 'short'}]": "8 to 63",
     "[lte]\napn = 'a b'": "expected an access point name",
     "[lte]\napn = 'a'\npin_file = 'short'": "PIN of 4 to 8 digits",
+    "[registries.a]\npassword_file = 'short'": "'password_file' needs 'user'",
+    "[proxy]\nhttp = 'http://a'\npassword_file = 'short'": "'password_file' needs 'user'",
     "[registries.'*']\nuser = 'x'": "expected 'endpoints'",
     MIRROR.format("a") + MIRROR.format("b") + "insecure = true":
         "a and b differ about m",
@@ -282,3 +284,11 @@ def test_the_schema_is_one_and_knows_the_keys_of_the_file() -> None:
     assert validator.is_valid(good)
     assert not validator.is_valid({"k3s": {"token": "x"}})
     json.dumps(described)
+
+
+def test_what_the_documentation_shows_is_good() -> None:
+    text = (BASE.parents[1] / "docs/provisioning.md").read_text()
+    (shown,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    Draft202012Validator(schema()).validate(tomllib.loads(shown))
+    for name in SECRET:
+        assert f"| `{name}` (secret) |" in text
