@@ -29,8 +29,8 @@ from builder.flash.blockmap import BlockMap
 
 PROJECT = Path(__file__).parents[2]
 MB = 1000 * 1000
-REQUEST = 128 << 10
-"""What FUSE hands on at once."""
+REQUEST = 256 << 10
+"""What a loop device and FUSE hand on at least, of a write of 4 MiB."""
 WAIT = 30.0
 
 
