@@ -146,14 +146,17 @@ def compare(work: Path, settings: list[str], ways: list[Way], rounds: int) -> No
 
 @contextlib.contextmanager
 def device(work: Path, settings: list[str]) -> Iterator[Path]:
-    """A block device of 1 GB with nbdkit's settings."""
+    """A block device of 1000 MiB with nbdkit's settings.
+
+    A multiple of 4096: of others Linux writes buffered data in pieces of 512 bytes.
+    """
     socket, mount = work / "nbd.sock", work / "nbd"
     mount.mkdir(exist_ok=True)
     filters = [word for word in settings if word.startswith("--filter")]
     rest = [word for word in settings if word not in filters]
     plugin, *values = rest
     with contextlib.ExitStack() as stack:
-        server = ["nbdkit", "-f", "-U", socket, *filters, plugin, str(1000 * MB), *values]
+        server = ["nbdkit", "-f", "-U", socket, *filters, plugin, str(1000 << 20), *values]
         stack.enter_context(running(server))
         until(socket.exists)
         stack.callback(socket.unlink, missing_ok=True)
