@@ -29,8 +29,8 @@ from builder.flash.blockmap import BlockMap
 
 PROJECT = Path(__file__).parents[2]
 MB = 1000 * 1000
-REQUEST = 128 << 10
-"""What FUSE hands on at once."""
+REQUEST = 256 << 10
+"""What a loop device and FUSE hand on at least, of a write of 4 MiB."""
 WAIT = 30.0
 
 
@@ -146,14 +146,17 @@ def compare(work: Path, settings: list[str], ways: list[Way], rounds: int) -> No
 
 @contextlib.contextmanager
 def device(work: Path, settings: list[str]) -> Iterator[Path]:
-    """A block device of 1 GB with nbdkit's settings."""
+    """A block device of 1000 MiB with nbdkit's settings.
+
+    A multiple of 4096: of others Linux writes buffered data in pieces of 512 bytes.
+    """
     socket, mount = work / "nbd.sock", work / "nbd"
     mount.mkdir(exist_ok=True)
     filters = [word for word in settings if word.startswith("--filter")]
     rest = [word for word in settings if word not in filters]
     plugin, *values = rest
     with contextlib.ExitStack() as stack:
-        server = ["nbdkit", "-f", "-U", socket, *filters, plugin, str(1000 * MB), *values]
+        server = ["nbdkit", "-f", "-U", socket, *filters, plugin, str(1000 << 20), *values]
         stack.enter_context(running(server))
         until(socket.exists)
         stack.callback(socket.unlink, missing_ok=True)
