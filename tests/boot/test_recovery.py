@@ -205,3 +205,21 @@ def test_a_ruined_data_partition_is_told_and_made_anew_by_a_reset(
     assert gateway.run("hostname").strip() == "box-7"
     assert gateway.attempt(f"grep -r {TOKEN} {SET}")[0] != 0
     gateway.until("systemctl -q is-active k3s.service")
+
+
+def test_everything_leaves_a_blank_gateway(power: Power) -> None:
+    gateway = power(Console.wait_for_shell)
+    before = gateway.run("cat /etc/machine-id")
+    gateway.forget()
+    gateway.type("edgeimg-reset --everything --yes\n")
+    gateway.wait_for("erasing all data, as edgeimg-reset was told")
+    gateway.wait_for("\ndone\n")
+    gateway.wait_for_shell()
+    assert gateway.run("hostname").strip() == "gateway"
+    assert gateway.run("cat /etc/machine-id") != before
+    assert gateway.attempt(f"ls {SET}")[0] != 0
+    seen = gateway.run(
+        "mkdir /run/c && mount -o ro /dev/disk/by-partlabel/config /run/c && find /run/c"
+    )
+    assert "README.txt" in seen
+    assert "edgeimg" not in seen
