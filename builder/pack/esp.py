@@ -14,7 +14,9 @@ from builder.tools import Toolbox
 
 TRIES = 3
 LOADER_CONF = b"""\
-# Boot the newest entry that still has tries left, at once. Hold a key for the menu.
+# Boot the newest entry that still has tries left, at once. Hold a key for the menu. By itself it
+# only ever boots systems (NAME.efi), never a factory reset (NAME.efi@1).
+default *.efi
 timeout 0
 editor no
 console-mode keep
