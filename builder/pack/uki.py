@@ -99,8 +99,8 @@ def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox
 def reset_os_release(os_release: bytes) -> bytes:
     """The os-release of the factory reset's profile.
 
-    systemd-boot sorts by IMAGE_ID first: so a reset comes after every version of the system. Left
-    to itself, 257 puts the second profile first while boots are counted (tests/boot).
+    systemd-boot sorts by IMAGE_ID: so a reset comes after every version of the system, where 257
+    was seen to put the second profile first (docs/adr/0010-factory-reset.md).
     """
     found = parse_os_release(os_release)
     name = found.get("IMAGE_ID") or found.get("ID", "linux")
