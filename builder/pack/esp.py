@@ -15,7 +15,7 @@ from builder.tools import Toolbox
 TRIES = 3
 LOADER_CONF = b"""\
 # Boot the newest system that still has tries left, at once. Hold a key for the menu. The pattern
-# leaves out other profiles (NAME.efi@reset): systemd-boot 257 puts those of a file whose tries
+# leaves out other profiles (NAME.efi@1): systemd-boot 257 puts those of a file whose tries
 # are being counted (NAME+2-1.efi) before the system itself.
 default *.efi
 timeout 0

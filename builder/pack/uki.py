@@ -69,9 +69,12 @@ def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox
     os_release = output.with_name(f"{output.name}.os-release")
     os_release.write_bytes(parts.os_release)
     reset = output.with_name(f"{output.name}.reset")
+    reset_release = output.with_name(f"{output.name}.reset-os-release")
+    reset_release.write_bytes(reset_os_release(parts.os_release))
     _ukify(
         f"--profile={RESET_PROFILE}",
         f"--stub={parts.addon}",
+        f"--os-release=@{reset_release}",
         f"--cmdline={parts.cmdline} {RESET_WORD}",
         f"--efi-arch={arch.efi}",
         output=reset, epoch=epoch, toolbox=toolbox,
@@ -90,6 +93,18 @@ def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox
     )  # fmt: skip
     os_release.unlink()
     reset.unlink()
+    reset_release.unlink()
+
+
+def reset_os_release(os_release: bytes) -> bytes:
+    """The os-release of the factory reset's profile.
+
+    systemd-boot sorts by IMAGE_ID: so a reset comes after every version of the system, where 257
+    was seen to put the second profile first (docs/adr/0010-factory-reset.md).
+    """
+    found = parse_os_release(os_release)
+    name = found.get("IMAGE_ID") or found.get("ID", "linux")
+    return os_release.rstrip(b"\n") + f"\nIMAGE_ID={name}-reset\n".encode()
 
 
 def _ukify(*options: str, output: Path, epoch: int, toolbox: Toolbox) -> None:

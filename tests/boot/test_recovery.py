@@ -5,6 +5,7 @@ EDGEIMG_TEST_POWER_CUTS is how many times the power is cut in the reset (2).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -17,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.pack import disk, fat
+from builder import tree
+from builder.arch import ARCHITECTURES, Arch
+from builder.pack import disk, esp, fat
 from builder.tools import Toolbox
 from builder.vm.disk import raw_image
 from tests.console import Console, GuestLostError, powered
@@ -33,6 +36,12 @@ FILES = {
 }
 VOLUME = "/var/lib/rancher/k3s/storage/volume"
 SET = "/var/lib/edgeimg/provision"
+INIT = b"""\
+#!/bin/sh
+exec > /dev/console 2>&1 < /dev/null
+/usr/bin/busybox echo "TINY started with $(/usr/bin/busybox cat /proc/cmdline)"
+exec /usr/bin/busybox sleep 600
+"""
 DOWN = "\x1b[B"
 Power = Callable[[Callable[[Console], object]], Console]
 
@@ -125,6 +134,42 @@ def is_fresh(gateway: Console) -> None:
     assert "factory reset: done" in gateway.run("dmesg")
 
 
+@pytest.mark.parametrize("tries", [3, 0])
+@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
+def test_a_reset_is_started_by_choice_only(
+    tiny, toolbox: Callable[[str], Toolbox], arch: Arch, tries: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """On each architecture's boot loader, whether the version is new or has used up its tries."""
+    monkeypatch.setattr(esp, "TRIES", tries)
+    image = tiny.make(arch, {"usr/bin/init": tree.file(INIT, mode=0o755)}, tmp_path)
+
+    def boot(start: Callable[[Console], object]) -> str:
+        for _ in range(3):
+            work = Path(tempfile.mkdtemp(dir=tmp_path))
+            with (
+                contextlib.suppress(GuestLostError),
+                powered(image.raw, work, toolbox=toolbox("qemu"), arch=arch) as guest,
+            ):
+                start(guest)
+                return guest.wait_for("TINY started with .*\n")
+        raise AssertionError("the emulator lost three guests in a row")
+
+    def choose(guest: Console) -> None:
+        guest.wait_for("Factory reset", 120, typing=" ")
+        guest.type(DOWN)
+        guest.wait_for("EFI stub|TINY", typing="\r")
+
+    word = "edgeimg.reset=yes"
+    by_itself = boot(lambda guest: None)
+    assert f"roothash={image.root_hash}" in by_itself
+    assert word not in by_itself
+    if tries:
+        chosen = boot(choose)
+        assert f"roothash={image.root_hash}" in chosen
+        assert word in chosen
+
+
 def test_the_screen_tells_what_the_gateway_is(power: Power, tmp_path: Path) -> None:
     gateway = power(Console.wait_for_shell)
     gateway.until("systemctl -q is-active k3s.service")
@@ -205,3 +250,21 @@ def test_a_ruined_data_partition_is_told_and_made_anew_by_a_reset(
     assert gateway.run("hostname").strip() == "box-7"
     assert gateway.attempt(f"grep -r {TOKEN} {SET}")[0] != 0
     gateway.until("systemctl -q is-active k3s.service")
+
+
+def test_everything_leaves_a_blank_gateway(power: Power) -> None:
+    gateway = power(Console.wait_for_shell)
+    before = gateway.run("cat /etc/machine-id")
+    gateway.forget()
+    gateway.type("edgeimg-reset --everything --yes\n")
+    gateway.wait_for("erasing all data, as edgeimg-reset was told")
+    gateway.wait_for("\ndone\n")
+    gateway.wait_for_shell()
+    assert gateway.run("hostname").strip() == "gateway"
+    assert gateway.run("cat /etc/machine-id") != before
+    assert gateway.attempt(f"ls {SET}")[0] != 0
+    seen = gateway.run(
+        "mkdir /run/c && mount -o ro /dev/disk/by-partlabel/config /run/c && find /run/c"
+    )
+    assert "README.txt" in seen
+    assert "edgeimg" not in seen

@@ -138,3 +138,11 @@ def test_what_is_no_uki_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(ImageError):
             uki.read(path)
+
+
+def test_the_reset_sorts_after_every_version_of_the_system() -> None:
+    given = b'ID=debian\nIMAGE_ID=gateway\nIMAGE_VERSION=0.1.0\nPRETTY_NAME="A gateway"\n'
+    found = uki.parse_os_release(uki.reset_os_release(given))
+    assert found["IMAGE_ID"] > "gateway"
+    assert found == {**uki.parse_os_release(given), "IMAGE_ID": found["IMAGE_ID"]}
+    assert uki.parse_os_release(uki.reset_os_release(b"ID=tiny"))["IMAGE_ID"] == "tiny-reset"

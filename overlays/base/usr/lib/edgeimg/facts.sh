@@ -43,8 +43,11 @@ image() {
 
 k3s_version() {
     # Of the image, with what it is when it is not K3s.
-    sed -n 's/.*"version": *"\([^"]*\)".*/\1/p' $share/k3s.json 2> /dev/null
-    ! grep -q '"standin": *true' $share/k3s.json 2> /dev/null || echo '(stand-in for tests, not K3s)'
+    version=$(sed -n 's/.*"version": *"\([^"]*\)".*/\1/p' $share/k3s.json 2> /dev/null)
+    if grep -q '"standin": *true' $share/k3s.json 2> /dev/null; then
+        version="$version (stand-in for tests, not K3s)"
+    fi
+    echo "${version:-unknown}"
 }
 
 addresses() {
