@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import zstandard
-from builder.flash.ahead import StoppedError
 
 from builder.errors import EdgeimgError, HostError, ImageError
 from builder.flash import blockmap, devices, job, safety, source, target
+from builder.flash.ahead import StoppedError
 from builder.flash.blockmap import BlockMap, Extent
 from builder.flash.write import HEAD, MARK, Written, write
 from builder.pack import bmap
