@@ -6,6 +6,7 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 us
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -18,19 +19,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from builder.cli import (
-    flashing,
-    fleet,
-    guests,
-    images,
-    inputs,
-    inventory,
-    project,
-    provisioning,
-    release,
-    trust,
-)
-from builder.cli.options import Answer
+from builder.cli.answer import Answer
 from builder.errors import INTERRUPTED, USAGE, EdgeimgError
 
 EPILOG = """
@@ -42,7 +31,37 @@ Examples:
 """
 
 
+PLACES = {
+    "build": "images", "check": "images", "inspect": "images",
+    "smoke": "guests", "run": "guests", "demo": "guests",
+    "devices": "flashing", "flash": "flashing", "provision": "provisioning", "fleet": "fleet",
+    "release": "release", "diff": "release", "genkey": "trust", "verify": "trust",
+    "sbom": "inventory", "cve": "inventory", "lock": "inputs", "clean": "inputs",
+    "init": "project", "doctor": "project", "completion": "project",
+}  # fmt: skip
+"""Which module of this package has a command."""
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for: few need much of the builder."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names."""
+        del ctx
+        return sorted(PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, if there is one."""
+        del ctx
+        if cmd_name not in PLACES:
+            return None
+        module = importlib.import_module(f"{__name__}.{PLACES[cmd_name]}")
+        found: click.Command = next(one for one in module.COMMANDS if one.name == cmd_name)
+        return found
+
+
 @click.group(
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=EPILOG,
 )
@@ -52,14 +71,6 @@ def cli() -> None:
 
     From one TOML recipe and its lock, for x86-64, ARM64 and ARMv7, without root.
     """
-
-
-_MODULES = (
-    images, guests, flashing, provisioning, fleet, release, trust, inventory, inputs, project,
-)  # fmt: skip
-for _module in _MODULES:
-    for _command in _module.COMMANDS:
-        cli.add_command(_command)
 
 
 def main() -> NoReturn:

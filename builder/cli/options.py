@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.console import Console
 from builder import arch as architectures
 from builder import recipe_file
 from builder.arch import ARCHITECTURES, Arch
+from builder.cli.answer import Answer
 from builder.errors import RecipeError
 from builder.plan import BuildOptions, K3sChoice
 from builder.recipe_file import RecipeFile
@@ -26,22 +26,6 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 DEFAULT_RECIPE = Path("recipes/gateway.toml")
 
 Command = Callable[..., Any]
-
-
-class Answer:
-    """The one JSON document of a run with --json: its result, its error, or both."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, Any] = {}
-
-    def add(self, part: Mapping[str, Any]) -> None:
-        """Add keys to the document."""
-        self._parts.update(part)
-
-    def print(self) -> None:
-        """Print the document on stdout, if there is anything in it."""
-        if self._parts:
-            click.echo(json.dumps(self._parts, indent=2))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -96,7 +97,9 @@ def test_every_option_exists() -> None:
     calls = re.findall(r'"\$edgeimg" (\w+)([^|>&;]*)', text)
     assert {name for name, _ in calls} == {"genkey", "release", "verify"}
     for name, arguments in calls:
-        known = {option for param in cli.commands[name].params for option in param.opts}
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        known = {option for param in command.params for option in param.opts}
         used = set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", arguments))
         assert used <= known, name
 

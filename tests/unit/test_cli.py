@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from builder import cli as commands
 from builder.arch import ARM, ARM64, X86_64, Arch
-from builder.cli import cli, options
+from builder.cli import PLACES, cli, options
 from builder.recipe_file import load
 
-COMMANDS = sorted(cli.commands)
+COMMANDS = sorted(PLACES)
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -24,6 +26,26 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*program, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
     )
+
+
+def test_every_command_of_every_module_is_offered() -> None:
+    here = Path(commands.__file__).parent
+    modules = {name: importlib.import_module(f"builder.cli.{name}") for name in (
+        path.stem for path in here.glob("*.py")
+    )}  # fmt: skip
+    found = {
+        command.name: name
+        for name, module in modules.items()
+        for command in getattr(module, "COMMANDS", ())
+        if name != "fleet_disks"  # of the group `fleet`
+    }
+    assert found == PLACES
+
+
+def test_what_needs_nothing_imports_nothing() -> None:
+    script = "import sys, builder.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+    assert {"docker", "requests", "pydantic", "PIL"} & set(loaded) == set()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,0 +1,25 @@
+"""What a run answers with --json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+class Answer:
+    """The one JSON document of a run with --json: its result, its error, or both."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Any] = {}
+
+    def add(self, part: Mapping[str, Any]) -> None:
+        """Add keys to the document."""
+        self._parts.update(part)
+
+    def print(self) -> None:
+        """Print the document on stdout, if there is anything in it."""
+        if self._parts:
+            click.echo(json.dumps(self._parts, indent=2))
