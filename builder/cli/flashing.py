@@ -30,7 +30,7 @@ _STDOUT = Path("-")
 @click.command("devices", epilog="Example: edgeimg devices --json")
 @options.command
 def list_devices(app: App) -> None:
-    """List the disks of this machine, and why one may be flashed or may not."""
+    """List the disks of this machine, and why one may be flashed."""
     found = devices.disks(safety.lsblk())
     data = {"devices": [device.to_json() for device in found]}
     app.result(data, lambda console: console.print(_devices(found)))

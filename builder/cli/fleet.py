@@ -29,7 +29,7 @@ _LOOKS = {"ok": "green", "failed": "red", "interrupted": "yellow", "started": "y
     "sudo edgeimg fleet flash gateway_1.2.0_arm64.raw.zst gateways.csv"
 )
 def fleet() -> None:
-    """Many gateways from one image and one file (CSV or TOML), a row for each.
+    """Many gateways from one image and one file, CSV or TOML.
 
     docs/fleets.md tells what the file holds.
     """
@@ -72,7 +72,10 @@ def labels_command(
     output: Path,
     image: Path | None,
 ) -> None:
-    """Make a label for each gateway: name, MAC, serial numbers, image, and a QR code of it all."""
+    """Make a label with a QR code for each gateway.
+
+    Name, MAC, serial numbers and image are on it.
+    """
     if image is not None and not image.is_file():
         raise ImageError(f"there is no image {image}")
     known = facts.read(image).name if image else None
@@ -112,7 +115,10 @@ def labels_command(
 )
 @options.command
 def ledger_command(app: App, *, path: Path, gateway: str, serial: str, digest: str) -> None:
-    """Tell what was flashed when, with which image: FILE is a ledger, or a fleet's file."""
+    """Tell what was flashed when, with which image.
+
+    FILE is a ledger, or a fleet's file.
+    """
     where = fleet_options.beside(path) if path.suffix.lower() in (".csv", ".toml") else path
     if not where.is_file():
         raise HostError(f"there is no ledger {where}", hint="flashing with --ledger writes one")

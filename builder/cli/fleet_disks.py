@@ -131,7 +131,7 @@ def fleet_flash(
     label_folder: Path | None,
     printer: str | None,
 ) -> None:
-    """Flash disk after disk, and make each one of the gateways in FILE.
+    """Flash disk after disk, each as one of FILE's gateways.
 
     Disks are taken as they are put in: a disk whose serial number a row has becomes that gateway
     at once; any other becomes the next one without a serial number, after a question. With DEVICEs

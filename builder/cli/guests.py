@@ -71,7 +71,7 @@ def smoke(
     jobs: int,
     junit: Path | None,
 ) -> None:
-    """Boot built images in QEMU and prove that K3s runs a pod, twice.
+    """Boot images in QEMU and prove that K3s runs a pod, twice.
 
     The disk image is booted unchanged through UEFI firmware. Console logs, journals and the
     guest's report are kept beside the image. Exits with 12 when a guest fails.
@@ -117,7 +117,7 @@ def run(
     accel: str,
     forwards: tuple[str, ...],
 ) -> None:
-    """Boot a built image interactively: its serial console on this terminal.
+    """Boot a built image, with its console on this terminal.
 
     Changes go to a throw-away disk. Ctrl-A x ends the machine.
     """
@@ -144,7 +144,7 @@ def demo(
     memory: int,
     accel: str,
 ) -> None:
-    """Build the default image and boot it until a pod runs: edgeimg in one command.
+    """Build the default image and boot it until a pod runs.
 
     Uses the official K3s when it can be reached, otherwise the stand-in, and says which.
     """

@@ -53,7 +53,7 @@ def check(
     wanted: BuildOptions,
     sarif: Path | None,
 ) -> None:
-    """Check the images of a recipe: programs, rights, secrets, kernel, services and sizes.
+    """Check images: programs, rights, secrets, kernel, units, sizes.
 
     Tells all that is wrong at once, and publishes nothing. What is meant to be can be named in
     the recipe ([check] accept). Exits with 11 when there is an error, with 10 when only a budget
@@ -77,7 +77,9 @@ def check(
 @options.recipe
 @options.command
 def inspect_command(app: App, *, image: Path, source: RecipeFile) -> None:
-    """Print what an image file holds: partitions, versions, packages, K3s, root hash.
+    """Print what an image file holds.
+
+    Partitions, versions, packages, K3s, root hash.
 
     Everything is read from the image itself (.raw or .raw.zst).
     """

@@ -48,7 +48,7 @@ def lock(
     only_check: bool,
     unsigned: tuple[Arch, ...],
 ) -> None:
-    """Resolve a recipe: write every input with its size and sha256 to its lock.
+    """Lock a recipe: every input with its size and sha256.
 
     `recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`, for its architectures and
     the tools of the build host. Needs the network; building does not look anything up again.
@@ -75,7 +75,7 @@ def lock(
 @options.output
 @options.command
 def clean(app: App, *, everything: bool, output: Path) -> None:
-    """Empty the cache of intermediate results; downloads stay unless --all is given."""
+    """Empty the cache of results. Downloads stay unless --all is given."""
     parts = ["derived", "partial", *(["blobs"] if everything else [])]
     doomed = [app.store.root / part for part in parts]
     if everything:

@@ -120,7 +120,7 @@ def cve(
     k3s: K3sChoice | None,
     offline: bool,
 ) -> None:
-    """Look an image's components up in vulnerability feeds that you supply; offline.
+    """Look an image's components up in vulnerability feeds. Offline: you supply the feeds.
 
     FEED is the JSON file of Debian's security tracker, or records in the OSV format (a JSON
     file, a directory or a zip of them). Exits with 11 when there are any, those aside that

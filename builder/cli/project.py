@@ -24,7 +24,9 @@ from builder.store import disk_errors
 @click.option("--schema", "only_schema", is_flag=True, help="Print the recipe's JSON Schema only.")
 @options.command
 def init(app: App, *, directory: Path, only_schema: bool) -> None:
-    """Start a project: a commented recipe, its JSON Schema for editors, and an overlay.
+    """Start a project.
+
+    A commented recipe, its JSON Schema for editors, and an overlay.
 
     Existing files are never overwritten.
     """
@@ -66,7 +68,7 @@ def doctor(app: App) -> None:
 @click.command(epilog='Example: eval "$(edgeimg completion bash)"')
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the completion script of a shell, to be evaluated in its start-up file."""
+    """Print the completion script of a shell. Evaluate it in its start-up file."""
     complete = get_completion_class(shell)
     root = click.get_current_context().find_root().command
     if complete is None:

@@ -57,7 +57,7 @@ def provision(
     only_schema: bool,
     source: RecipeFile,
 ) -> None:
-    """Write one gateway's SETTINGS to the config partition of TARGET.
+    """Write one gateway's SETTINGS to its card, or an image.
 
     TARGET is an image, a disk (the gateway's card in a reader), or the directory where its
     partition CONFIG is mounted. SETTINGS is a TOML file, or NoCloud's meta-data, user-data and

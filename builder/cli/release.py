@@ -94,7 +94,7 @@ def release(
     accel: str,
     deadline: int | None,
 ) -> None:
-    """Build, check, boot and sign all images of a version, and publish them at once, or nothing.
+    """Build, check, boot, sign and publish a version, or nothing.
 
     A release is held back by a stand-in K3s, an unsigned package index, inputs that are not
     committed, an exceeded budget, a finding, or a boot that failed. Exits with 15, 10, 11 or 12.
@@ -132,7 +132,9 @@ def release(
 @click.argument("new", type=click.Path(path_type=Path, dir_okay=False))
 @options.command
 def diff(app: App, *, old: Path, new: Path) -> None:
-    """Tell what changed between two images: packages, files, sizes, K3s, kernel configuration.
+    """Tell what changed between two images.
+
+    Packages, files, sizes, K3s, services, kernel configuration.
 
     OLD and NEW are manifests, or images that have theirs beside them.
     """

@@ -65,7 +65,7 @@ def genkey(
     no_passphrase: bool,
     expires: str,
 ) -> None:
-    """Make a key that signs releases: Ed25519, kept by gpg, outside of the project.
+    """Make a key that signs releases. Ed25519, kept by gpg, outside of the project.
 
     Put the public key (--export) into the project, and name it in [release] key of the recipe.
     Exits with 17 when the key would not be safe.
@@ -131,7 +131,7 @@ def verify(
     k3s: K3sChoice | None,
     recipe: Path | None,
 ) -> None:
-    """Check that a release, or one file of it, is what its maker published; offline.
+    """Check that a release is what its maker published. Offline; or one file of it.
 
     Signatures, the digest of every file, that nothing is missing or added, and that names and
     contents agree. Without a key only digests are compared. Exits with 16 when anything is wrong.
