@@ -111,8 +111,11 @@ def errors(operation: str, error: str) -> Scenario:
 
     def scenario(made: Made, folder: Path, chance: random.Random) -> str:
         rate = f"error-{operation}-rate={chance.choice((1, 5, 30))}%"
-        with bad_disks.nbd(folder, "--filter=error", f"error-{operation}={error}", rate) as disk:
-            return settled(made, disk)
+        faulty = folder / "faulty"
+        faulty.touch()  # for as long as this exists: whoever compares has a disk that reads
+        chosen = (f"error-{operation}={error}", rate, f"error-{operation}-file={faulty}")
+        with bad_disks.nbd(folder, "--filter=error", *chosen) as disk:
+            return settled(made, disk, faulty.unlink)
 
     return scenario
 
@@ -148,9 +151,10 @@ def too_small(made: Made, folder: Path, chance: random.Random) -> str:
     return "refused"
 
 
-def settled(made: Made, disk: Path) -> str:
+def settled(made: Made, disk: Path, calm: Callable[[], None] = lambda: None) -> str:
     """A success that holds everything, or a refusal that tells what to do."""
     done = run("flash", "--yes", made.image, disk)
+    calm()
     if done.returncode == 0:  # where chance spared it
         assert made.on(disk)
         return "finished"
