@@ -22,6 +22,7 @@ from builder.tools import Toolbox
 
 _CHUNK = 1 << 20
 _TIMEOUT = 120.0
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108
 
 
 def write(image: Path, wanted: Mapping[str, bytes], *, toolbox: Toolbox) -> None:
@@ -32,7 +33,7 @@ def write(image: Path, wanted: Mapping[str, bytes], *, toolbox: Toolbox) -> None
     ToolError, HostError, ProvisionError when they are not there afterwards.
     """
     config = find(image, toolbox=toolbox)
-    with tempfile.TemporaryDirectory(prefix="edgeimg-provision-") as name:
+    with tempfile.TemporaryDirectory(prefix="edgeimg-provision-", dir=_memory()) as name:
         scratch = Path(name)
         sources = _others(image, config, scratch / "others", toolbox)
         for number, (path, content) in enumerate(sorted(wanted.items())):
@@ -67,10 +68,15 @@ def find(image: Path, *, toolbox: Toolbox) -> Partition:
 def read(image: Path, path: str, *, toolbox: Toolbox) -> bytes:
     """A file of an image's config partition. Raises ToolError when it is not there."""
     config = find(image, toolbox=toolbox)
-    with tempfile.TemporaryDirectory(prefix="edgeimg-provision-") as name:
+    with tempfile.TemporaryDirectory(prefix="edgeimg-provision-", dir=_memory()) as name:
         output = Path(name, PurePosixPath(path).name)
         fat.extract(image, path, output, offset=config.start, toolbox=toolbox)
         return output.read_bytes()
+
+
+def _memory() -> str | None:
+    """A directory that is on no disk, for files that hold secrets: a killed edgeimg leaves them."""
+    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
 
 
 def _others(image: Path, config: Partition, folder: Path, toolbox: Toolbox) -> dict[str, Path]:
@@ -108,3 +114,5 @@ def _replace(image: Path, made: Path, offset: int) -> None:
             position += len(chunk)
         target.flush()
         os.fsync(target.fileno())
+        # What is read back comes from the medium, not from this computer's memory.
+        os.posix_fadvise(target.fileno(), offset, position - offset, os.POSIX_FADV_DONTNEED)
