@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from builder.errors import BudgetError, ToolError
+from builder.errors import BudgetError
 from builder.tools import Toolbox
 
 TIMEOUT = 300.0
@@ -53,23 +52,6 @@ def _directories(files: Mapping[str, Path]) -> list[str]:
     """The directories that must be made, parents first."""
     found = {parent for name in files for parent in PurePosixPath(name).parents if parent.name}
     return [f"::/{path}" for path in sorted(found)]
-
-
-def add(image: Path, files: Mapping[str, Path], *, offset: int, toolbox: Toolbox) -> None:
-    """Put files (path in the FAT → file of the host) into the FAT at `offset` of `image`.
-
-    Files of the same name are replaced. Raises ToolError when they do not fit.
-    """
-    place = f"{image}@@{offset}"
-    for directory in _directories(files):
-        parent, _, name = directory.removeprefix("::/").rpartition("/")
-        # mdir has no way to say that a directory is empty, but to fail.
-        with contextlib.suppress(ToolError):
-            if name in names(image, parent, offset=offset, toolbox=toolbox):
-                continue
-        toolbox.run("mmd", "-i", place, directory, timeout=TIMEOUT)
-    for path, source in sorted(files.items()):
-        toolbox.run("mcopy", "-o", "-i", place, str(source), f"::/{path}", timeout=TIMEOUT)
 
 
 def names(image: Path, directory: str, *, offset: int = 0, toolbox: Toolbox) -> list[str]:

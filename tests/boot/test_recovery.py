@@ -20,9 +20,10 @@ import pytest
 
 from builder import tree
 from builder.arch import ARCHITECTURES, Arch
-from builder.pack import disk, esp, fat
+from builder.pack import disk, esp
 from builder.tools import Toolbox
 from builder.vm.disk import raw_image
+from tests import fat_files
 from tests.console import Console, GuestLostError, powered
 from tests.gateway import PROJECT
 
@@ -64,7 +65,7 @@ def raw(cache, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempP
         for file, text in FILES.items():
             Path(name, file).write_text(text)
         sources = {f"edgeimg/{file}": Path(name, file) for file in FILES}
-        fat.add(path, sources, offset=config.start, toolbox=toolbox("pack"))
+        fat_files.add(path, sources, offset=config.start, toolbox=toolbox("pack"))
     return path
 
 

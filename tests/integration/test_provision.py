@@ -21,6 +21,7 @@ from builder.provision import folder, partition, target
 from builder.provision.rendering import files
 from builder.provision.settings import Settings
 from builder.tools import Toolbox
+from tests import fat_files
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +74,7 @@ def test_nothing_of_an_earlier_provisioning_is_left_and_others_files_stay(
     part = disk.read(image, toolbox=tiny.pack)["config"]
     mine = tmp_path / "mine.txt"
     mine.write_text("of the owner")
-    fat.add(image, {"notes/mine.txt": mine}, offset=part.start, toolbox=tiny.pack)
+    fat_files.add(image, {"notes/mine.txt": mine}, offset=part.start, toolbox=tiny.pack)
     first = Settings.model_validate({"k3s": {"token_file": SecretStr(SECRET)}})
     partition.write(image, files(first), toolbox=tiny.pack)
     assert SECRET.encode() in image.read_bytes()
