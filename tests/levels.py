@@ -28,7 +28,19 @@ LEVELS: dict[str, list[list[str]]] = {
     "integration": [["pytest", "-q", "-n", "2", "tests/integration"]],
     "browser": [["pytest", "-q", "-rs", "tests/browser"]],
     # A guest keeps less than one core busy most of the time: two at once finish sooner.
-    "boot": [["pytest", "-v", "-rP", "-n", "2", "--dist", "loadfile", "tests/boot"]],
+    "boot": [
+        [
+            "pytest",
+            "-v",
+            "-rP",
+            "-n",
+            "2",
+            "--dist",
+            "loadfile",
+            "--no-loadscope-reorder",
+            "tests/boot",
+        ]
+    ],
     "release": [["pytest", "-v", "tests/release"]],
 }
 
