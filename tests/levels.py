@@ -15,6 +15,8 @@ STANDIN = [
     f"./internal/{name}"
     for name in ("bundle", "datastore", "inprocess", "pki", "settings", "token")
 ]
+# File by file, in the order of tests/boot/conftest.py: a file's tests share a guest.
+IN_ORDER = ["--dist", "loadfile", "--no-loadscope-reorder"]
 
 LEVELS: dict[str, list[list[str]]] = {
     "check": [
@@ -28,19 +30,7 @@ LEVELS: dict[str, list[list[str]]] = {
     "integration": [["pytest", "-q", "-n", "2", "tests/integration"]],
     "browser": [["pytest", "-q", "-rs", "tests/browser"]],
     # A guest keeps less than one core busy most of the time: two at once finish sooner.
-    "boot": [
-        [
-            "pytest",
-            "-v",
-            "-rP",
-            "-n",
-            "2",
-            "--dist",
-            "loadfile",
-            "--no-loadscope-reorder",
-            "tests/boot",
-        ]
-    ],
+    "boot": [["pytest", "-v", "-rP", "-n", "2", *IN_ORDER, "tests/boot"]],
     "release": [["pytest", "-v", "tests/release"]],
 }
 

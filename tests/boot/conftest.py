@@ -1,5 +1,4 @@
-"""The order of the boot tests: files that take long begin first, so that both guests are busy to the
-end."""
+"""The order of the boot tests: files that take long begin first, so both guests stay busy."""
 
 from __future__ import annotations
 
