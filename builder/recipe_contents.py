@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from builder.recipe_types import ArchKey, OverlayPath, PackageName
+from builder.validation import Table
 
 
 def _absolute(path: str) -> str:
@@ -26,13 +27,7 @@ ImageReference = Annotated[
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
-class Model(BaseModel):
-    """A table of a recipe: unknown keys are errors, and nothing changes it later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Contents(Model):
+class Contents(Table):
     """What a container is made of: one of packages, a static program, a container image."""
 
     packages: tuple[PackageName, ...] = Field(

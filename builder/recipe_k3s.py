@@ -6,16 +6,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from builder.recipe_types import ArchKey, ConfigValue, Sha256
+from builder.validation import Table
 
 SECRETS = ("token", "agent-token", "etcd-s3-access-key", "etcd-s3-secret-key", "vpn-auth")
 """Options of K3s that are secrets. An image is for everybody who can download it."""
@@ -74,11 +68,7 @@ OptionName = Annotated[str, AfterValidator(_option)]
 Component = Literal["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Registry(_Model):
+class Registry(Table):
     """Where images of a registry are pulled from."""
 
     endpoints: tuple[Endpoint, ...] = Field(
@@ -87,7 +77,7 @@ class Registry(_Model):
     insecure: bool = Field(False, description="do not check the mirrors' certificates")
 
 
-class K3s(_Model):
+class K3s(Table):
     """Which K3s, from where, and its configuration."""
 
     source: Literal["release", "file", "standin"] = Field(

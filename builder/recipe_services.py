@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from builder.recipe_contents import AbsolutePath, Argument, Contents, EnvironmentName, Model
+from builder.recipe_contents import AbsolutePath, Argument, Contents, EnvironmentName
 from builder.recipe_types import Size
+from builder.validation import Table
 
 CAPABILITIES = (
     "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE",
@@ -47,7 +48,7 @@ DevicePath = Annotated[
 UnitName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.@\\-]{1,128}$")]
 
 
-class Mount(Model):
+class Mount(Table):
     """A file or directory of the gateway that the service sees."""
 
     source: AbsolutePath = Field(description="on the gateway")
@@ -56,7 +57,7 @@ class Mount(Model):
     writable: bool = Field(False, description="the service may change it")
 
 
-class Health(Model):
+class Health(Table):
     """How to find out that a service that runs does not work any more."""
 
     command: tuple[Argument, ...] = Field(

@@ -7,8 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from builder.recipe_contents import AbsolutePath, Argument, Contents, EnvironmentName, Model
+from builder.recipe_contents import AbsolutePath, Argument, Contents, EnvironmentName
 from builder.recipe_types import OverlayPath
+from builder.validation import Table
 
 WorkloadName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 _NOBODY = "65534:65534"
@@ -79,7 +80,7 @@ class PodImage(Contents):
         return self
 
 
-class Workload(Model):
+class Workload(Table):
     """Objects for Kubernetes, and the images that their pods run."""
 
     manifests: OverlayPath = Field(

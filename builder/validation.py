@@ -8,13 +8,19 @@ from collections.abc import Callable
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from builder.toml_text import Location, Place
 
 HUSHED = "hushed"
 """The type of a pydantic error whose message does not repeat what was found: secrets."""
+
+
+class Table(BaseModel):
+    """A table of a file that people write: unknown keys are errors, and nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def problems(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from builder.provision.settings import Settings
 from builder.provision.values import Mac
 from builder.recipe_types import ArchName
-from builder.validation import near
+from builder.validation import Table, near
 
 _PART = re.compile(r"""("[^"]*"|'[^']*'|[^.]*)(?:\.|$)""")
 
@@ -28,10 +28,8 @@ def _serial_number(text: str) -> str:
 SerialNumber = Annotated[str, AfterValidator(_serial_number)]
 
 
-class Box(BaseModel):
+class Box(Table):
     """What a fleet knows of a gateway besides its settings."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     disk_serial: SerialNumber | None = Field(
         None, description="serial number of its disk, as `edgeimg devices` tells it"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from builder.provision.values import Address, Hostname, ServerUrl, TokenFile, hushed, is_quotable
 from builder.recipe_k3s import LabelKey, LabelValue, Taint
-from builder.validation import near
+from builder.validation import Table, near
 
 ANY = (
     "role", "server", "token", "node-name", "node-label", "node-taint", "node-ip",
@@ -51,10 +51,8 @@ Option = Annotated[str, AfterValidator(_option)]
 Text = Annotated[bool | int | str, AfterValidator(_text)]
 
 
-class K3s(BaseModel):
+class K3s(Table):
     """The part of this gateway in its cluster."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Literal["server", "agent"] | None = Field(
         None, description="what the gateway runs; without it, what the image says"

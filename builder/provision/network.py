@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from builder.provision.values import (
     Address,
@@ -16,16 +16,13 @@ from builder.provision.values import (
     Mac,
     NetworkName,
 )
+from builder.validation import Table
 
 WIRELESS = ("wl", "ww")
 """How systemd names wireless and mobile cards: nothing at boot waits for these."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Route(_Model):
+class Route(Table):
     """A route beside the default one."""
 
     to: Destination
@@ -33,7 +30,7 @@ class Route(_Model):
     metric: int | None = Field(None, ge=0, lt=1 << 32)
 
 
-class Network(_Model):
+class Network(Table):
     """One network card, or a VLAN on one."""
 
     interface: CardName | None = Field(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from builder.provision import network
 from builder.provision.k3s import K3s
@@ -35,16 +35,13 @@ from builder.provision.values import (
     Word,
 )
 from builder.recipe_k3s import RegistryName
+from builder.validation import Table
 
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 """Networks that a proxy is not asked for, unless the settings say otherwise (RFC 1918)."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class WifiNetwork(_Model):
+class WifiNetwork(Table):
     """A wireless network that the gateway joins."""
 
     ssid: Ssid = Field(description="its name")
@@ -64,7 +61,7 @@ class WifiNetwork(_Model):
         return self
 
 
-class Wifi(_Model):
+class Wifi(Table):
     """Wireless networks, for the service `wifi` of the image."""
 
     country: Country = Field(
@@ -73,7 +70,7 @@ class Wifi(_Model):
     networks: tuple[WifiNetwork, ...] = Field(min_length=1)
 
 
-class Lte(_Model):
+class Lte(Table):
     """The mobile network, for the service `lte` of the image."""
 
     apn: Apn = Field(description="access point name, of the operator")
@@ -86,7 +83,7 @@ class Lte(_Model):
     )
 
 
-class Proxy(_Model):
+class Proxy(Table):
     """How K3s and containerd reach the world."""
 
     http: ProxyUrl | None = Field(None, description="for http: 'http://proxy.lan:3128'")
@@ -109,7 +106,7 @@ class Proxy(_Model):
         return self
 
 
-class Registry(_Model):
+class Registry(Table):
     """Where images of a registry are pulled from, and as whom."""
 
     endpoints: tuple[EndpointUrl, ...] = Field(
@@ -134,7 +131,7 @@ class Registry(_Model):
         return tuple(urlsplit(endpoint).netloc for endpoint in self.endpoints) or (name,)
 
 
-class Settings(_Model):
+class Settings(Table):
     """One gateway."""
 
     hostname: Hostname | None = Field(
