@@ -9,10 +9,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from builder.cli import options
+from builder.cli import flash_options, options
 from builder.cli.options import App
 from builder.cli.render import new_table
-from builder.errors import FlashError, HostError, ImageError
+from builder.errors import FlashError, HostError
 from builder.flash import blockmap, devices, job, safety, stream
 from builder.flash.blockmap import BlockMap
 from builder.flash.devices import Device
@@ -21,8 +21,6 @@ from builder.flash.safety import Chosen
 from builder.flash.write import Written
 from builder.fleet import facts, writing
 from builder.fleet.ledger import Entry, Ledger
-from builder.release import sums
-from builder.release import verify as verifying
 
 _STDOUT = Path("-")
 
@@ -40,21 +38,13 @@ def list_devices(app: App) -> None:
     epilog="Examples: edgeimg flash gateway_1.2.0_arm64.raw.zst /dev/sdb    "
     "edgeimg flash --yes IMAGE /dev/sdb /dev/sdc /dev/sdd"
 )
-@click.argument("image", type=click.Path(path_type=Path, dir_okay=False))
+@flash_options.image
 @click.argument("targets", metavar="DEVICE...", nargs=-1, required=True,
                 type=click.Path(path_type=Path, readable=False))  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask. What is dangerous is refused all the same.")
-@click.option("--fixed", is_flag=True, help="Also disks that are not made to be taken out.")
-@click.option(
-    "--key",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Public key file: the image's SHA256SUMS must be signed with it.",
-)
-@click.option(
-    "--logs",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for one log per device.",
-)
+@flash_options.fixed
+@flash_options.key
+@flash_options.logs
 @click.option(
     "--ledger",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -81,7 +71,7 @@ def flash(
     streams = _STDOUT in targets
     if streams:
         _may_stream(app, targets)
-    verify_image(app, image, key)
+    flash_options.verify_image(app, image, key)
     blocks = blockmap.read(blockmap.beside(image))
     if streams:
         _stream(app, image, blocks)
@@ -135,28 +125,6 @@ def _begin(book: Ledger, image: Path, chosen: list[Chosen]) -> list[Entry]:
     for entry in begun:
         book.add(entry)
     return begun
-
-
-def verify_image(app: App, image: Path, key: Path | None) -> None:
-    """Check signature and digest of an image and its block map, as far as there are any.
-
-    Raises ImageError, VerifyError.
-    """
-    if not image.is_file():
-        raise ImageError(f"there is no image {image}", hint="`edgeimg build` makes one")
-    if not blockmap.beside(image).is_file():
-        raise ImageError(
-            f"there is no block map {blockmap.beside(image)}",
-            hint="it is published beside the image: get it as well",
-        )
-    if key is None and not (image.parent / sums.NAME).is_file():
-        app.ui.note(f"{image.name} comes without {sums.NAME}: only its block map vouches for it")
-        return
-    with app.ui.step(f"verify {image.name}"):
-        found = verifying.verify(image, key)
-        verifying.verify(blockmap.beside(image), key)
-    if found.signer is None:
-        app.ui.note("no --key was given: digests fit, but nobody vouches for them")
 
 
 def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> bool:

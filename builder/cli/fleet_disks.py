@@ -11,8 +11,7 @@ from typing import Any
 import click
 
 from builder import pipeline
-from builder.cli import fleet_bench, fleet_options, options
-from builder.cli.flashing import verify_image
+from builder.cli import flash_options, fleet_bench, fleet_options, options
 from builder.cli.fleet_bench import TerminalBench
 from builder.cli.options import App
 from builder.errors import FlashError, HostError, ProvisionError
@@ -28,20 +27,13 @@ from builder.fleet.writing import Order, Workshop
 from builder.store import disk_errors
 from builder.vm.disk import raw_image
 
-_image = click.argument("image", type=click.Path(path_type=Path, dir_okay=False))
-_key = click.option(
-    "--key",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Public key file: the image's SHA256SUMS must be signed with it.",
-)
-
 
 @click.command("images", epilog="Example: edgeimg fleet images IMAGE gateways.csv -o out/site")
-@_image
+@flash_options.image
 @options.command
 @fleet_options.fleet(secrets=True)
 @fleet_options.only
-@_key
+@flash_options.key
 @click.option("--compress", is_flag=True, help="Write .raw.zst instead of .raw.")
 @click.option(
     "-o",
@@ -75,20 +67,20 @@ def fleet_images(
 
 
 @click.command("flash", epilog="Example: sudo edgeimg fleet flash IMAGE gateways.csv --labels out")
-@_image
+@flash_options.image
 @options.command
 @fleet_options.fleet(secrets=True)
 @click.argument("devices", metavar="[DEVICE]...", nargs=-1, type=click.Path(path_type=Path))
 @fleet_options.ledger
 @fleet_options.only
 @fleet_options.style
-@_key
+@flash_options.key
 @click.option(
     "--any-disk",
     is_flag=True,
     help="Do not ask: disks that no row names by serial become the next gateways.",
 )
-@click.option("--fixed", is_flag=True, help="Also disks that are not made to be taken out.")
+@flash_options.fixed
 @click.option(
     "--again",
     multiple=True,
@@ -101,11 +93,7 @@ def fleet_images(
     show_default=True,
     help="Go on until all gateways are done, or end with the disks that are there.",
 )
-@click.option(
-    "--logs",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Directory for one log per disk.",
-)
+@flash_options.logs
 @click.option(
     "--labels",
     "label_folder",
@@ -174,7 +162,7 @@ def fleet_flash(
 
 def _workshop(app: App, image: Path, key: Path | None, book: Ledger, logs: Path | None) -> Workshop:
     """Everything but the gateways; the image is checked."""
-    verify_image(app, image, key)
+    flash_options.verify_image(app, image, key)
     blocks = blockmap.read(blockmap.beside(image))
     toolbox = pipeline.pack_tools(options.load_recipe(None), store=app.store, ui=app.ui)
     with app.ui.step(f"read {image.name}"):

@@ -68,13 +68,22 @@ def flash(
     """
     stop = threading.Event()
     with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
-        futures = [pool.submit(_one, image, blocks, one, logs, progress, stop) for one in chosen]
+        futures = [
+            pool.submit(flash_one, image, blocks, one, logs=logs, progress=progress, stop=stop)
+            for one in chosen
+        ]
         try:
             _wait(futures)
         except KeyboardInterrupt:
             stop.set()
             wait(futures)
     return [future.result() for future in futures]
+
+
+def _wait(futures: list[Future[Outcome]]) -> None:
+    pending = set(futures)
+    while pending:  # in steps, so that an interrupt is seen
+        _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
 
 
 def flash_one(
@@ -86,24 +95,7 @@ def flash_one(
     progress: Progress,
     stop: threading.Event,
 ) -> Outcome:
-    """The same for one target, in the caller's thread; `stop` ends it."""
-    return _one(image, blocks, chosen, logs, progress, stop)
-
-
-def _wait(futures: list[Future[Outcome]]) -> None:
-    pending = set(futures)
-    while pending:  # in steps, so that an interrupt is seen
-        _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-
-
-def _one(
-    image: Path,
-    blocks: BlockMap,
-    chosen: Chosen,
-    logs: Path | None,
-    progress: Progress,
-    stop: threading.Event,
-) -> Outcome:
+    """Write `image` to one target and read it back, in the caller's thread; `stop` ends it."""
     began, log = time.monotonic(), _Log(logs, chosen)
     log.add(f"{image} ({blocks.mapped} of {blocks.image_size} bytes) to {chosen.title}")
     told: dict[str, Any] = {"device": str(chosen.given), "log": log.name}
