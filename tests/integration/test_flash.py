@@ -260,7 +260,7 @@ def as_anybody(folder: Path, *arguments: str | Path) -> subprocess.CompletedProc
     # Its interpreter may be below root's home: everything is loaded before.
     code = """
 import os, sys
-import builder.cli
+import builder.cli.flashing
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
 builder.cli.main()
