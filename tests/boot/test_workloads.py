@@ -26,7 +26,7 @@ from tests.console import Console, GuestLostError, powered
 from tests.gateway import PROJECT, built
 
 pytestmark = pytest.mark.boot
-CUTS = int(os.environ.get("EDGEIMG_TEST_POWER_CUTS", "1"))
+CUTS = int(os.environ.get("EDGEIMG_TEST_POWER_CUTS", "2"))
 MESSAGES = "/var/lib/edgeimg/volumes/mqtt/messages/messages"
 DATASTORE = "/var/lib/rancher/k3s/server/db/state.bolt"
 _LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0000 gateway/numbers \d+")
