@@ -95,6 +95,21 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file by rename: it is whole, or as it was. Makes its directory. Raises HostError."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            partial.replace(path)
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
 def require_room(path: Path, size: int) -> None:
     """Raises HostError when less than `size` bytes are free on the disk of `path`.
 

@@ -12,8 +12,9 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from builder.arch import X86_64, Arch
 from builder.tools import Toolbox
@@ -178,3 +179,24 @@ def _without(argv: list[str], option: str, value: str) -> list[str]:
         if word == option and argv[at + 1].startswith(value):
             return argv[:at] + argv[at + 2 :]
     return argv
+
+
+Switch = Callable[[Callable[[Console], object]], Console]
+"""Turns a gateway on, after a power cut when it was on, and takes it as far as a function says."""
+
+
+@contextlib.contextmanager
+def switched(raw: Path, work: Path, **hardware: Any) -> Iterator[Switch]:
+    """The switch of one gateway with its disk in `work`; `hardware` as for `powered`."""
+    with contextlib.ExitStack() as running:
+
+        def on(start: Callable[[Console], object]) -> Console:
+            for _ in range(3):
+                running.close()
+                console = running.enter_context(powered(raw, work, **hardware))
+                with contextlib.suppress(GuestLostError):
+                    start(console)
+                    return console
+            raise AssertionError("the emulator lost three guests in a row")
+
+        yield on

@@ -20,6 +20,7 @@ from builder.fleet import print as printing
 from builder.fleet.labels import Style
 from builder.fleet.ledger import Entry, Ledger
 from builder.fleet.reading import Fleet
+from builder.store import write_whole
 
 _LOOKS = {"ok": "green", "failed": "red", "interrupted": "yellow", "started": "yellow"}
 
@@ -88,7 +89,7 @@ def labels_command(
         for one in fleet.named(only).gateways
     }
     if output.suffix.lower() == ".pdf":
-        printing.save(output, printing.pdf(list(planned.values()), dpi=style.dpi))
+        write_whole(output, printing.pdf(list(planned.values()), dpi=style.dpi))
         written = [output]
     elif output.suffix and not output.is_dir():
         raise HostError(
@@ -98,7 +99,7 @@ def labels_command(
     else:
         written = [output / f"{name}.png" for name in planned]
         for path, made in zip(written, planned.values(), strict=True):
-            printing.save(path, printing.png(made, dpi=style.dpi))
+            write_whole(path, printing.png(made, dpi=style.dpi))
     told = f"{len(planned)} labels of {style.size[0]:g}x{style.size[1]:g} mm: {output}"
     app.result({"labels": [str(path) for path in written]}, lambda console: console.print(told))
 

@@ -24,7 +24,7 @@ from builder.fleet.match import Row
 from builder.fleet.reading import Fleet, Gateway
 from builder.fleet.station import Station, Wanted
 from builder.fleet.writing import Order, Workshop
-from builder.store import disk_errors
+from builder.store import disk_errors, write_whole
 from builder.vm.disk import raw_image
 
 
@@ -211,7 +211,7 @@ def _order(
         path = folder / f"{gateway.name}.png"
 
         def label() -> str:
-            printing.save(path, printing.png(planned, dpi=style.dpi))
+            write_whole(path, printing.png(planned, dpi=style.dpi))
             if printer:
                 printing.send(path, printer)
             return f"label {'printed' if printer else path}"

@@ -16,12 +16,12 @@ from builder import sbom as inventory
 from builder.arch import Arch
 from builder.cli import options, render
 from builder.cli.options import App
-from builder.errors import CheckError, HostError
+from builder.errors import CheckError
 from builder.plan import BuildOptions, K3sChoice
 from builder.recipe_file import RecipeFile
 from builder.sbom import cve as judging
 from builder.sbom import subjects
-from builder.store import disk_errors
+from builder.store import write_whole
 
 SUFFIXES = {"cyclonedx": ".cdx.json", "spdx": ".spdx.json"}
 
@@ -84,7 +84,7 @@ def sbom(
         else:
             several = len(archs) > 1 or output.is_dir()
             path = output / f"{described.name}{SUFFIXES[kind]}" if several else output
-            _write(path, document)
+            write_whole(path, document)
             told.append({**facts, "file": str(path)})
     app.result({"sboms": told}, lambda console: _show_written(console, told))
 
@@ -150,17 +150,6 @@ def cve(
             hint="take fixed versions (`edgeimg lock --update`); --fixable shows where there are "
             "some, --ignore CVE leaves out what does not concern the image",
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(content)
-            partial.replace(path)
-    except OSError as error:
-        raise HostError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _show_written(console: Console, told: Sequence[dict[str, Any]]) -> None:

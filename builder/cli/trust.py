@@ -19,7 +19,7 @@ from builder.release import keys
 from builder.release import verify as verifying
 from builder.release.keys import Key, NewKey
 from builder.release.verify import Verified
-from builder.store import disk_errors
+from builder.store import write_whole
 from builder.ui import human
 
 
@@ -84,7 +84,7 @@ def genkey(
     with app.ui.aside():
         key = keys.generate(wanted)
     if exported is not None:
-        _write(exported, keys.export(key, armored=exported.suffix != ".gpg"))
+        write_whole(exported, keys.export(key, armored=exported.suffix != ".gpg"))
     data = {
         "fingerprint": key.fingerprint,
         "user_id": key.user_id,
@@ -183,14 +183,6 @@ def _rebuild(
             hint="check out the commit that it was made from, and use the same edgeimg; "
             "--work DIR keeps what was built",
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(content)
-        partial.replace(path)
 
 
 def _show_key(console: Console, key: Key, exported: Path | None) -> None:

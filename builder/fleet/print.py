@@ -12,7 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 from builder import process
 from builder.errors import EdgeimgError, HostError
 from builder.fleet.label import Label
-from builder.store import disk_errors
 
 DPI = 300
 _MM = 25.4
@@ -40,15 +39,6 @@ def pdf(labels: Sequence[Label], *, dpi: int = DPI) -> bytes:
         file, "PDF", resolution=float(dpi), save_all=True, append_images=others, title="Labels"
     )
     return file.getvalue()
-
-
-def save(path: Path, data: bytes) -> None:
-    """Write a finished file by rename. Raises HostError."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_bytes(data)
-        partial.replace(path)
 
 
 def send(path: Path, printer: str) -> None:

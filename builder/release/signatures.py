@@ -10,7 +10,7 @@ from pathlib import Path
 from builder.errors import SigningKeyError, ToolError, VerifyError
 from builder.release import gnupg, keys, openpgp
 from builder.release.keys import Key
-from builder.store import disk_errors
+from builder.store import write_whole
 
 _DIGEST = "SHA512"
 _REFUSALS = {
@@ -54,10 +54,7 @@ def sign(sums: Path, key: Key, *, passphrase_file: Path | None = None) -> Path:
         except VerifyError as error:
             raise SigningKeyError(f"gpg made a signature that is of no use: {error}") from error
     target = sums.with_name(f"{sums.name}.gpg")
-    with disk_errors(target):
-        partial = target.with_name(f".{target.name}.partial")
-        partial.write_bytes(data)
-        partial.replace(target)
+    write_whole(target, data)
     return target
 
 

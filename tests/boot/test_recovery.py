@@ -24,7 +24,7 @@ from builder.pack import disk, esp
 from builder.tools import Toolbox
 from builder.vm.disk import raw_image
 from tests import fat_files
-from tests.console import Console, GuestLostError, powered
+from tests.console import Console, GuestLostError, Switch, powered, switched
 from tests.gateway import PROJECT
 
 pytestmark = pytest.mark.boot
@@ -44,7 +44,6 @@ exec > /dev/console 2>&1 < /dev/null
 exec /usr/bin/busybox sleep 600
 """
 DOWN = "\x1b[B"
-Power = Callable[[Callable[[Console], object]], Console]
 
 
 @pytest.fixture(scope="module")
@@ -72,30 +71,13 @@ def raw(cache, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempP
 @pytest.fixture(scope="module")
 def power(
     raw: Path, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Power]:
+) -> Iterator[Switch]:
     """Turns the one gateway of this module on, after a power cut when it was on, and takes it as
     far as a function says.
     """
     work = tmp_path_factory.mktemp("gateway")
-    contexts = []
-
-    def on(start: Callable[[Console], object]) -> Console:
-        for _ in range(3):
-            while contexts:
-                contexts.pop().__exit__(None, None, None)
-            context = powered(raw, work, toolbox=toolbox("qemu"), screen="VGA", network=True)
-            console = context.__enter__()
-            contexts.append(context)
-            try:
-                start(console)
-            except GuestLostError:
-                continue
-            return console
-        raise AssertionError("the emulator lost three guests in a row")
-
-    yield on
-    while contexts:
-        contexts.pop().__exit__(None, None, None)
+    with switched(raw, work, toolbox=toolbox("qemu"), screen="VGA", network=True) as switch:
+        yield switch
 
 
 def choose_reset(gateway: Console) -> None:
@@ -171,7 +153,7 @@ def test_a_reset_is_started_by_choice_only(
         assert word in chosen
 
 
-def test_the_screen_tells_what_the_gateway_is(power: Power, tmp_path: Path) -> None:
+def test_the_screen_tells_what_the_gateway_is(power: Switch, tmp_path: Path) -> None:
     gateway = power(Console.wait_for_shell)
     gateway.until("systemctl -q is-active k3s.service")
     gateway.until("grep -q 'server, Ready' /dev/vcs1")
@@ -196,7 +178,7 @@ def test_the_screen_tells_what_the_gateway_is(power: Power, tmp_path: Path) -> N
     assert shot.stat().st_size > 4096
 
 
-def test_reset_by_command_through_power_cuts(power: Power) -> None:
+def test_reset_by_command_through_power_cuts(power: Switch) -> None:
     gateway = power(Console.wait_for_shell)
     before = identity(gateway)
     use(gateway)
@@ -220,7 +202,7 @@ def test_reset_by_command_through_power_cuts(power: Power) -> None:
     gateway.until("edgeimg-status | grep 'K3s: server, Ready'")
 
 
-def test_reset_by_the_boot_menu(power: Power) -> None:
+def test_reset_by_the_boot_menu(power: Switch) -> None:
     gateway = power(Console.wait_for_shell)
     before = identity(gateway)
     use(gateway)
@@ -231,7 +213,7 @@ def test_reset_by_the_boot_menu(power: Power) -> None:
 
 
 def test_a_ruined_data_partition_is_told_and_made_anew_by_a_reset(
-    power: Power, tmp_path: Path
+    power: Switch, tmp_path: Path
 ) -> None:
     gateway = power(Console.wait_for_shell)
     gateway.run(
@@ -253,7 +235,7 @@ def test_a_ruined_data_partition_is_told_and_made_anew_by_a_reset(
     gateway.until("systemctl -q is-active k3s.service")
 
 
-def test_everything_leaves_a_blank_gateway(power: Power) -> None:
+def test_everything_leaves_a_blank_gateway(power: Switch) -> None:
     gateway = power(Console.wait_for_shell)
     before = gateway.run("cat /etc/machine-id")
     gateway.forget()

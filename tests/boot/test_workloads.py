@@ -22,7 +22,7 @@ from builder.sources import k3s, kubernetes, standin
 from builder.store import Store
 from builder.tools import Toolbox
 from builder.vm.disk import raw_image
-from tests.console import Console, GuestLostError, powered
+from tests.console import Console, switched
 from tests.gateway import PROJECT, built
 
 pytestmark = pytest.mark.boot
@@ -44,25 +44,8 @@ def power(
 ) -> Iterator[Callable[[], Console]]:
     """Turns the one gateway of this module on, after a power cut when it was on."""
     work = tmp_path_factory.mktemp("gateway")
-    contexts = []
-
-    def on() -> Console:
-        for _ in range(3):
-            while contexts:
-                contexts.pop().__exit__(None, None, None)
-            context = powered(raw, work, toolbox=toolbox("qemu"))
-            console = context.__enter__()
-            contexts.append(context)
-            try:
-                console.wait_for_shell()
-            except GuestLostError:
-                continue
-            return console
-        raise AssertionError("the emulator lost three guests in a row")
-
-    yield on
-    while contexts:
-        contexts.pop().__exit__(None, None, None)
+    with switched(raw, work, toolbox=toolbox("qemu")) as switch:
+        yield lambda: switch(Console.wait_for_shell)
 
 
 def received(gateway: Console) -> list[str]:

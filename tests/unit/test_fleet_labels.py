@@ -92,7 +92,7 @@ def test_a_png_has_the_dots_of_its_printer() -> None:
 @needs_poppler
 def test_a_pdf_has_a_page_of_its_size_for_each(tmp_path: Path) -> None:
     path = tmp_path / "labels.pdf"
-    printing.save(path, printing.pdf([planned(one) for one in (FULL, CROWDED)]))
+    path.write_bytes(printing.pdf([planned(one) for one in (FULL, CROWDED)]))
     told = subprocess.run(["pdfinfo", path], capture_output=True, text=True, check=True).stdout
     facts = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
     assert facts["Pages"].strip() == "2"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from builder.errors import DigestError, HostError
-from builder.store import Store, disk_errors, key
+from builder.store import Store, disk_errors, key, write_whole
 
 
 def test_derived_is_made_once_and_kept(tmp_path: Path) -> None:
@@ -116,3 +116,18 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="no space left"), disk_errors(tmp_path):
         os.write(full, b"x")
     os.close(full)
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_whole(path, b"one")
+    write_whole(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert list(path.parent.iterdir()) == [path]
+    taken = tmp_path / "directory"
+    taken.mkdir()
+    with pytest.raises(HostError, match="cannot write"):
+        write_whole(taken, b"x")
+    with pytest.raises(HostError, match="cannot write"):
+        write_whole(path / "below", b"x")
+    assert sorted(tmp_path.iterdir()) == [taken, path.parent]
