@@ -23,7 +23,7 @@ from builder.lock_requests import Request, digest, image_requests, tool_requests
 from builder.lock_update import KERNEL, changes, kept
 from builder.mirrors import Mirrors
 from builder.progress import Progress, Silent
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.sources import container_images, debian, k3s_airgap, k3s_release
 from builder.store import Store
 

@@ -22,7 +22,7 @@ from builder.groups import (
 )
 from builder.lock_model import K3sAsset, Lock
 from builder.lock_update import KERNEL
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.sources import container_images, k3s_release
 
 

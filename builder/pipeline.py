@@ -19,7 +19,7 @@ from builder.inspect import Inspection
 from builder.inspect import inspect as read_image
 from builder.pack import image as packing
 from builder.plan import BuildOptions, BuildPlan, K3sChoice, SmokeOptions
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 from builder.result import Built
 from builder.sbom import Sbom
 from builder.smoke import SmokeReport

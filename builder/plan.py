@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Literal
 
 from builder import lock as locks
-from builder import overlay, tree
+from builder import tree
 from builder.arch import Arch
 from builder.errors import RecipeError
 from builder.lock import ArchLock, Lock
-from builder.recipe import Gate, Image, Recipe
-from builder.recipe_contents import Contents
-from builder.recipe_file import RecipeFile
-from builder.recipe_workloads import Workload, short_name
+from builder.recipe.contents import Contents
+from builder.recipe.file import RecipeFile
+from builder.recipe.model import Recipe
+from builder.recipe.tables import Image
+from builder.recipe.types import Gate
+from builder.recipe.workloads import Workload, short_name
 from builder.store import key, source_digest
-from builder.tree import Tree
+from builder.tree import Tree, overlay
 
 
 @dataclass(frozen=True, kw_only=True)

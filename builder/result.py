@@ -11,7 +11,7 @@ from typing import Any
 from builder.pack.publish import SUMS
 from builder.plan import BuildPlan
 from builder.progress import Progress
-from builder.recipe import Budget
+from builder.recipe.tables import Budget
 from builder.store import sha256_file
 
 

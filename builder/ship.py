@@ -18,7 +18,7 @@ from builder.check import codequality, sarif
 from builder.check.findings import Finding
 from builder.errors import ReleaseError, VerifyError
 from builder.plan import BuildOptions, BuildPlan, K3sChoice, ReleaseOptions
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 from builder.release import assemble, evidence, gates, keys, signatures
 from builder.release.assemble import Part
 from builder.release.evidence import Evidence

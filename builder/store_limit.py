@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from builder.errors import HostError
-from builder.recipe_types import parse_size
+from builder.recipe.types import parse_size
 
 VARIABLE = "EDGEIMG_CACHE_LIMIT"
 DEFAULT = 12 << 30

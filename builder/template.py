@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from builder.recipe import schema
+from builder.recipe.model import schema
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 _OVERLAY_NOTE = """\

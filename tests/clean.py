@@ -7,9 +7,9 @@ from pathlib import Path
 from builder.arch import Arch
 from builder.check import kernel as needs
 from builder.compose.kernel import Kernel
-from builder.overlay import from_directory
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.tree import Node, Tree, directory, file, symlink
+from builder.tree.overlay import from_directory
 from tests.samples import elf
 
 OVERLAY = Path(__file__).parents[1] / "overlays/base"

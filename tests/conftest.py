@@ -15,7 +15,7 @@ from builder.compose import kernel as kernels
 from builder.lock import Lock
 from builder.pack import image, manifest, publish
 from builder.progress import Silent
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.sources import deb
 from builder.sources.deb import Deb
 from builder.store import Store, default_root

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from builder.arch import ARM, ARM64, X86_64, Arch
-from builder.recipe import Budget, Check
+from builder.recipe.tables import Budget, Check
 from builder.sources import oci
 from builder.tree import Node, Tree, file, replace
 from tests import clean, keys

@@ -19,7 +19,7 @@ from builder.check import (
 )
 from builder.check.findings import Finding
 from builder.compose.kernel import Kernel
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.tree import Tree
 
 

@@ -12,7 +12,7 @@ from builder.check.data import read
 from builder.check.findings import Finding, finding
 from builder.compose import kernel as kernels
 from builder.compose.kernel import Kernel
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.tree import Tree
 
 

@@ -6,8 +6,8 @@ import stat
 import struct
 
 from builder.check.findings import Finding, finding
-from builder.node import Kind, Node
 from builder.tree import Tree
+from builder.tree.node import Kind, Node
 
 _XATTR = "security.capability"
 _REVISIONS = {0x0100_0000: 1, 0x0200_0000: 2, 0x0300_0000: 2}

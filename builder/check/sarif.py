@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from builder.check.findings import Finding
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 from builder.rules import RULES
 from builder.toml_text import Location, key_lines
 

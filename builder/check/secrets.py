@@ -15,7 +15,7 @@ from builder.check.detectors import ANYWHERE, CRYPT, CRYPT_START, IN_TEXT, Detec
 from builder.check.findings import Finding, finding
 from builder.check.streams import Source, Unreadable
 from builder.tree import Kind, Tree
-from builder.tree_files import Reader
+from builder.tree.files import Reader
 
 _CHUNK = 4 << 20
 _MOST_TEXT = 4 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from builder.check.findings import Finding, finding
-from builder.recipe import Recipe
-from builder.recipe_services import ALL, Service
+from builder.recipe.model import Recipe
+from builder.recipe.services import ALL, Service
 
 _KEYS = frozenset(
     {"BPF", "DAC_READ_SEARCH", "MAC_ADMIN", "MKNOD", "SYS_ADMIN", "SYS_BOOT", "SYS_MODULE",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from builder.check.findings import Finding, errors
 from builder.errors import BudgetError
-from builder.recipe import Budget
+from builder.recipe.tables import Budget
 
 PARTS = ("download", "root", "uki", "initrd")
 _MOST_ROWS = 20

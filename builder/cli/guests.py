@@ -13,7 +13,7 @@ from builder.cli import options, render
 from builder.cli.options import App
 from builder.errors import SmokeError
 from builder.plan import BuildOptions, SmokeOptions
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 
 accel = click.option(
     "--accel",

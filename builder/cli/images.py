@@ -14,7 +14,7 @@ from builder.check.findings import refuse
 from builder.cli import options, render
 from builder.cli.options import App
 from builder.plan import BuildOptions
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 
 
 @click.command(epilog="Example: edgeimg build --arch arm64 --arch armv7")

@@ -11,7 +11,7 @@ from builder import pipeline, store_limit
 from builder.arch import Arch
 from builder.cli import options
 from builder.cli.options import App
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 from builder.ui import human
 
 

@@ -18,7 +18,7 @@ from builder.cli import options, render
 from builder.cli.options import App
 from builder.errors import CheckError
 from builder.plan import BuildOptions, K3sChoice
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 from builder.sbom import cve as judging
 from builder.sbom import subjects
 from builder.store import write_whole

@@ -13,12 +13,12 @@ from click.shell_completion import CompletionItem
 from rich.console import Console
 
 from builder import arch as architectures
-from builder import recipe_file
 from builder.arch import ARCHITECTURES, Arch
 from builder.cli.answer import Answer
 from builder.errors import RecipeError
 from builder.plan import BuildOptions, K3sChoice
-from builder.recipe_file import RecipeFile
+from builder.recipe import file as recipe_file
+from builder.recipe.file import RecipeFile
 from builder.store import Store, default_root
 from builder.ui import Ui
 

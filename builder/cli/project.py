@@ -15,7 +15,7 @@ from builder import template
 from builder.cli import options
 from builder.cli.options import App
 from builder.errors import HostError
-from builder.recipe import schema
+from builder.recipe.model import schema
 from builder.store import disk_errors
 
 

@@ -20,7 +20,7 @@ from builder.provision import masking, nocloud, reading, rendering, target
 from builder.provision.reading import Ask
 from builder.provision.settings import Settings, schema
 from builder.provision.target import Target
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 
 EXAMPLE = Path(__file__).parents[1] / "provision/example.toml"
 

@@ -16,8 +16,8 @@ from builder.cli.guests import deadline as deadline_option
 from builder.cli.guests import memory as memory_option
 from builder.cli.options import App
 from builder.plan import BuildOptions, ReleaseOptions, SmokeOptions
-from builder.recipe import Gate
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
+from builder.recipe.types import Gate
 from builder.release.gates import GATES
 
 

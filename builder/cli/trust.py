@@ -14,7 +14,7 @@ from builder.cli import options
 from builder.cli.options import DEFAULT_RECIPE, App
 from builder.errors import SigningKeyError, VerifyError
 from builder.plan import K3sChoice
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 from builder.release import keys
 from builder.release import verify as verifying
 from builder.release.keys import Key, NewKey

@@ -6,7 +6,7 @@ import re
 
 from builder.arch import Arch
 from builder.compose import k3s_config
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.tree import Kind, Node, Tree, file, symlink
 
 _COPIED = {

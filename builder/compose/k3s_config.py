@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from builder.recipe import K3s, Registry
+from builder.recipe.k3s import K3s, Registry
 from builder.tree import Node, file
 
 DIRECTORY = "etc/rancher/k3s"

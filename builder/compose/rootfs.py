@@ -17,7 +17,7 @@ from builder.compose.ldcache import add_cache
 from builder.compose.presets import apply_presets
 from builder.compose.prune import prune
 from builder.lock import Package
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.sources.deb import Deb
 from builder.store import Store
 from builder.tree import Tree

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from builder.provision.settings import Settings
 from builder.provision.values import Mac
-from builder.recipe_types import ArchName
+from builder.recipe.types import ArchName
 from builder.validation import Table, near
 
 _PART = re.compile(r"""("[^"]*"|'[^']*'|[^.]*)(?:\.|$)""")

@@ -11,7 +11,8 @@ from uuid import UUID, uuid5
 from builder.arch import Arch
 from builder.errors import BudgetError, ImageError, ToolError
 from builder.pack import sparse
-from builder.recipe import Image, Recipe
+from builder.recipe.model import Recipe
+from builder.recipe.tables import Image
 from builder.store import disk_errors
 from builder.tools import Toolbox
 

@@ -11,7 +11,7 @@ from builder.compose import kernel as kernels
 from builder.compose.kernel import Kernel
 from builder.pack import disk, erofs, esp, initrd, scratch, uki, verity
 from builder.pack.disk import DiskPlan
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.services.layout import CONTAINERS
 from builder.store import Store, disk_errors, key, require_room
 from builder.tools import Toolbox

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from builder.provision.values import Address, Hostname, ServerUrl, TokenFile, hushed, is_quotable
-from builder.recipe_k3s import LabelKey, LabelValue, Taint
+from builder.recipe.k3s import LabelKey, LabelValue, Taint
 from builder.validation import Table, near
 
 ANY = (

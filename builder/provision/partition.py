@@ -16,7 +16,7 @@ from builder.errors import ImageError, ProvisionError, ToolError
 from builder.pack import disk, esp, fat
 from builder.pack.disk import Partition
 from builder.provision.rendering import DIRECTORY
-from builder.recipe import Image
+from builder.recipe.tables import Image
 from builder.store import disk_errors
 from builder.tools import Toolbox
 

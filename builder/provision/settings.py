@@ -34,7 +34,7 @@ from builder.provision.values import (
     Timezone,
     Word,
 )
-from builder.recipe_k3s import RegistryName
+from builder.recipe.k3s import RegistryName
 from builder.validation import Table
 
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")

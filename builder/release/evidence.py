@@ -13,7 +13,7 @@ from builder import report
 from builder.check import sarif
 from builder.check.findings import Finding
 from builder.pack.manifest import encode
-from builder.recipe_file import RecipeFile
+from builder.recipe.file import RecipeFile
 from builder.release.assemble import Part
 from builder.release.gates import Hold
 from builder.report import Component, ImageFacts, ReportFacts

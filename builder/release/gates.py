@@ -19,7 +19,7 @@ from builder.errors import (
     ToolError,
 )
 from builder.plan import BuildPlan
-from builder.recipe import Gate
+from builder.recipe.types import Gate
 from builder.smoke import PORTS, Check
 
 GATES: tuple[Gate, ...] = get_args(Gate)

@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from builder.node import Content, Span
 from builder.sources import go_binary
 from builder.sources.go_binary import GoBuild
 from builder.tree import Kind, Tree
+from builder.tree.node import Content, Span
 
 _ELF = b"\x7fELF"
 _OBJECT = 1

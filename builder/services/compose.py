@@ -11,7 +11,7 @@ import system_calls
 
 from builder.arch import Arch
 from builder.errors import ArchiveError, RecipeError
-from builder.recipe_services import CAPABILITIES, Service
+from builder.recipe.services import CAPABILITIES, Service
 from builder.services import rootfs, seccomp, spec
 from builder.services.image import Image
 from builder.services.layout import ROOTFS, SERVICES, STATE

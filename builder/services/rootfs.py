@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from builder.arch import Arch
 from builder.compose import container
 from builder.errors import ArchiveError
-from builder.recipe_services import Service
+from builder.recipe.services import Service
 from builder.services.image import Image
 from builder.services.layout import INIT
 from builder.services.spec import command, environment, mount_points

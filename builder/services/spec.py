@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from builder.recipe_services import ALL, CAPABILITIES, Service
+from builder.recipe.services import ALL, CAPABILITIES, Service
 from builder.services.image import Image
 from builder.services.layout import INIT, ROOTFS, STATE
 

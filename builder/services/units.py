@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.recipe_services import Service
+from builder.recipe.services import Service
 from builder.services.layout import STARTED, STATE, unit
 
 CRUN = "/usr/bin/crun --root=/run/edgeimg/containers"

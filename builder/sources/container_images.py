@@ -9,8 +9,8 @@ from builder.arch import Arch
 from builder.errors import LockError
 from builder.lock_model import ArchLock, ImagePin
 from builder.progress import Progress
-from builder.recipe import Recipe
-from builder.recipe_contents import Contents
+from builder.recipe.contents import Contents
+from builder.recipe.model import Recipe
 from builder.sources import engine
 from builder.sources.oci_archive import open_image
 from builder.store import Store

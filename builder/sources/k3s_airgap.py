@@ -18,8 +18,8 @@ from builder.arch import Arch
 from builder.errors import ArchiveError
 from builder.lock_model import K3sAsset
 from builder.progress import Progress
-from builder.recipe import Recipe
-from builder.recipe_workloads import full_reference
+from builder.recipe.model import Recipe
+from builder.recipe.workloads import full_reference
 from builder.sources import k3s_release
 from builder.store import Store, disk_errors, key
 

@@ -18,7 +18,7 @@ from builder.errors import DigestError, FetchError
 from builder.fetch import Wanted
 from builder.lock_model import K3sAsset
 from builder.progress import Progress
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.store import Store
 
 VARIABLE = "EDGEIMG_K3S_URL"

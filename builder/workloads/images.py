@@ -14,7 +14,7 @@ from typing import Any
 from builder.arch import Arch
 from builder.compose import container
 from builder.errors import ArchiveError
-from builder.recipe_workloads import PodImage, short_name
+from builder.recipe.workloads import PodImage, short_name
 from builder.services.image import Image
 from builder.services.layout import ROOTFS
 from builder.sources import oci

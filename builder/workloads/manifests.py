@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import yaml
 
 from builder.errors import RecipeError
-from builder.recipe_workloads import full_reference
+from builder.recipe.workloads import full_reference
 from builder.tree import Kind, Tree
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")

@@ -14,7 +14,7 @@ from builder import inputs, plan, stages
 from builder.check import elf, hardening, modes, secrets, sysctl, units
 from builder.plan import BuildOptions, K3sChoice
 from builder.progress import Silent
-from builder.recipe_file import load
+from builder.recipe.file import load
 from builder.store import Store, default_root
 
 CHECKS = (elf, hardening, modes, secrets, sysctl, units)

@@ -18,9 +18,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from builder import lock, overlay, tools
+from builder import lock, tools
 from builder.store import Store, default_root
 from builder.tools import Toolbox
+from builder.tree import overlay
 
 PROJECT = Path(__file__).resolve().parents[2]
 EXTRA = "ztailpacking"

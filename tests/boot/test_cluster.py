@@ -26,7 +26,7 @@ from builder.arch import ARM, ARM64, X86_64, Arch
 from builder.provision import partition
 from builder.provision.rendering import files
 from builder.provision.settings import Settings
-from builder.recipe import Image
+from builder.recipe.tables import Image
 from builder.store import Store
 from builder.tools import Toolbox
 from builder.vm.argv import Lan

@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from builder import fetch, groups, mirrors, overlay, tree
+from builder import fetch, groups, mirrors, tree
 from builder.arch import X86_64
 from builder.compose import kernel as kernels
 from builder.pack import cpio
 from builder.sources import deb, debian
 from builder.store import Store
 from builder.tools import Toolbox
-from builder.tree import Tree
+from builder.tree import Tree, overlay
 from builder.vm import accel
 from builder.vm.qmp import Qmp
 from tests.boot import dangerous_targets

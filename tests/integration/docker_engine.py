@@ -20,10 +20,10 @@ import docker
 import requests
 
 from builder.arch import Arch
-from builder.node import Node
 from builder.sources import oci
 from builder.sources.oci import ImageConfig
 from builder.tree import Tree, replace
+from builder.tree.node import Node
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"

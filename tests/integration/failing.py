@@ -20,7 +20,7 @@ from typing import Any
 from builder import lock
 from builder.arch import X86_64
 from builder.lock import Lock, Package
-from builder.recipe_file import load
+from builder.recipe.file import load
 from builder.sources import deb
 from builder.store import Store, default_root, key
 from tests.fake_k3s import FakeK3s

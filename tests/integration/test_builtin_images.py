@@ -17,7 +17,7 @@ from builder import fetch, mirrors, process, tools, tree
 from builder.arch import ARCHITECTURES, Arch
 from builder.errors import EdgeimgError
 from builder.lock import Lock
-from builder.recipe_workloads import short_name
+from builder.recipe.workloads import short_name
 from builder.sources import deb, k3s, standin
 from builder.sources.builtin_images import HELLO_PAGE, builtin_images
 from builder.sources.oci import ContainerImage

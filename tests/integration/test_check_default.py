@@ -23,8 +23,8 @@ from builder.check.unit_files import services
 from builder.errors import EdgeimgError
 from builder.plan import BuildOptions, BuildPlan, K3sChoice
 from builder.progress import Silent
-from builder.recipe_file import load
-from builder.recipe_workloads import short_name
+from builder.recipe.file import load
+from builder.recipe.workloads import short_name
 from builder.services.layout import rootfs
 from builder.stages import Composed
 from builder.store import Store

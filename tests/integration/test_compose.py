@@ -23,12 +23,12 @@ from builder.compose import kernel as kernels
 from builder.compose import ldcache, packages, patterns, presets, rootfs
 from builder.compose.kernel import Kernel
 from builder.lock import Lock, Package
-from builder.overlay import from_directory
-from builder.recipe_file import load
+from builder.recipe.file import load
 from builder.sources import deb
 from builder.sources.deb import Deb
 from builder.store import Store
 from builder.tree import Kind, Tree
+from builder.tree.overlay import from_directory
 
 pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parents[2]

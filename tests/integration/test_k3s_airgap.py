@@ -17,7 +17,7 @@ from builder.arch import ARM64, X86_64
 from builder.errors import ArchitectureError, ArchiveError, FetchError
 from builder.lock_model import ArchLock, Lock
 from builder.progress import Silent
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.sources import k3s_airgap, k3s_release, oci
 from builder.sources.oci import ContainerImage
 from builder.sources.oci_archive import open_image

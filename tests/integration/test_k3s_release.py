@@ -13,7 +13,7 @@ from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
 from builder.errors import ArchitectureError, DigestError, FetchError
 from builder.lock_model import K3sAsset
 from builder.progress import Silent
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.sources import k3s, k3s_release
 from builder.store import Store
 from tests.fake_k3s import VERSION, FakeK3s, member

@@ -15,7 +15,7 @@ from builder import lock as locks
 from builder.arch import ARM
 from builder.errors import LockError
 from builder.lock import Lock
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.sources import apt
 from builder.store import Store
 from tests.integration.archive import Archive

@@ -24,7 +24,7 @@ from builder.arch import ARCHITECTURES, ARM64, Arch
 from builder.errors import EdgeimgError
 from builder.lock import Lock
 from builder.plan import BuildOptions, K3sChoice
-from builder.recipe_file import load
+from builder.recipe.file import load
 from builder.sbom import Kind, Sbom, cve, gomod, versions
 from builder.sources import k3s, standin
 from builder.store import Store

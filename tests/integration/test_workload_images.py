@@ -13,7 +13,7 @@ from builder import pipeline, tools
 from builder.arch import ARCHITECTURES, ARM64, X86_64
 from builder.errors import EdgeimgError, RecipeError
 from builder.plan import BuildOptions, K3sChoice
-from builder.recipe_file import load
+from builder.recipe.file import load
 from builder.sources import k3s, kubernetes, standin
 from builder.store import Store
 from builder.tree import Tree, file

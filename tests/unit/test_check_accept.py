@@ -9,8 +9,8 @@ import pytest
 from builder.arch import ARM, X86_64
 from builder.check import accept
 from builder.errors import RecipeError
-from builder.recipe import Recipe
-from builder.recipe_file import load
+from builder.recipe.file import load
+from builder.recipe.model import Recipe
 from builder.rules import RULES
 
 GATEWAY = Path(__file__).parents[2] / "recipes/gateway.toml"

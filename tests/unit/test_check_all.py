@@ -12,7 +12,8 @@ from builder.check import listening, size
 from builder.check.all import everything
 from builder.check.findings import Finding
 from builder.check.size import Sizes
-from builder.recipe import Check, Recipe
+from builder.recipe.model import Recipe
+from builder.recipe.tables import Check
 from builder.rules import RULES
 from builder.tree import file
 from tests import clean

@@ -12,7 +12,7 @@ import pytest
 
 from builder.check import sarif
 from builder.check.findings import Finding, finding
-from builder.recipe_file import RecipeFile, load
+from builder.recipe.file import RecipeFile, load
 from builder.rules import RULES
 
 FINDINGS = [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from builder.check import listening, sysctl, unit_files, units
 from builder.check.findings import Finding
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.tree import Tree, file, symlink
 from tests import clean
 

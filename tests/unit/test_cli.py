@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from builder import cli as commands
 from builder.arch import ARM, ARM64, X86_64, Arch
 from builder.cli import PLACES, cli, options
-from builder.recipe_file import load
+from builder.recipe.file import load
 
 COMMANDS = sorted(PLACES)
 

@@ -12,8 +12,9 @@ from builder import errors
 from builder.arch import ARM, X86_64
 from builder.check.findings import Finding
 from builder.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
-from builder.recipe import Gate, Recipe
-from builder.recipe_file import load
+from builder.recipe.file import load
+from builder.recipe.model import Recipe
+from builder.recipe.types import Gate
 from builder.release import gates
 from builder.release.gates import GATES, Hold
 

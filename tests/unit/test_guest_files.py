@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from builder.compose.presets import apply_presets, read_rules
-from builder.overlay import from_directory
+from builder.tree.overlay import from_directory
 from builder.vm.verdict import STAGES
 
 BASE = Path(__file__).parents[2] / "overlays" / "base"

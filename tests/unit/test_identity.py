@@ -8,7 +8,9 @@ import pytest
 
 from builder.arch import ARM
 from builder.compose.identity import SCRIPT_ALLOWED, add_identity
-from builder.recipe import Image, K3s, Recipe
+from builder.recipe.k3s import K3s
+from builder.recipe.model import Recipe
+from builder.recipe.tables import Image
 from builder.tree import Tree, file
 
 DEBIAN = b'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\n'

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from builder.compose.k3s_config import AGENT_OPTIONS, nodes, options
 from builder.errors import RecipeError
-from builder.recipe import K3s
-from builder.recipe_file import load
+from builder.recipe.file import load
+from builder.recipe.k3s import K3s
 
 RECIPE = Path(__file__).parents[2] / "recipes/gateway.toml"
 

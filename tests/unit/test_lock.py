@@ -10,7 +10,7 @@ from builder.errors import LockError
 from builder.lock import ArchLock, Lock, Package
 from builder.lock_model import ImagePin
 from builder.progress import Silent
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.sources import k3s_release
 
 NOWHERE = "http://127.0.0.1:9"

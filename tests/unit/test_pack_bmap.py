@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from builder.arch import X86_64
 from builder.pack import bmap, disk
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 
 PLAN = disk.plan(Recipe(), X86_64, "0" * 63 + "1", {})
 LAST = PLAN.size // bmap.BLOCK - 1

@@ -10,7 +10,8 @@ import pytest
 from builder.arch import ARCHITECTURES, ARM64, X86_64, Arch
 from builder.errors import BudgetError
 from builder.pack import disk
-from builder.recipe import Image, Recipe
+from builder.recipe.model import Recipe
+from builder.recipe.tables import Image
 
 HASH = "00112233445566778899aabbccddeeff" + "f0e1d2c3b4a5968778695a4b3c2d1e0f"
 MIB = 1 << 20

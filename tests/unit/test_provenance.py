@@ -9,7 +9,7 @@ import pytest
 
 from builder.arch import ARCHITECTURES
 from builder.plan import BuildOptions, plan_build
-from builder.recipe_file import load
+from builder.recipe.file import load
 from builder.release import os_list, provenance
 from builder.release.gates import Hold
 from builder.release.os_list import Entry

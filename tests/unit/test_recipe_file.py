@@ -14,8 +14,9 @@ from builder.arch import ARCHITECTURES, ARM, ARM64
 from builder.compose import identity, prune
 from builder.errors import RecipeError
 from builder.pack import disk, uki
-from builder.recipe import parse_size, schema
-from builder.recipe_file import load
+from builder.recipe.file import load
+from builder.recipe.model import schema
+from builder.recipe.types import parse_size
 from builder.toml_text import key_lines
 from builder.tree import Tree, directory
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.errors import RecipeError
-from builder.recipe_file import load
+from builder.recipe.file import load
 from builder.toml_text import key_lines
 
 BASE = """\

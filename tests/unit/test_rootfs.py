@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from builder.arch import ARCHITECTURES, ARM, X86_64, Arch
 from builder.compose import certificates, dpkg, identity, ldcache, packages, prune
 from builder.errors import ArchiveError
-from builder.recipe import Recipe
+from builder.recipe.model import Recipe
 from builder.tree import Kind, Tree, file, symlink
 from tests.samples import elf, make_deb
 

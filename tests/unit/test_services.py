@@ -14,8 +14,8 @@ import pytest
 from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
 from builder.compose.presets import read_rules
 from builder.errors import ArchiveError, RecipeError
-from builder.recipe_file import load
-from builder.recipe_services import CAPABILITIES, Service
+from builder.recipe.file import load
+from builder.recipe.services import CAPABILITIES, Service
 from builder.services import compose as services
 from builder.services import rootfs, seccomp, spec
 from builder.services.image import Image

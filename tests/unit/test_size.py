@@ -6,7 +6,7 @@ import pytest
 
 from builder.check.size import Sizes, check, enforce, table
 from builder.errors import BudgetError
-from builder.recipe import Budget
+from builder.recipe.tables import Budget
 
 MEASURED = Sizes(
     parts={"download": 1000, "root": 5000, "initrd": 70},

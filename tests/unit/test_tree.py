@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.errors import ArchiveError
-from builder.overlay import from_directory
 from builder.tree import (
     Kind,
     Node,
@@ -24,6 +23,7 @@ from builder.tree import (
     symlink,
     union,
 )
+from builder.tree.overlay import from_directory
 
 few = settings(max_examples=40, deadline=None)
 

@@ -11,8 +11,8 @@ import pytest
 
 from builder.arch import ARM64, X86_64
 from builder.errors import ArchiveError, RecipeError
-from builder.recipe_file import load
-from builder.recipe_workloads import PodImage, full_reference, short_name
+from builder.recipe.file import load
+from builder.recipe.workloads import PodImage, full_reference, short_name
 from builder.services.image import Image
 from builder.services.roots import roots
 from builder.sources.oci import ContainerImage

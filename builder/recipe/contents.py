@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from builder.recipe_types import ArchKey, OverlayPath, PackageName
+from builder.recipe.types import ArchKey, OverlayPath, PackageName
 from builder.validation import Table
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from builder import toml_text
 from builder.errors import RecipeError
-from builder.recipe import merge
+from builder.recipe.model import merge
 from builder.toml_text import DEPTH, Kind, Location, Place
 
 KEY = "include"

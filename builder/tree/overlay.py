@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from builder.errors import ArchiveError
 from builder.tree import Node, Tree, directory, file, symlink
-from builder.tree_files import walk
+from builder.tree.files import walk
 
 
 def from_directory(root: Path, *, origin: str) -> Tree:

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from builder import validation
 from builder.errors import RecipeError
-from builder.recipe import Recipe
-from builder.recipe_include import read
+from builder.recipe.include import read
+from builder.recipe.model import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

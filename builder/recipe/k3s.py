@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from builder.recipe_types import ArchKey, ConfigValue, Sha256
+from builder.recipe.types import ArchKey, ConfigValue, Sha256
 from builder.validation import Table
 
 SECRETS = ("token", "agent-token", "etcd-s3-access-key", "etcd-s3-secret-key", "vpn-auth")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.node import Content, Kind, Node
+from builder.tree.node import Content, Kind, Node
 
 
 def walk(root: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""TOML → Recipe: the frozen, validated description of an image."""
+"""The whole recipe: its tables, what differs on one architecture, and its schema."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from builder.arch import ARCHITECTURES, Arch
-from builder.recipe_contents import Contents
-from builder.recipe_k3s import K3s, Registry
-from builder.recipe_services import Service, ServiceName
-from builder.recipe_tables import (
+from builder.recipe.contents import Contents
+from builder.recipe.k3s import K3s
+from builder.recipe.services import Service, ServiceName
+from builder.recipe.tables import (
     Budget,
     Check,
     Image,
@@ -21,27 +21,9 @@ from builder.recipe_tables import (
     Provisioning,
     Release,
 )
-from builder.recipe_types import ArchName, Gate, parse_size
-from builder.recipe_workloads import PodImage, Workload, WorkloadName
+from builder.recipe.types import ArchName
+from builder.recipe.workloads import PodImage, Workload, WorkloadName
 from builder.validation import Table
-
-__all__ = [
-    "Budget",
-    "Check",
-    "Gate",
-    "Image",
-    "K3s",
-    "Kernel",
-    "Overlay",
-    "Override",
-    "Packages",
-    "Recipe",
-    "Registry",
-    "Release",
-    "merge",
-    "parse_size",
-    "schema",
-]
 
 
 class Override(Table):

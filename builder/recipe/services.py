@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from builder.recipe_contents import AbsolutePath, Argument, Contents, EnvironmentName
-from builder.recipe_types import Size
+from builder.recipe.contents import AbsolutePath, Argument, Contents, EnvironmentName
+from builder.recipe.types import Size
 from builder.validation import Table
 
 CAPABILITIES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from builder.recipe_types import (
+from builder.recipe.types import (
     ARCHITECTURE_NAMES,
     COMPRESSION,
     Accepted,

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from builder.recipe_contents import AbsolutePath, Argument, Contents, EnvironmentName
-from builder.recipe_types import OverlayPath
+from builder.recipe.contents import AbsolutePath, Argument, Contents, EnvironmentName
+from builder.recipe.types import OverlayPath
 from builder.validation import Table
 
 WorkloadName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]

@@ -18,8 +18,18 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from builder.errors import ArchiveError
-from builder.node import Content, Kind, Node, Span, directory, file, normalise, replace, symlink
-from builder.tree_files import Reader, copy_sparse, root_info, tar_info
+from builder.tree.files import Reader, copy_sparse, root_info, tar_info
+from builder.tree.node import (
+    Content,
+    Kind,
+    Node,
+    Span,
+    directory,
+    file,
+    normalise,
+    replace,
+    symlink,
+)
 
 __all__ = [
     "Content",

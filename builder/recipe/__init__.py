@@ -1,0 +1,1 @@
+"""TOML → Recipe: the frozen, validated description of an image."""
