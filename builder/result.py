@@ -66,6 +66,11 @@ def announce(plan: BuildPlan, progress: Progress) -> None:
             f"{plan.arch.name}: the K3s inside is the stand-in of tests/standin, NOT K3s: "
             "for tests and demonstrations only"
         )
+        if plan.recipe.k3s.airgap:
+            progress.note(
+                f"{plan.arch.name}: the stand-in has no {' or '.join(plan.recipe.k3s.airgap)}: "
+                "[k3s] airgap brings nothing"
+            )
     if plan.inputs.unsigned_index:
         progress.note(
             f"{plan.arch.name}: its packages were locked from an index that did not match its "

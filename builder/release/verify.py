@@ -59,7 +59,7 @@ def _file(path: Path, key: Path | None) -> Verified:
     elif path.name not in digests:
         raise VerifyError(f"{path.name} is not listed in the {sums.NAME} beside it")
     elif problems := sums.check_file(path, digests[path.name]):
-        raise _refused(path, problems)
+        raise _refused(path.parent, problems)
     return Verified(path=path, files=1, size=path.stat().st_size, signer=signer)
 
 
