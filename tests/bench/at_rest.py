@@ -33,7 +33,12 @@ API, KUBELET = 6443, 10250
 PODS = "/api/v1/namespaces/default/pods"
 TLS = "/var/lib/rancher/k3s/server/tls"
 LOSSES = 3
-_KILLED = re.compile(r"Out of memory|out_of_memory|System is deadlocked on memory|Kernel panic")
+_LOST = re.compile(
+    r"Out of memory|out_of_memory|System is deadlocked on memory|Kernel panic"
+    r"|efi_stub_entry\(\) failed|X64 Exception|Synchronous Exception"
+    r"|Failed to start \S*k3s\.service"
+)
+"""On the console: nothing good comes after it."""
 
 # Every two seconds for a while: the most memory in use. Then all that is asked for at the end.
 REST = """
@@ -153,7 +158,7 @@ class Guest:
         self._boot_id = ""
 
     def until(self, what: str, ask: Callable[[], object]) -> None:
-        """Wait for it. Raises NotPassedError at the deadline, or when there is an OOM kill."""
+        """Wait for it. Raises NotPassedError at the deadline, or when there is no hope left."""
         while not ask():
             self.gateway.guest.alive()
             _well(self.console)
@@ -180,8 +185,8 @@ class Guest:
 
 
 def _well(console: Path) -> None:
-    """Raises NotPassedError when the kernel has told that memory ran out."""
-    if console.exists() and (found := _KILLED.search(console.read_text(errors="replace"))):
+    """Raises NotPassedError when firmware, kernel or systemd have told the end."""
+    if console.exists() and (found := _LOST.search(console.read_text(errors="replace"))):
         raise NotPassedError(found.group())
 
 
