@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -73,6 +74,7 @@ HEADER = (
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no guest or server is left behind
     options = arguments()
     archs = [arch for arch in ARCHITECTURES if arch.name in options.arch]
     store = Store(default_root())
