@@ -82,9 +82,9 @@ def edgeimg(project: Path, *arguments: str | Path, **env: str) -> str:
     return done.stdout
 
 
-def built(project: Path, arch: Arch, *arguments: str | Path) -> Path:
-    """The image that a project's recipe builds with the stand-in."""
-    told = edgeimg(project, "build", "-a", arch.name, "--k3s", "standin", "--json", *arguments)
+def built(project: Path, arch: Arch, *arguments: str | Path, k3s: str = "standin") -> Path:
+    """The image that a project's recipe builds; with the stand-in, unless told otherwise."""
+    told = edgeimg(project, "build", "-a", arch.name, "--k3s", k3s, "--json", *arguments)
     (image,) = json.loads(told)["images"]
     return project / image["image"]
 

@@ -1,62 +1,75 @@
 """What keeping the time costs: systemd-timesyncd, and chrony in its container, in one guest each.
 
-    python tests/bench/clock.py KEY TIMESYNCD.raw.zst CHRONY.raw.zst
+    .venv/bin/python tests/bench/clock.py [--seconds N]
 
-Images of a project made by tests/gateway.py, whose secret key is KEY. KiB of the processes that
-keep running, from /proc/PID/smaps_rollup (proc_pid_smaps(5)).
+Builds the default image for x86-64 with the stand-in, without and with `services/chrony.toml`,
+boots each with 512 MiB, and N seconds (default: 120) after the pod answers reads the memory of the
+processes that keep the time from /proc/PID/smaps_rollup (proc_pid_smaps(5)): resident, the
+proportional share of that, what is nobody else's, and what is swapped.
+Feeds docs/adr/0008-timesyncd-unless-asked.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from builder import lock, tools
+from builder import inputs, lock
+from builder.arch import X86_64
+from builder.progress import Silent
 from builder.store import Store, default_root
 from builder.vm.disk import raw_image
-from tests.gateway import Gateway, booted
+from tests import gateway as gateways
+from tests.gateway import Gateway
 
 FIELDS = ("Rss", "Pss", "Pss_Anon", "SwapPss")
-SETTLE = 120
-"""Seconds after which a guest has started everything."""
+RECIPES = {
+    "systemd-timesyncd": 'include = ["gateway.toml"]\n',
+    "container-chrony": 'include = ["gateway.toml", "services/chrony.toml"]\n',
+}
+"""The unit that keeps the time, and the recipe that it is in."""
 
 
-def main(key: Path, images: list[Path]) -> None:
-    """Boot each image and print a table."""
-    cache = Store(default_root())
-    locked = lock.load(Path(__file__).parents[2] / "recipes/gateway.lock.toml")
-    toolbox = tools.prepare(locked, "qemu", cache, host=tools.build_host())
-    print(f"| | {' | '.join(FIELDS)} |\n|---|{'---:|' * len(FIELDS)}")
-    for image in images:
-        with tempfile.TemporaryDirectory() as work:
-            console = Path(work) / "console.log"
-            raw = raw_image(image, cache)
-            with booted(raw, key, toolbox=toolbox, console=console) as gateway:
-                time.sleep(SETTLE)
-                for unit in ("systemd-timesyncd", "container-chrony"):
-                    measure(gateway, unit)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=120, help="until a guest has settled")
+    seconds = parser.parse_args().seconds
+    store = Store(default_root())
+    with tempfile.TemporaryDirectory(prefix="edgeimg-bench.", dir=default_root()) as name:
+        root = Path(name)
+        key = gateways.project(root)
+        locked = lock.load(root / "recipes/gateway.lock.toml")
+        qemu = inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent())
+        rows = []
+        for unit, recipe in RECIPES.items():
+            path = root / f"recipes/{unit}.toml"
+            path.write_text(f'{recipe}\n[image]\nid = "{unit}"\n')
+            gateways.edgeimg(root, "lock", "-r", path, "--accept-unsigned-index", "arm")
+            raw = raw_image(gateways.built(root, X86_64, "-r", path), store)
+            console = root / f"{unit}.log"
+            with gateways.booted(raw, key, toolbox=qemu, console=console) as gateway:
+                gateway.until("systemctl is-active edgeimg-healthy.service", 900)
+                time.sleep(seconds)
+                rows += measure(gateway, unit)
+    print(f"KiB | {' | '.join(FIELDS)}\n---|{'|'.join('---:' for _ in FIELDS)}")
+    for process, values in rows:
+        print(f"{process} | {' | '.join(f'{value:,}' for value in values)}")
 
 
-def measure(gateway: Gateway, unit: str) -> None:
-    """One row for each process of a unit, if it runs."""
-    group = f"/sys/fs/cgroup/system.slice/{unit}.service/cgroup.procs"
-    script = (
-        f"for p in $(cat {group} 2> /dev/null); do cat /proc/$p/comm /proc/$p/smaps_rollup; done"
-    )
-    name, row = "", dict.fromkeys(FIELDS, "")
-    for line in gateway.run(script).splitlines():
-        key, _, value = line.partition(":")
-        if not value:
-            name = name if "[rollup]" in line else line
-        elif key in row:
-            row[key] = f"{int(value.split()[0]):,}"
-        if key == FIELDS[-1]:  # the last of them in the file
-            print(f"| {unit}: {name} | {' | '.join(row.values())} |", flush=True)
+def measure(gateway: Gateway, unit: str) -> Iterator[tuple[str, list[int]]]:
+    """Each process of a unit, and the FIELDS of it in KiB."""
+    listed = f"/sys/fs/cgroup/system.slice/{unit}.service/cgroup.procs"
+    for pid in gateway.run(f"cat {listed}").split():
+        name, *lines = gateway.run(f"cat /proc/{pid}/comm /proc/{pid}/smaps_rollup").splitlines()
+        facts = {line.partition(":")[0]: line.split()[1] for line in lines if line.endswith(" kB")}
+        yield f"{unit}: {name}", [int(facts[field]) for field in FIELDS]
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    main()

@@ -18,7 +18,6 @@ import argparse
 import json
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -139,24 +138,17 @@ def prepare(
 ) -> Setup:  # fmt: skip
     """Build the image of a role."""
     locked = lock.load(root / "recipes/gateway.lock.toml")
+    recipe = f"recipes/{RECIPES[role]}.toml"
     return Setup(
         arch=arch,
         role=role,
-        raw=raw_image(build(root, arch, role, options.k3s), store),
+        raw=raw_image(gateways.built(root, arch, "-r", recipe, k3s=options.k3s), store),
         key=key,
         toolbox=inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent()),
         directory=root,
         tls=tls if role == "agent" else None,
         port=options.port,
     )
-
-
-def build(root: Path, arch: Arch, role: str, k3s: str) -> Path:
-    argv = [shutil.which("edgeimg") or "edgeimg", "build", "-r", f"recipes/{RECIPES[role]}.toml"]
-    argv += ["-a", arch.name, "--k3s", k3s, "--json"]
-    done = subprocess.run(argv, cwd=root, stdout=subprocess.PIPE, check=True)
-    (image,) = json.loads(done.stdout)["images"]
-    return root / str(image["image"])
 
 
 def measure(setup: Setup, options: argparse.Namespace) -> dict[str, object]:

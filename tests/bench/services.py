@@ -11,9 +11,6 @@ nobody else's. Feeds docs/adr/0006-services-without-shim.md.
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from builder import inputs, lock
+from builder.arch import X86_64
 from builder.progress import Silent
 from builder.store import Store, default_root
 from builder.vm.disk import raw_image
@@ -47,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgeimg-bench.", dir=default_root()) as name:
         root = Path(name)
         key = gateways.project(root)
-        raw = raw_image(build(root), store)
+        raw = raw_image(gateways.built(root, X86_64), store)
         locked = lock.load(root / "recipes/gateway.lock.toml")
         qemu = inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent())
         with gateways.booted(raw, key, toolbox=qemu, console=root / "console.log") as gateway:
@@ -57,14 +55,6 @@ def main() -> None:
     print(f"| | {' | '.join(FIELDS)} |\n|---|---:|---:|---:|")
     for way, values in rows.items():
         print(f"| {way} | {' | '.join(f'{value:,.0f}' for value in values)} |")
-
-
-def build(root: Path) -> Path:
-    """The image of the project."""
-    argv = [shutil.which("edgeimg") or "edgeimg", "build", "-a", "x86-64", "--k3s", "standin"]
-    done = subprocess.run([*argv, "--json"], cwd=root, stdout=subprocess.PIPE, check=True)
-    (image,) = json.loads(done.stdout)["images"]
-    return root / image["image"]
 
 
 def measure(gateway: gateways.Gateway, way: str, count: int) -> list[float]:
