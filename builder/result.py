@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.pack.publish import SUMS
+from builder.pack.layout import SUMS
 from builder.plan import BuildPlan
 from builder.progress import Progress
 from builder.recipe.tables import Budget

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from builder.cli.options import App
+from builder.cli.app import App
 from builder.errors import ImageError
 from builder.flash import blockmap
 from builder.release import sums

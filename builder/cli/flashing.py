@@ -9,9 +9,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from builder.cli import flash_options, options
-from builder.cli.options import App
-from builder.cli.render import new_table
+from builder.cli import flash_options
+from builder.cli.app import App, with_app
+from builder.cli.table import new_table
 from builder.errors import FlashError, HostError
 from builder.flash import blockmap, devices, job, safety, stream
 from builder.flash.blockmap import BlockMap
@@ -19,14 +19,14 @@ from builder.flash.devices import Device
 from builder.flash.job import Outcome
 from builder.flash.safety import Chosen
 from builder.flash.write import Written
-from builder.fleet import facts, writing
+from builder.fleet import entries, facts
 from builder.fleet.ledger import Entry, Ledger
 
 _STDOUT = Path("-")
 
 
 @click.command("devices", epilog="Example: edgeimg devices --json")
-@options.command
+@with_app
 def list_devices(app: App) -> None:
     """List the disks of this machine, and why one may be flashed."""
     found = devices.disks(safety.lsblk())
@@ -50,7 +50,7 @@ def list_devices(app: App) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Add what was flashed to this file, as `edgeimg fleet` does.",
 )
-@options.command
+@with_app
 def flash(
     app: App,
     *,
@@ -89,7 +89,7 @@ def flash(
     outcomes = job.flash(image, blocks, chosen, logs=logs, progress=app.ui)
     if book:
         for entry, outcome in zip(begun, outcomes, strict=True):
-            book.add(writing.ended(entry, outcome))
+            book.add(entries.ended(entry, outcome))
     data = {"image": str(image), "devices": [outcome.to_json() for outcome in outcomes]}
     app.result(data, lambda console: console.print(_outcomes(outcomes)))
     if any(outcome.interrupted for outcome in outcomes):
@@ -121,7 +121,7 @@ def _stream(app: App, image: Path, blocks: BlockMap) -> None:
 def _begin(book: Ledger, image: Path, chosen: list[Chosen]) -> list[Entry]:
     """Have the ledger say that these disks are being written."""
     known = facts.read(image)
-    begun = [writing.entry(known, one) for one in chosen]
+    begun = [entries.begun(known, one) for one in chosen]
     for entry in begun:
         book.add(entry)
     return begun

@@ -10,9 +10,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from builder.cli import fleet_disks, fleet_options, options
-from builder.cli.options import App
-from builder.cli.render import new_table
+from builder.cli import fleet_disks, fleet_options
+from builder.cli.app import App, with_app
+from builder.cli.table import new_table
 from builder.errors import HostError, ImageError
 from builder.fleet import facts, labels, reading
 from builder.fleet import ledger as ledgers
@@ -37,7 +37,7 @@ def fleet() -> None:
 
 
 @click.command(epilog="Example: edgeimg fleet check gateways.csv --defaults site.toml")
-@options.command
+@with_app
 @fleet_options.fleet(secrets=False)
 def check(app: App, *, fleet: Fleet) -> None:
     """Check a fleet's file, and show its gateways. Every error of every row is told at once."""
@@ -46,7 +46,7 @@ def check(app: App, *, fleet: Fleet) -> None:
 
 
 @click.command("labels", epilog="Example: edgeimg fleet labels gateways.csv -o labels.pdf")
-@options.command
+@with_app
 @fleet_options.fleet(secrets=False)
 @fleet_options.ledger
 @fleet_options.only
@@ -114,7 +114,7 @@ def labels_command(
     metavar="D",
     help="Only this image: the beginning of its SHA-256 or root hash. Or of settings.",
 )
-@options.command
+@with_app
 def ledger_command(app: App, *, path: Path, gateway: str, serial: str, digest: str) -> None:
     """Tell what was flashed when, with which image.
 

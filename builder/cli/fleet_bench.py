@@ -10,8 +10,8 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from builder.cli.options import App
-from builder.cli.render import new_table
+from builder.cli.app import App
+from builder.cli.table import new_table
 from builder.flash import safety
 from builder.flash.devices import Device
 from builder.flash.safety import Chosen

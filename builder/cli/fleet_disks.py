@@ -12,8 +12,8 @@ import click
 
 from builder import pipeline
 from builder.cli import flash_options, fleet_bench, fleet_options, options
+from builder.cli.app import App, with_app
 from builder.cli.fleet_bench import TerminalBench
-from builder.cli.options import App
 from builder.errors import FlashError, HostError, ProvisionError
 from builder.flash import blockmap
 from builder.fleet import facts, images, labels, match
@@ -30,7 +30,7 @@ from builder.vm.disk import raw_image
 
 @click.command("images", epilog="Example: edgeimg fleet images IMAGE gateways.csv -o out/site")
 @flash_options.image
-@options.command
+@with_app
 @fleet_options.fleet(secrets=True)
 @fleet_options.only
 @flash_options.key
@@ -68,7 +68,7 @@ def fleet_images(
 
 @click.command("flash", epilog="Example: sudo edgeimg fleet flash IMAGE gateways.csv --labels out")
 @flash_options.image
-@options.command
+@with_app
 @fleet_options.fleet(secrets=True)
 @click.argument("devices", metavar="[DEVICE]...", nargs=-1, type=click.Path(path_type=Path))
 @fleet_options.ledger

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from builder.cli.options import App, Command
+from builder.cli.app import App, Command
 from builder.cli.provisioning import asking
 from builder.fleet import label, reading, token
 from builder.fleet import print as printing

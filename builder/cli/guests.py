@@ -10,7 +10,7 @@ import click
 from builder import pipeline
 from builder.arch import Arch
 from builder.cli import options, render
-from builder.cli.options import App
+from builder.cli.app import App, with_app
 from builder.errors import SmokeError
 from builder.plan import BuildOptions, SmokeOptions
 from builder.recipe.file import RecipeFile
@@ -58,7 +58,7 @@ deadline = click.option(
 @click.option(
     "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML."
 )
-@options.command
+@with_app
 def smoke(
     app: App,
     *,
@@ -106,7 +106,7 @@ def smoke(
     show_default=True,
     help="TCP ports of this machine that lead into the guest.",
 )
-@options.command
+@with_app
 def run(
     app: App,
     *,
@@ -134,7 +134,7 @@ def run(
 @options.build
 @memory
 @accel
-@options.command
+@with_app
 def demo(
     app: App,
     *,

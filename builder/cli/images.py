@@ -12,7 +12,7 @@ from builder.arch import Arch
 from builder.check import size
 from builder.check.findings import refuse
 from builder.cli import options, render
-from builder.cli.options import App
+from builder.cli.app import App, with_app
 from builder.plan import BuildOptions
 from builder.recipe.file import RecipeFile
 
@@ -21,7 +21,7 @@ from builder.recipe.file import RecipeFile
 @options.archs()
 @options.recipe
 @options.build
-@options.command
+@with_app
 def build(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: BuildOptions) -> None:
     """Build images: one directory per architecture below --output.
 
@@ -44,7 +44,7 @@ def build(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: Buil
     metavar="FILE",
     help="Also write the findings as SARIF 2.1.0, for code hosts.",
 )
-@options.command
+@with_app
 def check(
     app: App,
     *,
@@ -75,7 +75,7 @@ def check(
 )
 @click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @options.recipe
-@options.command
+@with_app
 def inspect_command(app: App, *, image: Path, source: RecipeFile) -> None:
     """Print what an image file holds.
 

@@ -10,7 +10,7 @@ import click
 from builder import pipeline, store_limit
 from builder.arch import Arch
 from builder.cli import options
-from builder.cli.options import App
+from builder.cli.app import App, with_app
 from builder.recipe.file import RecipeFile
 from builder.ui import human
 
@@ -39,7 +39,7 @@ from builder.ui import human
     help="Go on although the package index of ARCH does not match its signature. Recorded in "
     "the lock, shown on every build, refused by release.",
 )
-@options.command
+@with_app
 def lock(
     app: App,
     *,
@@ -73,7 +73,7 @@ def lock(
 @click.command(epilog="Example: edgeimg clean --all")
 @click.option("--all", "everything", is_flag=True, help="Also downloads, and built images in out/.")
 @options.output
-@options.command
+@with_app
 def clean(app: App, *, everything: bool, output: Path) -> None:
     """Empty the cache of results. Downloads stay unless --all is given."""
     parts = ["derived", "partial", *(["blobs"] if everything else [])]

@@ -15,7 +15,7 @@ from builder import pipeline
 from builder import sbom as inventory
 from builder.arch import Arch
 from builder.cli import options, render
-from builder.cli.options import App
+from builder.cli.app import App, with_app
 from builder.errors import CheckError
 from builder.plan import BuildOptions, K3sChoice
 from builder.recipe.file import RecipeFile
@@ -45,7 +45,7 @@ SUFFIXES = {"cyclonedx": ".cdx.json", "spdx": ".spdx.json"}
     type=click.Path(path_type=Path),
     help="Write it there instead of to stdout; a directory for several architectures.",
 )
-@options.command
+@with_app
 def sbom(
     app: App,
     *,
@@ -107,7 +107,7 @@ def sbom(
 @options.recipe
 @options.k3s
 @options.offline
-@options.command
+@with_app
 def cve(
     app: App,
     *,

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from builder import doctor as diagnosis
 from builder import template
-from builder.cli import options
-from builder.cli.options import App
+from builder.cli.app import App, with_app
 from builder.errors import HostError
 from builder.recipe.model import schema
 from builder.store import disk_errors
@@ -22,7 +21,7 @@ from builder.store import disk_errors
 @click.command(epilog="Example: edgeimg init my-gateway && cd my-gateway && edgeimg lock")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option("--schema", "only_schema", is_flag=True, help="Print the recipe's JSON Schema only.")
-@options.command
+@with_app
 def init(app: App, *, directory: Path, only_schema: bool) -> None:
     """Start a project.
 
@@ -46,7 +45,7 @@ def init(app: App, *, directory: Path, only_schema: bool) -> None:
 
 
 @click.command(epilog="Example: edgeimg doctor --json")
-@options.command
+@with_app
 def doctor(app: App) -> None:
     """Say what this host can do and what is missing. Exits with 13 when it cannot build."""
     findings = diagnosis.examine(app.store)

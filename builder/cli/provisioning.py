@@ -14,7 +14,7 @@ from rich.text import Text
 
 from builder import pipeline
 from builder.cli import options
-from builder.cli.options import App
+from builder.cli.app import App, with_app
 from builder.errors import HostError, ProvisionError
 from builder.provision import masking, nocloud, reading, rendering, target
 from builder.provision.reading import Ask
@@ -44,7 +44,7 @@ EXAMPLE = Path(__file__).parents[1] / "provision/example.toml"
 @click.option("--example", is_flag=True, help="Print commented settings to start from, only.")
 @click.option("--schema", "only_schema", is_flag=True, help="Print the JSON Schema only.")
 @options.recipe
-@options.command
+@with_app
 def provision(
     app: App,
     *,

@@ -11,10 +11,10 @@ from builder import diff as differences
 from builder import ship
 from builder.arch import Arch
 from builder.cli import options, render
+from builder.cli.app import App, with_app
 from builder.cli.guests import accel as accel_option
 from builder.cli.guests import deadline as deadline_option
 from builder.cli.guests import memory as memory_option
-from builder.cli.options import App
 from builder.plan import BuildOptions, ReleaseOptions, SmokeOptions
 from builder.recipe.file import RecipeFile
 from builder.recipe.types import Gate
@@ -75,7 +75,7 @@ from builder.release.gates import GATES
 @memory_option
 @accel_option
 @deadline_option
-@options.command
+@with_app
 def release(
     app: App,
     *,
@@ -130,7 +130,7 @@ def release(
 )
 @click.argument("old", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("new", type=click.Path(path_type=Path, dir_okay=False))
-@options.command
+@with_app
 def diff(app: App, *, old: Path, new: Path) -> None:
     """Tell what changed between two images.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from builder.cli.table import new_table
 from builder.diff import Diff
 from builder.inspect import Inspection
 from builder.result import Built
@@ -221,11 +221,3 @@ def _mib(kib: int | None) -> str:
 def _against(size: int, limit: int | None) -> str:
     """`103.4 of 120 MiB`."""
     return human(size) if limit is None else f"{size / 2**20:.1f} of {limit / 2**20:.0f} MiB"
-
-
-def new_table(*headers: str, title: str | None = None) -> Table:
-    """An empty table in the house style."""
-    table = Table(*headers, title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.padding = (0, 2, 0, 0)
-    table.title_style = "bold"
-    return table

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from builder import ship
 from builder.cli import options
-from builder.cli.options import DEFAULT_RECIPE, App
+from builder.cli.app import App, with_app
+from builder.cli.options import DEFAULT_RECIPE
 from builder.errors import SigningKeyError, VerifyError
 from builder.plan import K3sChoice
 from builder.recipe.file import RecipeFile
-from builder.release import keys
+from builder.release import difference, keys
 from builder.release import verify as verifying
 from builder.release.keys import Key, NewKey
 from builder.release.verify import Verified
@@ -53,7 +54,7 @@ from builder.ui import human
     metavar="never|2y|DATE",
     help="Until when it signs. What it has signed stays good.",
 )
-@options.command
+@with_app
 def genkey(
     app: App,
     *,
@@ -120,7 +121,7 @@ def genkey(
     help="The recipe.  [default: recipes/gateway.toml, if there is one]",
 )
 @options.k3s
-@options.command
+@with_app
 def verify(
     app: App,
     *,
@@ -176,10 +177,10 @@ def _rebuild(
             directory, source, work=place, k3s_file=k3s, store=app.store, ui=app.ui
         )
         with app.ui.step("compare every byte"):
-            difference = verifying.compare(again, directory)
-    if difference is not None:
+            found = difference.compare(again, directory)
+    if found is not None:
         raise VerifyError(
-            f"{directory} is not what this recipe and lock make: {difference}",
+            f"{directory} is not what this recipe and lock make: {found}",
             hint="check out the commit that it was made from, and use the same edgeimg; "
             "--work DIR keeps what was built",
         )

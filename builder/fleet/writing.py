@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +12,7 @@ from builder.errors import EdgeimgError
 from builder.flash import job
 from builder.flash.job import Outcome
 from builder.flash.safety import Chosen
-from builder.fleet import images, ledger
+from builder.fleet import entries, images
 from builder.fleet.facts import ImageFacts
 from builder.fleet.images import Base
 from builder.fleet.ledger import Entry, Ledger, Read
@@ -65,7 +63,7 @@ def begin(shop: Workshop, row: Row, chosen: Chosen, again: Sequence[str]) -> Ent
 
     def claim(read: Read) -> Entry | None:
         state = states([row], read, digest=shop.facts.digest, again=again)[row.name].state
-        return entry(shop.facts, chosen, row=row) if state == "open" else None
+        return entries.begun(shop.facts, chosen, row=row) if state == "open" else None
 
     return shop.ledger.claim(claim)
 
@@ -85,7 +83,7 @@ def write(
     written.
     """
     outcome = _flash(shop, order, chosen, _Named(progress, f"{order.row.name} → "), stop)
-    shop.ledger.add(ended(begun, outcome))
+    shop.ledger.add(entries.ended(begun, outcome))
     told = ""
     if outcome.ok and order.label:
         try:
@@ -93,37 +91,6 @@ def write(
         except EdgeimgError as error:  # the gateway is finished all the same
             told = f"no label: {error.message}"
     return Finished(gateway=order.row.name, outcome=outcome, label=told)
-
-
-def ended(begun: Entry, outcome: Outcome) -> Entry:
-    """The ledger's last line about it."""
-    result: ledger.Result = "ok" if outcome.ok else "failed"
-    if outcome.interrupted:
-        result = "interrupted"
-    said = {"time": ledger.now(), "result": result, "error": outcome.error}
-    return begun.model_copy(update=said)
-
-
-def entry(facts: ImageFacts, chosen: Chosen, *, row: Row | None = None) -> Entry:
-    """A ledger's first line about the writing of a disk."""
-    device = chosen.device
-    return Entry(
-        run=uuid.uuid4().hex,
-        time=ledger.now(),
-        result="started",
-        gateway=row.name if row else "",
-        device=str(chosen.given),
-        serial=device.serial if device else "",
-        model=device.model if device else "",
-        image=facts.file,
-        version=facts.version,
-        arch=facts.arch,
-        digest=facts.digest,
-        root_hash=facts.root_hash,
-        settings=row.settings if row else "",
-        by=ledger.whoami(),
-        process=os.getpid(),
-    )
 
 
 def _flash(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.pack import bmap
+from builder.pack.layout import SUMS
 from builder.pack.manifest import Manifest, encode
 from builder.progress import Progress
 from builder.store import disk_errors, sha256_file
@@ -27,7 +28,6 @@ WINDOW = 27
 """log2 of the match window: the most that zstd decompresses without being told to."""
 THREADS = 2
 TIMEOUT = 1800.0
-SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The names of a release's parts, for those who write it and those who check it."""
 
-from builder.pack.publish import SUMS
+from builder.pack.layout import SUMS
 
 SIGNATURE = f"{SUMS}.gpg"
 """Detached OpenPGP signature over SUMS, where systemd-sysupdate looks for it."""

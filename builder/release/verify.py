@@ -11,11 +11,8 @@ from typing import Any
 from builder.errors import VerifyError
 from builder.progress import Progress, Silent
 from builder.release import consistency, signatures, sums
-from builder.release.difference import Difference, compare
 from builder.release.layout import EVIDENCE, FACTS, SIGNATURE
 from builder.release.signatures import Signer
-
-__all__ = ["Difference", "Verified", "compare", "verify"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ import pytest
 from builder.errors import VerifyError
 from builder.progress import Silent
 from builder.release import sums
-from builder.release.verify import compare, verify
+from builder.release.difference import compare
+from builder.release.verify import verify
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 
