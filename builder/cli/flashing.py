@@ -165,7 +165,7 @@ def _outcomes(outcomes: list[Outcome]) -> Table:
             result = Text(_done(one.done), style="green")
             rate = f"{safety.human(one.rate)}/s"
             numbers = (safety.human(one.done.discarded), f"{one.seconds:.1f} s", rate)
-        table.add_row(Text(one.device, no_wrap=True), one.serial, result, *numbers)
+        table.add_row(Text(one.device, overflow="fold"), one.serial, result, *numbers)
     return table
 
 
