@@ -104,7 +104,12 @@ def sbom(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store,
     planned = plan.plan_build(source, arch, options)
     result.announce(planned, ui)
     _, composed = compose(planned, store, ui)
-    with ui.step(f"{arch.name}: list what is inside"):
+    return describe(planned, composed, ui)
+
+
+def describe(planned: BuildPlan, composed: Composed, ui: Ui) -> Sbom:
+    """The bill of materials of a composed root."""
+    with ui.step(f"{planned.arch.name}: list what is inside"):
         return inventory.describe(
             contents=composed.contents,
             root=composed.source.root,

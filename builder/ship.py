@@ -163,15 +163,7 @@ def _make(
     _, composed = pipeline.compose(planned, store, ui)
     with ui.step(f"{arch.name}: check all of it"):
         report = stages.check(planned, composed, built.sizes)
-    with ui.step(f"{arch.name}: list what is in it"):
-        bill = sbom.describe(
-            contents=composed.contents,
-            root=composed.source.root,
-            groups=composed.inputs.groups,
-            kernel=composed.source.kernel,
-            k3s=composed.k3s,
-            images=planned.inputs.images,
-        )
+    bill = pipeline.describe(planned, composed, ui)
     manifest = json.loads((built.directory / f"{built.name}.manifest.json").read_bytes())
     part = Part(
         plan=planned,
