@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 from builder import fetch, plan, process, result, stages, store_limit
@@ -186,7 +184,7 @@ def smoke(
                 progress=ui,
             )
 
-    reports = _parallel(boot, archs, options.jobs)
+    reports = process.parallel(boot, archs, jobs=options.jobs)
     if options.junit is not None:
         with disk_errors(options.junit):
             options.junit.parent.mkdir(parents=True, exist_ok=True)
@@ -243,22 +241,6 @@ def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:
         "is NOT K3s but a Kubernetes in its packaging"
     )
     return K3sChoice(source="standin")
-
-
-def _parallel(
-    work: Callable[[Arch], SmokeReport], archs: Sequence[Arch], jobs: int
-) -> list[SmokeReport]:
-    """The results in the order of `archs`; when one raises, the others' programs are ended."""
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = [pool.submit(work, arch) for arch in archs]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            while not all(future.done() for future in futures):
-                process.stop_all()  # again: one may be starting just now
-                time.sleep(0.1)
-            raise
 
 
 def _qemu(source: RecipeFile, store: Store, ui: Ui) -> Toolbox:

@@ -8,12 +8,16 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from builder.errors import HostError, OverrunError, ToolError
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 TAIL_LINES = 15
 DEVNULL = subprocess.DEVNULL
 Process = subprocess.Popen[bytes]
@@ -142,6 +146,20 @@ def interactive(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> int:
         return subprocess.run([str(arg) for arg in argv], env=dict(env), check=False).returncode
     except OSError as error:
         raise HostError(f"cannot start {argv[0]}: {error.strerror}") from error
+
+
+def parallel(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int) -> list[Result]:
+    """The results in the order of `items`; when one raises, the others' programs are ended."""
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures):
+                stop_all()  # again: one may be starting just now
+                time.sleep(0.1)
+            raise
 
 
 def stop_all() -> None:

@@ -21,14 +21,13 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from builder import inputs, lock
+from builder import inputs, lock, process
 from builder.arch import ARCHITECTURES, Arch
 from builder.progress import Silent
 from builder.sources import standin
@@ -80,14 +79,13 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="edgeimg-bench.", dir=default_root()) as name,
         agents_server(options, Path(name), store) as (key, tls),
-        ThreadPoolExecutor(max_workers=options.jobs) as pool,
     ):
         setups = [
             prepare(Path(name), arch, role, key, tls, options, store)
             for arch in archs
             for role in options.role
         ]
-        rows = list(pool.map(lambda setup: measure(setup, options), setups))
+        rows = process.parallel(lambda setup: measure(setup, options), setups, jobs=options.jobs)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     print(HEADER)
