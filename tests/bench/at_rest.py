@@ -35,7 +35,7 @@ TLS = "/var/lib/rancher/k3s/server/tls"
 LOSSES = 3
 _LOST = re.compile(
     r"Out of memory|out_of_memory|System is deadlocked on memory|Kernel panic"
-    r"|efi_stub_entry\(\) failed|X64 Exception|Synchronous Exception|startup\.nsh"
+    r"|efi_stub_entry\(\) failed|(?:X64|Synchronous|DataAbort) Exception|startup\.nsh"
     r"|Failed to start \S*k3s\.service"
 )
 """On the console: nothing good comes after it."""
