@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -52,3 +53,28 @@ def test_environment_is_the_same_for_every_user(monkeypatch: pytest.MonkeyPatch)
     seen = process.environment({"X": "1"})
     assert (seen["TZ"], seen["LC_ALL"], seen["X"]) == ("UTC", "C.UTF-8", "1")
     assert "SOURCE_DATE_EPOCH" not in seen
+
+
+def test_what_runs_in_parallel_comes_back_in_order() -> None:
+    def work(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    assert process.parallel(work, [0.2, 0.0], jobs=2) == [0.2, 0.0]
+
+
+def test_when_one_fails_the_programs_of_the_others_are_ended() -> None:
+    begun, ended = threading.Event(), list[str]()
+
+    def work(item: str) -> None:
+        if item == "bad":
+            assert begun.wait(30)
+            raise ValueError(item)
+        begun.set()
+        with pytest.raises(ToolError):  # by itself it would succeed, a minute later
+            process.run(["sleep", "60"], timeout=90)
+        ended.append(item)
+
+    with pytest.raises(ValueError, match="bad"):
+        process.parallel(work, ["bad", "long"], jobs=2)
+    assert ended == ["long"]
