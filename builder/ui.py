@@ -99,19 +99,23 @@ class Ui:
     def note(self, message: str) -> None:
         """Print a remark the user should see."""
         if self.verbosity >= 0:
-            self.console.print(Text("! ", style="yellow") + Text(message))
+            self._print(Text("! ", style="yellow") + Text(message))
 
     def debug(self, message: str) -> None:
         """Print a detail that only `-v` shows."""
         if self.verbosity > 0:
-            self.console.print(Text(message, style="dim"))
+            self._print(Text(message, style="dim"))
 
     def _line(self, mark: str, label: str, seconds: float, style: str) -> None:
         if self.verbosity < 0:
             return
         with self._lock:
             line = Text.assemble((mark, style), " ", f"{label:<44}", (f"{seconds:7.1f} s", "dim"))
-            self.console.print(line)
+            self._print(line)
+
+    def _print(self, text: Text) -> None:
+        """Print a line; a terminal's is wrapped between words, a log's is left whole."""
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
 
 
 class _Labelled(ProgressColumn):

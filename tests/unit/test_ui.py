@@ -1,0 +1,23 @@
+"""What is shown while edgeimg works, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from builder.ui import Ui
+
+REMARK = "x86-64: compiling the stand-in for K3s, which is not K3s; this takes some minutes, once"
+
+
+@pytest.mark.parametrize(("terminal", "most"), [(True, 40), (False, 2 + len(REMARK))])
+def test_a_remark_is_wrapped_on_a_terminal_only(terminal: bool, most: int) -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=terminal, color_system=None, width=40)
+    Ui(console=console).note(REMARK)
+    lines = written.getvalue().splitlines()
+    assert max(map(len, lines)) <= most
+    assert len(lines) == (3 if terminal else 1)
+    assert " ".join(line.strip() for line in lines) == f"! {REMARK}"
