@@ -112,11 +112,15 @@ class Outcome:
         return f"{statistics.median(self.latencies):.0f} / {most:.0f}"
 
 
-def trial(setup: Setup, mib: int, minutes: float) -> Outcome:
-    """Boot a guest with `mib` of memory and leave it alone for `minutes`."""
+def trial(setup: Setup, mib: int, minutes: float, within: float | None = None) -> Outcome:
+    """Boot a guest with `mib` of memory and leave it alone for `minutes`.
+
+    Its pod has to answer `within` seconds (as many as are given to a smoke test's boot).
+    """
+    within = within or setup.arch.qemu.boot_seconds
     for _ in range(LOSSES):
         try:
-            return _attempt(setup, mib, minutes)
+            return _attempt(setup, mib, minutes, within)
         except GuestLostError:
             continue
         except (NotPassedError, EdgeimgError, AssertionError, subprocess.TimeoutExpired) as error:
@@ -124,7 +128,7 @@ def trial(setup: Setup, mib: int, minutes: float) -> Outcome:
     return Outcome(mib=mib, failure="the emulator lost the guest again and again")
 
 
-def _attempt(setup: Setup, mib: int, minutes: float) -> Outcome:
+def _attempt(setup: Setup, mib: int, minutes: float, within: float) -> Outcome:
     began = time.monotonic()
     console = setup.directory / f"{setup.role}-{setup.arch.name}-{mib}.log"
     port = gateways.free_port()
@@ -136,9 +140,10 @@ def _attempt(setup: Setup, mib: int, minutes: float) -> Outcome:
         agents.call("DELETE", f"/api/v1/nodes/{setup.node}")
     with gateways.booted(
         setup.raw, setup.key, toolbox=setup.toolbox, console=console, arch=setup.arch, memory=mib,
-        forwards=((port, API if server else KUBELET),), watch=lambda: _well(console),
+        forwards=((port, API if server else KUBELET),), seconds=within,
+        watch=lambda: _well(console),
     ) as gateway:  # fmt: skip
-        guest = Guest(gateway, console, began + setup.arch.qemu.boot_seconds)
+        guest = Guest(gateway, console, began + within)
         api, path, asked = (_server if server else _agent)(setup, guest, port)
         guest.until("the node is Ready", lambda: api.node_is_ready(setup.node, guest.boot_id()))
         guest.until("the pod runs", lambda: api.pod(setup.pod).get("status", {}).get("podIP"))
