@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,12 +26,21 @@ from rich.text import Text
 
 from builder.progress import Advance, Label, Unit
 
+LOG_WIDTH = 160
+"""Columns of what goes into a file or a pipe: few tables need more."""
+
+
+def new_console(*, stderr: bool = False) -> Console:
+    """Standard output or error, as wide as the terminal, as COLUMNS, or as a log."""
+    known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if known else LOG_WIDTH)
+
 
 class Ui:
     """Draws progress; implements `builder.progress.Progress`."""
 
     def __init__(self, *, verbosity: int = 0, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or new_console(stderr=True)
         self.verbosity = verbosity
         self._bars: Progress | None = None
         self._lock = threading.RLock()

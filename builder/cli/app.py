@@ -12,7 +12,7 @@ from rich.console import Console
 
 from builder.cli.answer import Answer
 from builder.store import Store, default_root
-from builder.ui import Ui
+from builder.ui import Ui, new_console
 
 Command = Callable[..., Any]
 
@@ -46,7 +46,7 @@ def with_app(function: Command) -> Command:
         ui = Ui(verbosity=1 if verbose else -1 if quiet else 0)
         answer = click.get_current_context().ensure_object(Answer)
         store = Store(default_root())
-        app = App(ui=ui, out=Console(), as_json=as_json, answer=answer, store=store)
+        app = App(ui=ui, out=new_console(), as_json=as_json, answer=answer, store=store)
         with ui.live():
             return function(app, *args, **kwargs)
 

@@ -151,7 +151,7 @@ def demo(
     chosen = replace(wanted, k3s=wanted.k3s or pipeline.reachable_k3s(source, ui=app.ui))
     built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
     if not app.as_json:
-        app.ui.console.print(render.images(built))
+        render.images(app.ui.console, built)
     guest = SmokeOptions(output=wanted.output, memory=memory, accel=accel, rest=False)
     reports = pipeline.smoke(source, archs, guest, store=app.store, ui=app.ui)
     data = {

@@ -31,7 +31,7 @@ def build(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: Buil
     pipeline.plan_all(source, archs, wanted)
     built = [pipeline.build(source, arch, wanted, store=app.store, ui=app.ui) for arch in archs]
     data = {"images": [image.to_json() for image in built]}
-    app.result(data, lambda console: console.print(render.images(built)))
+    app.result(data, lambda console: render.images(console, built))
 
 
 @click.command(epilog="Example: edgeimg check --arch all")

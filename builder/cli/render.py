@@ -24,10 +24,9 @@ LARGEST = 12
 MOST_CHANGES = 40
 
 
-def images(built: Sequence[Built]) -> Table:
-    """One row per image: sizes against budget, and where it is."""
+def images(console: Console, built: Sequence[Built]) -> None:
+    """One row per image: sizes against budget; then, where it is."""
     table = new_table("Image", "Download", "Root", "Initrd")
-    notes = []
     for image in built:
         budget = image.budget
         table.add_row(
@@ -36,11 +35,10 @@ def images(built: Sequence[Built]) -> Table:
             _against(image.sizes["root"], budget.root),
             _against(image.sizes["initrd"], budget.initrd),
         )
+    console.print(table)
+    for image in built:
         state = "unchanged" if image.unchanged else "built"
-        notes.append(f"{state}: {image.download}, K3s {image.k3s}")
-    table.caption = "\n".join(notes)
-    table.caption_justify = "left"
-    return table
+        console.print(Text(f"{state}: {image.download}, K3s {image.k3s}"), soft_wrap=True)
 
 
 def checks(console: Console, reports: Sequence[CheckReport]) -> None:
@@ -129,8 +127,9 @@ def smoke(console: Console, reports: Sequence[SmokeReport]) -> None:
     """What each guest did on both boots."""
     for report in reports:
         console.print(_guest(report))
+        console.print(Text(f"logs: {report.directory}", style="dim"), soft_wrap=True)
         for failure in report.failures:
-            console.print(Text(f"✗ {report.arch}: {failure}", style="red"))
+            console.print(Text(f"✗ {report.arch}: {failure}", style="red"), soft_wrap=True)
         verdict = "failed" if report.failures else "passed"
         style = "bold red" if report.failures else "bold green"
         console.print(Text(f"{report.arch}: {verdict}", style=style))
@@ -179,8 +178,6 @@ def _guest(report: SmokeReport) -> Table:
             rows.setdefault(name, [""] * len(report.boots))[number] = value
     for name, values in rows.items():
         table.add_row(name, *values)
-    table.caption = f"logs: {report.directory}"
-    table.caption_justify = "left"
     return table
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
 
-from builder.ui import Ui
+from builder.ui import LOG_WIDTH, Ui, new_console
 
 REMARK = "x86-64: compiling the stand-in for K3s, which is not K3s; this takes some minutes, once"
 
@@ -21,3 +22,11 @@ def test_a_remark_is_wrapped_on_a_terminal_only(terminal: bool, most: int) -> No
     assert max(map(len, lines)) <= most
     assert len(lines) == (3 if terminal else 1)
     assert " ".join(line.strip() for line in lines) == f"! {REMARK}"
+
+
+def test_what_goes_into_a_pipe_has_room_for_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert new_console().width == LOG_WIDTH
+    monkeypatch.setenv("COLUMNS", "70")
+    assert new_console().width == 70
