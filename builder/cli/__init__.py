@@ -6,6 +6,7 @@ Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 us
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from builder.cli.answer import Answer
-from builder.errors import INTERRUPTED, USAGE, EdgeimgError
+from builder.errors import INTERRUPTED, USAGE, EdgeimgError, HostError
 
 EPILOG = """
 \b
@@ -40,6 +41,20 @@ PLACES = {
     "init": "project", "doctor": "project", "completion": "project",
 }  # fmt: skip
 """Which module of this package has a command."""
+
+
+HOSTS_FAULT = {
+    errno.EACCES: "look who owns it, or name another place",
+    errno.EPERM: "look who owns it, or name another place",
+    errno.EROFS: "it is on a read-only file system: name another place",
+    errno.ENOSPC: "free some space (`edgeimg clean` empties the cache) and run it again",
+    errno.EDQUOT: "free some space (`edgeimg clean` empties the cache) and run it again",
+    errno.EIO: "its disk is broken: look at the kernel's log",
+    errno.ENOTDIR: "a part of that path is a file",
+    errno.ENAMETOOLONG: "name another place",
+    errno.ELOOP: "its symbolic links lead in circles",
+}
+"""What to do about refusals of the operating system that nobody foresaw: no bugs."""
 
 
 class Commands(click.Group):
@@ -106,10 +121,19 @@ def _run(answer: Answer) -> int:
         raise
     except EdgeimgError as error:
         return _fail(answer, error.message, error.hint, error.exit_code)
+    except OSError as error:
+        if error.filename is None or error.errno not in HOSTS_FAULT:
+            return _bug(answer, error)
+        message = f"cannot use {error.filename}: {error.strerror}"
+        return _fail(answer, message, HOSTS_FAULT[error.errno], HostError.exit_code)
     except Exception as error:
-        message = f"this is a bug in edgeimg: {error!r}"
-        return _fail(answer, message, f"please report it with {_keep_trace()}", 1)
+        return _bug(answer, error)
     return 0
+
+
+def _bug(answer: Answer, error: Exception) -> int:
+    message = f"this is a bug in edgeimg: {error!r}"
+    return _fail(answer, message, f"please report it with {_keep_trace()}", 1)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -146,6 +147,8 @@ def _devices(found: tuple[Device, ...]) -> Table:
         kind = " ".join(filter(None, (device.bus, "removable" if device.removable else "")))
         what = ", ".join(filter(None, (device.name, device.serial, kind)))
         verdict = Text("yes", style="green")
+        if not os.access(device.path, os.W_OK, effective_ids=True):
+            verdict = Text("yes, with sudo", style="green")
         if device.dangers:
             verdict = Text("no: " + "\n".join(device.dangers), style="red", overflow="fold")
         elif not device.removable:
@@ -160,7 +163,8 @@ def _devices(found: tuple[Device, ...]) -> Table:
 def _outcomes(outcomes: list[Outcome]) -> Table:
     table = new_table("Disk", "Serial", "Result", "Discarded", "Time", "Rate")
     for one in outcomes:
-        result, numbers = Text(f"{one.error}; {one.hint}", style="red"), ("", "", "")
+        why = "; ".join(filter(None, (one.error, one.hint)))
+        result, numbers = Text(why, style="red"), ("", "", "")
         if one.done is not None:
             result = Text(_done(one.done), style="green")
             rate = f"{safety.human(one.rate)}/s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -12,7 +13,7 @@ from typing import Any
 
 from builder import process
 from builder.errors import HostError, ToolError
-from builder.flash import devices, kernel, signatures
+from builder.flash import devices, kernel, signatures, target
 from builder.flash.devices import Device
 
 _TIMEOUT = 60.0
@@ -67,21 +68,18 @@ def choose(
     """The target that `given` names, for an image of `size` bytes.
 
     `fixed` allows disks that are not made to be taken out. Raises HostError naming every reason
-    against it.
+    against it, or what the caller lacks.
     """
     real = Path(os.path.realpath(given))
-    if not real.exists():
-        if str(real).startswith("/dev/"):
-            raise HostError(f"there is no device {given}", hint="`edgeimg devices` lists them")
-        return Chosen(given=given, real=real, device=None, identity=(), exists=False)
-    if real.is_file():
-        if real.stat().st_size < size:
-            raise HostError(
-                f"{given} is a file of {real.stat().st_size} bytes, the image needs {size}",
-                hint="name a file that is not there: it is made as large as it has to be",
-            )
-        return Chosen(given=given, real=real, device=None, identity=_inode(real))
-    if not stat.S_ISBLK(real.stat().st_mode):
+    try:
+        mode = real.stat().st_mode
+    except FileNotFoundError:
+        return _new_file(given, real)
+    except OSError as error:
+        raise target.refusal(given, error) from None
+    if stat.S_ISREG(mode):
+        return _file(given, real, size)
+    if not stat.S_ISBLK(mode):
         raise HostError(f"{given} is neither a disk nor a file")
     told = listing()
     device = next((one for one in devices.disks(told) if one.path == str(real)), None)
@@ -101,7 +99,33 @@ def choose(
             "\n  ".join([f"{given} ({device.name}) is not written to:", *reasons]),
             hint="`edgeimg devices` tells which disks may be",
         )
+    _may_be_written(given, real)
     return Chosen(given=given, real=real, device=device, identity=identity(device, real))
+
+
+def _new_file(given: Path, real: Path) -> Chosen:
+    if str(real).startswith("/dev/"):
+        raise HostError(f"there is no device {given}", hint="`edgeimg devices` lists them")
+    if not real.parent.is_dir():
+        raise HostError(f"cannot make {given}: there is no directory {real.parent}")
+    _may_be_written(given, real.parent)
+    return Chosen(given=given, real=real, device=None, identity=(), exists=False)
+
+
+def _file(given: Path, real: Path, size: int) -> Chosen:
+    if real.stat().st_size < size:
+        raise HostError(
+            f"{given} is a file of {real.stat().st_size} bytes, the image needs {size}",
+            hint="name a file that is not there: it is made as large as it has to be",
+        )
+    _may_be_written(given, real)
+    return Chosen(given=given, real=real, device=None, identity=_inode(real))
+
+
+def _may_be_written(given: Path, real: Path) -> None:
+    """Raises HostError for who lacks the right to: before anybody is asked anything."""
+    if not os.access(real, os.W_OK, effective_ids=True):
+        raise target.refusal(given, PermissionError(errno.EACCES, ""))
 
 
 def still_the_same(chosen: Chosen, *, listing: Callable[[], dict[str, Any]] = lsblk) -> None:

@@ -143,7 +143,7 @@ def opened(path: Path, *, create: bool = False) -> Iterator[Target]:
     try:
         fd, direct = _open(path, flags)
     except OSError as error:
-        raise _refusal(path, error) from None
+        raise refusal(path, error) from None
     try:
         yield Target(fd, path, direct=direct)
     finally:
@@ -160,7 +160,8 @@ def _open(path: Path, flags: int) -> tuple[int, bool]:
     return os.open(path, flags & ~(os.O_EXCL if flags & os.O_CREAT else 0), 0o644), False
 
 
-def _refusal(path: Path, error: OSError) -> HostError:
+def refusal(path: Path, error: OSError) -> HostError:
+    """Why the kernel does not open it, and what helps."""
     match error.errno:
         case errno.EBUSY:
             return HostError(

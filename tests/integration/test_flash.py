@@ -287,10 +287,36 @@ def test_an_ordinary_user_is_told_the_way_on(public: Path) -> None:
     packed, _ = image(public)
     with bad_disks.loop(public / "backing") as device:
         denied(as_anybody(public, "flash", "--yes", packed, device), device)
+        # Before a question is asked, which would be for nothing.
+        denied(as_anybody(public, "flash", packed, device), device)
+        listed = as_anybody(public, "devices").stdout
+        assert f"{device} " in listed
+        assert "yes, with sudo" in listed
+
+
+def test_an_ordinary_user_names_a_place_out_of_reach(public: Path) -> None:
+    packed, _ = image(public)
+    closed = public / "closed"
+    closed.mkdir(mode=0o700)
+    target = public / "gateway.img"
+    for asked, place in (
+        ((packed, closed / "gateway.img"), closed / "gateway.img"),
+        ((packed, public / "nowhere/gateway.img"), public / "nowhere"),
+        ((packed, packed / "gateway.img"), packed / "gateway.img"),
+        ((closed / packed.name, target), closed / packed.name),
+        ((packed, target, "--logs", closed / "logs"), closed / "logs"),
+    ):
+        done = as_anybody(public, "flash", "--yes", *asked)
+        assert done.returncode == 13, done.stderr
+        assert done.stderr.count("error: ") == 1
+        assert str(place) in done.stderr.partition("error: ")[2].splitlines()[0]
+        assert "bug" not in done.stderr
+        assert not target.exists()
+    assert not list(closed.iterdir())
 
 
 def denied(done: subprocess.CompletedProcess[str], disk: Path) -> None:
-    assert done.returncode == 18, done.stderr
+    assert done.returncode == 13, done.stderr
     assert f"you may not write to {disk}" in done.stderr
     assert "sudo" in done.stderr
     assert len(set(disk.read_bytes())) == 1  # as it was made
