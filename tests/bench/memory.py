@@ -1,11 +1,12 @@
 """How much memory a gateway takes, and the least that it works with: servers and agents.
 
     .venv/bin/python tests/bench/memory.py [--arch ARCH]… [--role ROLE]… [--minutes N]
-        [--memory MIB] [--guess MIB] [--k3s standin|PATH] [--port PORT] [--jobs N] [--json FILE]
+        [--memory MIB] [--guess MIB] [--step MIB] [--k3s standin|PATH] [--port PORT] [--jobs N]
+        [--json FILE]
 
 Builds the default image, as it is and as an agent; boots each with the memory that is promised and
 leaves it alone for N minutes (default: 10) with the pod of the smoke test and the default services.
-Then looks for the smallest `-m`, in steps of 16 MiB, that still passes, with one minute of rest.
+Then looks for the smallest `-m`, in steps, that still passes, with one minute of rest.
 Agents join a stand-in server that runs on this machine. Passing: the node is Ready, the pod
 answers, before the rest and after it; no process killed for memory, no failed unit, K3s not
 restarted, the pod not evicted; and with less memory than promised it takes no more than SLOWER
@@ -40,7 +41,6 @@ from tests.bench import cluster
 from tests.bench.at_rest import Outcome, Setup, trial
 
 PROMISED = {"server": 512, "agent": 256}
-STEP = 16
 SLOWER = 3
 LEAST = 96
 """MiB; no firmware gets as far as a kernel with less."""
@@ -105,6 +105,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=16443, help="of the agents' server, here")
     parser.add_argument("--jobs", type=int, default=1, help="guests at once")
     parser.add_argument("--guess", type=int, help="MiB from which to look for the smallest")
+    parser.add_argument("--step", type=int, default=16, help="MiB from one size to the next")
     parser.add_argument("--no-search", action="store_true", help="only the promised size")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -175,7 +176,7 @@ def measure(setup: Setup, options: argparse.Namespace) -> dict[str, object]:
     if passes(promised) and not options.no_search:
         facts = tried[promised].facts or {}
         needed = promised - (facts["total"] - facts["peak"]) // 1024 - 32
-        smallest = search(passes, promised, options.guess or needed)
+        smallest = search(passes, promised, options.guess or needed, options.step)
     return {
         "arch": setup.arch.name,
         "role": setup.role,
@@ -185,12 +186,12 @@ def measure(setup: Setup, options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def search(passes: Callable[[int], bool], known: int, guess: int) -> int:
-    """The smallest multiple of STEP that passes, when `known` does: from the guess on in growing
+def search(passes: Callable[[int], bool], known: int, guess: int, step: int) -> int:
+    """The smallest multiple of `step` that passes, when `known` does: from the guess on in growing
     strides until one passes and one does not, then halving what is between them."""
-    good, bad, stride, at = known, LEAST, STEP, guess
-    while good - bad > STEP:
-        at = min(max(at // STEP * STEP, bad + STEP), good - STEP)
+    good, bad, stride, at = known, LEAST, step, guess
+    while good - bad > step:
+        at = min(max(at // step * step, bad + step), good - step)
         if passes(at):
             good = at
             at = at - stride if bad == LEAST else (good + bad) // 2
