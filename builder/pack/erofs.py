@@ -12,7 +12,7 @@ from builder.errors import ImageError, ToolError
 from builder.tools import Toolbox
 
 BLOCK = 4096
-CLUSTER = 65536
+CLUSTER = 16384
 """Largest physical cluster, bytes: what one random read has to decompress at most."""
 WORKERS = 2
 TIMEOUT = 1800.0
