@@ -32,6 +32,8 @@ POD = "edgeimg-hello"
 API, KUBELET = 6443, 10250
 PODS = "/api/v1/namespaces/default/pods"
 TLS = "/var/lib/rancher/k3s/server/tls"
+USABLE = 1000.0
+"""ms; a guest that mostly takes longer to answer, at rest, is of no use."""
 LOSSES = 3
 _LOST = re.compile(
     r"Out of memory|out_of_memory|System is deadlocked on memory|Kernel panic"
@@ -152,7 +154,7 @@ def _attempt(setup: Setup, mib: int, minutes: float, within: float) -> Outcome:
         pod = api.pod(setup.pod)["metadata"]["uid"]
         facts, latencies = _rest(guest, asked, path, minutes * 60)
         outcome = Outcome(mib=mib, seconds=seconds, facts=facts, latencies=tuple(latencies))
-        return replace(outcome, failure=_failure(setup, guest, api, pod, facts))
+        return replace(outcome, failure=_failure(setup, guest, api, pod, outcome))
 
 
 class Guest:
@@ -234,14 +236,16 @@ def _rest(
     return {key: int(value) for key, value in lines}, latencies
 
 
-def _failure(setup: Setup, guest: Guest, api: Api, pod: str, facts: dict[str, int]) -> str:
+def _failure(setup: Setup, guest: Guest, api: Api, pod: str, outcome: Outcome) -> str:
     """What went wrong at rest; empty when nothing did."""
-    found = api.pod(setup.pod)
+    found, facts = api.pod(setup.pod), outcome.facts or {}
+    slow = statistics.median(outcome.latencies or (USABLE + 1,)) > USABLE
     wrong = [
         *(f"{facts[name]} {name}" for name in ("oom_kill", "failed", "restarts") if facts[name]),
         *([] if api.node_is_ready(setup.node, guest.boot_id()) else ["the node is not Ready"]),
         *([] if found and found["metadata"]["uid"] == pod else ["the pod was evicted"]),
         *([] if guest.answer(api, setup.pod) else ["the pod does not answer"]),
+        *([f"answers take {outcome.latency} ms"] if slow else []),
     ]
     return ", ".join(wrong)
 
