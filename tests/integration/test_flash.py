@@ -215,12 +215,10 @@ def test_disks_in_use_are_refused_by_name(made: Made, tmp_path: Path) -> None:
 
 
 @bad_disks.needs_loop
-def test_a_partition_protects_its_disk(made: Made, tmp_path: Path) -> None:
+def test_a_partition_protects_its_disk(made: Made, toolbox, tmp_path: Path) -> None:
     with bad_disks.loop(tmp_path / "backing") as device:
-        subprocess.run(
-            ["sfdisk", "-q", "--no-reread", device], input="start=2048, type=linux\n", text=True,
-            check=True,
-        )  # fmt: skip
+        table = b"start=2048, type=linux\n"
+        toolbox("pack").run("sfdisk", "-q", "--no-reread", device, input=table, timeout=60)
         subprocess.run(["partx", "--add", device], check=True)
         part = Path(f"{device}p1")
         try:
