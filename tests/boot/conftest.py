@@ -1,6 +1,12 @@
-"""The order of the boot tests: files that take long begin first, so both guests stay busy."""
+"""The order of the boot tests: files that take long begin first, so both guests stay busy.
+
+None begins after the time in EDGEIMG_TEST_DEADLINE (seconds since 1970; see tests/levels.py).
+"""
 
 from __future__ import annotations
+
+import os
+import time
 
 import pytest
 
@@ -10,3 +16,11 @@ LONG = ("test_workloads.py", "test_recovery.py", "test_gateway.py", "test_provis
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     names = dict(zip(LONG, range(len(LONG)), strict=True))
     items.sort(key=lambda item: names.get(item.path.name, len(LONG)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    del item
+    deadline = os.environ.get("EDGEIMG_TEST_DEADLINE")
+    if deadline and time.time() > float(deadline):
+        pytest.skip("out of time: see CI_SECONDS in tests/levels.py")
