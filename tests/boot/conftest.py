@@ -1,4 +1,4 @@
-"""The order of the boot tests: files that take long begin first, so both guests stay busy.
+"""The order of the boot tests: what must never be left out, then files that take long.
 
 None begins after the time in EDGEIMG_TEST_DEADLINE (seconds since 1970; see tests/levels.py).
 """
@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-LONG = ("test_workloads.py", "test_recovery.py", "test_gateway.py", "test_provision.py")
+LONG = ("test_gateway.py", "test_workloads.py", "test_recovery.py", "test_provision.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
