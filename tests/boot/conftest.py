@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-LONG = ("test_gateway.py", "test_workloads.py", "test_recovery.py", "test_provision.py")
+FIRST = ("test_gateway.py", "test_workloads.py", "test_recovery.py", "test_provision.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    names = dict(zip(LONG, range(len(LONG)), strict=True))
-    items.sort(key=lambda item: names.get(item.path.name, len(LONG)))
+    names = dict(zip(FIRST, range(len(FIRST)), strict=True))
+    items.sort(key=lambda item: names.get(item.path.name, len(FIRST)))
 
 
 @pytest.hookimpl(tryfirst=True)
