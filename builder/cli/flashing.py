@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -147,7 +146,7 @@ def _devices(found: tuple[Device, ...]) -> Table:
         kind = " ".join(filter(None, (device.bus, "removable" if device.removable else "")))
         what = ", ".join(filter(None, (device.name, device.serial, kind)))
         verdict = Text("yes", style="green")
-        if not os.access(device.path, os.W_OK, effective_ids=True):
+        if not safety.may_write(Path(device.path)):
             verdict = Text("yes, with sudo", style="green")
         if device.dangers:
             verdict = Text("no: " + "\n".join(device.dangers), style="red", overflow="fold")

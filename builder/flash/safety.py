@@ -122,9 +122,14 @@ def _file(given: Path, real: Path, size: int) -> Chosen:
     return Chosen(given=given, real=real, device=None, identity=_inode(real))
 
 
+def may_write(path: Path) -> bool:
+    """Whether the caller has the right to."""
+    return os.access(path, os.W_OK, effective_ids=True)
+
+
 def _may_be_written(given: Path, real: Path) -> None:
     """Raises HostError for who lacks the right to: before anybody is asked anything."""
-    if not os.access(real, os.W_OK, effective_ids=True):
+    if not may_write(real):
         raise target.refusal(given, PermissionError(errno.EACCES, ""))
 
 

@@ -202,3 +202,22 @@ def test_the_reporter_tells_the_truth_about_this_machine(port: Port) -> None:
     assert report["var_kib"]["size"] > 0
     assert report["node"]["ready"] == ""
     assert report["node"]["current"] is False
+
+
+@pytest.mark.parametrize(
+    ("mib", "k3s", "containerd"),
+    [(460, 207, 46), (300, 160, 32), (200, 140, 32)],
+    ids=["as much as promised", "floors", "no more than there is"],
+)
+def test_collectors_are_given_room(mib: int, k3s: int, containerd: int, tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text(f"MemTotal: {mib << 10} kB\nMemFree: 1 kB\n")
+    (tmp_path / "modprobe").write_text("#!/bin/sh\nexit 1\n")  # the rest needs a kernel's zram
+    (tmp_path / "modprobe").chmod(0o755)
+    script = (BASE / "usr/lib/edgeimg/memory").read_text()
+    script = script.replace("/proc/meminfo", f"{tmp_path}/meminfo")
+    script = script.replace("/run/edgeimg", f"{tmp_path}/run")
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert subprocess.run(["sh", "-c", script], env=env, check=False).returncode == 1
+    for name, expected in (("k3s", k3s), ("containerd", containerd)):
+        (line,) = (tmp_path / f"run/{name}.env").read_text().splitlines()
+        assert line == f"GOMEMLIMIT={expected << 10}KiB"
