@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,13 +25,19 @@ _OPTIONS = (
     "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes",
     "ConnectTimeout=20",
 )  # fmt: skip
+_NO_CONNECTION = 255
+"""ssh's exit status when it is not the command's."""
 
 
 class Gateway:
-    """A running guest, over ssh."""
+    """A running guest, over ssh.
 
-    def __init__(self, guest: Guest, port: int, key: Path) -> None:
-        self.guest, self.port, self.key = guest, port, key
+    Commands share a connection once one has succeeded: to log in takes an emulated guest seconds.
+    """
+
+    def __init__(self, guest: Guest, port: int, key: Path, control: Path) -> None:
+        self.guest, self.port, self.key, self._control = guest, port, key, control
+        self._shared: subprocess.Popen[bytes] | None = None
 
     def run(self, command: str, *, timeout: float = 120) -> str:
         """What a command says there; fails when it fails."""
@@ -38,22 +45,73 @@ class Gateway:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def attempt(self, command: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["ssh", *(word for option in _OPTIONS for word in ("-o", option)), "-F", "/dev/null",
-             "-i", self.key, "-p", str(self.port), "root@127.0.0.1", command],
-            capture_output=True, text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
+    def attempt(
+        self, command: str, *, timeout: float = 120, alone: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """What comes of a command; `alone`, over a connection of its own."""
+        if alone:
+            self.hang_up()
+        done = subprocess.run(
+            [*self._argv(), command], capture_output=True, text=True, timeout=timeout, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if not alone and done.returncode != _NO_CONNECTION:
+            self._share()
+        return done
+
+    def login(self) -> subprocess.CompletedProcess[str]:
+        """What is said to somebody who logs in, and leaves at once."""
+        return self.attempt("", alone=True)
+
+    def restart(self, seconds: float) -> None:
+        """Restart the gateway, and wait until one can log in again."""
+        before = self.run("cat /proc/sys/kernel/random/boot_id").strip()
+        self.attempt("systemctl reboot", alone=True)
+        time.sleep(5)
+        self.until(f"! grep -q {before} /proc/sys/kernel/random/boot_id", seconds, alone=True)
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Gateway]:
+        """The gateway; its connection ends with the block."""
+        try:
+            yield self
+        finally:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """End the shared connection."""
+        if self._shared is not None:
+            self._shared.kill()
+            self._shared.wait()
+        self._shared = None
+        self._control.unlink(missing_ok=True)
+
+    def _share(self) -> None:
+        if self._shared is not None and self._shared.poll() is None:
+            return
+        self.hang_up()
+        self._shared = subprocess.Popen(
+            self._argv("-M", "-N", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
+    def _argv(self, *options: str) -> list[str]:
+        return [
+            "ssh", *(word for option in _OPTIONS for word in ("-o", option)), "-F", "/dev/null",
+            "-S", str(self._control), *options, "-i", str(self.key), "-p", str(self.port),
+            "root@127.0.0.1",
+        ]  # fmt: skip
+
     def until(
-        self, command: str, seconds: float = 300, *, watch: Callable[[], None] = lambda: None
-    ) -> str:
+        self, command: str, seconds: float = 300, *, alone: bool = False,
+        watch: Callable[[], None] = lambda: None,
+    ) -> str:  # fmt: skip
         """What a command says when it succeeds at last."""
         deadline = time.monotonic() + seconds
         while True:
             self.guest.alive()
             watch()
-            done = self.attempt(command)
+            done = self.attempt(command, alone=alone)
             if done.returncode == 0:
                 return done.stdout
             said = f"{command}: {done.stdout}{done.stderr}\n" + "\n".join(self.guest.tail())
@@ -117,12 +175,16 @@ def booted(
     """
     port = free_port()
     for attempt in range(LOSSES + 1):
-        with machine.start(
-            arch, raw, accel=accel.tcg(arch, "a test"), memory=memory, console=console,
-            toolbox=toolbox, forwards=((port, 22), *forwards), watchful=attempt < LOSSES, lan=lan,
-            clock=clock,
-        ) as guest:  # fmt: skip
-            running = Gateway(guest, port, key)
+        with (
+            # Not below a test's directory: a socket's path has 107 bytes at most.
+            tempfile.TemporaryDirectory(prefix="edgeimg-ssh-") as sockets,
+            machine.start(
+                arch, raw, accel=accel.tcg(arch, "a test"), memory=memory, console=console,
+                toolbox=toolbox, forwards=((port, 22), *forwards), watchful=attempt < LOSSES,
+                lan=lan, clock=clock,
+            ) as guest,
+            Gateway(guest, port, key, Path(sockets, "control")).connected() as running,
+        ):  # fmt: skip
             try:
                 running.until("true", seconds or arch.qemu.boot_seconds / 2, watch=watch)
             except GuestLostError:

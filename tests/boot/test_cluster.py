@@ -130,7 +130,7 @@ def test_gateways_form_a_cluster_that_survives_restarts(cluster: Cluster) -> Non
         assert "agent of https://192.168.77.1:6443" in told
         assert "Ready=True" in told
 
-    restart(cluster.server)
+    cluster.server.restart(PATIENCE)
     heard = cluster.leases()
     cluster.until(lambda: not set(heard) & set(cluster.leases()), "a node is not heard of")
     cluster.until(cluster.ready, "not all nodes are Ready again")
@@ -177,13 +177,6 @@ def secrets_are_kept_in_one_place(member: Member, gateway: Gateway) -> None:
     assert gateway.run("stat -c %a /var/lib/edgeimg/provision") == "700\n"
 
 
-def restart(gateway: Gateway) -> None:
-    before = gateway.run("cat /proc/sys/kernel/random/boot_id").strip()
-    gateway.attempt("systemctl reboot")
-    time.sleep(5)
-    gateway.until(f"! grep -q {before} /proc/sys/kernel/random/boot_id", PATIENCE)
-
-
 def a_clock_that_jumps_renews_certificates(gateway: Gateway) -> None:
     main = "$(systemctl show -P MainPID k3s.service)"
     before = gateway.run(f"echo {main}").strip()
@@ -197,10 +190,10 @@ def a_bad_file_is_told_and_changes_nothing(cluster: Cluster, index: int) -> None
         "mkdir /tmp/config && mount /dev/disk/by-partlabel/config /tmp/config &&"
         " echo 'Not a name' > /tmp/config/edgeimg/hostname && umount /tmp/config"
     )
-    restart(gateway)
+    gateway.restart(PATIENCE)
     assert gateway.run("hostname") == member.name + "\n"
     assert "hostname: expected one name" in gateway.until("edgeimg-status")
-    assert "nothing of it was taken over" in gateway.attempt("").stdout  # a login
+    assert "nothing of it was taken over" in gateway.login().stdout
     console = gateway.guest.console
     deadline = time.monotonic() + PATIENCE
     while b"PROVISIONING FAILED" not in console.read_bytes():

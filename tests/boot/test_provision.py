@@ -255,16 +255,9 @@ def put_right(gateway: Gateway, name: str) -> None:
     )
 
 
-def restart(gateway: Gateway) -> None:
-    before = gateway.run("cat /proc/sys/kernel/random/boot_id").strip()
-    gateway.attempt("systemctl reboot")
-    time.sleep(5)
-    gateway.until(f"! grep -q {before} /proc/sys/kernel/random/boot_id", PATIENCE)
-
-
 def read_again(gateway: Gateway, *, whole: bool) -> None:
     if whole or EVERY_RESTART:
-        restart(gateway)
+        gateway.restart(PATIENCE)
     else:
         gateway.attempt("systemctl restart edgeimg-provision.service edgeimg-banner.service")
 
@@ -278,7 +271,7 @@ def is_told_everywhere(gateway: Gateway, expected: str) -> None:
     assert facts[0] == "box-7\n+0545\nfailed\n"
     assert expected in facts[1]
     assert expected in facts[2]
-    assert expected in gateway.attempt("").stdout  # a login
+    assert expected in gateway.login().stdout
     deadline = time.monotonic() + PATIENCE
     while expected.encode() not in gateway.guest.console.read_bytes():
         assert time.monotonic() < deadline, "the console does not tell"
@@ -299,7 +292,7 @@ def test_a_bad_file_is_told_and_changes_nothing(
 
 def test_a_damaged_partition_is_told_and_changes_nothing(gateway: Gateway) -> None:
     gateway.run(f"dd if=/dev/zero of={CONFIG} bs=1M count=1 conv=notrunc && sync")
-    restart(gateway)
+    gateway.restart(PATIENCE)
     is_told_everywhere(gateway, "the config partition cannot be read")
     assert gateway.run("cat /sys/class/net/*/address | grep -c 52:54:00:77:00:07") == "2\n"
     # The script is not run again.

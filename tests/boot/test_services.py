@@ -226,5 +226,6 @@ def test_a_full_data_disk_stops_no_service_and_space_freed_heals_k3s(gateway: Ga
     time.sleep(20)
     for name in ("ssh", "health", "steady"):
         gateway.until(f"systemctl is-active container-{name}.service", 30)
+    assert gateway.login().returncode == 0
     gateway.run("rm /var/ballast /var/rest")
     gateway.until("/usr/lib/edgeimg/healthz; grep -q ^200 /run/edgeimg/health/healthz", 300)

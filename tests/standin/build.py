@@ -47,7 +47,8 @@ TAGS = (
     "urfave_cli_no_docs",
 )
 
-FLAGS = ("-trimpath", "-buildvcs=false", "-tags=" + ",".join(TAGS))
+# The linker strips what debuggers read (LINK_FLAGS), so it need not be compiled.
+FLAGS = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-tags=" + ",".join(TAGS))
 LINK_FLAGS = "-s -w -buildid="
 
 # Everything that changes the output of the compiler, set whatever the caller
