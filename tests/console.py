@@ -22,6 +22,7 @@ from builder.vm import accel, machine
 from builder.vm.argv import qemu_argv
 from builder.vm.machine import readable
 from builder.vm.qmp import Qmp
+from tests.gateway import CPUS
 
 _LOST = b"kthread timer wakeup didn't happen"
 
@@ -151,7 +152,7 @@ def powered(
     if not first:
         kept.rename(work / "kept.qcow2")
     spec = machine.layout(
-        arch, raw, work, accel=accel.tcg(arch, "a test"), memory=memory, toolbox=toolbox
+        arch, raw, work, accel=accel.tcg(arch, "a test"), memory=memory, toolbox=toolbox, cpus=CPUS
     )
     if not first:
         (work / "kept.qcow2").replace(kept)
@@ -181,22 +182,42 @@ def _without(argv: list[str], option: str, value: str) -> list[str]:
     return argv
 
 
-Switch = Callable[[Callable[[Console], object]], Console]
-"""Turns a gateway on, after a power cut when it was on, and takes it as far as a function says."""
+class Switch:
+    """Turns a gateway on, after a power cut when it was on, and takes it as far as it is told."""
+
+    def __init__(self, raw: Path, work: Path, **hardware: Any) -> None:
+        self._raw, self._work, self._hardware = raw, work, hardware
+        self._running = contextlib.ExitStack()
+        self._console: Console | None = None
+
+    def __call__(self, start: Callable[[Console], object] = Console.wait_for_shell) -> Console:
+        for _ in range(3):
+            self.off()
+            console = self._running.enter_context(powered(self._raw, self._work, **self._hardware))
+            with contextlib.suppress(GuestLostError):
+                start(console)
+                self._console = console
+                return console
+        raise AssertionError("the emulator lost three guests in a row")
+
+    def on(self) -> Console:
+        """The gateway at its shell: as it runs, or turned on when it does not."""
+        with contextlib.suppress(GuestLostError, AssertionError, OSError):
+            if self._console is not None and self._console.attempt("true")[0] == 0:
+                return self._console
+        return self()
+
+    def off(self) -> None:
+        """Cut the power."""
+        self._console = None
+        self._running.close()
 
 
 @contextlib.contextmanager
 def switched(raw: Path, work: Path, **hardware: Any) -> Iterator[Switch]:
     """The switch of one gateway with its disk in `work`; `hardware` as for `powered`."""
-    with contextlib.ExitStack() as running:
-
-        def on(start: Callable[[Console], object]) -> Console:
-            for _ in range(3):
-                running.close()
-                console = running.enter_context(powered(raw, work, **hardware))
-                with contextlib.suppress(GuestLostError):
-                    start(console)
-                    return console
-            raise AssertionError("the emulator lost three guests in a row")
-
-        yield on
+    switch = Switch(raw, work, **hardware)
+    try:
+        yield switch
+    finally:
+        switch.off()

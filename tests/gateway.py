@@ -25,6 +25,16 @@ _OPTIONS = (
     "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "BatchMode=yes",
     "ConnectTimeout=20",
 )  # fmt: skip
+CPUS = 1
+"""Of a guest: QEMU emulates one faster than two where as many guests run as there are cores."""
+FILL = (
+    "left=$(df -k /var | awk 'END { print $4 }');"
+    " busybox fallocate -l $((left - 8192))k /var/ballast;"
+    " dd if=/dev/zero of=/var/rest bs=1k 2> /dev/null;"
+    " [ -s /var/ballast ] && [ -s /var/rest ]"
+)
+"""Fills a gateway's data partition; nearly all of it is only allocated, for that takes no time."""
+EMPTY = "rm /var/ballast /var/rest"
 _NO_CONNECTION = 255
 """ssh's exit status when it is not the command's."""
 
@@ -49,11 +59,9 @@ class Gateway:
         self, command: str, *, timeout: float = 120, alone: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """What comes of a command; `alone`, over a connection of its own."""
-        if alone:
-            self.hang_up()
         done = subprocess.run(
-            [*self._argv(), command], capture_output=True, text=True, timeout=timeout, check=False,
-            stdin=subprocess.DEVNULL,
+            [*self._argv("none" if alone else self._control), command], capture_output=True,
+            text=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if not alone and done.returncode != _NO_CONNECTION:
             self._share()
@@ -66,7 +74,8 @@ class Gateway:
     def restart(self, seconds: float) -> None:
         """Restart the gateway, and wait until one can log in again."""
         before = self.run("cat /proc/sys/kernel/random/boot_id").strip()
-        self.attempt("systemctl reboot", alone=True)
+        self.attempt("systemctl reboot")
+        self.hang_up()
         time.sleep(5)
         self.until(f"! grep -q {before} /proc/sys/kernel/random/boot_id", seconds, alone=True)
 
@@ -90,15 +99,16 @@ class Gateway:
         if self._shared is not None and self._shared.poll() is None:
             return
         self.hang_up()
+        keep_alive = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8")
         self._shared = subprocess.Popen(
-            self._argv("-M", "-N", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"),
+            self._argv(self._control, "-M", "-N", *keep_alive),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def _argv(self, *options: str) -> list[str]:
+    def _argv(self, control: Path | str, *options: str) -> list[str]:
         return [
             "ssh", *(word for option in _OPTIONS for word in ("-o", option)), "-F", "/dev/null",
-            "-S", str(self._control), *options, "-i", str(self.key), "-p", str(self.port),
+            "-S", str(control), *options, "-i", str(self.key), "-p", str(self.port),
             "root@127.0.0.1",
         ]  # fmt: skip
 
@@ -181,7 +191,7 @@ def booted(
             machine.start(
                 arch, raw, accel=accel.tcg(arch, "a test"), memory=memory, console=console,
                 toolbox=toolbox, forwards=((port, 22), *forwards), watchful=attempt < LOSSES,
-                lan=lan, clock=clock,
+                lan=lan, clock=clock, cpus=CPUS,
             ) as guest,
             Gateway(guest, port, key, Path(sockets, "control")).connected() as running,
         ):  # fmt: skip

@@ -94,11 +94,12 @@ def start(
     forwards: tuple[tuple[int, int], ...] = (),
     lan: Lan | None = None,
     clock: str = "utc",
+    cpus: int = 2,
 ) -> Iterator[Guest]:
     """Boot the raw disk image through UEFI; the image is only read, `memory` is in MiB.
 
     The serial console goes to the file `console`; `watchful`: see Guest.alive,
-    `forwards`, `lan`, `clock`: see GuestSpec. QEMU and its disk are gone
+    `forwards`, `lan`, `clock`, `cpus`: see GuestSpec. QEMU and its disk are gone
     when the block is left. Raises ToolError or HostError when QEMU cannot start.
     """
     # Not below the user's directory: a socket's path has 107 bytes at most.
@@ -106,7 +107,7 @@ def start(
         work = Path(name)
         spec = layout(
             arch, raw, work, accel=accel, memory=memory, console=console, toolbox=toolbox,
-            forwards=forwards, lan=lan, clock=clock,
+            forwards=forwards, lan=lan, clock=clock, cpus=cpus,
         )  # fmt: skip
         argv = qemu_argv(spec)
         errors = work / "qemu.log"
@@ -150,6 +151,7 @@ def layout(
     forwards: tuple[tuple[int, int], ...] = (),
     lan: Lan | None = None,
     clock: str = "utc",
+    cpus: int = 2,
 ) -> GuestSpec:
     """Lay out a guest's files in `work` and describe the guest. Without a console: interactive."""
     disk.overlay(raw, work / "disk.qcow2", toolbox=toolbox)
@@ -169,6 +171,7 @@ def layout(
         forwards=forwards,
         lan=lan,
         clock=clock,
+        cpus=cpus,
     )
 
 

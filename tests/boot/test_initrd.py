@@ -21,6 +21,7 @@ from builder.tools import Toolbox
 from builder.vm import accel, machine
 from builder.vm.boots import LOSSES
 from builder.vm.machine import GuestLostError
+from tests.gateway import CPUS
 
 pytestmark = pytest.mark.boot
 DEADLINE = 240.0
@@ -66,7 +67,7 @@ def boot(toolbox: Callable[[str], Toolbox], tmp_path: Path) -> Boot:
         console = tmp_path / "console.log"
         with machine.start(
             arch, raw, accel=accel.tcg(arch, "a test"), memory=512, console=console,
-            toolbox=toolbox("qemu"),
+            toolbox=toolbox("qemu"), cpus=CPUS,
         ) as guest:  # fmt: skip
             deadline = time.monotonic() + DEADLINE
             while time.monotonic() < deadline:

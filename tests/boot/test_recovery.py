@@ -72,9 +72,7 @@ def raw(cache, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempP
 def power(
     raw: Path, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Switch]:
-    """Turns the one gateway of this module on, after a power cut when it was on, and takes it as
-    far as a function says.
-    """
+    """The one gateway of this module."""
     work = tmp_path_factory.mktemp("gateway")
     with switched(raw, work, toolbox=toolbox("qemu"), screen="VGA", network=True) as switch:
         yield switch
@@ -154,7 +152,7 @@ def test_a_reset_is_started_by_choice_only(
 
 
 def test_the_screen_tells_what_the_gateway_is(power: Switch, tmp_path: Path) -> None:
-    gateway = power(Console.wait_for_shell)
+    gateway = power.on()
     gateway.until("systemctl -q is-active k3s.service")
     gateway.until("grep -q 'server, Ready' /dev/vcs1")
     gateway.run('echo "<2>edgeimg: a message of the kernel" > /dev/kmsg')
@@ -179,7 +177,7 @@ def test_the_screen_tells_what_the_gateway_is(power: Switch, tmp_path: Path) -> 
 
 
 def test_reset_by_command_through_power_cuts(power: Switch) -> None:
-    gateway = power(Console.wait_for_shell)
+    gateway = power.on()
     before = identity(gateway)
     use(gateway)
     gateway.forget()
@@ -203,7 +201,7 @@ def test_reset_by_command_through_power_cuts(power: Switch) -> None:
 
 
 def test_reset_by_the_boot_menu(power: Switch) -> None:
-    gateway = power(Console.wait_for_shell)
+    gateway = power.on()
     before = identity(gateway)
     use(gateway)
     gateway = power(reset_by_menu)
@@ -215,7 +213,7 @@ def test_reset_by_the_boot_menu(power: Switch) -> None:
 def test_a_ruined_data_partition_is_told_and_made_anew_by_a_reset(
     power: Switch, tmp_path: Path
 ) -> None:
-    gateway = power(Console.wait_for_shell)
+    gateway = power.on()
     gateway.run(
         "data=$(readlink -f /dev/disk/by-partlabel/data); sync;"
         " dd if=/dev/zero bs=1M count=512 | tr '\\0' x > $data; sync"
@@ -236,7 +234,7 @@ def test_a_ruined_data_partition_is_told_and_made_anew_by_a_reset(
 
 
 def test_everything_leaves_a_blank_gateway(power: Switch) -> None:
-    gateway = power(Console.wait_for_shell)
+    gateway = power.on()
     before = gateway.run("cat /etc/machine-id")
     gateway.forget()
     gateway.type("edgeimg-reset --everything --yes\n")

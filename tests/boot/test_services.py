@@ -17,7 +17,7 @@ import pytest
 from builder.arch import ARCHITECTURES, X86_64
 from builder.vm.disk import raw_image
 from tests import gateway as gateways
-from tests.gateway import Gateway, booted, built, edgeimg
+from tests.gateway import EMPTY, FILL, Gateway, booted, built, edgeimg
 from tests.integration import docker_engine
 
 pytestmark = [
@@ -219,7 +219,7 @@ def test_disabling_lasts_and_enabling_starts(gateway: Gateway) -> None:
 
 def test_a_full_data_disk_stops_no_service_and_space_freed_heals_k3s(gateway: Gateway) -> None:
     gateway.until("systemctl is-active k3s.service", 600)
-    gateway.attempt("dd if=/dev/zero of=/var/ballast bs=1M; dd if=/dev/zero of=/var/rest bs=1k")
+    gateway.run(FILL, timeout=300)
     assert int(gateway.run("df -k /var | awk 'END { print $4 }'")) < 64
     gateway.run("edgeimg-service restart steady")
     gateway.run("edgeimg-service restart health")
@@ -227,5 +227,5 @@ def test_a_full_data_disk_stops_no_service_and_space_freed_heals_k3s(gateway: Ga
     for name in ("ssh", "health", "steady"):
         gateway.until(f"systemctl is-active container-{name}.service", 30)
     assert gateway.login().returncode == 0
-    gateway.run("rm /var/ballast /var/rest")
+    gateway.run(EMPTY)
     gateway.until("/usr/lib/edgeimg/healthz; grep -q ^200 /run/edgeimg/health/healthz", 300)

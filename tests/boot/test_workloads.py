@@ -22,8 +22,8 @@ from builder.sources import k3s, kubernetes, standin
 from builder.store import Store
 from builder.tools import Toolbox
 from builder.vm.disk import raw_image
-from tests.console import Console, switched
-from tests.gateway import PROJECT, built
+from tests.console import Console, Switch, switched
+from tests.gateway import EMPTY, FILL, PROJECT, built
 
 pytestmark = pytest.mark.boot
 CUTS = int(os.environ.get("EDGEIMG_TEST_POWER_CUTS", "2"))
@@ -41,11 +41,11 @@ def raw(cache: Store) -> Path:
 @pytest.fixture(scope="module")
 def power(
     raw: Path, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], Console]]:
-    """Turns the one gateway of this module on, after a power cut when it was on."""
+) -> Iterator[Switch]:
+    """The one gateway of this module."""
     work = tmp_path_factory.mktemp("gateway")
     with switched(raw, work, toolbox=toolbox("qemu")) as switch:
-        yield lambda: switch(Console.wait_for_shell)
+        yield switch
 
 
 def received(gateway: Console) -> list[str]:
@@ -63,10 +63,8 @@ def wait_for_messages(gateway: Console, fresh: int) -> list[str]:
     return lines
 
 
-def test_messages_flow_from_the_first_boot_on_without_a_network(
-    power: Callable[[], Console],
-) -> None:
-    gateway = power()
+def test_messages_flow_from_the_first_boot_on_without_a_network(power: Switch) -> None:
+    gateway = power.on()
     assert len(wait_for_messages(gateway, 3)) >= 3
     assert gateway.attempt("ls -d /sys/class/net/*/device")[0] != 0  # there is no card
     # Nothing was unpacked: the layers are directories of the read-only root.
@@ -76,10 +74,10 @@ def test_messages_flow_from_the_first_boot_on_without_a_network(
     assert {"localhost/mqtt/broker:1", "localhost/mqtt/clients:1"} <= set(images)
 
 
-def test_disk_pressure_removes_no_image_that_came_along(power: Callable[[], Console]) -> None:
-    gateway = power()
+def test_disk_pressure_removes_no_image_that_came_along(power: Switch) -> None:
+    gateway = power.on()
     wait_for_messages(gateway, 1)
-    gateway.run("dd if=/dev/zero of=/var/ballast bs=1M 2>/dev/null; [ -s /var/ballast ]", 600)
+    gateway.run(FILL, 600)
     pressure = (
         'kubectl get nodes -o jsonpath=\'{.items[0].status.conditions[?(@.type=="DiskPressure")]'
         ".status}'"
@@ -93,16 +91,16 @@ def test_disk_pressure_removes_no_image_that_came_along(power: Callable[[], Cons
         "localhost/edgeimg/pause:1",
     } <= set(images)  # fmt: skip
     gateway.run("systemctl is-active k3s.service containerd.service container-ssh.service")
-    gateway.run("rm /var/ballast; sync")
+    gateway.run(f"{EMPTY}; sync")
     gateway.until(f'[ "$({pressure})" = False ]', 900)
     last = received(gateway)[-1]
     gateway.until(f'[ "$(tail -n 1 {MESSAGES})" != "{last}" ]', 900)
 
 
 def test_everything_comes_back_after_power_cuts(
-    power: Callable[[], Console], toolbox: Callable[[str], Toolbox], cache: Store, tmp_path: Path
+    power: Switch, toolbox: Callable[[str], Toolbox], cache: Store, tmp_path: Path
 ) -> None:
-    gateway = power()
+    gateway = power.on()
     kept = wait_for_messages(gateway, 1)
     chance = random.Random(os.environ.get("EDGEIMG_TEST_SEED", "7"))
     for cut in range(CUTS):
