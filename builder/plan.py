@@ -49,6 +49,7 @@ class SmokeOptions:
 
     output: Path
     memory: int = 512
+    cpus: int = 2
     accel: str = "auto"
     deadline: int | None = None
     junit: Path | None = None

@@ -44,6 +44,7 @@ class SmokeReport:
     accel: str
     accel_reason: str
     memory_mib: int
+    cpus: int
     directory: Path
     """Where the console log, the journals and this report are."""
     boots: tuple[Boot, ...]
@@ -86,6 +87,7 @@ def smoke(
     store: Store,
     directory: Path,
     memory: int = 512,
+    cpus: int = 2,
     deadline: float | None = None,
     accel: str = "auto",
     ports: Sequence[str] | None = None,
@@ -114,6 +116,7 @@ def smoke(
         raw=raw,
         accel=chosen,
         memory=memory,
+        cpus=cpus,
         seconds=deadline or _allowed(arch, chosen),
         directory=directory,
         toolbox=toolbox,
@@ -127,6 +130,7 @@ def smoke(
         accel=chosen.name,
         accel_reason=chosen.reason,
         memory_mib=memory,
+        cpus=cpus,
         directory=directory,
         boots=boots,
         checks=_checks(boots, ports, writes),
@@ -169,6 +173,7 @@ def earlier(
             accel=str(data["accel"]),
             accel_reason=str(data["accel_reason"]),
             memory_mib=int(data["memory_mib"]),
+            cpus=int(data["cpus"]),
             directory=directory,
             boots=boots,
             checks=_checks(boots, ports, writes),

@@ -52,6 +52,7 @@ def smoke(arch: str, **changes: Any) -> dict[str, Any]:
         "arch": arch,
         "accel": "tcg",
         "memory_mib": 512,
+        "cpus": 2,
         "boots": [boot(), boot(end=120, before=20)],
         "checks": [{"name": "boot 1: pod is Running", "failure": ""}],
         "passed": True,

@@ -30,6 +30,15 @@ memory = click.option(
     metavar="MIB",
     help="Memory of the guest.",
 )
+cpus = click.option(
+    "--cpus",
+    type=click.IntRange(1, 8),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Processors of the guest. Where guests are emulated, and as many run at once as there are "
+    "cores, one each is faster.",
+)
 
 deadline = click.option(
     "--deadline",
@@ -45,6 +54,7 @@ deadline = click.option(
 @options.recipe
 @options.output
 @memory
+@cpus
 @accel
 @deadline
 @click.option(
@@ -53,7 +63,7 @@ deadline = click.option(
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="How many guests may run at once. Two share two cores well.",
+    help="How many guests may run at once.",
 )
 @click.option(
     "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML."
@@ -66,6 +76,7 @@ def smoke(
     archs: tuple[Arch, ...],
     output: Path,
     memory: int,
+    cpus: int,
     accel: str,
     deadline: int | None,
     jobs: int,
@@ -77,8 +88,9 @@ def smoke(
     guest's report are kept beside the image. Exits with 12 when a guest fails.
     """
     wanted = SmokeOptions(
-        output=output, memory=memory, accel=accel, deadline=deadline, junit=junit, jobs=jobs
-    )
+        output=output, memory=memory, cpus=cpus, accel=accel, deadline=deadline, junit=junit,
+        jobs=jobs,
+    )  # fmt: skip
     reports = pipeline.smoke(source, archs, wanted, store=app.store, ui=app.ui)
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.smoke(console, reports))
@@ -95,6 +107,7 @@ def smoke(
 @options.recipe
 @options.output
 @memory
+@cpus
 @accel
 @click.option(
     "-f",
@@ -114,6 +127,7 @@ def run(
     archs: tuple[Arch, ...],
     output: Path,
     memory: int,
+    cpus: int,
     accel: str,
     forwards: tuple[str, ...],
 ) -> None:
@@ -124,7 +138,7 @@ def run(
     if len(archs) != 1:
         raise click.UsageError("run boots one architecture at a time")
     ports = tuple(_port_pair(text) for text in forwards)
-    wanted = SmokeOptions(output=output, memory=memory, accel=accel)
+    wanted = SmokeOptions(output=output, memory=memory, cpus=cpus, accel=accel)
     pipeline.run(source, archs[0], wanted, ports, store=app.store, ui=app.ui)
 
 
@@ -133,6 +147,7 @@ def run(
 @options.recipe
 @options.build
 @memory
+@cpus
 @accel
 @with_app
 def demo(
@@ -142,6 +157,7 @@ def demo(
     archs: tuple[Arch, ...],
     wanted: BuildOptions,
     memory: int,
+    cpus: int,
     accel: str,
 ) -> None:
     """Build the default image and boot it until a pod runs.
@@ -152,7 +168,7 @@ def demo(
     built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
     if not app.as_json:
         render.images(app.ui.console, built)
-    guest = SmokeOptions(output=wanted.output, memory=memory, accel=accel, rest=False)
+    guest = SmokeOptions(output=wanted.output, memory=memory, cpus=cpus, accel=accel, rest=False)
     reports = pipeline.smoke(source, archs, guest, store=app.store, ui=app.ui)
     data = {
         "images": [image.to_json() for image in built],

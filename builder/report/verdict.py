@@ -137,7 +137,9 @@ def _facts(image: ImageFacts) -> list[tuple[str, str]]:
     if image.smoke:
         accel = str(image.smoke.get("accel") or "?")
         how = {"tcg": "emulated (QEMU TCG)", "kvm": "QEMU with KVM"}.get(accel, accel)
-        rows.append(("Booted on", f"{how}, {image.smoke.get('memory_mib')}\u00a0MiB"))
+        cpus, memory = image.smoke.get("cpus"), image.smoke.get("memory_mib")
+        many = "" if cpus == 1 else "s"
+        rows.append(("Booted on", f"{how}, {cpus}\u00a0CPU{many}, {memory}\u00a0MiB"))
     return rows
 
 

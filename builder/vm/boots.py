@@ -41,6 +41,7 @@ class Trial:
     accel: Accel
     memory: int
     """MiB."""
+    cpus: int = 2
     seconds: float
     """How long one boot may take."""
     directory: Path
@@ -74,6 +75,7 @@ def _attempt(trial: Trial, progress: Progress, *, watchful: bool) -> tuple[Boot,
         machine.start(
             trial.arch, trial.raw, accel=trial.accel, memory=trial.memory,
             console=trial.directory / "console.log", toolbox=trial.toolbox, watchful=watchful,
+            cpus=trial.cpus,
         ) as guest,
     ):  # fmt: skip
         return _two_boots(guest, trial, advance, progress.debug)

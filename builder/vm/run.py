@@ -22,6 +22,7 @@ def run(
     arch: Arch,
     *,
     memory: int = 512,
+    cpus: int = 2,
     wanted: str = "auto",
     forwards: tuple[tuple[int, int], ...] = (),
     toolbox: Toolbox,
@@ -39,8 +40,9 @@ def run(
     raw = disk.raw_image(image, store)
     with tempfile.TemporaryDirectory(prefix="edgeimg-vm-") as name:
         spec = machine.layout(
-            arch, raw, Path(name), accel=chosen, memory=memory, forwards=forwards, toolbox=toolbox
-        )
+            arch, raw, Path(name), accel=chosen, memory=memory, cpus=cpus, forwards=forwards,
+            toolbox=toolbox,
+        )  # fmt: skip
         ports = ", ".join(f"localhost:{host} → {guest}" for host, guest in forwards) or "none"
         progress.note(f"{arch.name} under {chosen.name.upper()} ({chosen.reason}); ports: {ports}")
         progress.note("Ctrl-A x ends the machine, Ctrl-A h tells more keys")

@@ -20,6 +20,7 @@ from builder.arch import ARCHITECTURES, X86_64, Arch
 from builder.sources import standin
 from builder.store import Store, default_root
 from builder.vm import wear
+from tests.gateway import CPUS
 
 PROJECT = Path(__file__).parents[2]
 OUTPUT = PROJECT / "out/test"
@@ -69,8 +70,9 @@ def test_pod_runs_in_512_mib_twice(arch: Arch) -> None:
     build(arch)
     junit = OUTPUT / f"smoke-{arch.name}.xml"
     done = edgeimg(
-        "smoke", "-a", arch.name, "-o", str(OUTPUT), "--junit", str(junit), "--json", "-v"
-    )
+        "smoke", "-a", arch.name, "--cpus", str(CPUS), "-o", str(OUTPUT), "--junit", str(junit),
+        "--json", "-v",
+    )  # fmt: skip
     (OUTPUT / f"smoke-{arch.name}.json").write_text(done.stdout)
     (report,) = json.loads(done.stdout)["reports"]
     assert report["failures"] == []

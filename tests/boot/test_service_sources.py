@@ -17,7 +17,7 @@ import pytest
 
 from builder.arch import ARCHITECTURES, X86_64, Arch
 from tests import gateway as gateways
-from tests.gateway import built, edgeimg
+from tests.gateway import CPUS, built, edgeimg
 from tests.integration import docker_engine
 
 pytestmark = [
@@ -84,7 +84,7 @@ def test_services_of_every_source_run(project: Path, arch: Arch) -> None:
     assert services["engine"]["image"] == services["layout"]["image"] != ""
     if arch is not X86_64 and not ARM_SMOKE:
         pytest.skip("built; to boot it as well, EDGEIMG_TEST_ARM_SMOKE=1")
-    told = edgeimg(project, "smoke", *SOURCES, "-a", arch.name, "--json")
+    told = edgeimg(project, "smoke", *SOURCES, "-a", arch.name, "--cpus", str(CPUS), "--json")
     (report,) = json.loads(told)["reports"]
     for boot in report["boots"]:
         states = {one["name"]: one["state"] for one in boot["report"]["services"]}

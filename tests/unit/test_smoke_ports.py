@@ -31,7 +31,7 @@ def report(directory: Path) -> Path:
     boots[1]["report"] = {**facts, "boot_id": 2, "listening": ["tcp6 [::]:6443", "tcp 0.0.0.0:22"]}
     told = {
         "arch": "x86-64", "image": image.name, "image_sha256": sha256_file(image), "accel": "tcg",
-        "accel_reason": "", "memory_mib": 512, "seconds": 1.0, "boots": boots,
+        "accel_reason": "", "memory_mib": 512, "cpus": 2, "seconds": 1.0, "boots": boots,
     }  # fmt: skip
     (directory / "report.json").write_text(json.dumps(told))
     return image
