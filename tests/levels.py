@@ -22,10 +22,10 @@ LEVELS: dict[str, list[list[str]]] = {
     "unit": [["pytest", "-q", "-n", "auto", "tests/unit"]],
     "standin": [["python", "tests/standin/test.py"]],
     "images": [["edgeimg", "build", "-a", "all", "--k3s", "standin", "-o", "out/test"]],
-    "integration": [["pytest", "-q", "-n", "2", "tests/integration"]],
+    "integration": [["pytest", "-q", "--durations=25", "-n", "2", "tests/integration"]],
     "browser": [["pytest", "-q", "-rs", "tests/browser"]],
-    # A guest keeps less than one core busy most of the time: two at once finish sooner.
-    "boot": [["pytest", "-v", "-rP", "-n", "2", *IN_ORDER, "tests/boot"]],
+    # Each guest has one processor (tests/gateway.py), which keeps one core busy.
+    "boot": [["pytest", "-v", "-rP", "--durations=50", "-n", "2", *IN_ORDER, "tests/boot"]],
     "release": [["pytest", "-v", "tests/release"]],
 }
 
