@@ -175,6 +175,7 @@ def booted(
     memory: int = 512,
     lan: Lan | None = None,
     clock: str = "utc",
+    cpus: int = CPUS,
     seconds: float | None = None,
     forwards: tuple[tuple[int, int], ...] = (),
     watch: Callable[[], None] = lambda: None,
@@ -191,7 +192,7 @@ def booted(
             machine.start(
                 arch, raw, accel=accel.tcg(arch, "a test"), memory=memory, console=console,
                 toolbox=toolbox, forwards=((port, 22), *forwards), watchful=attempt < LOSSES,
-                lan=lan, clock=clock, cpus=CPUS,
+                lan=lan, clock=clock, cpus=cpus,
             ) as guest,
             Gateway(guest, port, key, Path(sockets, "control")).connected() as running,
         ):  # fmt: skip

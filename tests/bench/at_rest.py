@@ -142,7 +142,7 @@ def _attempt(setup: Setup, mib: int, minutes: float, within: float) -> Outcome:
         agents.call("DELETE", f"/api/v1/nodes/{setup.node}")
     with gateways.booted(
         setup.raw, setup.key, toolbox=setup.toolbox, console=console, arch=setup.arch, memory=mib,
-        forwards=((port, API if server else KUBELET),), seconds=within,
+        cpus=2, forwards=((port, API if server else KUBELET),), seconds=within,
         watch=lambda: _well(console),
     ) as gateway:  # fmt: skip
         guest = Guest(gateway, console, began + within)

@@ -53,7 +53,7 @@ def main() -> None:
             gateways.edgeimg(root, "lock", "-r", path, "--accept-unsigned-index", "arm")
             raw = raw_image(gateways.built(root, X86_64, "-r", path), store)
             console = root / f"{unit}.log"
-            with gateways.booted(raw, key, toolbox=qemu, console=console) as gateway:
+            with gateways.booted(raw, key, toolbox=qemu, console=console, cpus=2) as gateway:
                 gateway.until("systemctl is-active edgeimg-healthy.service", 900)
                 time.sleep(seconds)
                 rows += measure(gateway, unit)

@@ -48,7 +48,9 @@ def main() -> None:
         raw = raw_image(gateways.built(root, X86_64), store)
         locked = lock.load(root / "recipes/gateway.lock.toml")
         qemu = inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent())
-        with gateways.booted(raw, key, toolbox=qemu, console=root / "console.log") as gateway:
+        with gateways.booted(
+            raw, key, toolbox=qemu, console=root / "console.log", cpus=2
+        ) as gateway:
             gateway.until("systemctl is-active containerd.service")
             rows = {way: measure(gateway, way, count) for way in START}
     print(f"KiB for each of {count} containers, mean")
