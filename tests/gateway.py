@@ -67,6 +67,10 @@ class Gateway:
             self._share()
         return done
 
+    def without_k3s(self) -> None:
+        """Stop K3s, which keeps an emulated guest busy, for tests of what does not need it."""
+        self.run("systemctl stop k3s.service", timeout=300)
+
     def login(self) -> subprocess.CompletedProcess[str]:
         """What is said to somebody who logs in, and leaves at once."""
         return self.attempt("", alone=True)

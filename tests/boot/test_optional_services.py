@@ -62,6 +62,7 @@ def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway
     raw = raw_image(built(project, X86_64, *ALL), cache)
     console = tmp_path_factory.mktemp("guest") / "console.log"
     with booted(raw, project / "key", toolbox=toolbox("qemu"), console=console) as running:
+        running.without_k3s()
         yield running
 
 

@@ -193,6 +193,7 @@ def test_images_are_pulled_from_the_mirror_by_name_and_password(
         gateway.guest.alive()
         time.sleep(1)
     gateway.run(f"{kubectl} delete pod pulled --now --wait=false")
+    gateway.without_k3s()
 
 
 def test_no_secret_is_on_the_config_partition_any_more(gateway: Gateway) -> None:
@@ -258,6 +259,7 @@ def put_right(gateway: Gateway, name: str) -> None:
 def read_again(gateway: Gateway, *, whole: bool) -> None:
     if whole or EVERY_RESTART:
         gateway.restart(PATIENCE)
+        gateway.without_k3s()
     else:
         gateway.attempt("systemctl restart edgeimg-provision.service edgeimg-banner.service")
 

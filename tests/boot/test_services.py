@@ -111,6 +111,7 @@ def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway
     raw = raw_image(built(project, X86_64), cache)
     console = tmp_path_factory.mktemp("guest") / "console.log"
     with booted(raw, project / "key", toolbox=toolbox("qemu"), console=console) as running:
+        running.without_k3s()
         yield running
 
 
@@ -218,6 +219,7 @@ def test_disabling_lasts_and_enabling_starts(gateway: Gateway) -> None:
 
 
 def test_a_full_data_disk_stops_no_service_and_space_freed_heals_k3s(gateway: Gateway) -> None:
+    gateway.run("systemctl start --no-block k3s.service")
     gateway.until("systemctl is-active k3s.service", 600)
     gateway.run(FILL, timeout=300)
     assert int(gateway.run("df -k /var | awk 'END { print $4 }'")) < 64
