@@ -26,7 +26,8 @@ _OPTIONS = (
     "ConnectTimeout=20",
 )  # fmt: skip
 CPUS = 1
-"""Of a guest: QEMU emulates one faster than two where as many guests run as there are cores."""
+"""Of a guest: QEMU emulates one faster than two where as many guests run as there are cores
+(tests/bench/processors.py)."""
 FILL = (
     "left=$(df -k /var | awk 'END { print $4 }');"
     " busybox fallocate -l $((left - 8192))k /var/ballast;"
