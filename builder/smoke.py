@@ -153,7 +153,8 @@ def earlier(
 ) -> SmokeReport | None:
     """The report in `directory` when the same bytes passed before with as much memory (MiB).
 
-    It is judged again: the recipe's `ports` and `writes` may have changed meanwhile.
+    With how many processors makes no difference; the report tells it. It is judged again: the
+    recipe's `ports` and `writes` may have changed meanwhile.
     """
     try:
         data = json.loads((directory / "report.json").read_bytes())

@@ -95,7 +95,7 @@ def digest(sources: Path) -> str:
     for path in sorted(sources.rglob("*")):
         relative = path.relative_to(sources)
         hidden = any(part.startswith((".", "__pycache__")) for part in relative.parts)
-        tells_nothing = path.name.endswith(("_test.go", ".md"))
+        tells_nothing = path.name.endswith(("_test.go", "test.py", ".md"))
         if path.is_file() and not hidden and not tells_nothing:
             total.update(f"{relative}\0{sha256_file(path)}\0".encode())
     return total.hexdigest()

@@ -78,6 +78,7 @@ def test_pod_runs_in_512_mib_twice(arch: Arch) -> None:
     assert report["failures"] == []
     assert done.returncode == 0
     assert report["memory_mib"] == 512
+    assert report["cpus"] == CPUS
     assert len(report["boots"]) == 2
     rest = wear.measured(report["boots"][1]["report"])
     assert rest is not None

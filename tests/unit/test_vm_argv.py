@@ -69,6 +69,11 @@ def test_the_whole_command_line(arch: Arch, program: str, machine: list[str]) ->
     assert qemu_argv(spec(arch)) == [program, *common(arch.name), *machine, *REST]
 
 
+def test_processors_are_as_many_as_told() -> None:
+    argv = qemu_argv(replace(spec(), cpus=1))
+    assert argv[argv.index("-smp") + 1] == "1"
+
+
 def test_every_architecture_has_its_case_above() -> None:
     assert {arch.name for arch in ARCHITECTURES} == {"x86-64", "arm64", "arm"}
 
