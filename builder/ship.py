@@ -67,8 +67,8 @@ def release(
     plans = [plan.plan_build(source, arch, chosen) for arch in archs]
     if finished := _finished(plans, options.directory):
         return finished
-    final = _place(plans, options.directory)
     signer = keys.find(options.key, home=options.home)
+    final = _place(plans, options.directory)
     with ui.aside():
         signatures.rehearse(signer, passphrase_file=options.passphrase_file)
     holds = gates.of_inputs(plans, [*source.files, source.lock_path], source.project)

@@ -29,7 +29,7 @@ _STDOUT = Path("-")
 @with_app
 def list_devices(app: App) -> None:
     """List the disks of this machine, and why one may be flashed."""
-    found = devices.disks(safety.lsblk())
+    found = devices.tangible(devices.disks(safety.lsblk()))
     data = {"devices": [device.to_json() for device in found]}
     app.result(data, lambda console: console.print(_devices(found)))
 

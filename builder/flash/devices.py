@@ -30,6 +30,7 @@ _MEMBERS = {
 """What tells by its signature that something of worth is on it, though nothing has it open."""
 _FLAT = ("disk", "loop")
 """Types of whole disks; everything else stands on one."""
+_MEMORY = ("/dev/ram", "/dev/zram")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,19 @@ def disks(lsblk: Mapping[str, Any]) -> tuple[Device, ...]:
     shared = _shared(entries)
     found = [_device(entry, shared) for entry in entries if entry.get("type") in _FLAT]
     return tuple(sorted(found, key=lambda device: device.path))
+
+
+def tangible(found: Sequence[Device]) -> tuple[Device, ...]:
+    """Without what no person would call a disk: memory, and loop devices that stand for no file.
+
+    A reader without a card stays: one can be put in.
+    """
+    return tuple(
+        device
+        for device in found
+        if not device.path.startswith(_MEMORY)
+        and (device.size or not device.path.startswith("/dev/loop"))
+    )
 
 
 def disk_of(lsblk: Mapping[str, Any], path: str) -> str | None:

@@ -152,6 +152,13 @@ def test_update_files_are_the_partitions(
     assert manifest["root_hash"].encode() in uki
 
 
+def test_without_a_key_nothing_is_begun(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "nobody").mkdir(mode=0o700)
+    done = project.run("release", *release(project, tmp_path / "nobody", *ALLOWED))
+    assert_one_error(done, errors.SigningKeyError.exit_code, "no key to sign with")
+    assert not (project.output / "release").exists()
+
+
 def test_what_holds_a_release_back(project: Project, home: Path) -> None:
     (project.root / "overlays/ballast/usr/lib/ballast.d").mkdir()
     (project.root / "overlays/ballast/usr/lib/ballast.d/new").write_text("not committed")

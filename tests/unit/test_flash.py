@@ -348,6 +348,13 @@ def test_what_is_on_a_disk_or_stands_on_it_protects_it(disk: dict[str, Any], tol
     assert any(told in danger for danger in device.dangers), device.dangers
 
 
+def test_memory_and_loop_devices_without_a_file_are_not_listed() -> None:
+    listed = [entry("/dev/sdb", size=0), entry("/dev/loop0", "loop")]
+    left_out = [entry("/dev/loop1", "loop", size=0), entry("/dev/zram0", mountpoints=["[SWAP]"])]
+    found = devices.tangible(devices.disks({"blockdevices": [*listed, *left_out]}))
+    assert [device.path for device in found] == ["/dev/loop0", "/dev/sdb"]
+
+
 def test_a_card_with_something_on_it_is_eligible_and_described() -> None:
     card = entry(
         "/dev/sdb", vendor="ACME    ", model="Reader", serial="0042", tran="usb",
