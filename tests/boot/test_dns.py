@@ -85,7 +85,7 @@ def test_a_pod_finds_a_service_by_its_name(gateway: Gateway) -> None:
     gateway.until("kubectl -n kube-system rollout status deployment coredns --timeout=10s", 600)
     address = gateway.until("kubectl get pod hello -o jsonpath={.status.podIP} | grep .").strip()
     greeting = gateway.until(f"wget -q -O - http://{address}:8080/").strip()
-    told = gateway.until("kubectl logs client | grep -A 9 kubernetes.default.svc", 300)
-    assert "10.43.0.1" in [word for line in told.splitlines() for word in line.split()]
+    name = "kubernetes.default.svc.cluster.local"
+    gateway.until(f"kubectl logs client | grep -A 3 'Name:.*{name}' | grep ' 10[.]43[.]0[.]1$'")
     assert greeting
     assert greeting in gateway.run("kubectl logs client")
