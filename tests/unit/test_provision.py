@@ -116,7 +116,8 @@ def test_what_the_host_writes_the_gateway_becomes(root: Root) -> None:
     assert root.read("etc/rancher/k3s/config.yaml") == "AGENT"
     told = root.read("etc/rancher/k3s/config.yaml.d/90-provision.yaml")
     assert told.splitlines() == [
-        'debug: "true"', "node-label+:", '  - "line=2"', '  - "site=hall-7"',
+        'debug: "true"', 'node-ip: "192.168.77.2"', "node-label+:", '  - "line=2"',
+        '  - "site=hall-7"',
         'server: "https://192.168.77.1:6443"', f'token: "{SECRET}"',
     ]  # fmt: skip
 
@@ -357,6 +358,39 @@ def test_a_power_cut_leaves_the_old_set_or_the_new(root: Root, left: str) -> Non
     (root.config / "hostname").unlink()
     assert root.start() == ""
     assert root.read("etc/hostname") == ("box-8\n" if left == "new" else "box-2\n")
+
+
+def test_a_power_cut_while_secrets_are_wiped_ends_with_them_wiped(root: Root) -> None:
+    root.put(files(BOX))
+    root.start()
+    root.put({name: content for name, content in files(BOX).items() if "k3s" in name})
+    half = root.config / "k3s.yaml"
+    half.write_bytes(b"\0" * 20 + half.read_bytes()[20:])
+    (root.kept.parent / "provision.wiping").touch()
+    root.put({"edgeimg/lte.conf": f"apn=a,password={SECRET}\n".encode()})
+    assert root.start() == ""
+    assert sorted(path.name for path in root.config.iterdir()) == [
+        "authorized_keys", "hostname", "network",
+    ]  # fmt: skip
+    assert SECRET in (root.kept / "k3s.yaml").read_text()
+    assert SECRET in (root.kept / "lte.conf").read_text()
+
+    # What was wiped is over: zeros that come now are a bad file, as ever.
+    root.put({"edgeimg/k3s.yaml": b"\0" * 20})
+    assert "control characters" in root.start()
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "again"),
+    [("printf done", 0, "has run before"), ("printf done; exit 3", 1, "it runs again")],
+)
+def test_a_script_runs_until_it_succeeds(root: Root, text: str, status: int, again: str) -> None:
+    root.put(whole(script_file=secret(f"#!/bin/sh\n{text}\n")))
+    assert root.start() == ""
+    run = [root.path / "usr/lib/edgeimg/run-script", root.path]
+    assert subprocess.run(run, capture_output=True, check=False).returncode == status
+    second = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert again in second.stdout
 
 
 BAD = {
