@@ -68,7 +68,10 @@ class K3s(Table):
     )
     node_name: Hostname | None = Field(None, description="instead of the host name")
     node_ips: tuple[Address, ...] = Field(
-        (), max_length=2, description="which addresses others reach this node at"
+        (),
+        max_length=2,
+        description="which addresses others reach this node at; by default its only "
+        "fixed one if it has no gateway, else that of the card with the default route",
     )
     labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, description="added to those of the image"

@@ -97,6 +97,17 @@ class Network(Table):
         return not wireless and (self.asks != "no" or bool(self.addresses))
 
 
+def only_address(networks: dict[str, Network]) -> str | None:
+    """The address of a gateway that has one fixed address, and no default route.
+
+    K3s would take that of the card that leads nowhere, which is the same on all gateways.
+    """
+    if any(one.gateway or one.asks != "no" or one.accept_ra for one in networks.values()):
+        return None
+    fixed = [address for one in networks.values() for address in one.addresses]
+    return fixed[0].partition("/")[0] if len(fixed) == 1 else None
+
+
 def consistent(networks: dict[str, Network]) -> None:
     """Raises ValueError when networks do not fit together."""
     cards: dict[str, str] = {}

@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from builder import toml_text, validation
 from builder.errors import ProvisionError
+from builder.provision import rendering
 from builder.provision.settings import Settings
 from builder.provision.values import FOLDER
 from builder.toml_text import Kind, Location, Place
@@ -72,15 +73,15 @@ def parse(data: Mapping[str, Any], origin: Origin, ask: Ask | None = None) -> Se
     try:
         settings = _validate(data, origin)
         missing = tuple(_missing(settings))
-        if not missing:
-            return settings
-        if ask is not None:
+        if missing and ask is not None:
             for location, purpose in missing:
                 data = _with(data, location, SecretStr(ask(purpose)))
-            return _validate(data, origin)
+            settings, missing = _validate(data, origin), ()
     except ValidationError as error:
         problems = validation.problems(error, Settings, origin.place)
         raise SettingsError(origin.name, problems) from None
+    if not missing:
+        return _as_gateways_take_it(settings, origin)
     places = [(origin.place(location), location) for location, _ in missing]
     raise SettingsError(
         origin.name,
@@ -94,6 +95,16 @@ def parse(data: Mapping[str, Any], origin: Origin, ask: Ask | None = None) -> Se
 
 def _validate(data: Mapping[str, Any], origin: Origin) -> Settings:
     return Settings.model_validate(data, context={FOLDER: origin.folder})
+
+
+def _as_gateways_take_it(settings: Settings, origin: Origin) -> Settings:
+    """The settings. Raises SettingsError when a gateway would refuse a file made of them."""
+    files = rendering.files(settings)
+    reasons = {path: rendering.refused(content) for path, content in files.items()}
+    problems = [f"{origin.name}: {path}: {why}" for path, why in reasons.items() if why]
+    if problems:
+        raise SettingsError(origin.name, problems)
+    return settings
 
 
 def _missing(settings: Settings) -> Iterator[tuple[Location, str]]:

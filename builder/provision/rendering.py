@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from builder.provision import zones
 from builder.provision.k3s import Value, server_host
-from builder.provision.network import Network
+from builder.provision.network import Network, only_address
 from builder.provision.settings import Lte, Proxy, Registry, Settings, Wifi, WifiNetwork
+from builder.provision.values import LIMIT
 
 DIRECTORY = "edgeimg"
 """On the config partition; everything of ours is in it."""
 SECRET = ("k3s.yaml", "wifi.conf", "lte.conf", "proxy.conf", "registries.conf", "script")
 """Files that the gateway wipes when it has taken them over."""
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _WPA = {
     "wpa2": ("WPA-PSK", 1),
     "wpa3": ("SAE", 2),
@@ -27,6 +30,15 @@ _WPA = {
 def files(settings: Settings) -> dict[str, bytes]:
     """The files of the config partition, by path. Those named in SECRET hold secrets."""
     return {f"{DIRECTORY}/{path}": text.encode() for path, text in _texts(settings)}
+
+
+def refused(content: bytes) -> str | None:
+    """Why a gateway would not take a file with this content, as its script `provision` decides."""
+    if len(content) > LIMIT:
+        return f"would be {len(content)} bytes on the gateway, which takes {LIMIT} at most"
+    if _CONTROL.search(content):
+        return "would hold control characters, which the gateway does not take"
+    return None
 
 
 def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -51,6 +63,8 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.proxy:
         yield "proxy.conf", _proxy(settings.proxy, settings)
     if settings.k3s and (options := settings.k3s.options()):
+        if address := only_address(settings.network):
+            options.setdefault("node-ip", address)
         lines = (f"{name}:{_yaml(value)}" for name, value in sorted(options.items()))
         yield "k3s.yaml", _lines(lines)
     yield from _registries(settings.registries)

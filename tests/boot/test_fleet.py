@@ -92,9 +92,9 @@ def fleet(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True
     )
     (folder / "fleet.csv").write_text(
-        "hostname,arch,mac,network.lan.mac,network.lan.addresses,k3s.role,k3s.node_ips\n"
+        "hostname,arch,mac,network.lan.mac,network.lan.addresses,k3s.role\n"
         + "".join(
-            f"{b.name},{b.arch.name},{b.mac},{b.mac},{b.address}/24,{b.role},{b.address}\n"
+            f"{b.name},{b.arch.name},{b.mac},{b.mac},{b.address}/24,{b.role}\n"
             for b in BOXES
         )
     )

@@ -116,6 +116,8 @@ BAD = {
     "ca_files = ['gateway.toml']": "holds no certificates",
     "ssh_key_files = ['gateway.toml']": "public ssh keys, one a line",
     "script_file = 'gateway.toml'": "'#!/bin/sh' comes first",
+    "script_file = 'odd.sh'": "script: would hold control characters",
+    "ssh_key_files = ['keys', 'more-keys']": "authorized_keys: would be 8",
     f"{NETWORK}": "'interface' or 'mac'",
     f"{NETWORK}mac = '52:54'": "expected a MAC address",
     f"{NETWORK}interface = 'e0'\nmtu = 9": "greater than or equal to 68, found 9",
@@ -155,6 +157,10 @@ def test_what_a_gateway_would_not_take_is_refused_here(
 ) -> None:
     (tmp_path / "key").write_text("-----BEGIN PRIVATE KEY-----\n")
     (tmp_path / "short").write_text("hush\n")
+    (tmp_path / "odd.sh").write_text("#!/bin/sh\nprintf '\x1b[1mhush'\n")
+    for name in ("keys", "more-keys"):
+        lines = (f"ssh-ed25519 AAAA {name} {number:04}\n" for number in range(1500))
+        (tmp_path / name).write_text("".join(lines))
     with pytest.raises(ProvisionError) as caught:
         reading.load(write(tmp_path, text))
     assert expected in caught.value.message
@@ -245,6 +251,24 @@ def test_cards_and_vlans_become_files_of_systemd() -> None:
     up = parsed(found["network/10-up.network"])
     assert up["DHCPv4"]["UseDNS"] == up["DHCPv6"]["UseDNS"] == "no"
     assert up["Link"]["RequiredForOnline"] == "no"
+
+
+@pytest.mark.parametrize(
+    ("lan", "told"),
+    [
+        ({"addresses": ["192.168.77.1/24"]}, 'node-ip: "192.168.77.1"'),
+        ({"addresses": ["192.168.77.1/24"], "gateway": "192.168.77.9"}, None),
+        ({"addresses": ["192.168.77.1/24", "10.0.0.1/8"]}, None),
+        ({"addresses": ["192.168.77.1/24"], "dhcp": "ipv6"}, None),
+        ({}, None),
+    ],
+)
+def test_without_a_default_route_a_node_has_its_fixed_address(
+    lan: dict[str, object], told: str | None
+) -> None:
+    found = rendered({"network": {"lan": {"interface": "e0", **lan}}, "k3s": {"role": "server"}})
+    lines = found["k3s.yaml"].splitlines()
+    assert [line for line in lines if line.startswith("node-ip")] == ([told] if told else [])
 
 
 def test_a_proxys_user_and_password_are_part_of_its_address() -> None:
