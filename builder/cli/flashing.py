@@ -79,6 +79,8 @@ def flash(
     chosen = [safety.choose(path, blocks.image_size, fixed=fixed) for path in targets]
     if len({one.real for one in chosen}) < len(chosen):
         raise HostError("one disk is named twice")
+    if logs:
+        logs.mkdir(parents=True, exist_ok=True)  # refused now, or never
     if not yes and any(one.exists for one in chosen):
         with app.ui.aside():
             agreed = _ask(image, blocks, chosen)

@@ -14,7 +14,7 @@ from builder import pipeline
 from builder.cli import flash_options, fleet_bench, fleet_options, options
 from builder.cli.app import App, with_app
 from builder.cli.fleet_bench import TerminalBench
-from builder.errors import FlashError, HostError, ProvisionError
+from builder.errors import FlashError, HostError, ImageError, ProvisionError
 from builder.flash import blockmap
 from builder.fleet import facts, images, labels, match
 from builder.fleet import print as printing
@@ -129,6 +129,8 @@ def fleet_flash(
         raise click.UsageError("--printer needs --labels, a directory for what is printed")
     if printer and not shutil.which("lp"):
         raise HostError("there is no lp to print with", hint="apt install cups-client")
+    if logs:
+        logs.mkdir(parents=True, exist_ok=True)  # refused now, or never
     fleet.named(again)  # names that are unknown
     shop = _workshop(app, image, key, book, logs)
     chosen = _for_image(app, fleet.named(only), shop)
@@ -158,6 +160,17 @@ def fleet_flash(
             "\n  ".join([f"{len(failed)} gateways failed", *lines]),
             hint=failed[0].outcome.hint or None,
         )
+    if not wait:
+        _tell_unused(station)
+
+
+def _tell_unused(station: Station) -> None:
+    """Raises the error of `edgeimg flash` where named disks became no gateway and one is left."""
+    if errors := station.unused():
+        # As there: HostError means that nothing was written.
+        refused = not station.done and all(isinstance(one, HostError) for one in errors)
+        kind = HostError if refused else FlashError
+        raise kind("\n  ".join(one.message for one in errors), hint=errors[0].hint)
 
 
 def _workshop(app: App, image: Path, key: Path | None, book: Ledger, logs: Path | None) -> Workshop:
@@ -176,6 +189,12 @@ def _workshop(app: App, image: Path, key: Path | None, book: Ledger, logs: Path 
 def _for_image(app: App, fleet: Fleet, shop: Workshop) -> Fleet:
     """The gateways that are of the image's architecture."""
     arch = shop.facts.arch
+    if not arch and any(one.box.arch for one in fleet.gateways):
+        raise ImageError(
+            f"{fleet.path} asks for images by architecture, and nothing tells that of "
+            f"{shop.facts.file}",
+            hint="keep the image's .manifest.json beside it",
+        )
     chosen = [one for one in fleet.gateways if not arch or one.box.arch in (None, arch)]
     if not chosen:
         raise ProvisionError(f"{fleet.path} has no gateway for an image of {arch}")

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Outcome:
     """In bytes; None when it failed."""
     seconds: float = 0.0
     log: str = ""
-    """Where it is told in detail; empty when no log was asked for."""
+    """Where it is told in detail; empty when no log was asked for, or it could not be written."""
     interrupted: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -96,9 +96,9 @@ def flash_one(
     stop: threading.Event,
 ) -> Outcome:
     """Write `image` to one target and read it back, in the caller's thread; `stop` ends it."""
-    began, log = time.monotonic(), _Log(logs, chosen)
+    began, log = time.monotonic(), _Log(logs, chosen, progress)
     log.add(f"{image} ({blocks.mapped} of {blocks.image_size} bytes) to {chosen.title}")
-    told: dict[str, Any] = {"device": str(chosen.given), "log": log.name}
+    told: dict[str, Any] = {"device": str(chosen.given)}
     if chosen.device is not None:
         told |= {"serial": chosen.device.serial, "model": chosen.device.model}
     started, phase = False, _Phase(chosen, log)
@@ -112,12 +112,13 @@ def flash_one(
                 done = write(image, blocks, opened, advance=advance, stop=stop, phase=phase.enter)
             if not opened.reread_partitions():
                 log.add("the kernel keeps the old partition table until the medium is taken out")
-    except EdgeimgError as error:
+    except (EdgeimgError, OSError) as caught:
+        error = expected(caught)
         hints = [error.hint or "", _UNFINISHED if started and chosen.exists else ""]
         log.add(f"failed: {error.message}")
         return Outcome(
             **told, ok=False, error=error.message, seconds=time.monotonic() - began,
-            hint="; ".join(filter(None, hints)),
+            hint="; ".join(filter(None, hints)), log=log.name,
             interrupted=isinstance(error, StoppedError),
         )  # fmt: skip
     outcome = Outcome(**told, ok=True, done=done, seconds=time.monotonic() - began)
@@ -125,7 +126,12 @@ def flash_one(
         f"done in {outcome.seconds:.1f} s, {safety.human(outcome.rate)}/s: {done.written} bytes "
         f"written, {done.kept} were there, {done.read_back} read back, {done.discarded} discarded"
     )
-    return outcome
+    return replace(outcome, log=log.name)
+
+
+def expected(error: EdgeimgError | OSError) -> EdgeimgError:
+    """What nobody foresaw on one disk is that disk's failure, and stops no other."""
+    return error if isinstance(error, EdgeimgError) else HostError(str(error))
 
 
 class _Phase:
@@ -162,19 +168,31 @@ def _opened(chosen: Chosen, blocks: BlockMap) -> Iterator[target.Target]:
 
 
 class _Log:
-    """What happened to one target, line by line, with the time."""
+    """What happened to one target, line by line, with the time.
 
-    def __init__(self, directory: Path | None, chosen: Chosen) -> None:
+    It never stops a flash: where it cannot be written, that is said once, and it ends.
+    """
+
+    def __init__(self, directory: Path | None, chosen: Chosen, progress: Progress) -> None:
         self._path: Path | None = None
+        self._progress = progress
         if directory is not None:
             name = str(chosen.given).strip("/").replace("/", "-")
             now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-            directory.mkdir(parents=True, exist_ok=True)
             self._path = directory / f"{now}-{name}.log"
-        self.name = str(self._path or "")
+
+    @property
+    def name(self) -> str:
+        return str(self._path or "")
 
     def add(self, line: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        if self._path is not None:
+        if self._path is None:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a") as file:
                 file.write(f"{now} {line}\n")
+        except OSError as error:
+            self._progress.note(f"the log {self._path} cannot be written: {error.strerror}")
+            self._path = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from builder.errors import EdgeimgError
+from builder.errors import EdgeimgError, FlashError
 from builder.flash import devices, safety
 from builder.flash.devices import Device
 from builder.flash.safety import Chosen
@@ -83,6 +83,10 @@ class Station:
     _before: set[Key] = field(default_factory=set)
     """Disks that were there when it began: nobody has put them in for this."""
     _running: dict[Key, Future[Finished]] = field(default_factory=dict)
+    _begun: set[str] = field(default_factory=set)
+    """Gateways that a disk was begun for."""
+    _used: set[Path] = field(default_factory=set)
+    """Those of the named disks that one was begun on."""
 
     def run(self) -> list[Finished]:
         """Work until all gateways are done, and return how it went with each disk.
@@ -104,6 +108,23 @@ class Station:
                 raise
         return self.done
 
+    def unused(self) -> list[EdgeimgError]:
+        """Where a gateway is left: the named disks that nothing was begun on, an error each."""
+        if all(one.state != "open" for one in self._states().values()):
+            return []
+        return [self._why_not(path) for path in self.wanted.devices if path not in self._used]
+
+    def _why_not(self, path: Path) -> EdgeimgError:
+        try:
+            chosen = self._chosen(path)
+        except EdgeimgError as error:
+            return error
+        if chosen.device is None:
+            return FlashError(f"{path} is no disk")
+        told = {key[0]: reason for key, reason in self._handled.items()}
+        reason = told.get(str(chosen.real)) or "nobody said yes"
+        return FlashError(f"{path} is left alone: {reason}")
+
     def _step(self, pool: ThreadPoolExecutor, stop: threading.Event) -> bool:
         """One look at everything; whether another is needed."""
         self._collect()
@@ -115,8 +136,9 @@ class Station:
         settled = {key for key, device in present.items() if self._seen.get(key) == device}
         self._seen = present
         for key in [key for key in present if key in settled]:
-            if key not in self._running and self._handled.get(key) != "":
-                self._look(key, present[key], self._states(), pool, stop)
+            idle = key not in self._running and self._handled.get(key) != ""
+            if idle and self._look(key, present[key], self._states(), pool, stop):
+                return True
         progress = self._states()
         if self._running or len(settled) < len(present):
             return True
@@ -132,46 +154,51 @@ class Station:
         progress: Mapping[str, match.Progress],
         pool: ThreadPoolExecutor,
         stop: threading.Event,
-    ) -> None:
+    ) -> bool:
+        """Start what there is to do with a disk; whether all are to be looked at anew."""
         rows = [order.row for order in self.wanted.orders]
         if key not in self._held:
             looked_at = key not in self._before and not device.dangers
             self._held[key] = self.holds(Path(device.path)) if looked_at else ""
         found = match.match(rows, progress, serial=device.serial, holds=self._held[key])
         if key in self._before and not found.sure:
-            return
+            return False
         if found.row is None:
             self._pass(key, device, found.reason)
-            return
+            return False
         try:
-            chosen = self._chosen(device)
+            chosen = self._chosen(Path(device.path))
         except EdgeimgError as error:
             self._pass(key, device, error.message)
-            return
-        if not (found.sure or self.bench.ask(chosen, found.row)):
-            self._handled[key] = ""
-            return
+            return False
+        # Another disk may go by this name since the last look: the row is that of the one before.
+        if self._present().get(key) != device:
+            return True
+        asked = not found.sure
         self._handled[key] = ""
+        if asked and not self.bench.ask(chosen, found.row):
+            return True
         begun = begin(self.shop, found.row, chosen, self._again())
         if begun is None:  # another process has taken the gateway: this disk may have the next
             del self._handled[key]
-            return
+            return asked
+        self._begun.add(found.row.name)
+        self._used |= {path for path in self.wanted.devices if path.resolve() == chosen.real}
         order = next(order for order in self.wanted.orders if order.row is found.row)
         self.bench.began(chosen, found.row)
         self._running[key] = pool.submit(
             write, self.shop, order, chosen, begun, progress=self.progress, stop=stop
         )
+        return asked  # an answer takes its time, and disks come and go meanwhile
 
     def _pass(self, key: Key, device: Device, reason: str) -> None:
         if self._handled.get(key) != reason:
             self._handled[key] = reason
             self.bench.passed(device, reason)
 
-    def _chosen(self, device: Device) -> Chosen:
-        return safety.choose(
-            Path(device.path), self.shop.base.blocks.image_size, fixed=self.wanted.fixed,
-            listing=self.listing,
-        )  # fmt: skip
+    def _chosen(self, path: Path) -> Chosen:
+        size, fixed = self.shop.base.blocks.image_size, self.wanted.fixed
+        return safety.choose(path, size, fixed=fixed, listing=self.listing)
 
     def _states(self) -> dict[str, match.Progress]:
         rows = [order.row for order in self.wanted.orders]
@@ -179,17 +206,17 @@ class Station:
         return match.states(rows, self.shop.ledger.read(), digest=digest, again=again)
 
     def _again(self) -> Sequence[str]:
-        """Those to be flashed whatever was before, as long as they were not flashed just now."""
-        now = {one.gateway for one in self.done if one.outcome.ok}
-        return [name for name in self.wanted.again if name not in now]
+        """Those to be flashed whatever was before; of those begun by now, the ledger tells."""
+        return [name for name in self.wanted.again if name not in self._begun]
 
     def _present(self) -> dict[Key, Device]:
-        """The disks with a medium that concern us."""
+        """The disks with a medium that concern us; loop devices only where they are named."""
         named = {str(path.resolve()) for path in self.wanted.devices}
         return {
             _key(device): device
             for device in devices.disks(self.listing())
-            if device.size and (device.path in named or not named)
+            if device.size
+            and (device.path in named if named else not device.path.startswith("/dev/loop"))
         }
 
     def _collect(self) -> None:

@@ -88,8 +88,8 @@ def write(
     if outcome.ok and order.label:
         try:
             told = order.label()
-        except EdgeimgError as error:  # the gateway is finished all the same
-            told = f"no label: {error.message}"
+        except (EdgeimgError, OSError) as error:  # the gateway is finished all the same
+            told = f"no label: {job.expected(error).message}"
     return Finished(gateway=order.row.name, outcome=outcome, label=told)
 
 
@@ -105,7 +105,8 @@ def _flash(
             return job.flash_one(
                 made.raw, made.blocks, chosen, logs=shop.logs, progress=progress, stop=stop
             )
-    except EdgeimgError as error:
+    except (EdgeimgError, OSError) as caught:
+        error = job.expected(caught)
         return Outcome(
             device=str(chosen.given), ok=False, error=error.message, hint=error.hint or ""
         )

@@ -94,8 +94,7 @@ def fleet(
     (folder / "fleet.csv").write_text(
         "hostname,arch,mac,network.lan.mac,network.lan.addresses,k3s.role\n"
         + "".join(
-            f"{b.name},{b.arch.name},{b.mac},{b.mac},{b.address}/24,{b.role}\n"
-            for b in BOXES
+            f"{b.name},{b.arch.name},{b.mac},{b.mac},{b.address}/24,{b.role}\n" for b in BOXES
         )
     )
     (folder / "site.toml").write_text('ssh_key_files = ["key.pub"]\nk3s.labels = {hall = "7"}\n')

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,7 @@ def test_an_image_of_each_gateway_differs_in_its_config_partition_alone(
         else:
             assert made.stat().st_mode & 0o077 == 0
             assert made.stat().st_blocks * 512 < made.stat().st_size / 2
+        assert (out / f"{name}.bmap").stat().st_mode & 0o077 == 0
         for head in (f"--bytes={part.start}", f"--ignore-initial={end}"):
             subprocess.run(["cmp", head, made, release.raw], check=True)
         assert config(made, "hostname", tiny) == f"{name}\n".encode()
@@ -154,6 +155,22 @@ def test_rows_for_another_architecture_are_left_out(release: Release, tmp_path: 
     done = run("fleet", "images", release.image, path, "-o", tmp_path / "out", "--json")
     assert [one["name"] for one in json.loads(done.stdout)["images"]] == ["box-1"]
     assert "2 gateways are not for x86-64" in done.stderr
+
+
+def test_rows_that_ask_for_an_architecture_need_an_image_that_tells_its_own(
+    release: Release, tmp_path: Path
+) -> None:
+    image = tmp_path / release.image.name
+    for path in (release.image, release.image.with_name("gateway_0.1.0_x86-64.bmap")):
+        shutil.copy(path, tmp_path)
+    path, out = fleet_file(tmp_path, arch="arm64"), tmp_path / "out"
+    for command in (("images", image, path, "-o", out), ("flash", image, path, "--no-wait")):
+        done = run("fleet", *command)
+        assert done.returncode == 14, done.stderr
+        assert "keep the image's .manifest.json beside it" in done.stderr
+    assert not out.exists()
+    fleet_file(tmp_path)  # without the column, it is for all
+    assert run("fleet", "images", image, path, "-o", out, "--only", "box-1").returncode == 0
 
 
 def test_an_image_that_is_not_what_its_block_map_says_is_used_for_nobody(
@@ -205,6 +222,8 @@ class Desk:
     def __init__(self, folder: Path, shop: Workshop) -> None:
         self.folder, self.shop = folder, shop
         self.cards: dict[str, dict[str, Any]] = {}
+        self.peeks: Callable[[Path], object] = lambda _: None
+        """Happens before somebody looks at what a card holds."""
 
     def insert(self, name: str, *, serial: str = "", size: int | None = None) -> Path:
         card = self.folder / name
@@ -250,13 +269,17 @@ class Desk:
             ),
             bench=bench,
             progress=Silent(),
-            holds=lambda card: images.holder(card, toolbox=self.shop.toolbox),
+            holds=self.holds,
             listing=lambda: {"blockdevices": list(self.cards.values())},
             rest=rest,
         )
         with contextlib.suppress(KeyboardInterrupt):
             station.run()
         return station.done
+
+    def holds(self, card: Path) -> str:
+        self.peeks(card)
+        return images.holder(card, toolbox=self.shop.toolbox)
 
 
 def files(name: str) -> dict[str, bytes]:
@@ -338,6 +361,74 @@ def test_a_serial_number_may_be_told_late(desk: Desk) -> None:
     )
     assert [one.gateway for one in done] == ["box-1"]
     assert not any(line.startswith("ask") for line in bench.told)
+
+
+def test_a_disk_that_is_swapped_during_a_question_is_another_disk(desk: Desk) -> None:
+    class Slow(Bench):
+        def ask(self, chosen: Chosen, row: Row) -> bool:
+            if chosen.given.name == "a":
+                desk.insert("b", serial="S9")
+            return super().ask(chosen, row)
+
+    bench = Slow(no={"b"})
+    desk.work(bench, ROWS, lambda: (desk.insert("a"), desk.insert("b", serial="S1")))
+    told = [line for line in bench.told if line.startswith(("ask", "begin"))]
+    assert told == ["ask a box-2", "begin a box-2", "ask b box-3"]
+    assert (desk.folder / "b").stat().st_blocks == 0
+
+
+def test_a_disk_that_is_swapped_while_it_is_looked_at_is_another_disk(desk: Desk) -> None:
+    desk.peeks = lambda card: desk.insert(card.name, serial="S9")
+    bench = Bench(no={"b"})
+    desk.work(bench, ROWS, lambda: desk.insert("b", serial="S1"), lambda: None)
+    assert [line for line in bench.told if line != "wait"] == ["ask b box-2"]
+    assert (desk.folder / "b").stat().st_blocks == 0
+
+
+def test_again_is_once(desk: Desk) -> None:
+    """Also where a gateway is finished in the middle of a look at all disks."""
+
+    def peeks(card: Path) -> None:
+        if card.name == "b":
+            _until(lambda: [one.result for one in desk.shop.ledger.read().runs()] == ["ok"])
+
+    desk.peeks = peeks
+    bench = Bench()
+    desk.work(
+        bench, (Row(name="box-2"),), lambda: [desk.insert(name) for name in "abc"],
+        again=("box-2",),
+    )  # fmt: skip
+    assert [line for line in bench.told if line.startswith("begin")] == ["begin a box-2"]
+
+
+def test_loop_devices_are_taken_only_where_they_are_named(desk: Desk) -> None:
+    loop = Path("/dev/loop-none")
+    size = desk.shop.base.blocks.image_size
+
+    def attach() -> None:
+        desk.cards["loop"] = {"path": str(loop), "type": "loop", "size": size, "maj:min": "7:0"}
+
+    bench = Bench()
+    desk.work(bench, ROWS, attach, lambda: None)
+    assert set(bench.told) == {"wait"}
+    desk.cards.clear()
+    desk.work(bench, ROWS, attach, lambda: None, devices=(loop,))
+    assert "pass loop-none: there is no device /dev/loop-none" in bench.told
+
+
+def test_what_nobody_foresaw_stops_no_other_disk(desk: Desk) -> None:
+    (desk.folder / "store").symlink_to("store")
+    bench = Bench()
+    done = desk.work(bench, ROWS, lambda: desk.insert("a"), lambda: desk.insert("b"))
+    assert ["symbolic links" in one.outcome.error for one in done] == [True, True]
+    assert [one.result for one in desk.shop.ledger.read().runs()] == ["failed", "failed"]
+
+
+def test_a_log_that_cannot_be_written_stops_no_disk(desk: Desk) -> None:
+    (desk.folder / "logs").touch()
+    desk.shop = replace(desk.shop, logs=desk.folder / "logs")
+    (one,) = desk.work(Bench(), ROWS, lambda: desk.insert("a"))
+    assert (one.gateway, one.outcome.ok, one.outcome.log) == ("box-2", True, "")
 
 
 def test_no_is_an_answer_and_the_card_may_come_again(desk: Desk) -> None:
@@ -436,9 +527,12 @@ def test_killed_in_the_middle_and_gone_on(release: Release, tiny, tmp_path: Path
         assert became(slots[0], "box-1", release, tiny)
         assert sorted(one.stem for one in (tmp_path / "labels").iterdir()) == list(NAMES)
         # All is done: nothing is asked, nothing is written.
-        once_more = run(*command, "--json", timeout=120)
+        once_more = run(*command, "--no-wait", "--json", timeout=120)
         assert once_more.returncode == 0
         assert json.loads(once_more.stdout)["gateways"] == []
+    absent = ("fleet", "flash", release.image, path, "/dev/edgeimg-none", "--no-wait")
+    assert run(*absent).returncode == 0  # there was nothing left for it
+    assert run(*absent, "--again", "box-1").returncode == 13
     assert run("fleet", "labels", path, "-o", tmp_path / "again").returncode == 0
     for folder in ("labels", "again"):  # the ledger knows which image it was
         label = tmp_path / folder / "box-1.png"
@@ -463,6 +557,9 @@ def test_nobody_to_ask_and_disks_in_use(release: Release, tmp_path: Path) -> Non
         command = ("fleet", "flash", release.image, path, *slots, "--no-wait", "--json")
         done = run(*command)
         assert "nobody can be asked here" in " ".join(done.stderr.split())
+        assert done.returncode == 18
+        assert f"{slots[0]} is left alone: nobody said yes" in done.stderr
+        assert f"there is no device {slots[1]}" in done.stderr
         assert json.loads(done.stdout)["left"] == list(NAMES)
         subprocess.run(["mkfs.ext4", "-q", slots[0]], check=True)
         (tmp_path / "mnt").mkdir()
@@ -473,7 +570,22 @@ def test_nobody_to_ask_and_disks_in_use(release: Release, tmp_path: Path) -> Non
             subprocess.run(["umount", tmp_path / "mnt"], check=True)
         assert f"is mounted on {tmp_path / 'mnt'}" in " ".join(refused.stderr.split())
         assert json.loads(refused.stdout)["gateways"] == []
+        assert refused.returncode == 13  # as `edgeimg flash` would
     assert not (tmp_path / "fleet.ledger.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "code", "told"),
+    [("/dev/edgeimg-none", 13, "there is no device"), ("card", 18, "is no disk")],
+)
+def test_named_disks_that_are_none_are_errors_where_nobody_waits(
+    release: Release, tmp_path: Path, device: str, code: int, told: str
+) -> None:
+    path = fleet_file(tmp_path)
+    done = run("fleet", "flash", release.image, path, tmp_path / device, "--no-wait")
+    assert done.returncode == code, done.stderr
+    assert device in done.stderr.partition("error: ")[2]
+    assert told in done.stderr
 
 
 def test_flash_alone_writes_a_ledger_too(release: Release, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from builder.flash.ahead import StoppedError
 from builder.flash.blockmap import BlockMap, Extent
 from builder.flash.write import HEAD, MARK, Written, write
 from builder.pack import bmap
-from builder.progress import Silent
+from builder.progress import Advance, Label, Silent, Unit
 
 MIB = 1 << 20
 SIZE = 24 * MIB
@@ -256,12 +257,66 @@ def test_several_at_once_and_one_that_fails_stops_no_other(tmp_path: Path) -> No
     assert sum("failed" in text for text in logs) == 1
 
 
+def test_what_nobody_foresaw_is_the_failure_of_one_disk(tmp_path: Path) -> None:
+    made, described = image(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(bytes(32 * MIB))
+    targets = [chosen(tmp_path / name) for name in ("a", "b")]
+    (tmp_path / "a").unlink()
+    gone, done = job.flash(
+        made, blockmap.read(described), targets, logs=None, progress=Silent()
+    )  # fmt: skip
+    assert (gone.ok, done.ok) == (False, True)
+    assert "No such file" in gone.error
+
+
+class Remarks(Silent):
+    """Keeps what is remarked; may spoil the logs when writing begins."""
+
+    def __init__(self, spoil: Callable[[], object] = lambda: None) -> None:
+        self.said: list[str] = []
+        self.spoil = spoil
+
+    def task(
+        self, label: Label, total: int | None, unit: Unit = "bytes"
+    ) -> AbstractContextManager[Advance]:
+        self.spoil()
+        return super().task(label, total, unit)
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.mark.parametrize("midway", [False, True])
+def test_a_log_that_cannot_be_written_stops_no_flash(tmp_path: Path, midway: bool) -> None:
+    made, described = image(tmp_path)
+    (tmp_path / "disk").write_bytes(bytes(32 * MIB))
+    logs = tmp_path / "logs"
+
+    def spoil() -> None:
+        if midway:
+            logs.rename(tmp_path / "away")
+            logs.touch()
+
+    if not midway:
+        logs.touch()
+    remarks = Remarks(spoil)
+    (done,) = job.flash(
+        made, blockmap.read(described), [chosen(tmp_path / "disk")], logs=logs, progress=remarks
+    )
+    assert (done.ok, done.log) == (True, "")
+    (said,) = remarks.said
+    assert str(logs) in said
+    assert "cannot be written: " in said
+
+
 def test_a_new_file_appears_when_it_is_finished(tmp_path: Path) -> None:
     made, described = image(tmp_path)
     blocks = blockmap.read(described)
     (done,) = job.flash(made, blocks, [chosen(tmp_path / "new")], logs=None, progress=Silent())
     assert done.ok
     assert (tmp_path / "new").read_bytes() == (tmp_path / "gateway.raw").read_bytes()
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
     made.write_bytes(made.read_bytes()[:1000])
     before = set(tmp_path.iterdir())
     (failed,) = job.flash(made, blocks, [chosen(tmp_path / "x")], logs=None, progress=Silent())
