@@ -50,7 +50,7 @@ def _problem(
     if location and location[-1] == "[key]":
         location = location[:-1]
     where = place(location)
-    key = ".".join(str(part) for part in location) or "(top level)"
+    key = ".".join("…" if "@" in str(part) else str(part) for part in location) or "(top level)"
     return where, f"{where}: {key}: {_explain(location, item, model)}"
 
 
@@ -114,8 +114,10 @@ def _model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _found(value: Any) -> str:
-    # A whole table says nothing, and may hold what nobody should see.
-    return "" if isinstance(value, dict) else f", found {_short(value)}"
+    # Whole tables say nothing, and may hold what nobody should see.
+    tables = value if isinstance(value, list) else [value]
+    is_told = not any(isinstance(one, dict) for one in tables)
+    return f", found {_short(value)}" if is_told else ""
 
 
 def _short(value: Any) -> str:
@@ -123,4 +125,6 @@ def _short(value: Any) -> str:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer or a nesting too large to be written out
         return f"{type(value).__name__} of unreasonable size"
+    if "@" in text:  # an address with a password in it, perhaps
+        return "a value with '@' that is not repeated here"
     return text if len(text) <= 60 else text[:57] + "…"

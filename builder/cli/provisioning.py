@@ -40,7 +40,11 @@ EXAMPLE = Path(__file__).parents[1] / "provision/example.toml"
 )
 @click.option("--check", is_flag=True, help="Check SETTINGS and write nothing; no TARGET is named.")
 @click.option("--show", is_flag=True, help="Print the files instead, with stars for secrets.")
-@click.option("--yes", is_flag=True, help="Do not ask before a disk is written to.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Do not ask before a disk is written to, or a directory where nothing is mounted.",
+)
 @click.option("--example", is_flag=True, help="Print commented settings to start from, only.")
 @click.option("--schema", "only_schema", is_flag=True, help="Print the JSON Schema only.")
 @options.recipe
@@ -83,8 +87,10 @@ def _write(
     chosen = target.choose(path, output)
     settings = _settings(named, app, secrets=True)
     files = rendering.files(settings)
-    if chosen.disk is not None and not yes:
+    if not yes and (chosen.disk is not None or chosen.is_unmounted):
         _confirm(app, chosen, settings)
+    elif chosen.is_unmounted:
+        app.ui.note(f"nothing is mounted on {chosen.path}: the files stay on this computer")
     tools = None
     if chosen.kind != "folder":
         tools = pipeline.pack_tools(recipe, store=app.store, ui=app.ui)
@@ -155,12 +161,16 @@ def asking(app: App) -> Ask | None:
 
 
 def _confirm(app: App, chosen: Target, settings: Settings) -> None:
-    """Show which disk it is; raises HostError where nobody can answer."""
+    """Show which disk or directory it is; raises HostError where nobody can answer."""
+    doubt = f"nothing is mounted on {chosen.path}" if chosen.is_unmounted else ""
     if not sys.stdin.isatty():
-        raise HostError("nobody can be asked here", hint="say --yes when you mean it")
+        told = " and ".join(filter(None, [doubt, "nobody can be asked here"]))
+        raise HostError(told, hint="say --yes when you mean it")
     name = settings.hostname or "a gateway without a new name"
     with app.ui.aside():
         click.echo(f"The settings of {name} go to {chosen.title}.", err=True)
+        if doubt:
+            click.echo(f"But {doubt}: they would stay on this computer.", err=True)
         click.confirm("Write?", abort=True, err=True)
 
 

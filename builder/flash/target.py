@@ -151,13 +151,14 @@ def opened(path: Path, *, create: bool = False) -> Iterator[Target]:
 
 
 def _open(path: Path, flags: int) -> tuple[int, bool]:
+    # A file that is new is its owner's alone: the image may hold a gateway's secrets.
     try:
-        return os.open(path, flags | os.O_DIRECT, 0o644), True
+        return os.open(path, flags | os.O_DIRECT, 0o600), True
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
     # The file system knows no O_DIRECT; it may have made the file all the same.
-    return os.open(path, flags & ~(os.O_EXCL if flags & os.O_CREAT else 0), 0o644), False
+    return os.open(path, flags & ~(os.O_EXCL if flags & os.O_CREAT else 0), 0o600), False
 
 
 def refusal(path: Path, error: OSError) -> HostError:

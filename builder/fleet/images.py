@@ -65,6 +65,7 @@ def make(
             timeout=_TIMEOUT,
         )
         partition.write(raw, files, toolbox=toolbox)
+        target.private(described)
         described.write_bytes(target.block_map(raw, base.blocks, toolbox=toolbox))
     return GatewayImage(raw=raw, described=described, blocks=blockmap.read(described))
 

@@ -161,7 +161,7 @@ def write(plan: DiskPlan, parts: Mapping[str, Path], output: Path, *, toolbox: T
 def read(image: Path, *, name: str | None = None, toolbox: Toolbox) -> DiskPlan:
     """The layout of an existing disk image, called `name` in errors.
 
-    Raises ImageError when it has no GPT.
+    Raises ImageError when it has no GPT, or other sectors than edgeimg's.
     """
     name = name or image.name
     try:
@@ -171,6 +171,10 @@ def read(image: Path, *, name: str | None = None, toolbox: Toolbox) -> DiskPlan:
         raise ImageError(f"{name} is no disk image: it has no partition table") from error
     if table.get("label") != "gpt":
         raise ImageError(f"{name} has no GPT partition table")
+    if (sector := table.get("sectorsize", SECTOR)) != SECTOR:
+        raise ImageError(
+            f"{name} is not a disk that edgeimg made: its sectors have {sector} bytes, not {SECTOR}"
+        )
     return DiskPlan(
         uuid=table["id"].lower(),
         size=image.stat().st_size,

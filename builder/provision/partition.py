@@ -9,31 +9,44 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
+from builder.arch import ARCHITECTURES
 from builder.errors import ImageError, ProvisionError, ToolError
+from builder.flash import target as medium
 from builder.pack import disk, esp, fat
 from builder.pack.disk import Partition
 from builder.provision.rendering import DIRECTORY
 from builder.recipe.tables import Image
-from builder.store import disk_errors
 from builder.tools import Toolbox
 
 _CHUNK = 1 << 20
 _TIMEOUT = 120.0
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
+_VERITY_TYPES = {arch.verity_type for arch in ARCHITECTURES}
 
 
-def write(image: Path, wanted: Mapping[str, bytes], *, toolbox: Toolbox) -> None:
+def write(
+    image: Path,
+    wanted: Mapping[str, bytes],
+    *,
+    toolbox: Toolbox,
+    unchanged: Callable[[], None] = lambda: None,
+) -> None:
     """Put files (path on the config partition → content) into a raw disk image, or onto a disk.
 
     They replace all that an earlier provisioning put there. What was written is read back and
-    compared. Raises ImageError when there is no config partition, BudgetError when they do not fit,
+    compared. `unchanged` is called once the disk is held, and raises when it is another one than
+    was meant. Raises ImageError when edgeimg did not make it, BudgetError when they do not fit,
     ToolError, HostError, ProvisionError when they are not there afterwards.
     """
-    config = find(image, toolbox=toolbox)
-    with tempfile.TemporaryDirectory(prefix="edgeimg-provision-", dir=_memory()) as name:
+    with (
+        medium.opened(image) as opened,
+        tempfile.TemporaryDirectory(prefix="edgeimg-provision-", dir=_memory()) as name,
+    ):
+        unchanged()
+        config = find(image, toolbox=toolbox)
         scratch = Path(name)
         sources = _others(image, config, scratch / "others", toolbox)
         for number, (path, content) in enumerate(sorted(wanted.items())):
@@ -44,25 +57,38 @@ def write(image: Path, wanted: Mapping[str, bytes], *, toolbox: Toolbox) -> None
             made, sources, size=config.size, bits=16, label="CONFIG",
             volume_id=int(config.uuid[:8], 16), epoch=Image().epoch, toolbox=toolbox,
         )  # fmt: skip
-        _replace(image, made, config.start)
-    for path, content in wanted.items():
-        if read(image, path, toolbox=toolbox) != content:
-            raise ProvisionError(
-                f"{path} on {image} is not what was written",
-                hint="the disk is broken: take another",
-            )
+        if not _replace(opened, made, config.start):
+            raise differs(f"the config partition of {image}")
+        for path, content in wanted.items():
+            if read(image, path, toolbox=toolbox) != content:
+                raise differs(f"{path} on {image}")
+
+
+def differs(what: str) -> ProvisionError:
+    """What was written does not read back."""
+    return ProvisionError(
+        f"{what} is not what was written", hint="the disk is broken: take another"
+    )
 
 
 def find(image: Path, *, toolbox: Toolbox) -> Partition:
-    """Where the config partition is. Raises ImageError when there is none."""
-    layout = disk.read(image, toolbox=toolbox)
-    config = next((part for part in layout.partitions if part.label == "config"), None)
-    if config is None:
+    """Where the config partition is. Raises ImageError for a disk that edgeimg did not make."""
+    parts = disk.read(image, toolbox=toolbox).partitions
+    config = [
+        part for part in parts if part.label == "config" and part.type == disk.BASIC_DATA_TYPE
+    ]
+    types = {part.type for part in parts}
+    parts_of_ours = {
+        "config partition (basic data)": bool(config),
+        "EFI system partition": disk.ESP_TYPE in types,
+        "partition with hashes of a root (root-verity)": bool(types & _VERITY_TYPES),
+    }
+    if missing := [what for what, is_there in parts_of_ours.items() if not is_there]:
         raise ImageError(
-            f"{image.name} has no config partition: it is no image of edgeimg",
+            f"{image.name} is not a disk that edgeimg made: it has no {', no '.join(missing)}",
             hint="flash it first: `edgeimg flash`",
         )
-    return config
+    return config[0]
 
 
 def read(image: Path, path: str, *, toolbox: Toolbox) -> bytes:
@@ -102,17 +128,19 @@ def _others(image: Path, config: Partition, folder: Path, toolbox: Toolbox) -> d
     return {readme.name: readme, **kept}
 
 
-def _replace(image: Path, made: Path, offset: int) -> None:
-    """Write `made` over `image` from `offset` on, where they differ."""
-    with disk_errors(image), made.open("rb") as source, image.open("r+b") as target:
-        position = offset
+def _replace(opened: medium.Target, made: Path, offset: int) -> bool:
+    """Write `made` to a medium from `offset` on, where they differ; whether it reads back so."""
+    changed = []
+    with made.open("rb") as source:
         while chunk := source.read(_CHUNK):
-            target.seek(position)
-            if target.read(len(chunk)) != chunk:
-                target.seek(position)
-                target.write(chunk)
-            position += len(chunk)
-        target.flush()
-        os.fsync(target.fileno())
-        # What is read back comes from the medium, not from this computer's memory.
-        os.posix_fadvise(target.fileno(), offset, position - offset, os.POSIX_FADV_DONTNEED)
+            place = source.tell() - len(chunk)
+            if opened.read(offset + place, len(chunk)) != chunk:
+                opened.write(offset + place, chunk)
+                changed.append(place)
+        opened.sync()
+        for place in changed:
+            source.seek(place)
+            chunk = source.read(_CHUNK)
+            if opened.read(offset + place, len(chunk)) != chunk:
+                return False
+    return True

@@ -17,6 +17,10 @@ DIRECTORY = "edgeimg"
 """On the config partition; everything of ours is in it."""
 SECRET = ("k3s.yaml", "wifi.conf", "lte.conf", "proxy.conf", "registries.conf", "script")
 """Files that the gateway wipes when it has taken them over."""
+NAMES = (
+    "hostname", "authorized_keys", "ntp", "timezone", *SECRET, "network", "ca", "registry-ca",
+)  # fmt: skip
+"""Files and directories in DIRECTORY. The gateway's own list is in its script `provision`."""
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _WPA = {
     "wpa2": ("WPA-PSK", 1),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -37,11 +39,16 @@ class Target:
         """What a person recognises."""
         return self.disk.title if self.disk else str(self.output or self.path)
 
+    @property
+    def is_unmounted(self) -> bool:
+        """A directory where nothing is mounted: what is written there stays on this computer."""
+        return self.kind == "folder" and not os.path.ismount(self.path.resolve())
+
 
 def choose(path: Path, output: Path | None) -> Target:
     """What `path` is, and that it may be written to; nothing is written yet.
 
-    Raises ImageError, HostError with what to do instead.
+    Raises ImageError, HostError, ProvisionError with what to do instead.
     """
     try:
         kind = path.stat().st_mode
@@ -54,6 +61,7 @@ def choose(path: Path, output: Path | None) -> Target:
     if stat.S_ISDIR(kind):
         if output:
             raise HostError("--output is for images: a directory is provisioned in its place")
+        folder.check(path)
         return Target(kind="folder", path=path)
     if output is None and path.suffix == ".zst":
         raise ImageError(
@@ -99,12 +107,13 @@ def write(target: Target, files: Mapping[str, bytes], *, toolbox: Toolbox | None
     if toolbox is None:
         raise ProvisionError("the tools for disk images are missing")
     if target.disk is not None:
-        partition.find(target.disk.real, toolbox=toolbox)
-        safety.still_the_same(target.disk)
-        partition.write(target.disk.real, files, toolbox=toolbox)
+        same = partial(safety.still_the_same, target.disk)
+        partition.write(target.disk.real, files, toolbox=toolbox, unchanged=same)
     elif target.output is not None:
         _copy(target.path, target.output, files, toolbox)
     else:
+        partition.find(target.path, toolbox=toolbox)  # what is no image stays as it is
+        private(target.path)
         partition.write(target.path, files, toolbox=toolbox)
         _block_map(target.path, target.path, target.path, toolbox)
 
@@ -141,7 +150,20 @@ def _block_map(image: Path, raw: Path, output: Path, toolbox: Toolbox) -> None:
     source, made = blockmap.beside(image), blockmap.beside(output)
     if not source.is_file():
         return
-    made.write_bytes(block_map(raw, blockmap.read(source), toolbox=toolbox))
+    described = block_map(raw, blockmap.read(source), toolbox=toolbox)
+    private(made)
+    made.write_bytes(described)
+
+
+def private(path: Path) -> None:
+    """Make a file that only its owner may read, or have it so, before secrets come into it.
+
+    The digests of a block map count: a short secret can be guessed from them.
+    """
+    with disk_errors(path):
+        path.touch(mode=0o600)
+        with contextlib.suppress(PermissionError):  # a file system that knows no permissions
+            path.chmod(0o600)
 
 
 def block_map(raw: Path, original: BlockMap, *, toolbox: Toolbox) -> bytes:

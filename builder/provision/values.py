@@ -91,13 +91,17 @@ def _secret(check: Callable[[str], bool], expected: str) -> Any:
     ]
 
 
-def _matching(pattern: str, expected: str) -> Any:
-    """A text of one form. Schemas tell the form, people are told what is expected."""
+def _matching(pattern: str, expected: str, *, repeated: bool = True) -> Any:
+    """A text of one form. Schemas tell the form, people are told what is expected.
+
+    What is not `repeated` in errors may have a password in it, when somebody puts one there.
+    """
     form = re.compile(pattern)
 
     def checked(text: str) -> str:
         if not form.search(text):
-            raise ValueError(f"expected {expected}")
+            why = f"expected {expected}"
+            raise ValueError(why) if repeated else hushed(why)
         return text
 
     described = {"type": "string", "pattern": pattern}
@@ -247,9 +251,13 @@ NoProxy = _matching(
     r"^[A-Za-z0-9.:*/-]{1,253}$", "a host, a domain such as '.example.org', or a network"
 )
 Apn = _matching(
-    r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?$", "an access point name such as 'internet'"
-)
-Word = _matching(r"^[^\s,\"'=:]{1,64}$", "a name without spaces, commas, colons, '=' and quotes")
+    r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?$", "an access point name such as 'internet'",
+    repeated=False,
+)  # fmt: skip
+Word = _matching(
+    r"^[^\s,\"'=:]{1,64}$", "a name without spaces, commas, colons, '=' and quotes",
+    repeated=False,
+)  # fmt: skip
 Country = _matching(r"^[A-Z]{2}$", "the two letters of a country, such as 'DE'")
 ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
 Timezone = Annotated[str, AfterValidator(_timezone)]

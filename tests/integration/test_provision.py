@@ -21,7 +21,8 @@ from builder.provision import folder, partition, target
 from builder.provision.rendering import files
 from builder.provision.settings import Settings
 from builder.tools import Toolbox
-from tests import fat_files
+from tests import fat_files, loop_devices
+from tests.integration.bad_disks import needs_loop
 
 pytestmark = pytest.mark.integration
 
@@ -139,17 +140,21 @@ def test_a_copy_of_a_published_image_is_provisioned_and_can_be_flashed(
 
     with pytest.raises(HostError, match="is there already"):
         target.choose(source, copy)
-    # An image that is provisioned in its place can still be flashed: its block map follows.
+    assert (tmp_path / "box-1.bmap").stat().st_mode & 0o777 == 0o600
+    # An image that is provisioned in its place can still be flashed: its block map follows. Both
+    # are their owner's alone then: a short secret can be guessed from digests.
     if suffix == ".raw":
+        for name in ("box-1.raw", "box-1.bmap"):
+            (tmp_path / name).chmod(0o644)
         target.write(target.choose(copy, None), files(Settings(hostname="b")), toolbox=tiny.pack)
+        for name in ("box-1.raw", "box-1.bmap"):
+            assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
         again = blockmap.read(blockmap.beside(copy))
         with source_of.opened(copy) as stream:
             assert sum(1 for _ in source_of.pieces(stream, again, copy)) > 0
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root, loop devices"
-)
+@needs_loop
 def test_a_disk_is_provisioned_unless_it_is_in_use(image: Path, tiny, tmp_path: Path) -> None:
     card = tmp_path / "card.img"
     shutil.copyfile(image, card)
@@ -182,6 +187,29 @@ def test_a_disk_is_provisioned_unless_it_is_in_use(image: Path, tiny, tmp_path: 
         subprocess.run(["losetup", "-d", device], check=True)
 
 
+@needs_loop
+def test_a_disk_is_held_while_it_is_written(image: Path, tiny, tmp_path: Path) -> None:
+    cards = [tmp_path / "card.img", tmp_path / "other.img"]
+    for card in cards:
+        shutil.copyfile(image, card)
+    with loop_devices.readers(1) as (reader,):
+        loop_devices.insert(reader, cards[0])
+        chosen = target.choose(reader, None)
+        # lsblk does not tell that a program has it; the kernel does.
+        holder = os.open(reader, os.O_RDONLY | os.O_EXCL)
+        try:
+            with pytest.raises(HostError, match="is in use"):
+                target.write(chosen, files(Settings(hostname="box-8")), toolbox=tiny.pack)
+        finally:
+            os.close(holder)
+        subprocess.run(["losetup", "-d", reader], check=True)
+        loop_devices.insert(reader, cards[1])
+        with pytest.raises(HostError, match="another disk than the one that was shown"):
+            target.write(chosen, files(Settings(hostname="box-8")), toolbox=tiny.pack)
+    for card in cards:
+        assert filecmp.cmp(image, card, shallow=False)
+
+
 def test_a_compressed_image_is_not_written_to(tmp_path: Path) -> None:
     image = tmp_path / "x.raw.zst"
     image.write_bytes(b"")
@@ -189,11 +217,48 @@ def test_a_compressed_image_is_not_written_to(tmp_path: Path) -> None:
         target.choose(image, None)
 
 
-def test_what_is_no_image_of_edgeimg_is_told(tmp_path: Path, tiny) -> None:
+CONFIG = f"size=4MiB, name=config, type={disk.BASIC_DATA_TYPE}\n"
+ESP = f"size=1MiB, type={disk.ESP_TYPE}\n"
+VERITY = f"size=1MiB, type={X86_64.verity_type}\n"
+
+
+def partitioned(place: Path, table: str, tiny) -> Path:
+    script = f"label: gpt\n{table}".encode()
+    tiny.pack.run("sfdisk", "--quiet", "--no-reread", str(place), input=script, timeout=60)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("table", "lacking"),
+    [
+        ("size=1MiB, name=data\n", "no config partition .*, no EFI .*, no partition with hashes"),
+        (CONFIG, "it has no EFI system partition, no partition with hashes"),
+        (f"{CONFIG}{ESP}", "it has no partition with hashes"),
+        (f"{CONFIG}{VERITY}", "it has no EFI system partition$"),
+        (f"{ESP}{VERITY}size=4MiB, name=config\n", r"it has no config partition \(basic data\)$"),
+    ],
+)
+def test_a_disk_that_edgeimg_did_not_make_is_left_as_it_is(
+    tmp_path: Path, tiny, table: str, lacking: str
+) -> None:
     other = tmp_path / "other.raw"
-    with other.open("wb") as file:
-        file.truncate(8 << 20)
-    table = b"label: gpt\nsize=1MiB, name=data\n"
-    tiny.pack.run("sfdisk", "--quiet", str(other), input=table, timeout=60)
-    with pytest.raises(ImageError, match="no config partition"):
+    other.write_bytes(bytes(16 << 20))
+    before = partitioned(other, table, tiny).read_bytes()
+    with pytest.raises(ImageError, match=f"not a disk that edgeimg made: .*{lacking}"):
         partition.write(other, {"edgeimg/hostname": b"x\n"}, toolbox=tiny.pack)
+    other.chmod(0o644)
+    with pytest.raises(ImageError):
+        target.write(target.choose(other, None), {"edgeimg/hostname": b"x\n"}, toolbox=tiny.pack)
+    assert other.read_bytes() == before
+    assert other.stat().st_mode & 0o777 == 0o644
+
+
+@needs_loop
+def test_sectors_of_another_size_are_told(tmp_path: Path, tiny) -> None:
+    card = tmp_path / "card.img"
+    card.write_bytes(bytes(16 << 20))
+    with loop_devices.readers(1) as (reader,):
+        subprocess.run(["losetup", "--sector-size", "4096", reader, card], check=True)
+        partitioned(reader, f"{CONFIG}{ESP}{VERITY}", tiny)
+        with pytest.raises(ImageError, match="sectors have 4096 bytes, not 512"):
+            partition.write(reader, {"edgeimg/hostname": b"x\n"}, toolbox=tiny.pack)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
-from builder.provision.rendering import files
+from builder.provision.rendering import NAMES, files
 from builder.provision.settings import Settings
 
 BASE = Path(__file__).parents[2] / "overlays/base"
@@ -120,6 +121,12 @@ def test_what_the_host_writes_the_gateway_becomes(root: Root) -> None:
         '  - "site=hall-7"',
         'server: "https://192.168.77.1:6443"', f'token: "{SECRET}"',
     ]  # fmt: skip
+
+
+def test_the_host_knows_the_names_that_the_gateway_takes() -> None:
+    script = (BASE / "usr/lib/edgeimg/provision").read_text()
+    lists = re.findall(r"^(?:plain|secret|directories)='(.*)'$", script, re.MULTILINE)
+    assert sorted(" ".join(lists).split()) == sorted(NAMES)
 
 
 def test_secrets_are_wiped_from_the_partition_and_nobody_else_reads_them(root: Root) -> None:

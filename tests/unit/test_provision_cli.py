@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from builder.errors import ProvisionError
+from builder.provision import folder as provisioned
+
 HUSH = "hush-hush-0123456789"
 AGENT = 'hostname = "box-1"\n[k3s]\nrole = "agent"\nserver = "https://10.0.0.1:6443"\n'
 
@@ -55,18 +58,49 @@ def test_files_are_put_into_a_mounted_partition_and_replace_the_earlier_ones(fol
     old.parent.mkdir(parents=True)
     old.write_text("[Match]\nName=x\n")
     (folder / "card/README.txt").write_text("kept")
-    done = edgeimg("card", "box.toml", "--json", folder=folder)
+    (folder / "card/edgeimg/.mine").write_text("kept")
+    done = edgeimg("card", "box.toml", "--yes", "--json", folder=folder)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("nothing is mounted on card") == 1
     assert HUSH not in done.stdout + done.stderr
     told = json.loads(done.stdout)
     assert {file["path"]: file["secret"] for file in told["files"]} == {
         "edgeimg/hostname": False, "edgeimg/k3s.yaml": True,
     }  # fmt: skip
     found = {path.relative_to(folder / "card") for path in (folder / "card").rglob("*.*")}
-    assert found == {Path("README.txt"), Path("edgeimg/k3s.yaml")}
+    assert found == {Path("README.txt"), Path("edgeimg/.mine"), Path("edgeimg/k3s.yaml")}
     secret = folder / "card/edgeimg/k3s.yaml"
     assert HUSH in secret.read_text()
     assert secret.stat().st_mode & 0o077 == 0
+
+
+def test_a_directory_of_somebody_else_is_left_as_it_is(folder: Path) -> None:
+    checkout = folder / "card/edgeimg"
+    (checkout / "network").mkdir(parents=True)
+    for name in ("README.md", "main.py", "network/card.py"):
+        (checkout / name).write_text("mine")
+    done = edgeimg("card", "box.toml", "--yes", folder=folder)
+    assert done.returncode == 19
+    assert "card/edgeimg holds what no provisioning put there: main.py" in done.stderr
+    assert "partition CONFIG is mounted" in done.stderr
+    assert sorted(path.name for path in checkout.rglob("*")) == [
+        "README.md", "card.py", "main.py", "network",
+    ]  # fmt: skip
+
+
+def test_nothing_is_written_unasked_where_nothing_is_mounted(folder: Path) -> None:
+    done = edgeimg("card", "box.toml", folder=folder)
+    assert done.returncode == 13
+    assert "nothing is mounted on card and nobody can be asked here" in done.stderr
+    assert "say --yes" in done.stderr
+    assert list((folder / "card").iterdir()) == []
+
+
+def test_files_that_do_not_read_back_are_told(tmp_path: Path) -> None:
+    # Two names of one file, in the place of a medium that does not keep what it is given.
+    wanted = {"edgeimg/hostname": b"box-1\n", "edgeimg/./hostname": b"box-2\n"}
+    with pytest.raises(ProvisionError, match="is not what was written"):
+        provisioned.write(tmp_path, wanted)
 
 
 def test_what_would_be_written_is_shown_with_stars(folder: Path) -> None:
@@ -128,17 +162,18 @@ def test_a_secret_that_is_typed_is_not_echoed(folder: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     ) as process:  # fmt: skip
         os.close(inner)
-        screen, typed, deadline = b"", False, time.monotonic() + 120
+        answers = {b"token of the cluster": HUSH, b"Write? [y/N]": "y"}
+        screen, deadline = b"", time.monotonic() + 120
         while time.monotonic() < deadline:
             if select.select([terminal], [], [], 1)[0]:
                 try:
                     screen += os.read(terminal, 4096)
                 except OSError:  # the program has ended
                     break
-            if not typed and b"token of the cluster" in screen and b":" in screen[-4:]:
-                os.write(terminal, f"{HUSH}\n".encode())
-                typed = True
+            for question in [one for one in answers if one in screen and b":" in screen[-4:]]:
+                os.write(terminal, f"{answers.pop(question)}\n".encode())
         assert process.wait(30) == 0, screen
     os.close(terminal)
     assert HUSH.encode() not in screen
+    assert b"nothing is mounted on card" in screen
     assert HUSH in (folder / "card/edgeimg/k3s.yaml").read_text()

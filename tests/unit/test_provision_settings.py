@@ -148,6 +148,14 @@ BAD = {
     "hostname = ": "not TOML",
     "[[network]]\nmtu = 9": "network: expected a table of keys and values",
     "k3s = 'agent'": "k3s: expected a table of keys and values, found 'agent'",
+    f"[[lte]]\napn = 'a'\npassword = '{HUSH}'": "lte: expected a table of keys and values",
+    f"[lte]\napn = 'a,password={HUSH}'": "expected an access point name",
+    f"[lte]\napn = 'a'\nuser = 'me:{HUSH}'": "lte.user: expected a name without spaces",
+    f"[proxy]\nhttp = 'http://a'\nuser = 'me:{HUSH}'": "proxy.user: expected a name",
+    f"[k3s]\nserver = 'https://me:{HUSH}@10.0.0.1'": "found a value with '@'",
+    f"[registries.a]\nendpoints = ['https://me:{HUSH}@m:5000']": "endpoints.0: expected an address",
+    f"[registries.'me:{HUSH}@m:5000']\nendpoints = 3": "registries.…: expected a registry",
+    f"['me:{HUSH}@m']": "…: unknown key",
 }  # fmt: skip
 
 

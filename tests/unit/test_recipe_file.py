@@ -49,6 +49,14 @@ def write(folder: Path, text: str | bytes) -> Path:
     return path
 
 
+def test_a_password_in_an_address_is_not_repeated(tmp_path: Path) -> None:
+    mirror = "https://me:hush@mirror.example.org"
+    text = f"[k3s.registries.'docker.io']\nendpoints = ['{mirror}']\n"
+    with pytest.raises(RecipeError, match=r"endpoints\.0: a value with '@'") as caught:
+        load(write(tmp_path, text))
+    assert "hush" not in caught.value.message
+
+
 def test_default_recipe_loads_for_every_architecture() -> None:
     recipe = load(DEFAULT).recipe
     for arch in ARCHITECTURES:
