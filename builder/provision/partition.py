@@ -22,6 +22,7 @@ from builder.recipe.tables import Image
 from builder.tools import Toolbox
 
 _CHUNK = 1 << 20
+_FIRST = "flash it first: `edgeimg flash`"
 _TIMEOUT = 120.0
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
 _VERITY_TYPES = {arch.verity_type for arch in ARCHITECTURES}
@@ -73,7 +74,10 @@ def differs(what: str) -> ProvisionError:
 
 def find(image: Path, *, toolbox: Toolbox) -> Partition:
     """Where the config partition is. Raises ImageError for a disk that edgeimg did not make."""
-    parts = disk.read(image, toolbox=toolbox).partitions
+    try:
+        parts = disk.read(image, name=str(image), toolbox=toolbox).partitions
+    except ImageError as error:
+        raise ImageError(error.message, hint=_FIRST) from error
     config = [
         part for part in parts if part.label == "config" and part.type == disk.BASIC_DATA_TYPE
     ]
@@ -86,7 +90,7 @@ def find(image: Path, *, toolbox: Toolbox) -> Partition:
     if missing := [what for what, is_there in parts_of_ours.items() if not is_there]:
         raise ImageError(
             f"{image.name} is not a disk that edgeimg made: it has no {', no '.join(missing)}",
-            hint="flash it first: `edgeimg flash`",
+            hint=_FIRST,
         )
     return config[0]
 
