@@ -28,7 +28,7 @@ EXAMPLE = Path(__file__).parents[1] / "provision/example.toml"
 @click.command(
     epilog="Examples: edgeimg provision --example > box-1.toml    "
     "edgeimg provision /dev/sdb box-1.toml    "
-    "edgeimg provision gateway_1.2.0_arm64.raw.zst box-1.toml --output box-1.raw.zst"
+    "edgeimg provision gateway_1.2.0_arm64.raw.zst box-1.toml --output boxes/box-1.raw.zst"
 )
 @click.argument("paths", metavar="[TARGET] [SETTINGS]...", nargs=-1,
                 type=click.Path(path_type=Path))  # fmt: skip
