@@ -5,35 +5,35 @@ Files are found by e2fsprogs: whatever is in no file's blocks (deleted, in the j
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from pathlib import Path
 
-from builder.pack import sparse
+from builder.pack import disk, sparse
+from builder.tools import Toolbox
 
 _CHUNK = 4 << 20
 NOWHERE = "no file"
 
 
-def holders(raw: Path, needle: bytes, work: Path) -> set[str]:
-    """`PARTITION:PATH` of every file of a raw disk that holds `needle`, and what no file holds."""
+def holders(raw: Path, needle: bytes, work: Path, *, toolbox: Toolbox) -> set[str]:
+    """`PARTITION:PATH` of every file of a raw disk that holds `needle`, and what no file holds.
+
+    `toolbox` has sfdisk; debugfs is the host's.
+    """
     offsets = _offsets(raw, needle)
-    table = json.loads(
-        subprocess.run(["sfdisk", "--json", raw], check=True, capture_output=True).stdout
-    )["partitiontable"]["partitions"]
     found = set()
-    for part in table:
-        start, size = part["start"] * 512, part["size"] * 512
-        inside = [offset - start for offset in offsets if start <= offset < start + size]
-        offsets = [offset for offset in offsets if not start <= offset < start + size]
-        if inside and part["name"] == "data":
+    for part in disk.read(raw, toolbox=toolbox).partitions:
+        end = part.start + part.size
+        inside = [offset - part.start for offset in offsets if part.start <= offset < end]
+        offsets = [offset for offset in offsets if not part.start <= offset < end]
+        if inside and part.name == "data":
             alone = work / "data.ext4"
-            sparse.extract(raw, alone, offset=start, size=size)
+            sparse.extract(raw, alone, offset=part.start, size=part.size)
             found |= {f"data:{_file(alone, offset)}" for offset in inside}
             alone.unlink()
         elif inside:
-            found.add(f"{part['name']}:{NOWHERE}")
+            found.add(f"{part.name}:{NOWHERE}")
     return found | {f"disk:{NOWHERE}" for _ in offsets}
 
 

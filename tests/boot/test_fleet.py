@@ -160,7 +160,7 @@ def test_three_gateways_of_one_file_become_one_cluster_and_share_no_secret(
     for box, gateway in reversed(list(zip(BOXES, cluster.gateways, strict=True))):
         raw = tmp_path / "disk.raw"
         at_rest(gateway, raw, toolbox("qemu"))
-        found = disk_scan.holders(raw, fleet.token.encode(), tmp_path)
+        found = disk_scan.holders(raw, fleet.token.encode(), tmp_path, toolbox=toolbox("pack"))
         print(f"{box.name}: the token is in {', '.join(sorted(found))}", flush=True)
         allowed = {SET}
         if box.role == "server":
