@@ -11,7 +11,7 @@ from typing import Any
 
 COLUMNS = (
     "NAME", "PATH", "TYPE", "SIZE", "MODEL", "VENDOR", "SERIAL", "WWN", "TRAN", "RM", "HOTPLUG",
-    "RO", "FSTYPE", "UUID", "LABEL", "PARTLABEL", "PTTYPE", "MOUNTPOINTS", "MAJ:MIN",
+    "RO", "FSTYPE", "UUID", "LABEL", "PARTLABEL", "PTTYPE", "MOUNTPOINTS", "MAJ:MIN", "LOG-SEC",
 )  # fmt: skip
 """What lsblk is asked for. Without NAME it lists partitions beside their disks, not in them."""
 _MEMBERS = {
@@ -31,6 +31,8 @@ _MEMBERS = {
 _FLAT = ("disk", "loop")
 """Types of whole disks; everything else stands on one."""
 _MEMORY = ("/dev/ram", "/dev/zram")
+_SECTOR = 512
+"""Bytes of the sectors that an image's partition table counts in (UEFI, 5.3: logical blocks)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,9 @@ def _dangers(
         yield f"{path} is write-protected"
     if part is disk and not int(part.get("size") or 0):
         yield f"{path} has no medium in it"
+    sector = int(part.get("log-sec") or _SECTOR)
+    if part is disk and sector != _SECTOR:
+        yield f"{path} has sectors of {sector} bytes: it would not start, images count in {_SECTOR}"
 
 
 def is_member(fstype: str) -> bool:

@@ -32,12 +32,13 @@ needs_nbdkit = pytest.mark.skipif(
 
 
 @contextlib.contextmanager
-def loop(backing: Path) -> Iterator[Path]:
-    """A loop device between two guards: a byte outside of it would show."""
+def loop(backing: Path, *, sector: int = 512) -> Iterator[Path]:
+    """A loop device between two guards: a byte outside of it would show. `sector` in bytes."""
     guard = b"\x5a" * GUARD
     backing.write_bytes(guard + os.urandom(1) * DISK + guard)
     device = subprocess.run(
-        ["losetup", "-f", "--show", "-o", str(GUARD), "--sizelimit", str(DISK), backing],
+        ["losetup", "-f", "--show", "-b", str(sector), "-o", str(GUARD), "--sizelimit", str(DISK),
+         backing],
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
     try:

@@ -235,6 +235,17 @@ def test_a_partition_protects_its_disk(made: Made, toolbox, tmp_path: Path) -> N
         assert f"it stands on {device}: name that" in inside.stderr
 
 
+@bad_disks.needs_loop
+def test_a_disk_with_other_sectors_is_refused(made: Made, tmp_path: Path) -> None:
+    """The partition table counts in sectors of 512 bytes: the gateway would not find it."""
+    with bad_disks.loop(tmp_path / "backing", sector=4096) as device:
+        before = device.read_bytes()
+        refused = run("flash", "--yes", made.image, device)
+        assert device.read_bytes() == before
+    assert refused.returncode == 13
+    assert f"{device} has sectors of 4096 bytes" in refused.stderr
+
+
 @bad_disks.needs_nbdkit
 def test_a_good_disk_behind_the_same_way_succeeds(made: Made, tmp_path: Path) -> None:
     with bad_disks.nbd(tmp_path) as disk:

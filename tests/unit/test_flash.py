@@ -395,6 +395,7 @@ def part(path: str, **more: Any) -> dict[str, Any]:
         (entry("/dev/sdb", children=[part("/dev/mapper/m", type="mpath")]), "stands on it"),
         (entry("/dev/sdb", ro=True), "write-protected"),
         (entry("/dev/sdb", size=0), "no medium"),
+        (entry("/dev/sdb", **{"log-sec": 4096}), "sectors of 4096 bytes"),
         (entry("/dev/sdb", children=[part("/dev/sdb1", mountpoints=[None, "/a", "/b"])]), "/b"),
     ],
 )  # fmt: skip
