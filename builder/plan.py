@@ -12,7 +12,8 @@ from typing import Literal
 from builder import lock as locks
 from builder import tree
 from builder.arch import Arch
-from builder.errors import RecipeError
+from builder.compose import updates
+from builder.errors import RecipeError, VerifyError
 from builder.lock import ArchLock, Lock
 from builder.recipe.contents import Contents
 from builder.recipe.file import RecipeFile
@@ -20,6 +21,7 @@ from builder.recipe.model import Recipe
 from builder.recipe.tables import Image
 from builder.recipe.types import Gate
 from builder.recipe.workloads import Workload, short_name
+from builder.release import signatures
 from builder.store import key, source_digest
 from builder.tree import Tree, overlay
 
@@ -95,6 +97,8 @@ class BuildPlan:
     """The project's files of each service and of each image for pods, by its name."""
     manifests: Mapping[str, Tree]
     """The project's manifests of each workload."""
+    updates: Tree
+    """How the gateway updates itself; empty when it does not."""
     project: Path
     """Where the recipe's paths start."""
     output: Path
@@ -109,12 +113,13 @@ class BuildPlan:
     @property
     def paths(self) -> tuple[str, ...]:
         """What goes into the image from the project: overlays, what containers are made of,
-        manifests.
+        manifests, the key of updates.
         """
         containers = self.recipe.contents().values()
         own = (path for made in containers for path in made.paths(self.arch.name))
         manifests = (workload.manifests for workload in self.recipe.workloads.values())
-        return (*self.recipe.overlay.paths, *own, *manifests)
+        key = self.recipe.update.key
+        return (*self.recipe.overlay.paths, *own, *manifests, *([key] if key else []))
 
     @property
     def name(self) -> str:
@@ -141,6 +146,7 @@ class BuildPlan:
             "overlay": self.overlay.digest(),
             "given": {name: tree.digest() for name, tree in sorted(self.given.items())},
             "manifests": {name: tree.digest() for name, tree in sorted(self.manifests.items())},
+            "updates": self.updates.digest(),
             "k3s": k3s_identity,
             # An image that was let through is not one that an ordinary build may find again.
             **({"over_budget": True} if self.over_budget else {}),
@@ -171,6 +177,7 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
         manifests={
             name: _manifests(source, name, workload) for name, workload in recipe.workloads.items()
         },
+        updates=_updates(source, recipe),
         project=source.project,
         output=options.output,
         offline=options.offline,
@@ -236,6 +243,18 @@ def _manifests(source: RecipeFile, name: str, workload: Workload) -> Tree:
             f"{source.path}: workloads.{name}.manifests: there is no file or directory {path}"
         )
     return overlay.from_directory(path, origin=f"workload:{name}")
+
+
+def _updates(source: RecipeFile, recipe: Recipe) -> Tree:
+    """What [update] puts into the image. Raises RecipeError for a key that is none."""
+    if recipe.update.key is None:
+        return Tree()
+    path = source.project / recipe.update.key
+    try:
+        keyring = signatures.public_keys(path)
+    except VerifyError as error:
+        raise RecipeError(f"{source.path}: update.key: {error.message}", hint=error.hint) from error
+    return updates.compose(recipe.update, keyring)
 
 
 def _overlay(source: RecipeFile, recipe: Recipe) -> Tree:

@@ -16,6 +16,7 @@ from builder.check.findings import Finding, errors, refuse
 from builder.check.size import Sizes
 from builder.compose import kernel as kernels
 from builder.compose import rootfs
+from builder.compose.updates import require_programs
 from builder.inputs import Inputs
 from builder.pack import image as packing
 from builder.pack import initrd
@@ -77,10 +78,11 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
         plan.arch,
         inputs.packages,
         inputs.kernel,
-        (k3s.tree, inputs.images, inputs.services, inputs.workloads, plan.overlay),
+        (k3s.tree, inputs.images, inputs.services, inputs.workloads, plan.updates, plan.overlay),
         store,
     )
     require_runtime(root, plan.recipe.services)
+    require_programs(root, plan.recipe.update)
     contents = Contents(
         id=plan.recipe.image.id,
         version=plan.recipe.image.version,

@@ -22,11 +22,12 @@ def write(directory: Path) -> list[Path]:
     files = {
         directory / "recipes/gateway.toml": _default("gateway.toml"),
         directory / "recipes/gateway.lock.toml": _default("gateway.lock.toml"),
+        directory / "recipes/updates.toml": _default("updates.toml"),
         directory / "recipes/recipe.schema.json": json.dumps(schema(), indent=2) + "\n",
         directory / "overlays/mine/usr/share/doc/overlay.txt": _OVERLAY_NOTE,
     }
     written = [path for path, text in files.items() if _write_new(path, text)]
-    for name in ("overlays/base", "overlays/services", "recipes/services"):
+    for name in ("overlays/base", "overlays/services", "overlays/updates", "recipes/services"):
         if not (directory / name).exists():
             shutil.copytree(_CHECKOUT / name, directory / name, symlinks=True)
             written.append(directory / name)

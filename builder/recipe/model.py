@@ -20,6 +20,7 @@ from builder.recipe.tables import (
     Packages,
     Provisioning,
     Release,
+    Update,
 )
 from builder.recipe.types import ArchName
 from builder.recipe.workloads import PodImage, Workload, WorkloadName
@@ -57,6 +58,7 @@ class Recipe(Table):
     budget: Budget = Field(default_factory=Budget)
     check: Check = Field(default_factory=Check)
     release: Release = Field(default_factory=Release)
+    update: Update = Field(default_factory=Update)
     provision: Provisioning = Field(default_factory=Provisioning)
     arch: dict[ArchName, Override] = Field(
         default_factory=dict, description="overrides per architecture: [arch.arm.packages] …"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from builder.recipe.types import (
     ARCHITECTURE_NAMES,
@@ -136,6 +138,36 @@ class Release(Table):
     url: str | None = Field(
         None, pattern=r"^https?://\S+$", description="where releases are published"
     )
+
+
+class Update(Table):
+    """Where gateways get new versions from, and whose they take. Without `url` they get none."""
+
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s\"'\\]+$",
+        description="directory with the files of the newest release: SHA256SUMS, its signature, "
+        "and the update files",
+    )
+    key: OverlayPath | None = Field(
+        None,
+        description="public key file, relative to the project; what another key has signed is not "
+        "taken",
+    )
+    schedule: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9 ,.:*/~-]+$",
+        description="when gateways look for a new version, install it and restart into it, as in "
+        "systemd.time(7): 'Sun 03:00'. Without it they do when somebody says `edgeimg-update`",
+    )
+
+    @model_validator(mode="after")
+    def _nothing_is_half_said(self) -> Self:
+        if self.url is not None and self.key is None:
+            raise ValueError("url needs a key: gateways take only what somebody has signed")
+        if self.url is None and (self.key is not None or self.schedule is not None):
+            raise ValueError("key and schedule need a url")
+        return self
 
 
 class Check(Table):

@@ -26,7 +26,12 @@ from builder.vm.verdict import STAGES
 BASE = Path(__file__).parents[2] / "overlays" / "base"
 SCRIPTS = sorted(
     path
-    for place in (BASE / "usr/lib/edgeimg", BASE / "usr/bin", BASE.parent / "services")
+    for place in (
+        BASE / "usr/lib/edgeimg",
+        BASE / "usr/bin",
+        BASE.parent / "services",
+        BASE.parent / "updates",
+    )
     for path in place.rglob("*")
     if path.is_file() and not path.is_symlink() and path.read_bytes().startswith(b"#!")
 )

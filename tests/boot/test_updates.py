@@ -1,0 +1,226 @@
+"""One gateway that updates itself, over HTTP from this machine: what it refuses, what it takes, and
+how it comes back from a version that does not work.
+
+EDGEIMG_TEST_UPDATE_ARCH=arm64 or arm does it with one of those.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from builder.arch import find
+from builder.pack.layout import SUMS
+from builder.release import artifacts, keys, signatures
+from builder.release.keys import Key
+from builder.store import Store
+from builder.tools import Toolbox
+from builder.vm.disk import raw_image
+from tests import gateway as gateways
+from tests.gateway import Gateway, booted, built, edgeimg
+from tests.integration.fileserver import FileServer
+from tests.integration.signing import gpg_home, make_key
+
+pytestmark = [
+    pytest.mark.boot,
+    pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh: apt install openssh-client"),
+    pytest.mark.skipif(not shutil.which("gpg"), reason="no gpg: apt install gpg gpg-agent gpgv"),
+]
+ARCH = find(os.environ.get("EDGEIMG_TEST_UPDATE_ARCH", "x86-64"))
+HOST = "10.0.2.2"
+"""This machine, as a guest knows it (QEMU's user network)."""
+PATIENCE = 900.0
+RECIPE = """\
+include = ["gateway.toml", "updates.toml"]
+
+[image]
+version = "{version}"
+
+[overlay]
+paths = [{overlays}]
+
+[update]
+url = "http://{host}:{port}/gateway"
+key = "releases.asc"
+schedule = "Sun 03:00"
+"""
+BROKEN = "[Service]\nExecStart=\nExecStart=false\nRestart=no\n"
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Makes versions, signs them, and serves one of them."""
+
+    project: Path
+    server: FileServer
+    key: Key
+    other: Key
+    cache: Store
+    pack: Toolbox
+
+    def make(self, version: str, *overlays: str) -> Path:
+        """The image of a version."""
+        (self.project / "recipes/own.toml").write_text(
+            RECIPE.format(
+                version=version, host=HOST, port=self.server.url.rpartition(":")[2],
+                overlays=", ".join(f'"{overlay}"' for overlay in overlays),
+            )
+        )  # fmt: skip
+        return built(self.project, ARCH, "-r", "recipes/own.toml")
+
+    def serve(self, image: Path, key: Key | None = None) -> None:
+        """Publish the update files of an image, signed with `key`."""
+        name = image.name.removesuffix(".raw.zst")
+        manifest = json.loads((image.parent / f"{name}.manifest.json").read_text())
+        place = image.parent / "update"
+        if not place.exists():
+            place.mkdir()
+            raw = raw_image(image, self.cache)
+            artifacts.split(raw, name, manifest, place, toolbox=self.pack)
+        files = {path.name: path.read_bytes() for path in place.iterdir()}
+        sums = "".join(
+            f"{sha256(data).hexdigest()}  {path}\n"
+            for path, data in sorted(files.items()) if not path.startswith(SUMS)
+        )  # fmt: skip
+        (place / SUMS).write_text(sums)
+        signed = signatures.sign(place / SUMS, key or self.key)
+        for path in (place / SUMS, signed):
+            files[path.name] = path.read_bytes()
+        self.server.files = {f"/gateway/{path}": data for path, data in files.items()}
+        self.server.faults.clear()
+
+
+@pytest.fixture(scope="module")
+def shop(
+    cache: Store, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    project = tmp_path_factory.mktemp("updates")
+    gateways.project(project)
+    with gpg_home() as home, FileServer() as server:
+        key, other = make_key(home), make_key(home, "Somebody")
+        (project / "releases.asc").write_bytes(keys.export(key))
+        shop = Shop(project, server, key, other, cache, toolbox("pack"))
+        shutil.copy(project / "recipes/gateway.lock.toml", project / "recipes/own.lock.toml")
+        (project / "recipes/own.toml").write_text('include = ["gateway.toml", "updates.toml"]\n')
+        edgeimg(project, "lock", "-r", "recipes/own.toml", "--accept-unsigned-index", "arm")
+        broken = project / "overlays/broken/usr/lib/systemd/system/k3s.service.d/broken.conf"
+        broken.parent.mkdir(parents=True)
+        broken.write_text(BROKEN)
+        yield shop
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    shop: Shop, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """Of version 0.1.0, until its K3s runs."""
+    image = shop.make("0.1.0")
+    shop.serve(image)
+    console = tmp_path_factory.mktemp("guest") / "console.log"
+    with booted(
+        raw_image(image, shop.cache), shop.project / "key", toolbox=toolbox("qemu"),
+        console=console, arch=ARCH,
+    ) as running:  # fmt: skip
+        proven(running)
+        yield running
+
+
+def proven(gateway: Gateway) -> None:
+    """Wait until the version that runs has shown that it works."""
+    gateway.until("/usr/lib/systemd/systemd-bless-boot status | grep -x good", PATIENCE)
+
+
+def runs(gateway: Gateway) -> str:
+    """`0.1.0, slot A`."""
+    return gateway.run(". /usr/lib/edgeimg/facts.sh; image").split(" ", 1)[1].strip()
+
+
+def slots(gateway: Gateway) -> set[str]:
+    """The labels of the partitions."""
+    return set(gateway.run("ls /dev/disk/by-partlabel").split())
+
+
+def test_nothing_new(gateway: Gateway) -> None:
+    assert runs(gateway) == "0.1.0, slot A"
+    told = gateway.run("edgeimg-update")
+    assert f"new:   none at http://{HOST}:" in told
+    assert "nothing newer than 0.1.0" in gateway.run("edgeimg-update install")
+    assert gateway.run("systemctl is-active edgeimg-update.timer") == "active\n"
+
+
+def test_what_another_key_has_signed_is_not_taken(gateway: Gateway, shop: Shop) -> None:
+    shop.serve(shop.make("0.2.0"), shop.other)
+    refused = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
+    assert refused.returncode == 1
+    assert slots(gateway) >= {"gateway_0.1.0", "_empty"}
+
+
+def test_what_is_not_what_was_signed_is_not_taken(gateway: Gateway, shop: Shop) -> None:
+    shop.serve(shop.make("0.2.0"))
+    (path,) = [path for path in shop.server.files if path.endswith(".root.xz")]
+    data = bytearray(shop.server.files[path])
+    data[len(data) // 2] ^= 1
+    shop.server.files[path] = bytes(data)
+    refused = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
+    assert refused.returncode == 1
+    assert "0.2.0 was not installed; 0.1.0 stays" in refused.stderr
+    assert "gateway_0.2.0" not in slots(gateway)
+
+
+def test_power_lost_in_the_middle(gateway: Gateway, shop: Shop) -> None:
+    shop.serve(shop.make("0.2.0"))
+    (path,) = [path for path in shop.server.files if path.endswith(".root.xz")]
+    shop.server.faults[path] = ["stall"]
+    shop.server.silence = 120
+    gateway.run("systemd-run --unit=torn edgeimg-update install")
+    gateway.until("pidof systemd-pull", PATIENCE)
+    gateway.run("sleep 20")
+    lose_power(gateway)
+    assert runs(gateway) == "0.1.0, slot A"
+    assert "gateway_0.2.0" not in slots(gateway)
+
+
+def lose_power(gateway: Gateway) -> None:
+    """What was not written is lost; what the gateway had in mind, too."""
+    before = gateway.run("cat /proc/sys/kernel/random/boot_id").strip()
+    gateway.attempt("echo b > /proc/sysrq-trigger &", timeout=30)
+    gateway.hang_up()
+    gateway.until(f"! grep -q {before} /proc/sys/kernel/random/boot_id", PATIENCE, alone=True)
+
+
+def test_a_new_version_is_installed_and_started(gateway: Gateway, shop: Shop) -> None:
+    gateway.run("echo kept > /var/kept; sync /var/kept")
+    shop.serve(shop.make("0.2.0"))
+    assert "new:   0.2.0" in gateway.run("edgeimg-update", timeout=300)
+    told = gateway.run("edgeimg-update install", timeout=PATIENCE)
+    assert "0.2.0 is installed, and starts with the next restart" in told
+    assert "waits: 0.2.0" in gateway.run("edgeimg-update", timeout=300)
+    gateway.restart(PATIENCE)
+    assert runs(gateway) == "0.2.0, slot B"
+    assert gateway.run("cat /var/kept") == "kept\n"
+    proven(gateway)
+    gateway.until("edgeimg-status | grep Ready", PATIENCE)
+
+
+def test_a_version_that_does_not_work_is_left(gateway: Gateway, shop: Shop) -> None:
+    shop.serve(shop.make("0.3.0", "overlays/broken"))
+    gateway.run("edgeimg-update install", timeout=PATIENCE)
+    assert slots(gateway) >= {"gateway_0.3.0", "gateway_0.2.0"}
+    # One try in place of three, to spare two restarts.
+    entry = "/boot/EFI/Linux/gateway_0.3.0"
+    gateway.run(f"mv {entry}+3-0.efi {entry}+1-0.efi && sync")
+    gateway.restart(PATIENCE)
+    assert runs(gateway) == "0.3.0, slot A"
+    refused = gateway.attempt("edgeimg-update install", timeout=300)
+    assert "0.3.0 has not shown yet that it works" in refused.stderr
+    gateway.restart(PATIENCE)
+    assert runs(gateway) == "0.2.0, slot B"
+    assert "bad:   0.3.0" in gateway.run("edgeimg-update", timeout=300)
+    assert "nothing newer" in gateway.run("edgeimg-update install --restart", timeout=300)
