@@ -1,7 +1,8 @@
 """One gateway that updates itself, over HTTP from this machine: what it refuses, what it takes, and
 how it comes back from a version that does not work.
 
-EDGEIMG_TEST_UPDATE_ARCH=arm64 or arm does it with one of those.
+EDGEIMG_TEST_UPDATES=all installs a version that does not work, too. EDGEIMG_TEST_UPDATE_ARCH=arm64
+or arm does it with one of those.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.arch import find
+from builder.arch import ARM, find
 from builder.pack.layout import SUMS
 from builder.release import artifacts, keys, signatures
 from builder.release.keys import Key
@@ -42,6 +44,7 @@ include = ["gateway.toml", "updates.toml"]
 
 [image]
 version = "{version}"
+architectures = ["{arch}"]
 
 [overlay]
 paths = [{overlays}]
@@ -65,14 +68,18 @@ class Shop:
     cache: Store
     pack: Toolbox
 
-    def make(self, version: str, *overlays: str) -> Path:
-        """The image of a version."""
+    def write(self, version: str, *overlays: str) -> None:
+        """The recipe of a version."""
         (self.project / "recipes/own.toml").write_text(
             RECIPE.format(
-                version=version, host=HOST, port=self.server.url.rpartition(":")[2],
+                version=version, arch=ARCH.name, host=HOST, port=self.server.url.rpartition(":")[2],
                 overlays=", ".join(f'"{overlay}"' for overlay in overlays),
             )
         )  # fmt: skip
+
+    def make(self, version: str, *overlays: str) -> Path:
+        """The image of a version."""
+        self.write(version, *overlays)
         return built(self.project, ARCH, "-r", "recipes/own.toml")
 
     def serve(self, image: Path, key: Key | None = None) -> None:
@@ -108,8 +115,10 @@ def shop(
         (project / "releases.asc").write_bytes(keys.export(key))
         shop = Shop(project, server, key, other, cache, toolbox("pack"))
         shutil.copy(project / "recipes/gateway.lock.toml", project / "recipes/own.lock.toml")
-        (project / "recipes/own.toml").write_text('include = ["gateway.toml", "updates.toml"]\n')
-        edgeimg(project, "lock", "-r", "recipes/own.toml", "--accept-unsigned-index", "arm")
+        shop.write("0.1.0")
+        # Of the three indexes, only this one does not always match its signature.
+        unsigned = ("--accept-unsigned-index", "arm") if ARCH is ARM else ()
+        edgeimg(project, "lock", "-r", "recipes/own.toml", *unsigned)
         broken = project / "overlays/broken/usr/lib/systemd/system/k3s.service.d/broken.conf"
         broken.parent.mkdir(parents=True)
         broken.write_text(BROKEN)
@@ -122,7 +131,6 @@ def gateway(
 ) -> Iterator[Gateway]:
     """Of version 0.1.0, until its K3s runs."""
     image = shop.make("0.1.0")
-    shop.serve(image)
     console = tmp_path_factory.mktemp("guest") / "console.log"
     with booted(
         raw_image(image, shop.cache), shop.project / "key", toolbox=toolbox("qemu"),
@@ -142,24 +150,13 @@ def runs(gateway: Gateway) -> str:
     return gateway.run(". /usr/lib/edgeimg/facts.sh; image").split(" ", 1)[1].strip()
 
 
-def slots(gateway: Gateway) -> set[str]:
-    """The labels of the partitions."""
-    return set(gateway.run("ls /dev/disk/by-partlabel").split())
-
-
-def test_nothing_new(gateway: Gateway) -> None:
-    assert runs(gateway) == "0.1.0, slot A"
-    told = gateway.run("edgeimg-update")
-    assert f"new:   none at http://{HOST}:" in told
-    assert "nothing newer than 0.1.0" in gateway.run("edgeimg-update install")
-    assert gateway.run("systemctl is-active edgeimg-update.timer") == "active\n"
-
-
 def test_what_another_key_has_signed_is_not_taken(gateway: Gateway, shop: Shop) -> None:
+    assert runs(gateway) == "0.1.0, slot A"
     shop.serve(shop.make("0.2.0"), shop.other)
     refused = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
     assert refused.returncode == 1
-    assert slots(gateway) >= {"gateway_0.1.0", "_empty"}
+    assert "signed with a key that this image does not know" in refused.stderr
+    assert {"gateway_0.1.0", "_empty"} <= set(gateway.run("ls /dev/disk/by-partlabel").split())
 
 
 def test_what_is_not_what_was_signed_is_not_taken(gateway: Gateway, shop: Shop) -> None:
@@ -171,7 +168,7 @@ def test_what_is_not_what_was_signed_is_not_taken(gateway: Gateway, shop: Shop) 
     refused = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
     assert refused.returncode == 1
     assert "0.2.0 was not installed; 0.1.0 stays" in refused.stderr
-    assert "gateway_0.2.0" not in slots(gateway)
+    assert "0.2.0" not in gateway.run("ls /boot/EFI/Linux")
 
 
 def test_power_lost_in_the_middle(gateway: Gateway, shop: Shop) -> None:
@@ -184,14 +181,15 @@ def test_power_lost_in_the_middle(gateway: Gateway, shop: Shop) -> None:
     gateway.run("sleep 20")
     lose_power(gateway)
     assert runs(gateway) == "0.1.0, slot A"
-    assert "gateway_0.2.0" not in slots(gateway)
+    assert "0.2.0" not in gateway.run("ls /boot/EFI/Linux")
 
 
 def lose_power(gateway: Gateway) -> None:
     """What was not written is lost; what the gateway had in mind, too."""
     before = gateway.run("cat /proc/sys/kernel/random/boot_id").strip()
-    gateway.attempt("echo b > /proc/sysrq-trigger &", timeout=30)
+    gateway.run("(sleep 3; echo b > /proc/sysrq-trigger) > /dev/null 2>&1 &")
     gateway.hang_up()
+    time.sleep(5)
     gateway.until(f"! grep -q {before} /proc/sys/kernel/random/boot_id", PATIENCE, alone=True)
 
 
@@ -207,12 +205,19 @@ def test_a_new_version_is_installed_and_started(gateway: Gateway, shop: Shop) ->
     assert gateway.run("cat /var/kept") == "kept\n"
     proven(gateway)
     gateway.until("edgeimg-status | grep Ready", PATIENCE)
+    assert gateway.run("edgeimg-update").startswith(f"runs:  0.2.0\nnew:   none at http://{HOST}:")
+    assert "nothing newer than 0.2.0" in gateway.run("edgeimg-update install")
+    assert gateway.run("systemctl is-active edgeimg-update.timer") == "active\n"
 
 
+@pytest.mark.skipif(
+    os.environ.get("EDGEIMG_TEST_UPDATES") != "all",
+    reason="asked for with EDGEIMG_TEST_UPDATES=all",
+)
 def test_a_version_that_does_not_work_is_left(gateway: Gateway, shop: Shop) -> None:
     shop.serve(shop.make("0.3.0", "overlays/broken"))
     gateway.run("edgeimg-update install", timeout=PATIENCE)
-    assert slots(gateway) >= {"gateway_0.3.0", "gateway_0.2.0"}
+    gateway.until("ls /dev/disk/by-partlabel/gateway_0.3.0 /dev/disk/by-partlabel/gateway_0.2.0")
     # One try in place of three, to spare two restarts.
     entry = "/boot/EFI/Linux/gateway_0.3.0"
     gateway.run(f"mv {entry}+3-0.efi {entry}+1-0.efi && sync")

@@ -108,7 +108,7 @@ def gateway(tmp_path: Path) -> Gateway:
 
     def run(
         *arguments: str, available: str | None = None, newest: str = "1.0.0", bless: str = "good",
-        fails: str = "", bad: str = "", url: str = URL,
+        fails: str = "", log: str = "Failed: it is so", bad: str = "", url: str = URL,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         answers = tmp_path / "answers"
         answers.mkdir(exist_ok=True)
@@ -117,10 +117,11 @@ def gateway(tmp_path: Path) -> Gateway:
             "check-new": {"available": available},
         }.items():
             (answers / verb).write_text(json.dumps(answer, separators=(",", ":")))
+        (tmp_path / "fail").write_text(f"{log}\n")
         programs = {
             "sysupdate": f'#!/bin/sh\necho "$@" >> {tmp_path}/log\necho Discovering… >&2\n'
             f"for verb; do case $verb in check-new | list | update) break ;; esac; done\n"
-            f'[ "$verb" != "{fails}" ] || {{ echo "Failed: it is so" >&2; exit 1; }}\n'
+            f'[ "$verb" != "{fails}" ] || {{ cat {tmp_path}/fail >&2; exit 1; }}\n'
             f"[ ! -e {answers}/$verb ] || cat {answers}/$verb\n",
             "bless": f"#!/bin/sh\necho {bless}\n",
             "systemctl": f'#!/bin/sh\necho systemctl "$@" >> {tmp_path}/log\n',
@@ -211,6 +212,23 @@ def test_what_fails_is_said(gateway: Gateway, tmp_path: Path, fails: str, said: 
     assert told.returncode == 1
     assert said in told.stderr
     assert "systemctl reboot" not in done(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("gpgv: Can't check signature: No public key\nDOWNLOAD INVALID", "does not know"),
+        ('gpgv: BAD signature from "a"\nDOWNLOAD INVALID', "is not what was signed"),
+        ("HTTP request to x failed with code 404.\nFailed to retrieve", "x failed with code 404."),
+        ("Transfer failed: Could not connect to server\nExiting.", "Could not connect"),
+        ("something new", "(sd-pull) failed with exit status 1."),
+    ],
+)
+def test_the_log_is_told_by_what_says_it_best(gateway: Gateway, log: str, said: str) -> None:
+    told = gateway(fails="check-new", log=f"{log}\n(sd-pull) failed with exit status 1.")
+    assert said in told.stderr
+    assert told.stderr.startswith(f"edgeimg-update: {URL}: ")
+    assert len(told.stderr.splitlines()) == 1
 
 
 def test_an_image_that_was_told_nothing_says_so(gateway: Gateway) -> None:
