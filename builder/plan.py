@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from builder import lock as locks
-from builder import tree
+from builder import openpgp, tree
 from builder.arch import Arch
 from builder.compose import updates
-from builder.errors import RecipeError, VerifyError
+from builder.errors import RecipeError
 from builder.lock import ArchLock, Lock
 from builder.recipe.contents import Contents
 from builder.recipe.file import RecipeFile
@@ -21,7 +21,6 @@ from builder.recipe.model import Recipe
 from builder.recipe.tables import Image
 from builder.recipe.types import Gate
 from builder.recipe.workloads import Workload, short_name
-from builder.release import signatures
 from builder.store import key, source_digest
 from builder.tree import Tree, overlay
 
@@ -250,10 +249,16 @@ def _updates(source: RecipeFile, recipe: Recipe) -> Tree:
     if recipe.update.key is None:
         return Tree()
     path = source.project / recipe.update.key
+    key = f"{source.path}: update.key"
     try:
-        keyring = signatures.public_keys(path)
-    except VerifyError as error:
-        raise RecipeError(f"{source.path}: update.key: {error.message}", hint=error.hint) from error
+        keyring = openpgp.public_keys(path.read_bytes())
+    except OSError as error:
+        raise RecipeError(f"{key}: cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecipeError(
+            f"{key}: {path}: {error}",
+            hint="export the key that releases are signed with: edgeimg genkey --export FILE",
+        ) from None
     return updates.compose(recipe.update, keyring)
 
 

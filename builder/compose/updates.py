@@ -8,7 +8,6 @@ it is never started. The running version (`ProtectVersion`) is never overwritten
 from __future__ import annotations
 
 from builder.errors import RecipeError
-from builder.pack.esp import TRIES
 from builder.recipe.tables import Update
 from builder.tree import Tree, file
 
@@ -16,6 +15,8 @@ TRANSFERS = "usr/lib/sysupdate.d"
 KEYRING = "usr/lib/systemd/import-pubring.gpg"
 """The only keys that systemd-pull believes. Debian's file has those of distributions."""
 TIMER = "edgeimg-update.timer"
+TRIES = 3
+"""Boots in which a new version has to show that it works."""
 _UNITS = "usr/lib/systemd/system"
 _PRESET = "usr/lib/systemd/system-preset/05-edgeimg-update.preset"
 _PROGRAMS = ("usr/lib/systemd/systemd-sysupdate", "usr/bin/edgeimg-update")

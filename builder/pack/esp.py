@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder.arch import Arch
+from builder.compose.updates import TRIES
 from builder.pack import fat, scratch
 from builder.tools import Toolbox
 
-TRIES = 3
 LOADER_CONF = b"""\
 # Boot the newest system that still has tries left, at once. Hold a key for the menu. The pattern
 # leaves out other profiles (NAME.efi@1): systemd-boot 257 puts those of a file whose tries

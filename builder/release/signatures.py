@@ -7,8 +7,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder import openpgp
 from builder.errors import SigningKeyError, ToolError, VerifyError
-from builder.release import gnupg, keys, openpgp
+from builder.release import gnupg, keys
 from builder.release.keys import Key
 from builder.store import write_whole
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from builder import fetch, mirrors
+from builder import fetch, mirrors, openpgp
 from builder.errors import VerifyError
 from builder.lock import Lock
-from builder.release import assemble, keys, openpgp, signatures
+from builder.release import assemble, keys, signatures
 from builder.release.keys import Key
 from builder.release.verify import verify
 from builder.store import Store

@@ -46,7 +46,7 @@ ROOMS = [
     {"process"},
     {"validation"},
     {"toml_text"},
-    {"progress", "arch", "errors", "bootstrap", "groups", "lock_model", "rules"},
+    {"openpgp", "progress", "arch", "errors", "bootstrap", "groups", "lock_model", "rules"},
 ]
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 

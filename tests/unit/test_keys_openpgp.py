@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from builder.release import openpgp
+from builder import openpgp
 
 DOCUMENT = b"x\n"
 SIGNATURE = bytes.fromhex(

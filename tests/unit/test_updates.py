@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from builder import plan
 from builder.compose import updates
 from builder.errors import RecipeError
+from builder.recipe.file import load
 from builder.recipe.tables import Update
 from builder.release import keys
 from builder.tree import Tree, file
@@ -97,6 +99,22 @@ def test_an_image_without_the_programs_says_what_to_include() -> None:
     updates.require_programs(Tree(), Update())
     programs = {path: file(b"") for path in updates._PROGRAMS}
     updates.require_programs(Tree().with_nodes(programs), update)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [(None, "cannot read"), (b"no key", "is no OpenPGP public key"), (b"", "is no OpenPGP")],
+)
+def test_a_key_that_is_none_is_refused(tmp_path: Path, key: bytes | None, said: str) -> None:
+    recipe = tmp_path / "recipes/own.toml"
+    recipe.parent.mkdir()
+    recipe.write_text(f'[update]\nurl = "{URL}"\nkey = "keys.asc"\n')
+    if key is not None:
+        (tmp_path / "keys.asc").write_bytes(key)
+    source = load(recipe)
+    with pytest.raises(RecipeError, match=r"update\.key: .*keys\.asc") as raised:
+        plan._updates(source, source.recipe)
+    assert said in str(raised.value)
 
 
 Gateway = Callable[..., subprocess.CompletedProcess[str]]
