@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-FIRST = ("test_gateway.py", "test_workloads.py", "test_recovery.py", "test_provision.py")
+FIRST = (
+    "test_gateway.py",
+    "test_workloads.py",
+    "test_recovery.py",
+    "test_provision.py",
+    "test_updates.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
