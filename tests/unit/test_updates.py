@@ -137,7 +137,7 @@ def gateway(tmp_path: Path) -> Gateway:
             (answers / verb).write_text(json.dumps(answer, separators=(",", ":")))
         (tmp_path / "fail").write_text(f"{log}\n")
         programs = {
-            "sysupdate": f'#!/bin/sh\necho "$@" >> {tmp_path}/log\necho Discovering… >&2\n'
+            "sysupdate": f'#!/bin/sh\necho "$@" >> {tmp_path}/log\nenv > {tmp_path}/environment\n'
             f"for verb; do case $verb in check-new | list | update) break ;; esac; done\n"
             f'[ "$verb" != "{fails}" ] || {{ cat {tmp_path}/fail >&2; exit 1; }}\n'
             f"[ ! -e {answers}/$verb ] || cat {answers}/$verb\n",
@@ -247,6 +247,17 @@ def test_the_log_is_told_by_what_says_it_best(gateway: Gateway, log: str, said: 
     assert said in told.stderr
     assert told.stderr.startswith(f"edgeimg-update: {URL}: ")
     assert len(told.stderr.splitlines()) == 1
+
+
+def test_it_goes_through_the_proxy_that_was_provisioned(gateway: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/proxy.env").write_text(
+        "HTTPS_PROXY=http://user:a=b@proxy.lan:3128\nNO_PROXY=localhost,.svc\n"
+    )
+    assert gateway().returncode == 0
+    environment = (tmp_path / "environment").read_text().splitlines()
+    assert "https_proxy=http://user:a=b@proxy.lan:3128" in environment
+    assert "no_proxy=localhost,.svc" in environment
 
 
 def test_an_image_that_was_told_nothing_says_so(gateway: Gateway) -> None:
