@@ -32,7 +32,7 @@ lock:
 
 # Build the K3s stand-in for one architecture: `just standin arm64`
 standin arch:
-    .venv/bin/python tests/standin/build.py --arch {{arch}} --output out/k3s-standin-{{arch}}
+    .venv/bin/python builder/standin/build.py --arch {{arch}} --output out/k3s-standin-{{arch}}
 
 # Measure: one script per claim
 bench name *args:

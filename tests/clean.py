@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.arch import Arch
-from builder.check import kernel as needs
-from builder.compose.kernel import Kernel
-from builder.recipe.model import Recipe
-from builder.tree import Node, Tree, directory, file, symlink
-from builder.tree.overlay import from_directory
+from edgeimg.arch import Arch
+from edgeimg.check import kernel as needs
+from edgeimg.compose.kernel import Kernel
+from edgeimg.recipe.model import Recipe
+from edgeimg.tree import Node, Tree, directory, file, symlink
+from edgeimg.tree.overlay import from_directory
+
 from tests.samples import elf
 
 OVERLAY = Path(__file__).parents[1] / "overlays/base"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from builder.arch import Arch
+from edgeimg.arch import Arch
+
 from tests.gateway import PROJECT, Gateway
 
 ALL = os.environ.get("EDGEIMG_TEST_CLUSTER") == "all"

@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from builder import fetch, lock, mirrors, tools, tree
-from builder.arch import X86_64, Arch
-from builder.compose import kernel as kernels
-from builder.lock import Lock
-from builder.pack import image, manifest, publish
-from builder.progress import Silent
-from builder.recipe.model import Recipe
-from builder.sources import deb
-from builder.sources.deb import Deb
-from builder.store import Store, default_root
-from builder.tools import Toolbox
-from builder.tree import Node, Tree
+from edgeimg import fetch, tools, tree
+from edgeimg.arch import X86_64, Arch
+from edgeimg.cache.store import Store, default_root
+from edgeimg.compose import kernel as kernels
+from edgeimg.fetch import mirrors
+from edgeimg.image import manifest
+from edgeimg.lock.model import Lock
+from edgeimg.pack import image, publish
+from edgeimg.progress import Silent
+from edgeimg.recipe.model import Recipe
+from edgeimg.resolve import lock
+from edgeimg.sources import deb
+from edgeimg.sources.deb import Deb
+from edgeimg.tools import Toolbox
+from edgeimg.tree import Node, Tree
 
 PROJECT = Path(__file__).parents[1]
 

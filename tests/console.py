@@ -16,19 +16,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from builder.arch import X86_64, Arch
-from builder.tools import Toolbox
-from builder.vm import accel, machine
-from builder.vm.argv import qemu_argv
-from builder.vm.machine import readable
-from builder.vm.qmp import Qmp
+from edgeimg.arch import X86_64, Arch
+from edgeimg.tools import Toolbox
+from edgeimg.vm import accel, machine
+from edgeimg.vm.argv import qemu_argv
+from edgeimg.vm.machine import readable
+from edgeimg.vm.qmp import Qmp
+
 from tests.gateway import CPUS
 
 _LOST = b"kthread timer wakeup didn't happen"
 
 
 class GuestLostError(Exception):
-    """The emulator has lost a timer (builder.vm.machine): the boot has to be made again."""
+    """The emulator has lost a timer (edgeimg.vm.machine): the boot has to be made again."""
 
 
 class Console:

@@ -9,8 +9,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from builder.pack import disk, sparse
-from builder.tools import Toolbox
+from edgeimg.image import sparse
+from edgeimg.pack import disk
+from edgeimg.tools import Toolbox
 
 _CHUNK = 4 << 20
 NOWHERE = "no file"

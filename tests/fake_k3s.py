@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import zstandard
-
-from builder.arch import ARM, ARM64, X86_64, Arch
+from edgeimg.arch import ARM, ARM64, X86_64, Arch
 
 VERSION = "v1.35.0+k3s1"
 _MACHINES = {X86_64.name: 62, ARM64.name: 183, ARM.name: 40}

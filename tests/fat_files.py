@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.errors import ToolError
-from builder.tools import Toolbox
+from edgeimg.errors import ToolError
+from edgeimg.tools import Toolbox
 
 TIMEOUT = 60.0
 

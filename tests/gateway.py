@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from builder.arch import X86_64, Arch
-from builder.tools import Toolbox
-from builder.vm import accel, machine
-from builder.vm.argv import Lan
-from builder.vm.boots import LOSSES
-from builder.vm.machine import Guest, GuestLostError
+from edgeimg.arch import X86_64, Arch
+from edgeimg.smoke.boots import LOSSES
+from edgeimg.tools import Toolbox
+from edgeimg.vm import accel, machine
+from edgeimg.vm.argv import Lan
+from edgeimg.vm.machine import Guest, GuestLostError
 
 PROJECT = Path(__file__).parents[1]
 _OPTIONS = (

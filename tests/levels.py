@@ -20,7 +20,7 @@ LEVELS: dict[str, list[list[str]]] = {
         ["mypy"],
     ],
     "unit": [["pytest", "-q", "-n", "auto", "tests/unit"]],
-    "standin": [["python", "tests/standin/test.py"]],
+    "standin": [["python", "builder/standin/test.py"]],
     "images": [["edgeimg", "build", "-a", "all", "--k3s", "standin", "-o", "out/test"]],
     "integration": [["pytest", "-q", "--durations=25", "-n", "2", "tests/integration"]],
     "browser": [["pytest", "-q", "-rs", "tests/browser"]],

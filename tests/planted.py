@@ -6,10 +6,11 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from builder.arch import ARM, ARM64, X86_64, Arch
-from builder.recipe.tables import Budget, Check
-from builder.sources import oci
-from builder.tree import Node, Tree, file, replace
+from edgeimg.arch import ARM, ARM64, X86_64, Arch
+from edgeimg.recipe.tables import Budget, Check
+from edgeimg.sources import oci
+from edgeimg.tree import Node, Tree, file, replace
+
 from tests import clean, keys
 from tests.samples import elf
 

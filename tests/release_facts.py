@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from builder.check.findings import Finding
-from builder.report import Component, ImageFacts, ReportFacts
-from builder.vm.verdict import STAGES
+from edgeimg.check.findings import Finding
+from edgeimg.report import Component, ImageFacts, ReportFacts
+from edgeimg.smoke.verdict import STAGES
 
 MIB = 1 << 20
 HOSTILE = (

@@ -10,10 +10,10 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from builder.arch import Arch
-from builder.sources import deb
-from builder.sources.deb import Deb
-from builder.store import Store
+from edgeimg.arch import Arch
+from edgeimg.cache.store import Store
+from edgeimg.sources import deb
+from edgeimg.sources.deb import Deb
 
 MACHINES = {"EM_X86_64": 62, "EM_AARCH64": 183, "EM_ARM": 40, "EM_RISCV": 243}
 Member = tuple[tarfile.TarInfo, bytes]

@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from builder.arch import Arch
-from builder.errors import EdgeimgError
-from builder.tools import Toolbox
-from builder.vm.machine import GuestLostError
+from edgeimg.arch import Arch
+from edgeimg.errors import EdgeimgError
+from edgeimg.tools import Toolbox
+from edgeimg.vm.machine import GuestLostError
+
 from tests import gateway as gateways
 from tests.bench import cluster
 from tests.bench.cluster import Api

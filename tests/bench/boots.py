@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from builder.store import default_root
+from edgeimg.cache.store import default_root
 
 PROJECT = Path(__file__).parents[2]
 WAYS = ("lz4", "lz4hc,9", "zstd,3")
@@ -80,7 +80,7 @@ def figures(boot: dict[str, Any]) -> dict[str, float]:
 
 def edgeimg(directory: Path, *arguments: str) -> Any:
     """Run the command line; its result."""
-    command = [sys.executable, "-c", "from builder.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from edgeimg.cli import main; main()", *arguments]
     done = subprocess.run(
         [*command, "-q", "--json"],
         cwd=directory,

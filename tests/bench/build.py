@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from builder.store import default_root
+from edgeimg.cache.store import default_root
 
 PROJECT = Path(__file__).parents[2]
 ROUNDS = ("fresh", "changed", "unchanged")

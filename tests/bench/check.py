@@ -9,13 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-from builder import arch as architectures
-from builder import inputs, plan, stages
-from builder.check import elf, hardening, modes, secrets, sysctl, units
-from builder.plan import BuildOptions, K3sChoice
-from builder.progress import Silent
-from builder.recipe.file import load
-from builder.store import Store, default_root
+from edgeimg import arch as architectures
+from edgeimg.build import inputs, plan, stages
+from edgeimg.build.plan import BuildOptions, K3sChoice
+from edgeimg.cache.store import Store, default_root
+from edgeimg.check import elf, hardening, modes, secrets, sysctl, units
+from edgeimg.progress import Silent
+from edgeimg.recipe.file import load
 
 CHECKS = (elf, hardening, modes, secrets, sysctl, units)
 

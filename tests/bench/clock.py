@@ -20,11 +20,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from builder import inputs, lock
-from builder.arch import X86_64
-from builder.progress import Silent
-from builder.store import Store, default_root
-from builder.vm.disk import raw_image
+from edgeimg.arch import X86_64
+from edgeimg.build import inputs
+from edgeimg.cache.store import Store, default_root
+from edgeimg.progress import Silent
+from edgeimg.resolve import lock
+from edgeimg.vm.disk import raw_image
+
 from tests import gateway as gateways
 from tests.gateway import Gateway
 

@@ -18,10 +18,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from builder import lock, tools
-from builder.store import Store, default_root
-from builder.tools import Toolbox
-from builder.tree import overlay
+from edgeimg import tools
+from edgeimg.cache.store import Store, default_root
+from edgeimg.resolve import lock
+from edgeimg.tools import Toolbox
+from edgeimg.tree import overlay
 
 PROJECT = Path(__file__).resolve().parents[2]
 EXTRA = "ztailpacking"

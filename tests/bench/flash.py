@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.flash import blockmap
-from builder.flash.blockmap import BlockMap
+from edgeimg.image import blockmap
+from edgeimg.image.blockmap import BlockMap
 
 PROJECT = Path(__file__).parents[2]
 MB = 1000 * 1000
@@ -79,7 +79,7 @@ class Way:
 
 def ways(image: Path, raw: Path, blocks: BlockMap, half: float) -> list[Way]:
     """What is compared; after `half` seconds about half of the image is written."""
-    flash = [sys.executable, "-c", "from builder.cli import main; main()", "flash", "-q", "--yes"]
+    flash = [sys.executable, "-c", "from edgeimg.cli import main; main()", "flash", "-q", "--yes"]
 
     def edgeimg(disk: Path) -> None:
         told = subprocess.run([*flash, "--json", image, disk], cwd=PROJECT, check=True,

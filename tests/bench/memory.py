@@ -29,13 +29,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from builder import inputs, lock, process
-from builder.arch import ARCHITECTURES, Arch
-from builder.progress import Silent
-from builder.sources import standin
-from builder.store import Store, default_root
-from builder.tools import build_host
-from builder.vm.disk import raw_image
+from edgeimg import process
+from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.build import inputs
+from edgeimg.cache.store import Store, default_root
+from edgeimg.progress import Silent
+from edgeimg.resolve import lock
+from edgeimg.sources import standin
+from edgeimg.tools import build_host
+from edgeimg.vm.disk import raw_image
+
 from tests import gateway as gateways
 from tests.bench import cluster
 from tests.bench.at_rest import Outcome, Setup, trial

@@ -20,13 +20,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from builder import arch as architectures
-from builder import inputs, lock
-from builder.progress import Silent
-from builder.store import Store, default_root
-from builder.vm import accel
-from builder.vm.boots import Trial, boot_twice
-from builder.vm.disk import raw_image
+from edgeimg import arch as architectures
+from edgeimg.build import inputs
+from edgeimg.cache.store import Store, default_root
+from edgeimg.progress import Silent
+from edgeimg.resolve import lock
+from edgeimg.smoke.boots import Trial, boot_twice
+from edgeimg.vm import accel
+from edgeimg.vm.disk import raw_image
+
 from tests.gateway import PROJECT, built
 
 

@@ -558,7 +558,7 @@ if __name__ == "__main__":
     os.environ |= {"PATH": "/usr/sbin:/usr/bin", "TERM": "dumb", "COLUMNS": "300"}
     sys.path[:0] = ["/srv/packages", "/srv"]
     setup()
-    from builder.cli import main
+    from edgeimg.cli import main
 
     A, B, M, N, R, S = map(named, ("a", "b", "path-1", "path-2", "read-only", "small"))
     print("READY", json.dumps(list(CASES)), flush=True)

@@ -20,17 +20,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
+from edgeimg.arch import ARM, ARM64, X86_64, Arch
+from edgeimg.cache.store import Store
+from edgeimg.provision import partition
+from edgeimg.provision.rendering import files
+from edgeimg.provision.settings import Settings
+from edgeimg.recipe.tables import Image
+from edgeimg.tools import Toolbox
+from edgeimg.vm.argv import Lan
+from edgeimg.vm.disk import raw_image
 from pydantic import SecretStr
 
-from builder.arch import ARM, ARM64, X86_64, Arch
-from builder.provision import partition
-from builder.provision.rendering import files
-from builder.provision.settings import Settings
-from builder.recipe.tables import Image
-from builder.store import Store
-from builder.tools import Toolbox
-from builder.vm.argv import Lan
-from builder.vm.disk import raw_image
 from tests.cluster import ALL, DAEMONSET, PATIENCE, Cluster, Stopwatch, image
 from tests.gateway import PROJECT, Gateway, booted
 

@@ -19,17 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeimg import fetch, tree
+from edgeimg.arch import X86_64
+from edgeimg.cache.store import Store
+from edgeimg.compose import kernel as kernels
+from edgeimg.fetch import mirrors
+from edgeimg.lock import groups
+from edgeimg.pack import cpio
+from edgeimg.sources import deb, debian
+from edgeimg.tools import Toolbox
+from edgeimg.tree import Tree, overlay
+from edgeimg.vm import accel
+from edgeimg.vm.qmp import Qmp
 
-from builder import fetch, groups, mirrors, tree
-from builder.arch import X86_64
-from builder.compose import kernel as kernels
-from builder.pack import cpio
-from builder.sources import deb, debian
-from builder.store import Store
-from builder.tools import Toolbox
-from builder.tree import Tree, overlay
-from builder.vm import accel
-from builder.vm.qmp import Qmp
 from tests.boot import dangerous_targets
 from tests.unit.test_flash import MIB, image
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import X86_64
+from edgeimg.cache.store import Store
+from edgeimg.tools import Toolbox
+from edgeimg.vm.disk import raw_image
 
-from builder.arch import X86_64
-from builder.store import Store
-from builder.tools import Toolbox
-from builder.vm.disk import raw_image
 from tests import gateway as gateways
 from tests.gateway import PROJECT, Gateway, booted, built, edgeimg
 

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import ARM, ARM64, X86_64, Arch
+from edgeimg.tools import Toolbox
+from edgeimg.vm.argv import Lan
 
-from builder.arch import ARM, ARM64, X86_64, Arch
-from builder.tools import Toolbox
-from builder.vm.argv import Lan
 from tests import disk_scan, loop_devices
 from tests.cluster import ALL, PATIENCE, Cluster, Stopwatch, image
 from tests.gateway import PROJECT, Gateway, booted

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeimg.arch import ARCHITECTURES, X86_64, Arch
+from edgeimg.cache.store import Store, default_root
+from edgeimg.smoke import wear
+from edgeimg.sources import standin
 
-from builder.arch import ARCHITECTURES, X86_64, Arch
-from builder.sources import standin
-from builder.store import Store, default_root
-from builder.vm import wear
 from tests.gateway import CPUS
 
 PROJECT = Path(__file__).parents[2]

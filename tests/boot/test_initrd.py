@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from edgeimg import tree
+from edgeimg.arch import ARCHITECTURES, X86_64, Arch
+from edgeimg.pack.image import Packed
+from edgeimg.smoke.boots import LOSSES
+from edgeimg.tools import Toolbox
+from edgeimg.vm import accel, machine
+from edgeimg.vm.machine import GuestLostError
 
-from builder import tree
-from builder.arch import ARCHITECTURES, X86_64, Arch
-from builder.pack.image import Packed
-from builder.tools import Toolbox
-from builder.vm import accel, machine
-from builder.vm.boots import LOSSES
-from builder.vm.machine import GuestLostError
 from tests.gateway import CPUS
 
 pytestmark = pytest.mark.boot

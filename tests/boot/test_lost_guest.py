@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from builder import tree
-from builder.arch import X86_64
-from builder.progress import Silent
-from builder.tools import Toolbox
-from builder.vm import accel, boots
-from builder.vm.boots import Trial, boot_twice
+from edgeimg import tree
+from edgeimg.arch import X86_64
+from edgeimg.progress import Silent
+from edgeimg.smoke import boots
+from edgeimg.smoke.boots import Trial, boot_twice
+from edgeimg.tools import Toolbox
+from edgeimg.vm import accel
 
 pytestmark = pytest.mark.boot
 

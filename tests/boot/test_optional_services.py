@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import X86_64
+from edgeimg.provision.rendering import files
+from edgeimg.provision.settings import Settings
+from edgeimg.vm.disk import raw_image
 from pydantic import SecretStr
 
-from builder.arch import X86_64
-from builder.provision.rendering import files
-from builder.provision.settings import Settings
-from builder.vm.disk import raw_image
 from tests import gateway as gateways
 from tests.gateway import PROJECT, Gateway, booted, built, edgeimg
 

@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from edgeimg.provision import partition, reading
+from edgeimg.provision.rendering import files
+from edgeimg.vm.argv import Lan
+from edgeimg.vm.disk import raw_image
 
-from builder.provision import partition, reading
-from builder.provision.rendering import files
-from builder.vm.argv import Lan
-from builder.vm.disk import raw_image
 from tests import gateway as gateways
 from tests.gateway import Gateway, booted
 

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg import tree
+from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.pack import disk, esp
+from edgeimg.tools import Toolbox
+from edgeimg.vm.disk import raw_image
 
-from builder import tree
-from builder.arch import ARCHITECTURES, Arch
-from builder.pack import disk, esp
-from builder.tools import Toolbox
-from builder.vm.disk import raw_image
 from tests import fat_files
 from tests.console import Console, GuestLostError, Switch, powered, switched
 from tests.gateway import PROJECT

@@ -14,8 +14,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import ARCHITECTURES, X86_64, Arch
 
-from builder.arch import ARCHITECTURES, X86_64, Arch
 from tests import gateway as gateways
 from tests.gateway import CPUS, built, edgeimg
 from tests.integration import docker_engine

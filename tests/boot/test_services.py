@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import ARCHITECTURES, X86_64
+from edgeimg.vm.disk import raw_image
 
-from builder.arch import ARCHITECTURES, X86_64
-from builder.vm.disk import raw_image
 from tests import gateway as gateways
 from tests.gateway import EMPTY, FILL, Gateway, booted, built, edgeimg
 from tests.integration import docker_engine

@@ -17,14 +17,15 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import ARM, find
+from edgeimg.cache.store import Store
+from edgeimg.image.layout import SUMS
+from edgeimg.release import artifacts
+from edgeimg.tools import Toolbox
+from edgeimg.trust import keys, signatures
+from edgeimg.trust.keys import Key
+from edgeimg.vm.disk import raw_image
 
-from builder.arch import ARM, find
-from builder.pack.layout import SUMS
-from builder.release import artifacts, keys, signatures
-from builder.release.keys import Key
-from builder.store import Store
-from builder.tools import Toolbox
-from builder.vm.disk import raw_image
 from tests import gateway as gateways
 from tests.gateway import Gateway, booted, built, edgeimg
 from tests.integration.fileserver import FileServer

@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg import tools
+from edgeimg.arch import X86_64
+from edgeimg.cache.store import Store
+from edgeimg.errors import EdgeimgError
+from edgeimg.sources import k3s, kubernetes, standin
+from edgeimg.tools import Toolbox
+from edgeimg.vm.disk import raw_image
 
-from builder import tools
-from builder.arch import X86_64
-from builder.errors import EdgeimgError
-from builder.sources import k3s, kubernetes, standin
-from builder.store import Store
-from builder.tools import Toolbox
-from builder.vm.disk import raw_image
 from tests.console import Console, Switch, switched
 from tests.gateway import EMPTY, FILL, PROJECT, built
 

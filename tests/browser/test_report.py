@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeimg.report import ReportFacts, page
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
-from builder.report import ReportFacts, page
 from tests.release_facts import hostile, image, manifest, release
 
 CHROMIUM = os.environ.get("EDGEIMG_CHROMIUM") or next(
@@ -168,7 +168,7 @@ def test_long_lists_are_shown_on_demand(show: Show) -> None:
 
 
 def named(name: str) -> list[Any]:
-    from builder.report import Component
+    from edgeimg.report import Component
 
     return [Component(name=name, version="v1", kind="go module")]
 

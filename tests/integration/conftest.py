@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from edgeimg import fetch
+from edgeimg.cache.store import Store
+from edgeimg.fetch import mirrors
+from edgeimg.lock.model import Lock
+from edgeimg.tools import Toolbox
 
-from builder import fetch, mirrors
-from builder.lock import Lock
-from builder.store import Store
-from builder.tools import Toolbox
 from tests.integration.fileserver import FileServer
 
 

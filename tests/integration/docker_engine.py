@@ -18,12 +18,11 @@ from typing import Any
 
 import docker
 import requests
-
-from builder.arch import Arch
-from builder.sources import oci
-from builder.sources.oci import ImageConfig
-from builder.tree import Tree, replace
-from builder.tree.node import Node
+from edgeimg.arch import Arch
+from edgeimg.sources import oci
+from edgeimg.sources.oci import ImageConfig
+from edgeimg.tree import Tree, replace
+from edgeimg.tree.node import Node
 
 _INDEX = "application/vnd.oci.image.index.v1+json"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from builder import lock
-from builder.arch import X86_64
-from builder.lock import Lock, Package
-from builder.recipe.file import load
-from builder.sources import deb
-from builder.store import Store, default_root, key
+from edgeimg.arch import X86_64
+from edgeimg.cache.store import Store, default_root, key
+from edgeimg.lock.model import Lock, Package
+from edgeimg.recipe.file import load
+from edgeimg.resolve import lock
+from edgeimg.sources import deb
+
 from tests.fake_k3s import FakeK3s
 
 PROJECT = Path(__file__).parents[2]
@@ -113,7 +114,7 @@ class Project:
 
     def argv(self, *arguments: str, command: str = "build") -> list[str]:
         """The command line of a build, or of another command, run by this Python."""
-        program = [sys.executable, "-c", "from builder.cli import main; main()", command]
+        program = [sys.executable, "-c", "from edgeimg.cli import main; main()", command]
         if command in _BUILDING:
             program += ["--k3s", str(self.k3s), "-o", str(self.output), "-a", "x86-64"]
         return [*program, *arguments]

@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.release import keys
-from builder.release.keys import Key, NewKey
+from edgeimg.trust import keys
+from edgeimg.trust.keys import Key, NewKey
 
 
 @contextlib.contextmanager

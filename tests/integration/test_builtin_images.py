@@ -12,18 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from builder import fetch, mirrors, process, tools, tree
-from builder.arch import ARCHITECTURES, Arch
-from builder.errors import EdgeimgError
-from builder.lock import Lock
-from builder.recipe.workloads import short_name
-from builder.sources import deb, k3s, standin
-from builder.sources.builtin_images import HELLO_PAGE, builtin_images
-from builder.sources.oci import ContainerImage
-from builder.store import Store
-from builder.workloads import images
-from builder.workloads.layout import ARCHIVE, IMAGES
+from edgeimg import fetch, process, tools, tree
+from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.cache.store import Store
+from edgeimg.errors import EdgeimgError
+from edgeimg.fetch import mirrors
+from edgeimg.lock.model import Lock
+from edgeimg.recipe.workloads import short_name
+from edgeimg.sources import deb, k3s, standin
+from edgeimg.sources.builtin_images import HELLO_PAGE, builtin_images
+from edgeimg.sources.oci import ContainerImage
+from edgeimg.workloads import images
+from edgeimg.workloads.layout import ARCHIVE, IMAGES
 
 pytestmark = pytest.mark.integration
 EPOCH = 1767225600

@@ -14,23 +14,24 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from edgeimg import process, tools
+from edgeimg.arch import ARCHITECTURES, X86_64, Arch
+from edgeimg.build import inputs, plan, stages
+from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice
+from edgeimg.build.stages import Composed
+from edgeimg.cache.store import Store
+from edgeimg.check import secrets, units
+from edgeimg.check.findings import Finding
+from edgeimg.check.unit_files import services
+from edgeimg.errors import EdgeimgError
+from edgeimg.progress import Silent
+from edgeimg.recipe.file import load
+from edgeimg.recipe.workloads import short_name
+from edgeimg.services.layout import rootfs
+from edgeimg.tree import Node, Tree, file
+from edgeimg.tree import replace as changed
+from edgeimg.workloads import images
 
-from builder import inputs, plan, process, stages, tools
-from builder.arch import ARCHITECTURES, X86_64, Arch
-from builder.check import secrets, units
-from builder.check.findings import Finding
-from builder.check.unit_files import services
-from builder.errors import EdgeimgError
-from builder.plan import BuildOptions, BuildPlan, K3sChoice
-from builder.progress import Silent
-from builder.recipe.file import load
-from builder.recipe.workloads import short_name
-from builder.services.layout import rootfs
-from builder.stages import Composed
-from builder.store import Store
-from builder.tree import Node, Tree, file
-from builder.tree import replace as changed
-from builder.workloads import images
 from tests import keys, planted
 from tests.fake_k3s import FakeK3s
 from tests.samples import elf

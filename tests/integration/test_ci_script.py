@@ -13,10 +13,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from edgeimg import errors
+from edgeimg.trust import keys
+from edgeimg.trust.keys import NewKey
 
-from builder import errors
-from builder.release import keys
-from builder.release.keys import NewKey
 from tests.integration.failing import Project
 from tests.integration.signing import gpg, gpg_home
 
@@ -64,7 +64,7 @@ def run(project: Project, **environment: str) -> subprocess.CompletedProcess[str
         textwrap.dedent(f"""\
         #!/bin/bash
         if [ -n "${{EDGEIMG_SIGNING_KEY+x}}${{EDGEIMG_SIGNING_PASSPHRASE+x}}" ]; then exit 99; fi
-        exec {sys.executable} -c 'from builder.cli import main; main()' "$@"
+        exec {sys.executable} -c 'from edgeimg.cli import main; main()' "$@"
         """)
     )
     program.chmod(0o755)

@@ -14,21 +14,20 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
-from builder import fetch, process, tools, tree
-from builder import mirrors as mirror_list
-from builder.arch import ARCHITECTURES, Arch
-from builder.check import elf
-from builder.compose import kernel as kernels
-from builder.compose import ldcache, packages, patterns, presets, rootfs
-from builder.compose.kernel import Kernel
-from builder.lock import Lock, Package
-from builder.recipe.file import load
-from builder.sources import deb
-from builder.sources.deb import Deb
-from builder.store import Store
-from builder.tree import Kind, Tree
-from builder.tree.overlay import from_directory
+from edgeimg import fetch, process, tools, tree
+from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.cache.store import Store
+from edgeimg.check import elf
+from edgeimg.compose import kernel as kernels
+from edgeimg.compose import ldcache, packages, patterns, presets, rootfs
+from edgeimg.compose.kernel import Kernel
+from edgeimg.fetch import mirrors as mirror_list
+from edgeimg.lock.model import Lock, Package
+from edgeimg.recipe.file import load
+from edgeimg.sources import deb
+from edgeimg.sources.deb import Deb
+from edgeimg.tree import Kind, Tree
+from edgeimg.tree.overlay import from_directory
 
 pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parents[2]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from builder.errors import LockError
-from builder.sources import debian_container
+from edgeimg.errors import LockError
+from edgeimg.sources import debian_container
 
 pytestmark = pytest.mark.integration
 

@@ -1,7 +1,7 @@
 """Every way for a build to fail: one clear error and exit code, nothing half-written, and the next
 build succeeds.
 
-The real command line runs as a child process. Exit codes are those of builder.errors.
+The real command line runs as a child process. Exit codes are those of edgeimg.errors.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from edgeimg import errors
+from edgeimg.arch import ARM64
+from edgeimg.cache.store import Store
+from edgeimg.lock.model import Lock
 
-from builder import errors
-from builder.arch import ARM64
-from builder.lock import Lock
-from builder.store import Store
 from tests.fake_k3s import FakeK3s
 from tests.integration.failing import (
     NAME,

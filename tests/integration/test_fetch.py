@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from edgeimg.cache.store import Store
+from edgeimg.errors import DigestError, FetchError, HostError
+from edgeimg.fetch import Wanted, fetch, http, transfer
 
-from builder.errors import DigestError, FetchError, HostError
-from builder.fetch import Wanted, fetch, http, transfer
-from builder.store import Store
 from tests.integration.fileserver import FileServer
 
 pytestmark = pytest.mark.integration
@@ -237,9 +237,9 @@ def client(cache: Path, *urls: str, size: str = str(len(CONTENT))) -> str:
     return f"""
 import signal
 from pathlib import Path
-from builder.errors import EdgeimgError
-from builder.fetch import Wanted, fetch
-from builder.store import Store
+from edgeimg.errors import EdgeimgError
+from edgeimg.fetch import Wanted, fetch
+from edgeimg.cache.store import Store
 # Whoever runs the tests in the background may have had it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 wanted = [Wanted(u.rpartition("/")[2], {SHA256!r}, {size}, (u,)) for u in {list(urls)!r}]

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from edgeimg.flash.write import MARK
+from edgeimg.image import blockmap
+from edgeimg.image.blockmap import BlockMap
 
-from builder.flash import blockmap
-from builder.flash.blockmap import BlockMap
-from builder.flash.write import MARK
 from tests.integration import bad_disks
 from tests.unit.test_flash import MIB, image
 
@@ -269,10 +269,10 @@ def as_anybody(folder: Path, *arguments: str | Path) -> subprocess.CompletedProc
     # Its interpreter may be below root's home: everything is loaded before.
     code = """
 import os, sys
-import builder.cli.flashing
+import edgeimg.cli.flashing
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid(65534), os.setuid(65534)
-builder.cli.main()
+edgeimg.cli.main()
 """
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True,

@@ -17,22 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeimg.arch import X86_64
+from edgeimg.cache.store import Store
+from edgeimg.flash.devices import Device
+from edgeimg.flash.safety import Chosen
+from edgeimg.flash.write import MARK
+from edgeimg.fleet import facts, images, match
+from edgeimg.fleet import ledger as ledgers
+from edgeimg.fleet.images import Base
+from edgeimg.fleet.ledger import Ledger
+from edgeimg.fleet.match import Row
+from edgeimg.fleet.station import Station, Wanted
+from edgeimg.fleet.writing import Finished, Order, Workshop
+from edgeimg.image import blockmap
+from edgeimg.pack import disk as disks
+from edgeimg.progress import Silent
 
-from builder.arch import X86_64
-from builder.flash import blockmap
-from builder.flash.devices import Device
-from builder.flash.safety import Chosen
-from builder.flash.write import MARK
-from builder.fleet import facts, images, match
-from builder.fleet import ledger as ledgers
-from builder.fleet.images import Base
-from builder.fleet.ledger import Ledger
-from builder.fleet.match import Row
-from builder.fleet.station import Station, Wanted
-from builder.fleet.writing import Finished, Order, Workshop
-from builder.pack import disk as disks
-from builder.progress import Silent
-from builder.store import Store
 from tests import loop_devices
 
 pytestmark = pytest.mark.integration

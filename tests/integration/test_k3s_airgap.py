@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from edgeimg.arch import ARM64, X86_64
+from edgeimg.cache.store import Store
+from edgeimg.errors import ArchitectureError, ArchiveError, FetchError
+from edgeimg.lock import file as lock_file
+from edgeimg.lock.model import ArchLock, Lock
+from edgeimg.progress import Silent
+from edgeimg.recipe.model import Recipe
+from edgeimg.sources import k3s_airgap, k3s_release, oci
+from edgeimg.sources.oci import ContainerImage
+from edgeimg.sources.oci_archive import open_image
+from edgeimg.tree import Tree, file
 
-from builder import lock_file
-from builder.arch import ARM64, X86_64
-from builder.errors import ArchitectureError, ArchiveError, FetchError
-from builder.lock_model import ArchLock, Lock
-from builder.progress import Silent
-from builder.recipe.model import Recipe
-from builder.sources import k3s_airgap, k3s_release, oci
-from builder.sources.oci import ContainerImage
-from builder.sources.oci_archive import open_image
-from builder.store import Store
-from builder.tree import Tree, file
 from tests.fake_k3s import VERSION
 from tests.integration.fileserver import FileServer
 from tests.samples import elf

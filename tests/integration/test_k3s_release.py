@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
+from edgeimg.cache.store import Store
+from edgeimg.errors import ArchitectureError, DigestError, FetchError
+from edgeimg.lock.model import K3sAsset
+from edgeimg.progress import Silent
+from edgeimg.recipe.model import Recipe
+from edgeimg.sources import k3s, k3s_release
 
-from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
-from builder.errors import ArchitectureError, DigestError, FetchError
-from builder.lock_model import K3sAsset
-from builder.progress import Silent
-from builder.recipe.model import Recipe
-from builder.sources import k3s, k3s_release
-from builder.store import Store
 from tests.fake_k3s import VERSION, FakeK3s, member
 from tests.integration.fileserver import FileServer
 

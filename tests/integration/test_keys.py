@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg.errors import SigningKeyError, VerifyError
+from edgeimg.trust import keys, signatures
+from edgeimg.trust.keys import Key, NewKey
 
-from builder.errors import SigningKeyError, VerifyError
-from builder.release import keys, signatures
-from builder.release.keys import Key, NewKey
 from tests.integration.signing import gpg, gpg_home, make_key
 
 pytestmark = [
@@ -47,7 +47,7 @@ def public(key: Key, directory: Path) -> Path:
 
 
 def genkey(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from builder.cli import main; main()", "genkey"]
+    program = [sys.executable, "-c", "from edgeimg.cli import main; main()", "genkey"]
     given = ["--name", "Releases", "--email", "releases@example.org", *map(str, arguments)]
     return subprocess.run(
         [*program, *given], cwd=cwd, capture_output=True, text=True, timeout=60,

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import ARM
+from edgeimg.cache.store import Store
+from edgeimg.errors import LockError
+from edgeimg.lock.model import Lock
+from edgeimg.recipe.model import Recipe
+from edgeimg.resolve import lock as locks
+from edgeimg.sources import apt
 
-from builder import lock as locks
-from builder.arch import ARM
-from builder.errors import LockError
-from builder.lock import Lock
-from builder.recipe.model import Recipe
-from builder.sources import apt
-from builder.store import Store
 from tests.integration.archive import Archive
 from tests.integration.fileserver import FileServer
 

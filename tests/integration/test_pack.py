@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 import zstandard
-
-from builder import inspect, tree
-from builder.arch import ARCHITECTURES, X86_64, Arch
-from builder.errors import ImageError
-from builder.pack import bmap, erofs, fat, image, initrd, publish
-from builder.pack.image import Packed
-from builder.services.layout import SERVICES
-from builder.store import sha256_file
+from edgeimg import tree
+from edgeimg.arch import ARCHITECTURES, X86_64, Arch
+from edgeimg.cache.store import sha256_file
+from edgeimg.errors import ImageError
+from edgeimg.image import bmap
+from edgeimg.inspect import image as inspect
+from edgeimg.pack import erofs, fat, image, initrd, publish
+from edgeimg.pack.image import Packed
+from edgeimg.services.layout import SERVICES
 
 pytestmark = pytest.mark.integration
 
@@ -222,9 +223,9 @@ from pathlib import Path
 sys.path[:0] = [{tests!r}, {project!r}]
 import conftest
 from builder import lock
-from builder.arch import X86_64
-from builder.store import Store
-from builder.tools import Toolbox, build_host
+from edgeimg.arch import X86_64
+from edgeimg.cache.store import Store
+from edgeimg.tools import Toolbox, build_host
 tiny = conftest.TinyImages(
     Store(Path({cache!r})), lock.load(conftest.PROJECT / "recipes/gateway.lock.toml"),
     Toolbox(Path({tools!r}), build_host()),

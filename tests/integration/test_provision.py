@@ -9,18 +9,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import X86_64
+from edgeimg.errors import BudgetError, HostError, ImageError
+from edgeimg.flash import job, safety
+from edgeimg.flash import source as source_of
+from edgeimg.image import blockmap
+from edgeimg.pack import disk, fat
+from edgeimg.progress import Silent
+from edgeimg.provision import folder, partition, target
+from edgeimg.provision.rendering import files
+from edgeimg.provision.settings import Settings
+from edgeimg.tools import Toolbox
 from pydantic import SecretStr
 
-from builder.arch import X86_64
-from builder.errors import BudgetError, HostError, ImageError
-from builder.flash import blockmap, job, safety
-from builder.flash import source as source_of
-from builder.pack import disk, fat
-from builder.progress import Silent
-from builder.provision import folder, partition, target
-from builder.provision.rendering import files
-from builder.provision.settings import Settings
-from builder.tools import Toolbox
 from tests import fat_files, loop_devices
 from tests.integration.bad_disks import needs_loop
 

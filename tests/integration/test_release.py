@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg import errors
+from edgeimg.tools import Toolbox
 
-from builder import errors
-from builder.tools import Toolbox
 from tests.integration.failing import Project, assert_one_error
 from tests.integration.signing import gpg, gpg_home, make_key
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from edgeimg.report import page
 
-from builder.report import page
 from tests.release_facts import hostile, release
 
 pytestmark = [

@@ -15,20 +15,22 @@ from pathlib import Path
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from edgeimg import process, sbom
+from edgeimg.arch import ARCHITECTURES, ARM64, Arch
+from edgeimg.build import pipeline
+from edgeimg.build.plan import BuildOptions, K3sChoice
+from edgeimg.cache.store import Store
+from edgeimg.cve import cve, versions
+from edgeimg.errors import EdgeimgError
+from edgeimg.lock.model import Lock
+from edgeimg.recipe.file import load
+from edgeimg.sbom import Kind, Sbom, gomod
+from edgeimg.sources import k3s, standin
+from edgeimg.ui import Ui
 from license_expression import get_spdx_licensing
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from builder import pipeline, process, sbom
-from builder.arch import ARCHITECTURES, ARM64, Arch
-from builder.errors import EdgeimgError
-from builder.lock import Lock
-from builder.plan import BuildOptions, K3sChoice
-from builder.recipe.file import load
-from builder.sbom import Kind, Sbom, cve, gomod, versions
-from builder.sources import k3s, standin
-from builder.store import Store
-from builder.ui import Ui
 from tests.fake_k3s import FakeK3s
 
 pytestmark = pytest.mark.integration
@@ -178,7 +180,7 @@ def test_the_command_writes_and_prints_documents(cache: Store, tmp_path: Path) -
     binary.write_bytes(FakeK3s(ARM64).binary())
 
     def run(*arguments: str | Path) -> str:
-        program = [sys.executable, "-c", "from builder.cli import main; main()", "sbom", "-q"]
+        program = [sys.executable, "-c", "from edgeimg.cli import main; main()", "sbom", "-q"]
         made = [*program, "--arch", "arm64", "--k3s", binary, *arguments]
         return process.run(made, timeout=120).decode()
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import docker
 import pytest
+from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64
+from edgeimg.cache.store import Store
+from edgeimg.errors import ArchitectureError, ArchiveError, DigestError, FetchError, LockError
+from edgeimg.lock.model import ImagePin
+from edgeimg.progress import Silent
+from edgeimg.services import image as service_image
+from edgeimg.sources import engine
+from edgeimg.sources.oci_archive import open_image
+from edgeimg.tree import Tree, directory, file, symlink
 
-from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64
-from builder.errors import ArchitectureError, ArchiveError, DigestError, FetchError, LockError
-from builder.lock_model import ImagePin
-from builder.progress import Silent
-from builder.services import image as service_image
-from builder.sources import engine
-from builder.sources.oci_archive import open_image
-from builder.store import Store
-from builder.tree import Tree, directory, file, symlink
 from tests.integration import docker_engine
 from tests.integration.docker_engine import Registry, archive, members
 from tests.samples import elf

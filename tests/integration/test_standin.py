@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from builder import process, tools
-from builder.arch import ARCHITECTURES, Arch
-from builder.errors import ArchitectureError, EdgeimgError
-from builder.sources import k3s, standin
-from builder.store import Store
-from builder.tools import Toolbox
+from edgeimg import process, tools
+from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.cache.store import Store
+from edgeimg.errors import ArchitectureError, EdgeimgError
+from edgeimg.sources import k3s, standin
+from edgeimg.tools import Toolbox
 
 pytestmark = pytest.mark.integration
 

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from builder.arch import ARCHITECTURES, Arch
-from builder.errors import ToolError
-from builder.tools import Toolbox
-from builder.vm import accel, machine
-from builder.vm.argv import qemu_argv
+from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.errors import ToolError
+from edgeimg.tools import Toolbox
+from edgeimg.vm import accel, machine
+from edgeimg.vm.argv import qemu_argv
 
 pytestmark = pytest.mark.integration
 Tools = Callable[[str], Toolbox]

@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeimg import fetch
+from edgeimg.cache.store import Store
+from edgeimg.errors import VerifyError
+from edgeimg.fetch import mirrors
+from edgeimg.lock.model import Lock
+from edgeimg.release import assemble
+from edgeimg.release.verify import verify
+from edgeimg.tools import Toolbox
+from edgeimg.trust import keys, openpgp, signatures
+from edgeimg.trust.keys import Key
 
-from builder import fetch, mirrors, openpgp
-from builder.errors import VerifyError
-from builder.lock import Lock
-from builder.release import assemble, keys, signatures
-from builder.release.keys import Key
-from builder.release.verify import verify
-from builder.store import Store
-from builder.tools import Toolbox
 from tests.integration.failing import Project
 from tests.integration.signing import gpg_home, make_key
 
@@ -86,7 +88,7 @@ def release(
 
 
 def cli(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from builder.cli import main; main()", "verify"]
+    program = [sys.executable, "-c", "from edgeimg.cli import main; main()", "verify"]
     return subprocess.run(
         [*program, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=60
     )

@@ -8,16 +8,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from edgeimg import tools
+from edgeimg.arch import ARCHITECTURES, ARM64, X86_64
+from edgeimg.build import pipeline
+from edgeimg.build.plan import BuildOptions, K3sChoice
+from edgeimg.cache.store import Store
+from edgeimg.errors import EdgeimgError, RecipeError
+from edgeimg.recipe.file import load
+from edgeimg.sources import k3s, kubernetes, standin
+from edgeimg.tree import Tree, file
+from edgeimg.ui import Ui
 
-from builder import pipeline, tools
-from builder.arch import ARCHITECTURES, ARM64, X86_64
-from builder.errors import EdgeimgError, RecipeError
-from builder.plan import BuildOptions, K3sChoice
-from builder.recipe.file import load
-from builder.sources import k3s, kubernetes, standin
-from builder.store import Store
-from builder.tree import Tree, file
-from builder.ui import Ui
 from tests.fake_k3s import FakeK3s
 from tests.gateway import PROJECT
 from tests.integration import docker_engine

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from builder.compose import accounts
-from builder.errors import ArchiveError
-from builder.tree import Tree, file
+from edgeimg.compose import accounts
+from edgeimg.errors import ArchiveError
+from edgeimg.tree import Tree, file
 
 BASE = """\
 # comment

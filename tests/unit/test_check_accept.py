@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from builder.arch import ARM, X86_64
-from builder.check import accept
-from builder.errors import RecipeError
-from builder.recipe.file import load
-from builder.recipe.model import Recipe
-from builder.rules import RULES
+from edgeimg.arch import ARM, X86_64
+from edgeimg.check import accept
+from edgeimg.errors import RecipeError
+from edgeimg.recipe.file import load
+from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.rules import RULES
 
 GATEWAY = Path(__file__).parents[2] / "recipes/gateway.toml"
 

@@ -6,16 +6,16 @@ The same is done to the default recipe's real roots in tests/integration/test_ch
 from __future__ import annotations
 
 import pytest
+from edgeimg.arch import ARCHITECTURES, X86_64, Arch
+from edgeimg.check import listening, size
+from edgeimg.check.all import everything
+from edgeimg.check.findings import Finding
+from edgeimg.check.size import Sizes
+from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.rules import RULES
+from edgeimg.recipe.tables import Check
+from edgeimg.tree import file
 
-from builder.arch import ARCHITECTURES, X86_64, Arch
-from builder.check import listening, size
-from builder.check.all import everything
-from builder.check.findings import Finding
-from builder.check.size import Sizes
-from builder.recipe.model import Recipe
-from builder.recipe.tables import Check
-from builder.rules import RULES
-from builder.tree import file
 from tests import clean
 from tests.planted import DEFECTS, IMAGES, KEY, SYSCTL, Defect, image, planted
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from builder.check import codequality, sarif
-from builder.check.findings import Finding, finding
+from edgeimg.check import codequality, sarif
+from edgeimg.check.findings import Finding, finding
 
 FOUND = {
     "arm64": [finding("setuid", "usr/bin/of a friend", "may become root", "chmod u-s")],

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from edgeimg.arch import ARCHITECTURES, ARM, X86_64, Arch
+from edgeimg.check import hardening
+from edgeimg.check.findings import Finding
+from edgeimg.tree import Node, Tree, directory, file
 
-from builder.arch import ARCHITECTURES, ARM, X86_64, Arch
-from builder.check import hardening
-from builder.check.findings import Finding
-from builder.tree import Node, Tree, directory, file
 from tests.samples import elf, module
 
 each_arch = pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import struct
 
 import pytest
-
-from builder.check import modes
-from builder.tree import Node, Tree, directory, file, replace, symlink
+from edgeimg.check import modes
+from edgeimg.tree import Node, Tree, directory, file, replace, symlink
 
 
 def found(node: Node) -> list[tuple[str, str]]:

@@ -9,11 +9,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-
-from builder.check import sarif
-from builder.check.findings import Finding, finding
-from builder.recipe.file import RecipeFile, load
-from builder.rules import RULES
+from edgeimg.check import sarif
+from edgeimg.check.findings import Finding, finding
+from edgeimg.recipe.file import RecipeFile, load
+from edgeimg.recipe.rules import RULES
 
 FINDINGS = [
     finding("setuid", "usr/bin/x y", "runs as root", "take the bit away"),

@@ -12,14 +12,14 @@ import zipfile
 
 import pytest
 import zstandard
+from edgeimg.arch import X86_64
+from edgeimg.check import private_keys, secrets, streams
+from edgeimg.check.findings import Finding
+from edgeimg.sources import oci
+from edgeimg.tree import Tree, file
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.arch import X86_64
-from builder.check import private_keys, secrets, streams
-from builder.check.findings import Finding
-from builder.sources import oci
-from builder.tree import Tree, file
 from tests import keys, samples
 
 FENCE = "-----"

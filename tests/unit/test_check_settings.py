@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from edgeimg.check import listening, sysctl, unit_files, units
+from edgeimg.check.findings import Finding
+from edgeimg.recipe.model import Recipe
+from edgeimg.tree import Tree, file, symlink
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.check import listening, sysctl, unit_files, units
-from builder.check.findings import Finding
-from builder.recipe.model import Recipe
-from builder.tree import Tree, file, symlink
 from tests import clean
 
 # -- sysctl.d

@@ -12,10 +12,10 @@ from typing import Any
 import click
 import pytest
 import yaml
+from edgeimg.cli import cli
+from edgeimg.smoke.junit import junit
+from edgeimg.smoke.verdict import Check
 
-from builder.cli import cli
-from builder.vm.junit import junit
-from builder.vm.verdict import Check
 from tests.unit.test_vm_junit import Report
 
 PROJECT = Path(__file__).parents[2]

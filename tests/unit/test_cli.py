@@ -11,18 +11,17 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-
-from builder import cli as commands
-from builder.arch import ARM, ARM64, X86_64, Arch
-from builder.cli import PLACES, cli, options
-from builder.recipe.file import load
+from edgeimg import cli as commands
+from edgeimg.arch import ARM, ARM64, X86_64, Arch
+from edgeimg.cli import PLACES, cli, options
+from edgeimg.recipe.file import load
 
 COMMANDS = sorted(PLACES)
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """The program itself, with its exit code."""
-    program = [sys.executable, "-c", "from builder.cli import main; main()"]
+    program = [sys.executable, "-c", "from edgeimg.cli import main; main()"]
     return subprocess.run(
         [*program, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
     )
@@ -30,7 +29,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_command_of_every_module_is_offered() -> None:
     here = Path(commands.__file__).parent
-    modules = {name: importlib.import_module(f"builder.cli.{name}") for name in (
+    modules = {name: importlib.import_module(f"edgeimg.cli.{name}") for name in (
         path.stem for path in here.glob("*.py")
     )}  # fmt: skip
     found = {
@@ -43,7 +42,7 @@ def test_every_command_of_every_module_is_offered() -> None:
 
 
 def test_what_needs_nothing_imports_nothing() -> None:
-    script = "import sys, builder.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    script = "import sys, edgeimg.cli; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()
     assert {"docker", "requests", "pydantic", "PIL"} & set(loaded) == set()
 

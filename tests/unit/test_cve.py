@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from builder.errors import ArchiveError
-from builder.sbom import cve, feeds, subjects
-from builder.sbom.cve import Judged
-from builder.sbom.vulnerability import identify
+from edgeimg.cve import cve, feeds, subjects
+from edgeimg.cve.cve import Judged
+from edgeimg.cve.vulnerability import identify
+from edgeimg.errors import ArchiveError
 
 SBOM = {
     "bomFormat": "CycloneDX",
@@ -296,7 +295,7 @@ def test_only_cyclonedx_is_read(tmp_path: Path, content: str) -> None:
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from builder.cli import main; main()", "cve"]
+    program = [sys.executable, "-c", "from edgeimg.cli import main; main()", "cve"]
     return subprocess.run(
         [*program, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
     )

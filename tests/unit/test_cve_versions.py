@@ -5,10 +5,9 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
+from edgeimg.cve import versions
 from hypothesis import given
 from hypothesis import strategies as st
-
-from builder.sbom import versions
 
 DEBIAN = [
     "1.0~~",

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from edgeimg.cache.store import Store
+from edgeimg.errors import ArchiveError, DigestError
+from edgeimg.sources import archive, deb
+from edgeimg.tree import Kind, Span
 
-from builder.errors import ArchiveError, DigestError
-from builder.sources import archive, deb
-from builder.store import Store
-from builder.tree import Kind, Span
 from tests.samples import Member, ar, deb_bytes, member, read_deb, tar
 
 CONTROL = tar([member("./control", b"Package: sample\nVersion: 1.0\n")])

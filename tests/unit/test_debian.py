@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-
-from builder.errors import LockError
-from builder.lock_model import Package
-from builder.mirrors import Mirrors
-from builder.sources import apt
-from builder.sources.apt import Repository
-from builder.sources.debian import parse_uris, repositories
+from edgeimg.errors import LockError
+from edgeimg.fetch.mirrors import Mirrors
+from edgeimg.lock.model import Package
+from edgeimg.sources import apt
+from edgeimg.sources.apt import Repository
+from edgeimg.sources.debian import parse_uris, repositories
 
 SHA256 = "0f702fdd5e5471efda9fece892e09ce73e3447968083e1f8c341f8b66b1fb340"
 REPOSITORIES = (

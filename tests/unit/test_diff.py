@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from builder import diff
-from builder.errors import ImageError
+from edgeimg.errors import ImageError
+from edgeimg.inspect import diff
 
 OLD: dict[str, Any] = {
     "schema": "edgeimg-manifest-1",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
+from edgeimg.check import elf as check
+from edgeimg.check.findings import errors
+from edgeimg.compose import elf_facts
+from edgeimg.errors import ArchiveError
+from edgeimg.tree import Node, Tree, file, symlink
 
-from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
-from builder.check import elf as check
-from builder.check.findings import errors
-from builder.compose import elf_facts
-from builder.errors import ArchiveError
-from builder.tree import Node, Tree, file, symlink
 from tests.samples import elf, module
 
 

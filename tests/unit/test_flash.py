@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 import zstandard
-
-from builder.errors import EdgeimgError, HostError, ImageError
-from builder.flash import blockmap, devices, job, safety, source, target
-from builder.flash.ahead import StoppedError
-from builder.flash.blockmap import BlockMap, Extent
-from builder.flash.write import HEAD, MARK, Written, write
-from builder.pack import bmap
-from builder.progress import Advance, Label, Silent, Unit
+from edgeimg.errors import EdgeimgError, HostError, ImageError
+from edgeimg.flash import devices, job, safety, source, target
+from edgeimg.flash.ahead import StoppedError
+from edgeimg.flash.write import HEAD, MARK, Written, write
+from edgeimg.image import blockmap, bmap
+from edgeimg.image.blockmap import BlockMap, Extent
+from edgeimg.progress import Advance, Label, Silent, Unit
 
 MIB = 1 << 20
 SIZE = 24 * MIB

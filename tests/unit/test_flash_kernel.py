@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from builder.flash import devices, kernel
+from edgeimg.flash import devices, kernel
 
 
 def entry(path: str, kind: str = "disk", **more: Any) -> dict[str, Any]:

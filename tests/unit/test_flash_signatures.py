@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from builder.flash import devices, signatures
+from edgeimg.flash import devices, signatures
 
 
 def test_only_what_lsblk_does_not_know_is_read() -> None:

@@ -8,12 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from edgeimg.errors import HostError
+from edgeimg.fleet import label
+from edgeimg.fleet import print as printing
+from edgeimg.fleet.label import Facts, Label
 from PIL import Image
-
-from builder.errors import HostError
-from builder.fleet import label
-from builder.fleet import print as printing
-from builder.fleet.label import Facts, Label
 
 LONG = "a-very-long-name-of-a-gateway-in-building-seventeen-third-floor"
 FULL = Facts(

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from builder.errors import HostError
-from builder.fleet import ledger
-from builder.fleet.ledger import Entry, Ledger, Read
+from edgeimg.errors import HostError
+from edgeimg.fleet import ledger
+from edgeimg.fleet.ledger import Entry, Ledger, Read
 
 
 def entry(run: str, result: ledger.Result = "ok", **more: object) -> Entry:
@@ -67,7 +66,7 @@ def test_several_processes_write_whole_lines_and_claim_nothing_twice(tmp_path: P
     program = """
 import sys, uuid
 from pathlib import Path
-from builder.fleet.ledger import Entry, Ledger, now
+from edgeimg.fleet.ledger import Entry, Ledger, now
 
 def choose(read):
     taken = {one.gateway for one in read.entries}

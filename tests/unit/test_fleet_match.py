@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from builder.fleet import ledger
-from builder.fleet.ledger import Entry, Read
-from builder.fleet.match import Progress, Row, State, match, states
+from edgeimg.fleet import ledger
+from edgeimg.fleet.ledger import Entry, Read
+from edgeimg.fleet.match import Progress, Row, State, match, states
 
 ROWS = (
     Row(name="a", disk_serial="SA", settings="1"), Row(name="b", settings="2"),

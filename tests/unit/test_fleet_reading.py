@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from edgeimg.errors import EdgeimgError, ProvisionError
+from edgeimg.fleet import columns, csv_rows, reading, token
+from edgeimg.fleet.columns import Column
+from edgeimg.fleet.reading import Fleet
 from pydantic import SecretStr
-
-from builder.errors import EdgeimgError, ProvisionError
-from builder.fleet import columns, csv_rows, reading, token
-from builder.fleet.columns import Column
-from builder.fleet.reading import Fleet
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBx ada"
 SITE = f"""

@@ -7,16 +7,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from builder import errors
-from builder.arch import ARM, X86_64
-from builder.check.findings import Finding
-from builder.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
-from builder.recipe.file import load
-from builder.recipe.model import Recipe
-from builder.recipe.types import Gate
-from builder.release import gates
-from builder.release.gates import GATES, Hold
+from edgeimg import errors
+from edgeimg.arch import ARM, X86_64
+from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
+from edgeimg.check.findings import Finding
+from edgeimg.recipe.file import load
+from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.types import Gate
+from edgeimg.release import gates
+from edgeimg.release.gates import GATES, Hold
 
 PROJECT = Path(__file__).parents[2]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from builder.sources import go_binary
+from edgeimg.sources import go_binary
+
 from tests.fake_k3s import build_info
 
 TEXT = """\

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from builder.compose.presets import apply_presets, read_rules
-from builder.tree.overlay import from_directory
-from builder.vm.verdict import STAGES
+from edgeimg.compose.presets import apply_presets, read_rules
+from edgeimg.smoke.verdict import STAGES
+from edgeimg.tree.overlay import from_directory
 
 BASE = Path(__file__).parents[2] / "overlays" / "base"
 SCRIPTS = sorted(

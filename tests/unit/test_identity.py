@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from builder.arch import ARM
-from builder.compose.identity import SCRIPT_ALLOWED, add_identity
-from builder.recipe.k3s import K3s
-from builder.recipe.model import Recipe
-from builder.recipe.tables import Image
-from builder.tree import Tree, file
+from edgeimg.arch import ARM
+from edgeimg.compose.identity import SCRIPT_ALLOWED, add_identity
+from edgeimg.recipe.k3s import K3s
+from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.tables import Image
+from edgeimg.tree import Tree, file
 
 DEBIAN = b'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nID=debian\n'
 

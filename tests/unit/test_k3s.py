@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
+from edgeimg.cache.store import Store
+from edgeimg.errors import ArchitectureError, ArchiveError, DigestError, EdgeimgError
+from edgeimg.sources import k3s, k3s_asset
+from edgeimg.sources.k3s import K3sBundle
+from edgeimg.tree import Kind
 
-from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
-from builder.errors import ArchitectureError, ArchiveError, DigestError, EdgeimgError
-from builder.sources import k3s, k3s_asset
-from builder.sources.k3s import K3sBundle
-from builder.store import Store
-from builder.tree import Kind
 from tests.fake_k3s import VERSION, FakeK3s, build_info, elf, member, pack
 
 

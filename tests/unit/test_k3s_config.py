@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeimg.compose.k3s_config import AGENT_OPTIONS, nodes, options
+from edgeimg.errors import RecipeError
+from edgeimg.recipe.file import load
+from edgeimg.recipe.k3s import K3s
 from pydantic import ValidationError
-
-from builder.compose.k3s_config import AGENT_OPTIONS, nodes, options
-from builder.errors import RecipeError
-from builder.recipe.file import load
-from builder.recipe.k3s import K3s
 
 RECIPE = Path(__file__).parents[2] / "recipes/gateway.toml"
 

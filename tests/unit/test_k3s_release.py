@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64
-from builder.errors import FetchError
-from builder.lock_model import K3sAsset
-from builder.sources.k3s_release import asset_name, asset_url, parse_checksums, wanted
+from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64
+from edgeimg.errors import FetchError
+from edgeimg.lock.model import K3sAsset
+from edgeimg.sources.k3s_release import asset_name, asset_url, parse_checksums, wanted
 
 BASE = "https://releases.example/k3s/download"
 SHA = "a" * 64

@@ -7,15 +7,15 @@ import struct
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import ARM, ARM64, X86_64, Arch
+from edgeimg.cache.store import Store
+from edgeimg.compose import kernel as kernels
+from edgeimg.compose import kmod_index, modinfo, module_files, patterns
+from edgeimg.compose.kernel import Kernel
+from edgeimg.errors import ArchiveError, RecipeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.arch import ARM, ARM64, X86_64, Arch
-from builder.compose import kernel as kernels
-from builder.compose import kmod_index, modinfo, module_files, patterns
-from builder.compose.kernel import Kernel
-from builder.errors import ArchiveError, RecipeError
-from builder.store import Store
 from tests.samples import make_deb, module
 
 VERSION = "6.12.1-test"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from builder.errors import SigningKeyError
-from builder.release import keys
-from builder.release.keys import Key
+from edgeimg.errors import SigningKeyError
+from edgeimg.trust import keys
+from edgeimg.trust.keys import Key
 
 A, B, C, D = "A" * 40, "B" * 40, "C" * 30 + "0123456789", "D" * 40
 

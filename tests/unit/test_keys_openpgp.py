@@ -10,8 +10,7 @@ import re
 from dataclasses import replace
 
 import pytest
-
-from builder import openpgp
+from edgeimg.trust import openpgp
 
 DOCUMENT = b"x\n"
 SIGNATURE = bytes.fromhex(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import pytest
-
-from builder import lock as locks
-from builder.arch import ARCHITECTURES
-from builder.errors import LockError
-from builder.lock import ArchLock, Lock, Package
-from builder.lock_model import ImagePin
-from builder.progress import Silent
-from builder.recipe.model import Recipe
-from builder.sources import k3s_release
+from edgeimg.arch import ARCHITECTURES
+from edgeimg.errors import LockError
+from edgeimg.lock.model import ArchLock, ImagePin, Lock, Package
+from edgeimg.progress import Silent
+from edgeimg.recipe.model import Recipe
+from edgeimg.resolve import lock as locks
+from edgeimg.sources import k3s_release
 
 NOWHERE = "http://127.0.0.1:9"
 """Nobody listens there: the size of K3s stays unknown."""

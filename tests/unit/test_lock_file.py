@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from builder.errors import LockError
-from builder.lock_file import dumps, load, write
-from builder.lock_model import ArchLock, ImagePin, K3sAsset, Lock, Package
+from edgeimg.errors import LockError
+from edgeimg.lock.file import dumps, load, write
+from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
 
 PROJECT = Path(__file__).parents[2]
 PIN = ImagePin(reference="example.org/db:3", digest=f"sha256:{'d' * 64}")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from builder.errors import LockError
-from builder.mirrors import Mirrors, from_host
+from edgeimg.errors import LockError
+from edgeimg.fetch.mirrors import Mirrors, from_host
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 DEB822 = f"""\

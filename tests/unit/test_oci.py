@@ -9,13 +9,13 @@ import tarfile
 from typing import Any
 
 import pytest
+from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
+from edgeimg.errors import ArchitectureError, ArchiveError
+from edgeimg.sources.builtin_images import HELLO_PAGE, builtin_images
+from edgeimg.sources.deb import Deb
+from edgeimg.sources.oci import ContainerImage, ImageConfig, archive
+from edgeimg.tree import Tree, file, symlink
 
-from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
-from builder.errors import ArchitectureError, ArchiveError
-from builder.sources.builtin_images import HELLO_PAGE, builtin_images
-from builder.sources.deb import Deb
-from builder.sources.oci import ContainerImage, ImageConfig, archive
-from builder.tree import Tree, file, symlink
 from tests.fake_k3s import elf
 
 EPOCH = 1767225600

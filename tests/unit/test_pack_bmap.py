@@ -7,12 +7,12 @@ import itertools
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from edgeimg.arch import X86_64
+from edgeimg.image import bmap
+from edgeimg.pack import disk
+from edgeimg.recipe.model import Recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from builder.arch import X86_64
-from builder.pack import bmap, disk
-from builder.recipe.model import Recipe
 
 PLAN = disk.plan(Recipe(), X86_64, "0" * 63 + "1", {})
 LAST = PLAN.size // bmap.BLOCK - 1

@@ -6,12 +6,11 @@ import re
 from uuid import UUID
 
 import pytest
-
-from builder.arch import ARCHITECTURES, ARM64, X86_64, Arch
-from builder.errors import BudgetError
-from builder.pack import disk
-from builder.recipe.model import Recipe
-from builder.recipe.tables import Image
+from edgeimg.arch import ARCHITECTURES, ARM64, X86_64, Arch
+from edgeimg.errors import BudgetError
+from edgeimg.pack import disk
+from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.tables import Image
 
 HASH = "00112233445566778899aabbccddeeff" + "f0e1d2c3b4a5968778695a4b3c2d1e0f"
 MIB = 1 << 20

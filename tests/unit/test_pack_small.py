@@ -7,14 +7,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from edgeimg import tree
+from edgeimg.arch import ARM64, X86_64
+from edgeimg.errors import ImageError
+from edgeimg.image import manifest, sparse
+from edgeimg.pack import cpio, uki
+from edgeimg.tree import Tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from builder import tree
-from builder.arch import ARM64, X86_64
-from builder.errors import ImageError
-from builder.pack import cpio, manifest, sparse, uki
-from builder.tree import Tree
 
 
 def test_cpio_records() -> None:

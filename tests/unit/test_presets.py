@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from builder.compose import presets
-from builder.errors import ArchiveError
-from builder.tree import Tree, file, symlink
+from edgeimg.compose import presets
+from edgeimg.errors import ArchiveError
+from edgeimg.tree import Tree, file, symlink
 
 UNITS = "usr/lib/systemd/system"
 

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-from builder import process
-from builder.errors import HostError, ToolError
+from edgeimg import process
+from edgeimg.errors import HostError, ToolError
 
 
 def test_output_is_returned() -> None:

@@ -6,15 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-
-from builder.arch import ARCHITECTURES
-from builder.plan import BuildOptions, plan_build
-from builder.recipe.file import load
-from builder.release import os_list, provenance
-from builder.release.gates import Hold
-from builder.release.os_list import Entry
-from builder.release.provenance import Origin
-from builder.sbom import Distribution
+from edgeimg.arch import ARCHITECTURES
+from edgeimg.build.plan import BuildOptions, plan_build
+from edgeimg.recipe.file import load
+from edgeimg.release import os_list, provenance
+from edgeimg.release.gates import Hold
+from edgeimg.release.os_list import Entry
+from edgeimg.release.provenance import Origin
+from edgeimg.sbom import Distribution
 
 PROJECT = Path(__file__).parents[2]
 

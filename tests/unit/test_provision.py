@@ -19,10 +19,9 @@ from typing import Any
 
 import pytest
 import yaml
+from edgeimg.provision.rendering import NAMES, files
+from edgeimg.provision.settings import Settings
 from pydantic import SecretStr
-
-from builder.provision.rendering import NAMES, files
-from builder.provision.settings import Settings
 
 BASE = Path(__file__).parents[2] / "overlays/base"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"

@@ -14,10 +14,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from edgeimg.errors import ProvisionError
+from edgeimg.provision import folder as provisioned
 from jsonschema import Draft202012Validator
-
-from builder.errors import ProvisionError
-from builder.provision import folder as provisioned
 
 HUSH = "hush-hush-0123456789"
 AGENT = 'hostname = "box-1"\n[k3s]\nrole = "agent"\nserver = "https://10.0.0.1:6443"\n'
@@ -25,7 +24,7 @@ AGENT = 'hostname = "box-1"\n[k3s]\nrole = "agent"\nserver = "https://10.0.0.1:6
 
 def edgeimg(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from builder.cli import main; main()", "provision", *arguments],
+        [sys.executable, "-c", "from edgeimg.cli import main; main()", "provision", *arguments],
         cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}, timeout=120,
     )  # fmt: skip
@@ -156,7 +155,7 @@ def test_a_secret_that_is_typed_is_not_echoed(folder: Path) -> None:
     (folder / "box.toml").write_text(AGENT)
     terminal, inner = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", "from builder.cli import main; main()", "provision", "card",
+        [sys.executable, "-c", "from edgeimg.cli import main; main()", "provision", "card",
          "box.toml"],
         cwd=folder, stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},

@@ -6,12 +6,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
-
-from builder.errors import ProvisionError
-from builder.provision import nocloud
-from builder.provision.reading import SettingsError
-from builder.provision.rendering import files
-from builder.provision.settings import Settings
+from edgeimg.errors import ProvisionError
+from edgeimg.provision import nocloud
+from edgeimg.provision.reading import SettingsError
+from edgeimg.provision.rendering import files
+from edgeimg.provision.settings import Settings
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"
 HUSH = "hush-hush-0123456789"

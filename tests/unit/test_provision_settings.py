@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edgeimg.errors import ProvisionError
+from edgeimg.provision import k3s, reading, zones
+from edgeimg.provision.reading import SettingsError
+from edgeimg.provision.rendering import SECRET, files
+from edgeimg.provision.settings import Settings, schema
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr
-
-from builder.errors import ProvisionError
-from builder.provision import k3s, reading, zones
-from builder.provision.reading import SettingsError
-from builder.provision.rendering import SECRET, files
-from builder.provision.settings import Settings, schema
 
 BASE = Path(__file__).parents[2] / "overlays/base"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from edgeimg.arch import ARCHITECTURES, ARM, ARM64
+from edgeimg.compose import identity, prune
+from edgeimg.errors import RecipeError
+from edgeimg.pack import disk, uki
+from edgeimg.recipe.file import load
+from edgeimg.recipe.model import schema
+from edgeimg.recipe.types import parse_size
+from edgeimg.text.toml_text import key_lines
+from edgeimg.tree import Tree, directory
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from builder.arch import ARCHITECTURES, ARM, ARM64
-from builder.compose import identity, prune
-from builder.errors import RecipeError
-from builder.pack import disk, uki
-from builder.recipe.file import load
-from builder.recipe.model import schema
-from builder.recipe.types import parse_size
-from builder.toml_text import key_lines
-from builder.tree import Tree, directory
 
 DEFAULT = Path(__file__).parents[2] / "recipes/gateway.toml"
 

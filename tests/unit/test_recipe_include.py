@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from builder.errors import RecipeError
-from builder.recipe.file import load
-from builder.toml_text import key_lines
+from edgeimg.errors import RecipeError
+from edgeimg.recipe.file import load
+from edgeimg.text.toml_text import key_lines
 
 BASE = """\
 [image]

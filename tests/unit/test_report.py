@@ -8,10 +8,10 @@ from typing import Any
 
 import html5lib
 import pytest
+from edgeimg.check.findings import Finding
+from edgeimg.report import ReportFacts, page
+from edgeimg.report.verdict import verdict
 
-from builder.check.findings import Finding
-from builder.report import ReportFacts, page
-from builder.report.verdict import verdict
 from tests.release_facts import boot, hostile, image, manifest, release, smoke
 
 SCRIPTED = re.compile(r"<script[^>]*>(.*?)</script>", re.DOTALL)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from edgeimg.check.findings import Finding
+from edgeimg.report import Component
+from edgeimg.report.boots import timelines
+from edgeimg.report.growth import grown
+from edgeimg.report.inventory import components, findings
+from edgeimg.report.memory import charts
+from edgeimg.report.sizes import sizes
+from edgeimg.report.text import clean, duration, growth, human, percent, short, ticked, ticks
+from edgeimg.report.timeline import boot_chart
 
-from builder.check.findings import Finding
-from builder.report import Component
-from builder.report.boots import timelines
-from builder.report.growth import grown
-from builder.report.inventory import components, findings
-from builder.report.memory import charts
-from builder.report.sizes import sizes
-from builder.report.text import clean, duration, growth, human, percent, short, ticked, ticks
-from builder.report.timeline import boot_chart
 from tests.release_facts import MIB, boot, image, manifest, smoke
 
 

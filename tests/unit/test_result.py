@@ -6,12 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-
-from builder import result
-from builder.arch import ARM, X86_64
-from builder.plan import BuildOptions, BuildPlan, plan_build
-from builder.progress import Silent
-from builder.recipe.file import load
+from edgeimg.arch import ARM, X86_64
+from edgeimg.build import result
+from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
+from edgeimg.progress import Silent
+from edgeimg.recipe.file import load
 
 RECIPE = Path(__file__).parents[2] / "recipes/gateway.toml"
 

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import ARCHITECTURES, ARM, X86_64, Arch
+from edgeimg.compose import certificates, dpkg, identity, ldcache, packages, prune
+from edgeimg.errors import ArchiveError
+from edgeimg.recipe.model import Recipe
+from edgeimg.tree import Kind, Tree, file, symlink
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.arch import ARCHITECTURES, ARM, X86_64, Arch
-from builder.compose import certificates, dpkg, identity, ldcache, packages, prune
-from builder.errors import ArchiveError
-from builder.recipe.model import Recipe
-from builder.tree import Kind, Tree, file, symlink
 from tests.samples import elf, make_deb
 
 

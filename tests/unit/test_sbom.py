@@ -11,23 +11,22 @@ from typing import Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from edgeimg import sbom, tree
+from edgeimg.arch import X86_64
+from edgeimg.cache.store import Store
+from edgeimg.compose import kernel as kernels
+from edgeimg.image.manifest import Contents, K3sFacts
+from edgeimg.lock.model import ImagePin, Package
+from edgeimg.sbom import Component, Kind, Sbom, Source
+from edgeimg.services.layout import rootfs
+from edgeimg.sources import k3s, oci
+from edgeimg.sources.deb import Deb
+from edgeimg.sources.k3s import K3sBundle
+from edgeimg.sources.oci import ImageConfig
+from edgeimg.tree import Tree, file
 from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-from builder import sbom, tree
-from builder.arch import X86_64
-from builder.compose import kernel as kernels
-from builder.lock import Package
-from builder.lock_model import ImagePin
-from builder.pack.manifest import Contents, K3sFacts
-from builder.sbom import Component, Kind, Sbom, Source
-from builder.services.layout import rootfs
-from builder.sources import k3s, oci
-from builder.sources.deb import Deb
-from builder.sources.k3s import K3sBundle
-from builder.sources.oci import ImageConfig
-from builder.store import Store
-from builder.tree import Tree, file
 from tests.fake_k3s import FakeK3s, build_info, elf
 from tests.samples import make_deb
 

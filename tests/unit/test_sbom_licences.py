@@ -6,9 +6,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from edgeimg.sbom import licences
 from license_expression import get_spdx_licensing
 
-from builder.sbom import licences
 from tests.samples import deb_bytes, make_deb, member, read_deb
 
 DEP5 = """\

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from edgeimg.arch import ARM, ARM64, X86_64
+from edgeimg.errors import ArchiveError
+from edgeimg.sbom import containers, debian, gomod, purl
+from edgeimg.sbom.gomod import Module
+from edgeimg.sbom.model import Distribution, Source
+from edgeimg.sources import oci
+from edgeimg.sources.oci import ImageConfig
+from edgeimg.tree import Span, Tree, file
 
-from builder.arch import ARM, ARM64, X86_64
-from builder.errors import ArchiveError
-from builder.sbom import containers, debian, gomod, purl
-from builder.sbom.gomod import Module
-from builder.sbom.model import Distribution, Source
-from builder.sources import oci
-from builder.sources.oci import ImageConfig
-from builder.tree import Span, Tree, file
 from tests.fake_k3s import build_info, elf
 from tests.samples import member, module, tar
 

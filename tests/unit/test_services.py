@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
-from builder.compose.presets import read_rules
-from builder.errors import ArchiveError, RecipeError
-from builder.recipe.file import load
-from builder.recipe.services import CAPABILITIES, Service
-from builder.services import compose as services
-from builder.services import rootfs, seccomp, spec
-from builder.services.image import Image
-from builder.services.roots import roots
-from builder.services.units import units
-from builder.sources.deb import Deb
-from builder.tree import Kind, Tree, directory, file
+from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
+from edgeimg.compose.presets import read_rules
+from edgeimg.errors import ArchiveError, RecipeError
+from edgeimg.recipe.file import load
+from edgeimg.recipe.services import CAPABILITIES, Service
+from edgeimg.services import compose as services
+from edgeimg.services import rootfs, seccomp, spec
+from edgeimg.services.image import Image
+from edgeimg.services.roots import roots
+from edgeimg.services.units import units
+from edgeimg.sources.deb import Deb
+from edgeimg.tree import Kind, Tree, directory, file
 
 UID = 59042
 PROFILE: dict[str, Any] = {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
-from builder.check.size import Sizes, check, enforce, table
-from builder.errors import BudgetError
-from builder.recipe.tables import Budget
+from edgeimg.check.size import Sizes, check, enforce, table
+from edgeimg.errors import BudgetError
+from edgeimg.recipe.tables import Budget
 
 MEASURED = Sizes(
     parts={"download": 1000, "root": 5000, "initrd": 70},

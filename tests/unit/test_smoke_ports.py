@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from builder import smoke
-from builder.smoke import SmokeReport
-from builder.store import sha256_file
-from builder.vm.verdict import STAGES
+from edgeimg.cache.store import sha256_file
+from edgeimg.smoke import smoke
+from edgeimg.smoke.smoke import SmokeReport
+from edgeimg.smoke.verdict import STAGES
 
 
 def report(directory: Path) -> Path:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-
-from builder.vm.boots import _one_boot
-from builder.vm.channel import Channel
-from builder.vm.machine import Guest
-from builder.vm.verdict import STAGES, Sample
+from edgeimg.smoke.boots import _one_boot
+from edgeimg.smoke.verdict import STAGES, Sample
+from edgeimg.vm.channel import Channel
+from edgeimg.vm.machine import Guest
 
 
 class Talker:

@@ -1,6 +1,6 @@
 """The stand-in is compiled once per state of its sources, with a bar, and failures are clear.
 
-The real build takes minutes; a small script takes the place of tests/standin/build.py here, and
+The real build takes minutes; a small script takes the place of builder/standin/build.py here, and
 one that prints a version the place of Go.
 """
 
@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
-from builder.arch import ARM, ARM64
-from builder.errors import HostError, ToolError
-from builder.progress import Advance, Silent
-from builder.sources import standin
-from builder.store import Store
+from edgeimg.arch import ARM, ARM64
+from edgeimg.cache.store import Store
+from edgeimg.errors import HostError, ToolError
+from edgeimg.progress import Advance, Silent
+from edgeimg.sources import standin
 
 BUILD = """\
 import sys, pathlib

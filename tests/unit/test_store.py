@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-
-from builder.errors import DigestError, HostError
-from builder.store import Store, disk_errors, key, write_whole
+from edgeimg.cache.store import Store, disk_errors, key, write_whole
+from edgeimg.errors import DigestError, HostError
 
 
 def test_derived_is_made_once_and_kept(tmp_path: Path) -> None:

@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-
-from builder import store_limit
-from builder.errors import HostError
-from builder.store import Store
+from edgeimg.cache import limit as store_limit
+from edgeimg.cache.store import Store
+from edgeimg.errors import HostError
 
 MIB = 1 << 20
 DAY = 86400.0

@@ -7,23 +7,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from edgeimg.errors import ArchiveError
+from edgeimg.tree import Kind, Node, Span, Tree, directory, file, normalise, replace, symlink, union
+from edgeimg.tree.overlay import from_directory
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from builder.errors import ArchiveError
-from builder.tree import (
-    Kind,
-    Node,
-    Span,
-    Tree,
-    directory,
-    file,
-    normalise,
-    replace,
-    symlink,
-    union,
-)
-from builder.tree.overlay import from_directory
 
 few = settings(max_examples=40, deadline=None)
 

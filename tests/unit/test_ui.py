@@ -6,9 +6,8 @@ import io
 import sys
 
 import pytest
+from edgeimg.ui import LOG_WIDTH, Ui, new_console
 from rich.console import Console
-
-from builder.ui import LOG_WIDTH, Ui, new_console
 
 REMARK = "x86-64: compiling the stand-in for K3s, which is not K3s; this takes some minutes, once"
 

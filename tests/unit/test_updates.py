@@ -15,15 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from edgeimg.build import plan
+from edgeimg.compose import updates
+from edgeimg.errors import RecipeError
+from edgeimg.recipe.file import load
+from edgeimg.recipe.tables import Update
+from edgeimg.tree import Tree, file
+from edgeimg.trust import keys
 from pydantic import ValidationError
 
-from builder import plan
-from builder.compose import updates
-from builder.errors import RecipeError
-from builder.recipe.file import load
-from builder.recipe.tables import Update
-from builder.release import keys
-from builder.tree import Tree, file
 from tests.integration.signing import gpg, gpg_home, make_key
 
 ROOT = Path(__file__).parents[2] / "overlays/updates"

@@ -8,12 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-from builder.errors import VerifyError
-from builder.progress import Silent
-from builder.release import sums
-from builder.release.difference import compare
-from builder.release.verify import verify
+from edgeimg.errors import VerifyError
+from edgeimg.progress import Silent
+from edgeimg.release import sums
+from edgeimg.release.difference import compare
+from edgeimg.release.verify import verify
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 

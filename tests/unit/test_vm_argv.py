@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from builder.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
-from builder.vm.accel import tcg
-from builder.vm.argv import Accel, GuestSpec, Lan, qemu_argv
+from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
+from edgeimg.vm.accel import tcg
+from edgeimg.vm.argv import Accel, GuestSpec, Lan, qemu_argv
 
 W = Path("/w")
 

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from builder.errors import SmokeError, ToolError
-from builder.vm.channel import Channel
-from builder.vm.qmp import Qmp
+from edgeimg.errors import SmokeError, ToolError
+from edgeimg.vm.channel import Channel
+from edgeimg.vm.qmp import Qmp
 
 
 @pytest.fixture

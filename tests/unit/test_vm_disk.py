@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import zstandard
-
-from builder.errors import ImageError
-from builder.store import Store
-from builder.vm.disk import raw_image
+from edgeimg.cache.store import Store
+from edgeimg.errors import ImageError
+from edgeimg.vm.disk import raw_image
 
 MIB = 1 << 20
 

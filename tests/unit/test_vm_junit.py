@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from builder.vm.junit import junit
-from builder.vm.verdict import Check
+from edgeimg.smoke.junit import junit
+from edgeimg.smoke.verdict import Check
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-
-from builder.vm.verdict import AGENT_STAGES, STAGES, Boot, Check, Stage, compare, judge
+from edgeimg.smoke.verdict import AGENT_STAGES, STAGES, Boot, Check, Stage, compare, judge
 
 GOOD: dict[str, Any] = {
     "event": "report",

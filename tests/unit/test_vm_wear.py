@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from builder.vm import wear
+from edgeimg.smoke import wear
 
 MIB = 1 << 20
 

@@ -8,18 +8,17 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
-from builder.arch import ARM64, X86_64
-from builder.errors import ArchiveError, RecipeError
-from builder.recipe.file import load
-from builder.recipe.workloads import PodImage, full_reference, short_name
-from builder.services.image import Image
-from builder.services.roots import roots
-from builder.sources.oci import ContainerImage
-from builder.tree import Tree, file
-from builder.workloads import compose as workloads
-from builder.workloads import images, manifests
-from builder.workloads.layout import ARCHIVE, LIST
+from edgeimg.arch import ARM64, X86_64
+from edgeimg.errors import ArchiveError, RecipeError
+from edgeimg.recipe.file import load
+from edgeimg.recipe.workloads import PodImage, full_reference, short_name
+from edgeimg.services.image import Image
+from edgeimg.services.roots import roots
+from edgeimg.sources.oci import ContainerImage
+from edgeimg.tree import Tree, file
+from edgeimg.workloads import compose as workloads
+from edgeimg.workloads import images, manifests
+from edgeimg.workloads.layout import ARCHIVE, LIST
 
 EPOCH = 1767225600
 APP = "localhost/acme/app:1"

@@ -1,1 +1,0 @@
-"""edgeimg: builds minimal, immutable, container-based OS images for edge gateways."""

@@ -1,0 +1,1 @@
+"""One build: planned, fetched, composed, packed, published."""

@@ -1,0 +1,183 @@
+"""Lock → inputs: everything an image is composed from, fetched, verified and unpacked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeimg import fetch, tools
+from edgeimg.build import containers
+from edgeimg.build.plan import BuildPlan, k3s_file
+from edgeimg.cache.store import Store, sha256_file
+from edgeimg.compose import kernel as kernels
+from edgeimg.compose.kernel import Kernel
+from edgeimg.errors import LockError
+from edgeimg.fetch import mirrors
+from edgeimg.lock.model import K3sAsset, Lock, Package
+from edgeimg.progress import Progress
+from edgeimg.sources import container_images, deb, k3s, k3s_airgap, k3s_release, kubernetes, standin
+from edgeimg.sources.deb import Deb
+from edgeimg.sources.k3s import K3sBundle
+from edgeimg.tools import Toolbox
+from edgeimg.tree import Tree, union
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What one image is made of."""
+
+    groups: Mapping[str, tuple[tuple[Package, Deb], ...]]
+    """All packages by what they are for: see `ArchLock.groups`."""
+    kernel: Kernel
+    initrd: Tree
+    """The packages of the initrd, merged."""
+    boot: Tree
+    """systemd-boot and the UKI stub."""
+    images: Tree
+    """The images of pods, built-in ones too, at their place in the root."""
+    services: Tree
+    """The recipe's services: containers and units, at their place in the root."""
+    workloads: Tree
+    """The recipe's manifests, at their place in the root."""
+
+    @property
+    def packages(self) -> tuple[tuple[Package, Deb], ...]:
+        """Those of the root file system."""
+        return self.groups["root"]
+
+
+def fetch_packages(
+    packages: Iterable[Package], store: Store, *, offline: bool, progress: Progress
+) -> None:
+    """Download what the store lacks. Raises FetchError, DigestError, HostError."""
+    lacking = [package for package in packages if not store.has_blob(package.sha256)]
+    if lacking:
+        wanted = fetch.wanted(lacking, mirrors.from_host(os.environ))
+        fetch.fetch(wanted, store, offline=offline, progress=progress)
+
+
+def host_tools(
+    lock: Lock, group: str, store: Store, *, offline: bool, progress: Progress
+) -> Toolbox:
+    """The tools tree of one group for this host, fetched and unpacked on first use."""
+    host = tools.build_host()
+    locked = tools.packages(lock, group, host)
+    fetch_packages(locked, store, offline=offline, progress=progress)
+    return tools.prepare(lock, group, store, host=host, progress=progress)
+
+
+def k3s_identity(plan: BuildPlan) -> str:
+    """Names the K3s binary that a build will use, without having it."""
+    match plan.recipe.k3s.source:
+        case "release":
+            return f"release {_release(plan).sha256}"
+        case "file":
+            return f"file {sha256_file(k3s_file(plan.recipe))}"
+        case "standin":
+            return f"standin {standin.digest(standin.SOURCES)}"
+
+
+def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
+    """Fetch, find or compile K3s, as the plan says, and take it apart.
+
+    Raises FetchError naming the ways on, ArchitectureError, ArchiveError, DigestError.
+    """
+    source, arch = plan.recipe.k3s.source, plan.arch
+    if source == "release":
+        asset = _release(plan)
+        binary = k3s_release.fetch(asset, store, offline=plan.offline, progress=progress)
+        label = f"K3s {asset.version} for {arch.name}"
+        return k3s.unpack(binary, arch, store, source=source, version=asset.version, label=label)
+    if source == "file":
+        return k3s.unpack(k3s_file(plan.recipe), arch, store, source=source)
+
+    def debian_go() -> Path:
+        toolbox = host_tools(plan.lock, "go", store, offline=plan.offline, progress=progress)
+        return toolbox.path("usr/bin/go")
+
+    binary = standin.build(arch, store=store, progress=progress, toolbox_go=debian_go)
+    return k3s.unpack(binary, arch, store, source=source, label=f"the stand-in for {arch.name}")
+
+
+def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dict[str, Path]:
+    """The archives of container images, by the name of the service or of the pods' image.
+
+    Raises FetchError when an engine has to be asked and does not have it.
+    """
+    archives = {
+        name: container_images.path(
+            name,
+            made,
+            plan.inputs.images[name],
+            plan.arch,
+            project=plan.project,
+            store=store,
+            offline=plan.offline,
+            progress=progress,
+        )
+        for name, made in sorted(container_images.taken(plan.recipe).items())
+    }
+    # The stand-in has no components that would run them.
+    if plan.inputs.airgap is not None and plan.recipe.k3s.source != "standin":
+        archives[k3s_airgap.KEY] = k3s_release.fetch(
+            plan.inputs.airgap, store, offline=plan.offline, progress=progress
+        )
+    return archives
+
+
+def unpack(
+    plan: BuildPlan, archives: Mapping[str, Path], store: Store, progress: Progress
+) -> Inputs:
+    """Open all packages of the image, and the container images in `archives`, by their names.
+
+    Raises ArchiveError for a damaged or hostile one, RecipeError for manifests that would not run.
+    """
+    groups = plan.inputs.groups
+    total = sum(len(packages) for packages in groups.values())
+    with progress.task("Unpacking packages", total, "items") as advance:
+
+        def group(name: str) -> tuple[tuple[Package, Deb], ...]:
+            opened = []
+            for package in groups[name]:
+                opened.append((package, _read(package, store)))
+                advance(1)
+            return tuple(opened)
+
+        opened = {name: group(name) for name in groups}
+        images = containers.pod_images(plan, opened, archives, store)
+
+        def kustomize(files: Tree, directory: str) -> bytes:
+            kubectl = kubernetes.kubectl(_host_k3s(plan, store, progress), store)
+            return kubernetes.kustomize(kubectl, files, directory, store=store)
+
+        return Inputs(
+            groups=opened,
+            kernel=kernels.from_deb(opened["kernel"][0][1]),
+            initrd=union(deb.tree for _, deb in opened["initrd"]),
+            boot=union(deb.tree for _, deb in opened["boot"]),
+            images=images,
+            services=containers.system_services(plan, opened, archives, store),
+            workloads=containers.objects(plan, images, kustomize),
+        )
+
+
+def _host_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
+    """K3s for this host, whose kubectl renders kustomizations: of the version in the image."""
+    host = tools.build_host()
+    return get_k3s(replace(plan, arch=host), store, progress)
+
+
+def _release(plan: BuildPlan) -> K3sAsset:
+    if plan.inputs.k3s is None:
+        raise LockError(
+            f"the lock pins no K3s release for {plan.arch.name}",
+            hint='set k3s.source = "release" in the recipe and run `edgeimg lock`',
+        )
+    return plan.inputs.k3s
+
+
+def _read(package: Package, store: Store) -> Deb:
+    origin = f"package:{package.name}"
+    return deb.read_blob(package.sha256, blobs=store, store=store, origin=origin)

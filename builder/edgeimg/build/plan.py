@@ -1,0 +1,273 @@
+"""What a command was asked to do, as plain values; and the key that names a build's result."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from edgeimg import tree
+from edgeimg.arch import Arch
+from edgeimg.cache.store import key, source_digest
+from edgeimg.compose import updates
+from edgeimg.errors import RecipeError
+from edgeimg.lock.model import ArchLock, Lock
+from edgeimg.recipe.contents import Contents
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.tables import Image
+from edgeimg.recipe.types import Gate
+from edgeimg.recipe.workloads import Workload, short_name
+from edgeimg.resolve import lock as locks
+from edgeimg.tree import Tree, overlay
+from edgeimg.trust import openpgp
+
+
+@dataclass(frozen=True, kw_only=True)
+class K3sChoice:
+    """`--k3s`: overrides the recipe's source for one run."""
+
+    source: Literal["release", "file", "standin"]
+    path: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What `edgeimg build` was told."""
+
+    output: Path
+    k3s: K3sChoice | None = None
+    offline: bool = False
+    over_budget: bool = False
+    """An exceeded budget does not stop the build."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmokeOptions:
+    """What `edgeimg smoke` was told; memory in MiB, deadline in seconds per boot."""
+
+    output: Path
+    memory: int = 512
+    cpus: int = 2
+    accel: str = "auto"
+    deadline: int | None = None
+    junit: Path | None = None
+    jobs: int = 1
+    """How many guests may run at once."""
+    again: bool = True
+    """Also boot what passed before, byte for byte."""
+    rest: bool = True
+    """Measure what is written at rest, when the recipe has a budget for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseOptions:
+    """What `edgeimg release` was told."""
+
+    build: BuildOptions
+    guest: SmokeOptions
+    directory: Path
+    """Where releases are: each is a directory named after its version."""
+    allow: frozenset[Gate] = frozenset()
+    """What may pass, besides what the recipe allows."""
+    key: str | None = None
+    """Fingerprint or user id of the key to sign with; None: the only one there is."""
+    home: Path | None = None
+    """GnuPG's home directory, when it is not the user's."""
+    passphrase_file: Path | None = None
+    previous: Path | None = None
+    """The release to tell growth from; None: the latest other one in `directory`."""
+    reports: Path | None = None
+    """Where findings and boots are written for CI services, of a release held back too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """One image to be built: its recipe, lock and overlay, read and validated."""
+
+    arch: Arch
+    recipe: Recipe
+    """With the overrides of `arch` and of the command line applied."""
+    lock: Lock
+    overlay: Tree
+    given: Mapping[str, Tree]
+    """The project's files of each service and of each image for pods, by its name."""
+    manifests: Mapping[str, Tree]
+    """The project's manifests of each workload."""
+    updates: Tree
+    """How the gateway updates itself; empty when it does not."""
+    project: Path
+    """Where the recipe's paths start."""
+    output: Path
+    offline: bool
+    over_budget: bool
+
+    @property
+    def inputs(self) -> ArchLock:
+        """The locked inputs of the architecture."""
+        return self.lock.images[self.arch.name]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What goes into the image from the project: overlays, what containers are made of,
+        manifests, the key of updates.
+        """
+        containers = self.recipe.contents().values()
+        own = (path for made in containers for path in made.paths(self.arch.name))
+        manifests = (workload.manifests for workload in self.recipe.workloads.values())
+        key = self.recipe.update.key
+        return (*self.recipe.overlay.paths, *own, *manifests, *([key] if key else []))
+
+    @property
+    def name(self) -> str:
+        """`<id>_<version>_<arch>`: the first part of every file name."""
+        image = self.recipe.image
+        return f"{image.id}_{image.version}_{self.arch.name}"
+
+    @property
+    def directory(self) -> Path:
+        """Where the finished files go."""
+        return self.output / self.name
+
+    def key(self, k3s_identity: str) -> str:
+        """Names the build: equal keys mean equal bytes. `k3s_identity` names the K3s binary."""
+        facts = {
+            "arch": self.arch.name,
+            "recipe": self.recipe.digest(),
+            "inputs": asdict(self.inputs),
+            "tools": [
+                package.sha256
+                for host in self.lock.tools.get("pack", {}).values()
+                for package in host
+            ],
+            "overlay": self.overlay.digest(),
+            "given": {name: tree.digest() for name, tree in sorted(self.given.items())},
+            "manifests": {name: tree.digest() for name, tree in sorted(self.manifests.items())},
+            "updates": self.updates.digest(),
+            "k3s": k3s_identity,
+            # An image that was let through is not one that an ordinary build may find again.
+            **({"over_budget": True} if self.over_budget else {}),
+        }
+        return key("image", source_digest(), json.dumps(facts, sort_keys=True))
+
+
+def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPlan:
+    """Read everything a build needs besides downloads. Nothing is written.
+
+    Raises LockError when the lock is missing or stale, RecipeError for a missing overlay.
+    """
+    lock = locks.load(source.lock_path)
+    locks.verify(source.recipe, lock)
+    recipe = _with_epoch(source.recipe.for_arch(arch), os.environ.get("SOURCE_DATE_EPOCH"))
+    if options.k3s is not None:
+        k3s = recipe.k3s.model_copy(update=asdict(options.k3s))
+        recipe = recipe.model_copy(update={"k3s": k3s})
+    return BuildPlan(
+        arch=arch,
+        recipe=recipe,
+        lock=lock,
+        overlay=_overlay(source, recipe),
+        given={
+            group.partition(":")[2]: _files(source, group, made, arch)
+            for group, made in recipe.contents().items()
+        },
+        manifests={
+            name: _manifests(source, name, workload) for name, workload in recipe.workloads.items()
+        },
+        updates=_updates(source, recipe),
+        project=source.project,
+        output=options.output,
+        offline=options.offline,
+        over_budget=options.over_budget,
+    )
+
+
+def k3s_file(recipe: Recipe) -> Path:
+    """The K3s binary of `source = "file"`. Raises RecipeError when none is named or there."""
+    path = recipe.k3s.path
+    if path is None:
+        raise RecipeError(
+            'k3s.source is "file", but no path is given',
+            hint="set k3s.path in the recipe or use --k3s PATH",
+        )
+    if not path.is_file():
+        raise RecipeError(f"there is no K3s binary at {path}")
+    return path
+
+
+def _with_epoch(recipe: Recipe, epoch: str | None) -> Recipe:
+    """The recipe with its time stamp replaced (reproducible-builds.org, SOURCE_DATE_EPOCH)."""
+    if not epoch:
+        return recipe
+    try:
+        image = Image.model_validate({**recipe.image.model_dump(), "epoch": epoch})
+    except ValueError:
+        raise RecipeError(
+            f"SOURCE_DATE_EPOCH={epoch}: expected seconds since 1970, later than 1980"
+        ) from None
+    return recipe.model_copy(update={"image": image})
+
+
+def _files(source: RecipeFile, group: str, made: Contents, arch: Arch) -> Tree:
+    """The project's program and files of one container. Raises RecipeError for missing ones."""
+    kind, _, name = group.partition(":")
+    key = f"{source.path}: {kind} {name}"
+    files = tree.Tree()
+    if made.binary is not None:
+        given = made.program(arch.name)
+        if given is None:
+            raise RecipeError(f"{key}.binary: there is none for {arch.name}")
+        path = source.project / given
+        if not path.is_file():
+            raise RecipeError(f"{key}.binary: there is no file {path}")
+        program = tree.file(path.read_bytes(), mode=0o755, origin=f"overlay:{given}")
+        files = files.with_nodes({f"usr/bin/{short_name(name)}": program})
+    if made.files is not None:
+        directory = source.project / made.files
+        if not directory.is_dir():
+            raise RecipeError(f"{key}.files: there is no directory {directory}")
+        files = files.merge(overlay.from_directory(directory, origin=f"overlay:{made.files}"))
+    return files
+
+
+def _manifests(source: RecipeFile, name: str, workload: Workload) -> Tree:
+    """The project's manifests of one workload. Raises RecipeError when they are missing."""
+    path = source.project / workload.manifests
+    if path.is_file():
+        return tree.Tree().with_nodes({path.name: tree.file(path.read_bytes())})
+    if not path.is_dir():
+        raise RecipeError(
+            f"{source.path}: workloads.{name}.manifests: there is no file or directory {path}"
+        )
+    return overlay.from_directory(path, origin=f"workload:{name}")
+
+
+def _updates(source: RecipeFile, recipe: Recipe) -> Tree:
+    """What [update] puts into the image. Raises RecipeError for a key that is none."""
+    if recipe.update.key is None:
+        return Tree()
+    path = source.project / recipe.update.key
+    key = f"{source.path}: update.key"
+    try:
+        keyring = openpgp.public_keys(path.read_bytes())
+    except OSError as error:
+        raise RecipeError(f"{key}: cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecipeError(
+            f"{key}: {path}: {error}",
+            hint="export the key that releases are signed with: edgeimg genkey --export FILE",
+        ) from None
+    return updates.compose(recipe.update, keyring)
+
+
+def _overlay(source: RecipeFile, recipe: Recipe) -> Tree:
+    trees = []
+    for name in recipe.overlay.paths:
+        path = source.project / name
+        if not path.is_dir():
+            raise RecipeError(f"{source.path}: overlay.paths: there is no directory {path}")
+        trees.append(overlay.from_directory(path, origin=f"overlay:{path.name}"))
+    return tree.union(trees)

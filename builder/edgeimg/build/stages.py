@@ -1,0 +1,249 @@
+"""The stages of a build that join several rooms: compose, check, publish."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeimg import tools
+from edgeimg.arch import Arch
+from edgeimg.build.inputs import Inputs
+from edgeimg.build.plan import BuildPlan
+from edgeimg.build.result import Built, describe
+from edgeimg.cache.store import Store, disk_errors
+from edgeimg.check import elf, size
+from edgeimg.check.all import everything
+from edgeimg.check.findings import Finding, errors, refuse
+from edgeimg.check.size import Sizes
+from edgeimg.compose import kernel as kernels
+from edgeimg.compose import rootfs
+from edgeimg.compose.updates import require_programs
+from edgeimg.image.manifest import (
+    PATH,
+    Contents,
+    FileFacts,
+    K3sFacts,
+    Manifest,
+    PackageFacts,
+    ServiceFacts,
+)
+from edgeimg.pack import image as packing
+from edgeimg.pack import initrd
+from edgeimg.pack import publish as publishing
+from edgeimg.pack.image import Packed, Source
+from edgeimg.services.compose import require_runtime
+from edgeimg.services.layout import CONTAINERS, SERVICES
+from edgeimg.sources.k3s import K3sBundle
+from edgeimg.tools import Toolbox
+from edgeimg.tree import Tree, file
+from edgeimg.ui import Ui
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """A root that is ready to be packed, and what it says about itself."""
+
+    source: Source
+    contents: Contents
+    inputs: Inputs
+    k3s: K3sBundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckReport:
+    """What the checks found in one image."""
+
+    arch: str
+    findings: tuple[Finding, ...]
+    sizes: dict[str, int]
+    components: dict[str, int]
+
+    @property
+    def errors(self) -> int:
+        """How many findings are errors."""
+        return len(errors(self.findings))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return asdict(self)
+
+
+def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Composed:
+    """Merge everything into the root, and write down in it what it holds."""
+    root = rootfs.compose(
+        plan.recipe,
+        plan.arch,
+        inputs.packages,
+        inputs.kernel,
+        (k3s.tree, inputs.images, inputs.services, inputs.workloads, plan.updates, plan.overlay),
+        store,
+    )
+    require_runtime(root, plan.recipe.services)
+    require_programs(root, plan.recipe.update)
+    contents = Contents(
+        id=plan.recipe.image.id,
+        version=plan.recipe.image.version,
+        arch=plan.arch.name,
+        epoch=plan.recipe.image.epoch,
+        kernel=inputs.kernel.version,
+        k3s=K3sFacts(
+            version=k3s.version, source=k3s.source, sha256=k3s.sha256, standin=k3s.standin
+        ),
+        packages=tuple(
+            PackageFacts(name=package.name, version=package.version, arch=package.arch)
+            for package in plan.inputs.packages()
+        ),
+        services=_services(plan, root),
+        components=root.size_by_origin(share=CONTAINERS),
+    )
+    described = root.merge(Tree().with_nodes({PATH: file(contents.file())}))
+    source = Source(
+        recipe=plan.recipe,
+        arch=plan.arch,
+        root=described,
+        kernel=inputs.kernel,
+        initrd=inputs.initrd,
+        boot=inputs.boot,
+    )
+    return Composed(source=source, contents=contents, inputs=inputs, k3s=k3s)
+
+
+def check_programs(composed: Composed, arch: Arch) -> None:
+    """Raises CheckError when a program of the root could not run there."""
+    refuse(elf.check(composed.source.root, arch))
+
+
+def check(plan: BuildPlan, composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
+    """All checks of one image, none of which raises; `sizes` are bytes by part."""
+    components, source = dict(composed.contents.components), composed.source
+    wanted = (*initrd.MODULES, *plan.recipe.kernel.initrd)
+    findings = [
+        *everything(
+            source.root,
+            plan.recipe,
+            plan.arch,
+            source.kernel,
+            initrd=kernels.match(source.kernel, wanted, strict=False),
+        ),
+        *size.check(plan.recipe.budget, Sizes(parts=sizes, components=components)),
+    ]
+    return CheckReport(
+        arch=plan.arch.name,
+        findings=tuple(_with_source(plan, source.root, found) for found in findings),
+        sizes=dict(sizes),
+        components=components,
+    )
+
+
+def _with_source(plan: BuildPlan, root: Tree, found: Finding) -> Finding:
+    """The finding with the overlay's file that it is in, so that an editor can open it."""
+    node = root.get(found.path)
+    if node is None or found.path not in plan.overlay:
+        return found
+    for path in reversed(plan.recipe.overlay.paths):
+        if node.origin == f"overlay:{Path(path).name}":
+            return replace(found, source=f"{path.rstrip('/')}/{found.path}")
+    return found
+
+
+def measure(
+    composed: Composed, root: Path, initrd: Path, store: Store, toolbox: Toolbox
+) -> dict[str, int]:
+    """The sizes (bytes) that a build of this would have, download included; nothing is kept."""
+    with store.work("disk") as work, disk_errors(store.root):
+        packed = packing.make_disk(composed.source, root, initrd, work, toolbox=toolbox)
+        download = work / "download"
+        publishing.compress(packed.raw, download, toolbox=toolbox)
+        return {**packed.sizes, "download": download.stat().st_size}
+
+
+def publish(
+    plan: BuildPlan,
+    composed: Composed,
+    root: Path,
+    initrd: Path,
+    key: str,
+    store: Store,
+    toolbox: Toolbox,
+    ui: Ui,
+) -> Built:
+    """Assemble the disk, hold it against the budget, and publish it by rename."""
+    with store.work("disk") as work, disk_errors(store.root):
+        packed = packing.make_disk(composed.source, root, initrd, work, toolbox=toolbox)
+        manifest = _manifest(plan, composed, packed, key)
+        previous = _previous(plan)
+
+        def accept(download: int) -> None:
+            measured = Sizes(
+                parts={**packed.sizes, "download": download},
+                components=composed.contents.components,
+            )
+            judge = size.check if plan.over_budget else size.enforce
+            for finding in judge(plan.recipe.budget, measured, previous):
+                ui.note(str(finding))
+
+        published = publishing.publish(
+            packed.raw,
+            manifest,
+            plan.directory,
+            name=plan.name,
+            accept=accept,
+            toolbox=toolbox,
+            progress=ui,
+        )
+    sums = {item.name: item.sha256 for item in published.files}
+    return describe(plan, manifest.to_json(), sums, unchanged=False)
+
+
+def _manifest(plan: BuildPlan, composed: Composed, packed: Packed, key: str) -> Manifest:
+    host = tools.build_host()
+    return Manifest(
+        contents=composed.contents,
+        root_hash=packed.root_hash,
+        disk=packed.plan,
+        sizes=packed.sizes,
+        tools=tuple(
+            PackageFacts(name=package.name, version=package.version, arch=package.arch)
+            for package in tools.packages(plan.lock, "pack", host)
+        ),
+        digests={"recipe": plan.recipe.digest(), "lock": plan.lock.recipe_digest, "build": key},
+        unsigned_index=plan.inputs.unsigned_index,
+        files=_files(composed.source.root),
+        kernel_config=composed.source.kernel.options,
+    )
+
+
+def _services(plan: BuildPlan, root: Tree) -> tuple[ServiceFacts, ...]:
+    facts = []
+    for name, service in sorted(plan.recipe.services.items()):
+        kind, source = service.source(plan.arch.name)
+        pin = plan.inputs.images.get(name)
+        facts.append(
+            ServiceFacts(
+                name=name,
+                kind=kind,
+                source=source,
+                image=pin.digest if pin else "",
+                digest=Tree(dict(root.under(f"{SERVICES}/{name}"))).digest(),
+            )
+        )
+    return tuple(facts)
+
+
+def _files(root: Tree) -> dict[str, FileFacts]:
+    return {
+        path: FileFacts(size=root[path].size, origin=root[path].origin, sha256=digest)
+        for path, digest in root.digests().items()
+    }
+
+
+def _previous(plan: BuildPlan) -> Sizes | None:
+    """Of the image that this build replaces: what a table of growth compares with."""
+    try:
+        manifest = json.loads((plan.directory / f"{plan.name}.manifest.json").read_text())
+        return Sizes(parts=dict(manifest["sizes"]), components=dict(manifest["components"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

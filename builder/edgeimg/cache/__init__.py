@@ -1,0 +1,1 @@
+"""The content-addressed cache, and how large it may grow."""

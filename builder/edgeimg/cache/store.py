@@ -1,0 +1,284 @@
+"""The content-addressed cache, shared by all builds of a user.
+
+    <cache>/blobs/<sha256>           inputs, verified before they get that name
+    <cache>/derived/<key>            results of stages, named by the hash of their inputs
+                                     (store_limit.py removes what nobody asks for)
+    <cache>/partial/                 downloads and results under way, and the locks of both
+
+Files and directories appear under their final name by rename only, so a killed build leaves
+nothing half-written there. Two builds may share one cache: makers of the same key take turns.
+What killed builds leave in partial/ is removed by the next one (`sweep`): each work directory
+has a file that its owner holds locked, and the kernel unlocks it when the owner dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import BinaryIO
+
+from edgeimg.errors import DigestError, HostError, ToolError
+
+CHUNK = 1 << 20
+STALE = 7 * 86400.0
+"""Seconds after which a download that nobody continued, or an unknown file, is given up."""
+_OWNER = ".owner"
+_NOTHING = 1 << 20
+"""Bytes; a disk with less is full."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EFBIG, errno.EIO,
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def source_digest() -> str:
+    """Digest of edgeimg's own code: part of every derived key, so a new builder rebuilds."""
+    here = Path(str(files("edgeimg")))
+    digest = hashlib.sha256()
+    for path in sorted(here.rglob("*")):
+        if path.is_file() and not {"__pycache__", "data"} & set(path.relative_to(here).parts):
+            digest.update(f"{path.relative_to(here)}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def key(*inputs: str) -> str:
+    """The cache key of a stage from its name, version and the digests of its inputs."""
+    return hashlib.sha256("\0".join(inputs).encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def default_root() -> Path:
+    """`$EDGEIMG_CACHE`, else `$XDG_CACHE_HOME/edgeimg`, else `~/.cache/edgeimg`."""
+    if own := os.environ.get("EDGEIMG_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeimg"
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals to write into one clear line.
+
+    A tool that fails while the disk of `path` is full failed for that, whatever it says: not all
+    of them notice. (So this belongs inside the block that removes what was written.)
+    """
+    try:
+        yield
+    except ToolError as error:
+        if _free(path) < _NOTHING:
+            raise _disk_full(path) from error
+        raise
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _disk_full(path) from error
+        if error.errno in _REFUSED:
+            raise HostError(
+                f"cannot write to {path}: {error.strerror}",
+                hint="choose another place with EDGEIMG_CACHE or --output",
+            ) from error
+        raise
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file by rename: it is whole, or as it was. Makes its directory. Raises HostError."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            partial.replace(path)
+    except OSError as error:
+        raise HostError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def require_room(path: Path, size: int) -> None:
+    """Raises HostError when less than `size` bytes are free on the disk of `path`.
+
+    For tools that do not end when the disk is full: mkfs.erofs 1.8 waits for itself for ever.
+    """
+    if _free(path) < size:
+        raise _disk_full(path)
+
+
+def _disk_full(path: Path) -> HostError:
+    return HostError(
+        f"no space left on the disk of {path}",
+        hint="free some space (`edgeimg clean` empties the cache) and run it again",
+    )
+
+
+def _free(path: Path) -> int:
+    """Bytes free on the disk where `path` is or would be."""
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
+@dataclass(frozen=True)
+class Store:
+    """The cache below `root`; directories are made on first use."""
+
+    root: Path
+
+    def blob(self, sha256: str) -> Path:
+        """Where the input with this digest is, or would be."""
+        return self.root / "blobs" / sha256
+
+    def has_blob(self, sha256: str) -> bool:
+        """Whether the input is here. Its content was checked when it got its name."""
+        return self.blob(sha256).is_file()
+
+    def checked_blob(self, sha256: str, label: str) -> Path:
+        """The input with this digest, read once more to be sure; `label` names it in errors.
+
+        Raises DigestError when its bytes have changed, and removes it (see `discard_blob`).
+        """
+        path = self.blob(sha256)
+        if sha256_file(path) != sha256:
+            raise self.discard_blob(sha256, label)
+        return path
+
+    def discard_blob(self, sha256: str, label: str) -> DigestError:
+        """Remove an input whose bytes have changed; returns the error that says so."""
+        path = self.blob(sha256)
+        with disk_errors(path):
+            path.unlink(missing_ok=True)
+        return DigestError(
+            f"{label} in the cache does not have the locked sha256 {sha256}: it was damaged or "
+            "changed after it was fetched, and is removed",
+            hint="run it again, not --offline: it is fetched anew",
+        )
+
+    @property
+    def results(self) -> Path:
+        """The directory of the results of stages."""
+        return self.root / "derived"
+
+    def partial(self, name: str) -> Path:
+        """A path for work under way, on the same file system as the final names."""
+        directory = self.root / "partial"
+        with disk_errors(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+        return directory / name
+
+    def derived(self, key: str, make: Callable[[Path], None]) -> Path:
+        """Return the result named `key`; when it is missing, `make(path)` makes it there.
+
+        `make` writes a file or a directory at the path it is given. When it raises, nothing
+        is left. Concurrent callers wait for the one who makes it.
+        """
+        final = self.results / key
+        if _used(final):
+            return final
+        with self.lock(key), disk_errors(self.root):
+            if _used(final):
+                return final
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with self.work(key[:16]) as directory, disk_errors(self.root):
+                result = directory / "result"
+                make(result)
+                result.rename(final)
+        return final
+
+    @contextlib.contextmanager
+    def work(self, name: str) -> Iterator[Path]:
+        """A new directory for work under way; it is gone when the block is left."""
+        parent = self.partial(name).parent
+        with disk_errors(parent):
+            while True:
+                directory = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=parent))
+                owner = (directory / _OWNER).open("ab")
+                fcntl.flock(owner, fcntl.LOCK_EX)
+                if _is_still(owner, directory / _OWNER):  # nobody swept it before it was locked
+                    break
+                owner.close()
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+            owner.close()
+
+    def sweep(self) -> None:
+        """Remove what killed builds left in partial/; downloads that can be continued stay."""
+        directory = self.root / "partial"
+        for path in directory.iterdir() if directory.is_dir() else ():
+            with contextlib.suppress(OSError):
+                if path.suffix == ".lock":
+                    _sweep_lock(path)
+                elif _is_abandoned(path):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold the cache's lock of that name; a killed holder lets go of it."""
+        path = self.partial(f"{name}.lock")
+        while True:
+            with disk_errors(path):
+                file = path.open("ab")
+            with file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not _is_still(file, path):  # its last holder has removed it meanwhile
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+
+
+def _used(result: Path) -> bool:
+    """Whether a result is here; its time of modification says when it was last asked for."""
+    try:
+        os.utime(result)
+    except FileNotFoundError:
+        return False
+    except OSError:  # a cache of somebody else's, to read from
+        pass
+    return result.exists()
+
+
+def _is_still(file: BinaryIO, path: Path) -> bool:
+    """Whether the open file is the one at `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sweep_lock(path: Path) -> None:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_still(file, path):
+            path.unlink()
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether the owner of a work directory is dead; anything else is judged by its age."""
+    owner = path / _OWNER
+    if not owner.is_file():
+        return time.time() - path.lstat().st_mtime > STALE
+    with owner.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

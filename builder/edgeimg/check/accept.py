@@ -1,0 +1,51 @@
+"""Exceptions: findings that are meant to be, by rule and place.
+
+Those of every image are in accepted.toml, each with its reason; a recipe names its own in
+`[check] accept`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+from edgeimg.check.data import read
+from edgeimg.check.findings import Finding, finding
+from edgeimg.recipe.rules import RULES
+
+KEY = "check.accept"
+
+
+def defaults() -> list[str]:
+    """The exceptions that hold for every image."""
+    return [entry for group in read("accepted")["accepted"] for entry in group["findings"]]
+
+
+def covers(entry: str, found: Finding) -> bool:
+    """Whether an exception `RULE:PLACE` means this finding.
+
+    The place is a glob over the finding's path, its item, or `path#item`.
+    """
+    rule, _, place = entry.partition(":")
+    names = (found.path, found.item, found.place)
+    return (
+        rule == found.rule
+        and RULES[rule].acceptable
+        and any(name and (name == place or fnmatch.fnmatchcase(name, place)) for name in names)
+    )
+
+
+def left(findings: Iterable[Finding], accepted: Sequence[str]) -> list[Finding]:
+    """The findings that nothing accepts, `accepted` being the recipe's exceptions."""
+    entries = [*defaults(), *accepted]
+    return [found for found in findings if not any(covers(entry, found) for entry in entries)]
+
+
+def unused(findings: Iterable[Finding], accepted: Sequence[str]) -> list[Finding]:
+    """Exceptions of the recipe that are for nothing: among `findings` is nothing they mean."""
+    all_ = list(findings)
+    return [
+        finding("unused-accept", KEY, f"{entry!r} accepts nothing", "take it out", item=entry)
+        for entry in accepted
+        if not any(covers(entry, found) for found in all_)
+    ]

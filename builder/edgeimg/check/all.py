@@ -1,0 +1,42 @@
+"""All checks of a root file system, and what is left of them after the exceptions."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection
+
+from edgeimg.arch import Arch
+from edgeimg.check import accept, elf, hardening, kernel, modes, secrets, services, sysctl, units
+from edgeimg.check.findings import Finding
+from edgeimg.compose.kernel import Kernel
+from edgeimg.recipe.model import Recipe
+from edgeimg.tree import Tree
+
+
+def everything(
+    root: Tree, recipe: Recipe, arch: Arch, linux: Kernel, *, initrd: Collection[str]
+) -> list[Finding]:
+    """Every defect of one image that can be seen without starting it, sorted.
+
+    `initrd` are the names of the initrd's kernel modules. Sizes are not looked at (size.check),
+    nor are open ports (listening.check): both are known later. Each file is read once, and its
+    headers once more when it is a program.
+    """
+    programs = elf.check(root, arch)
+    foreign = {one.path for one in programs if one.rule == "architecture"}
+    found = sorted(
+        [
+            *programs,
+            # How a program was hardened for another machine is of no interest to anybody.
+            *(one for one in hardening.check(root) if one.path not in foreign),
+            *modes.check(root),
+            *secrets.check(root),
+            *secrets.scan("kernel.cmdline", io.BytesIO("\n".join(recipe.kernel.cmdline).encode())),
+            *kernel.check(root, recipe, linux, initrd),
+            *sysctl.check(root),
+            *units.check(root),
+            *services.check(recipe),
+        ]
+    )
+    accepted = recipe.check.accept
+    return accept.left(found, accepted) + accept.unused(found, accepted)

@@ -1,0 +1,87 @@
+"""Does the kernel have what K3s and the image need, and are its modules where they are needed?
+
+The list, with reasons, is kernel.toml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from edgeimg.check.data import read
+from edgeimg.check.findings import Finding, finding
+from edgeimg.compose import kernel as kernels
+from edgeimg.compose.kernel import Kernel
+from edgeimg.recipe.model import Recipe
+from edgeimg.tree import Tree
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Need:
+    """One option."""
+
+    option: str
+    module: str
+    """The module that it makes when it is `m`; empty where it cannot be one."""
+    initrd: bool
+    reason: str
+
+
+def needs(recipe: Recipe) -> list[Need]:
+    """What an image of this recipe asks of its kernel."""
+    data = read("kernel")
+    found = []
+    for group in data["need"]:
+        for entry in group["options"]:
+            option, _, module = entry.partition(" ")
+            initrd, reason = group.get("initrd", False), group["reason"]
+            found.append(Need(option=option, module=module, initrd=initrd, reason=reason))
+    method = recipe.image.compression.partition(",")[0]
+    if method in data["compression"]:
+        option, reason = data["compression"][method], f"the root is compressed with {method}"
+        found.append(Need(option=option, module="", initrd=True, reason=reason))
+    return found
+
+
+def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -> list[Finding]:
+    """What is missing; `initrd` are the names of the initrd's modules."""
+    config = f"boot/config-{kernel.version}"
+    if not kernel.options:
+        message = "the kernel's package does not tell its configuration"
+        fix = f"use one that has /{config}"
+        return [finding("kernel-option", config, message, fix)]
+    root = {
+        kernels.name_of(path)
+        for path, _ in tree.under(kernel.directory)
+        if path.endswith((".ko", ".ko.xz", ".ko.zst"))
+    }
+    found: dict[tuple[str, str], Finding] = {}
+    for need in needs(recipe):
+        value = kernel.options.get(need.option, "n")
+        if value == "n" or (value == "m" and not need.module):
+            lacking = _option(config, need, value)
+        elif value == "m" and need.module not in (set(initrd) if need.initrd else root):
+            lacking = _module(kernel, need)
+        else:
+            continue
+        found.setdefault((lacking.path, lacking.item), lacking)
+    return list(found.values())
+
+
+def _option(config: str, need: Need, value: str) -> Finding:
+    name = f"CONFIG_{need.option}"
+    state = "a module, must be built in" if value == "m" else "not set"
+    message = f"{name} is {state}; needed for {need.reason}"
+    fix = "use another [kernel] package"
+    return finding("kernel-option", config, message, fix, item=name)
+
+
+def _module(kernel: Kernel, need: Need) -> Finding:
+    path = kernel.paths.get(need.module, need.module)
+    file, place = f"{kernel.directory}/kernel/{path}.ko", "the root"
+    fix = f"add it to [kernel] modules, or take it off [kernel] exclude: {need.module!r}"
+    if need.initrd:
+        file, place = f"initrd/{file}", "the initrd"
+        fix = f"add it to [kernel] initrd: {need.module!r}"
+    message = f"{need.module} (CONFIG_{need.option}=m) is not in {place}; needed for {need.reason}"
+    return finding("kernel-module", file, message, fix)

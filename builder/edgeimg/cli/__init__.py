@@ -1,0 +1,163 @@
+"""The command line: the only place that prints results and exits.
+
+Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 failed, 2 usage,
+130 interrupted, and one per cause as listed in `edgeimg.errors`.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from edgeimg import __version__
+from edgeimg.cli.answer import Answer
+from edgeimg.errors import INTERRUPTED, USAGE, EdgeimgError, HostError
+
+EPILOG = """
+\b
+Examples:
+  edgeimg build --arch arm64        one image of the default recipe
+  edgeimg build --arch all          all three architectures
+  edgeimg smoke --arch all          boot them and see a pod run
+"""
+
+
+PLACES = {
+    "build": "images", "check": "images", "inspect": "images",
+    "smoke": "guests", "run": "guests", "demo": "guests",
+    "devices": "flashing", "flash": "flashing", "provision": "provisioning", "fleet": "fleet",
+    "release": "release", "diff": "release", "genkey": "trust", "verify": "trust",
+    "sbom": "inventory", "cve": "inventory", "lock": "inputs", "clean": "inputs",
+    "init": "project", "doctor": "project", "completion": "project",
+}  # fmt: skip
+"""Which module of this package has a command."""
+
+
+HOSTS_FAULT = {
+    errno.EACCES: "look who owns it, or name another place",
+    errno.EPERM: "look who owns it, or name another place",
+    errno.EROFS: "it is on a read-only file system: name another place",
+    errno.ENOSPC: "free some space (`edgeimg clean` empties the cache) and run it again",
+    errno.EDQUOT: "free some space (`edgeimg clean` empties the cache) and run it again",
+    errno.EIO: "its disk is broken: look at the kernel's log",
+    errno.ENOTDIR: "a part of that path is a file",
+    errno.ENAMETOOLONG: "name another place",
+    errno.ELOOP: "its symbolic links lead in circles",
+}
+"""What to do about refusals of the operating system that nobody foresaw: no bugs."""
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for: few need much of the builder."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names."""
+        del ctx
+        return sorted(PLACES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, if there is one."""
+        del ctx
+        if cmd_name not in PLACES:
+            return None
+        module = importlib.import_module(f"{__name__}.{PLACES[cmd_name]}")
+        found: click.Command = next(one for one in module.COMMANDS if one.name == cmd_name)
+        return found
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EPILOG,
+)
+@click.version_option(__version__)
+def cli() -> None:
+    """Build minimal, immutable OS images with K3s for edge gateways.
+
+    From one TOML recipe and its lock, for x86-64, ARM64 and ARMv7, without root.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the documented code."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _interrupt)
+    answer = Answer()
+    try:
+        code = _run(answer)
+        answer.print()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _run(answer: Answer) -> int:
+    try:
+        cli.main(standalone_mode=False, obj=answer)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        message = "interrupted; what was finished is kept, run it again to go on"
+        return _fail(answer, message, None, INTERRUPTED)
+    except BrokenPipeError:
+        raise
+    except EdgeimgError as error:
+        return _fail(answer, error.message, error.hint, error.exit_code)
+    except OSError as error:
+        if error.filename is None or error.errno not in HOSTS_FAULT:
+            return _bug(answer, error)
+        message = f"cannot use {error.filename}: {error.strerror}"
+        return _fail(answer, message, HOSTS_FAULT[error.errno], HostError.exit_code)
+    except Exception as error:
+        return _bug(answer, error)
+    return 0
+
+
+def _bug(answer: Answer, error: Exception) -> int:
+    message = f"this is a bug in edgeimg: {error!r}"
+    return _fail(answer, message, f"please report it with {_keep_trace()}", 1)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    del signum, frame
+    # Cleaning up takes seconds at most; a second Ctrl-C must not cut it short.
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _fail(answer: Answer, message: str, hint: str | None, code: int) -> int:
+    if "--json" in sys.argv:  # a command that cannot be parsed never told
+        answer.add({"error": {"message": message, "hint": hint, "exit_code": code}})
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text("error: ", style="bold red") + Text(message))
+    if hint:
+        console.print(Text("  hint: ", style="bold") + Text(hint))
+    return code
+
+
+def _keep_trace() -> str:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="edgeimg-", suffix=".traceback", delete=False
+    ) as file:
+        traceback.print_exc(file=file)
+    return file.name

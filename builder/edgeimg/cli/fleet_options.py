@@ -1,0 +1,152 @@
+"""What the commands of `edgeimg fleet` share: the fleet's file, its secrets, labels."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeimg.cli.app import App, Command
+from edgeimg.cli.provisioning import asking
+from edgeimg.fleet import label, reading, token
+from edgeimg.fleet import print as printing
+from edgeimg.fleet.labels import Style
+from edgeimg.fleet.ledger import Ledger, Read
+from edgeimg.fleet.reading import Fleet
+from edgeimg.provision import masking
+
+
+def fleet(*, secrets: bool) -> Callable[[Command], Command]:
+    """Give a command FILE and its options; it receives the Fleet as `fleet`.
+
+    Without `secrets` those that nobody has put into a file are not asked for.
+    """
+
+    def decorate(function: Command) -> Command:
+        @click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
+        @click.option(
+            "--defaults",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Settings (TOML) of all gateways that say nothing else.",
+        )
+        @click.option(
+            "--generate-token",
+            is_flag=True,
+            help="One token for the cluster, made once and kept beside FILE as FILE.token.",
+        )
+        @functools.wraps(function)
+        def wrapper(
+            app: App,
+            *args: Any,
+            path: Path,
+            defaults: Path | None,
+            generate_token: bool,
+            **kwargs: Any,
+        ) -> Any:
+            found = _load(app, path, defaults, generate_token=generate_token, secrets=secrets)
+            return function(app, *args, fleet=found, **kwargs)
+
+        return wrapper
+
+    return decorate
+
+
+def _load(
+    app: App, path: Path, defaults: Path | None, *, generate_token: bool, secrets: bool
+) -> Fleet:
+    if secrets:
+        known = None
+        if generate_token:
+            known, is_new = token.generate(path)
+            what = "made and kept" if is_new else "that"
+            app.ui.note(f"the cluster's token is {what} in {token.kept(path)}")
+        return reading.load(path, defaults=defaults, token=known, ask=asking(app))
+    missing: list[str] = []
+
+    def note(purpose: str) -> str:
+        missing.append(purpose)
+        return masking.STARS
+
+    known = token.placeholder() if generate_token else None
+    found = reading.load(path, defaults=defaults, token=known, ask=note)
+    for purpose in missing:
+        app.ui.note(f"will be asked for: {purpose}")
+    return found
+
+
+def ledger(function: Command) -> Command:
+    """Give a command --ledger; it receives the Ledger as `book`, after `fleet`."""
+
+    @click.option(
+        "--ledger",
+        "where",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="What was flashed is written there.  [default: beside FILE, as FILE.ledger.jsonl]",
+    )
+    @functools.wraps(function)
+    def wrapper(*args: Any, where: Path | None, fleet: Fleet, **kwargs: Any) -> Any:
+        book = Ledger(where or beside(fleet.path))
+        return function(*args, fleet=fleet, book=book, **kwargs)
+
+    return wrapper
+
+
+def beside(path: Path) -> Path:
+    """The ledger of a fleet file: `gateways.toml` has `gateways.ledger.jsonl`."""
+    return path.with_suffix(".ledger.jsonl")
+
+
+def tell_damage(app: App, book: Ledger, read: Read) -> None:
+    """Say which lines of a ledger say nothing."""
+    if read.damaged:
+        lines = ", ".join(map(str, read.damaged))
+        app.ui.note(
+            f"{book.path}: line {lines} is damaged, as a power cut leaves it, and is passed over"
+        )
+
+
+only = click.option(
+    "--only", multiple=True, metavar="NAME", help="Only this gateway; may be repeated."
+)
+
+
+def _to_size(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, float]:
+    try:
+        return label.size(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def style(function: Command) -> Command:
+    """Give a command the looks of labels; it receives a Style as `style`."""
+
+    @click.option(
+        "--size",
+        default="62x29",
+        show_default=True,
+        callback=_to_size,
+        metavar="WxH",
+        help="Of a label, in millimetres.",
+    )
+    @click.option(
+        "--dpi",
+        type=click.IntRange(150, 1200),
+        default=printing.DPI,
+        show_default=True,
+        help="Of the printer.",
+    )
+    @click.option(
+        "--url",
+        help="What the QR code holds instead of text; {name}, {mac}, {serial}, {disk_serial} are "
+        "filled in.",
+    )
+    @functools.wraps(function)
+    def wrapper(
+        *args: Any, size: tuple[float, float], dpi: int, url: str | None, **kwargs: Any
+    ) -> Any:
+        return function(*args, style=Style(size=size, dpi=dpi, url=url), **kwargs)
+
+    return wrapper

@@ -1,0 +1,193 @@
+"""edgeimg smoke, run, demo."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from edgeimg.arch import Arch
+from edgeimg.build import pipeline
+from edgeimg.build.plan import BuildOptions, SmokeOptions
+from edgeimg.cli import options, render
+from edgeimg.cli.app import App, with_app
+from edgeimg.errors import SmokeError
+from edgeimg.recipe.file import RecipeFile
+
+accel = click.option(
+    "--accel",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="auto uses KVM only after proving that it works here.",
+)
+memory = click.option(
+    "--memory",
+    type=click.IntRange(128, 65536),
+    default=512,
+    show_default=True,
+    metavar="MIB",
+    help="Memory of the guest.",
+)
+cpus = click.option(
+    "--cpus",
+    type=click.IntRange(1, 8),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Processors of the guest. Where guests are emulated, and as many run at once as there are "
+    "cores, one each is faster.",
+)
+
+deadline = click.option(
+    "--deadline",
+    type=click.IntRange(10),
+    default=None,
+    metavar="SECONDS",
+    help="Longest time for one boot.  [default: by accelerator and architecture]",
+)
+
+
+@click.command(epilog="Example: edgeimg smoke --arch all --junit smoke.xml")
+@options.archs()
+@options.recipe
+@options.output
+@memory
+@cpus
+@accel
+@deadline
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="How many guests may run at once.",
+)
+@click.option(
+    "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML."
+)
+@with_app
+def smoke(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    output: Path,
+    memory: int,
+    cpus: int,
+    accel: str,
+    deadline: int | None,
+    jobs: int,
+    junit: Path | None,
+) -> None:
+    """Boot images in QEMU and prove that K3s runs a pod, twice.
+
+    The disk image is booted unchanged through UEFI firmware. Console logs, journals and the
+    guest's report are kept beside the image. Exits with 12 when a guest fails.
+    """
+    wanted = SmokeOptions(
+        output=output, memory=memory, cpus=cpus, accel=accel, deadline=deadline, junit=junit,
+        jobs=jobs,
+    )  # fmt: skip
+    reports = pipeline.smoke(source, archs, wanted, store=app.store, ui=app.ui)
+    data = {"reports": [report.to_json() for report in reports]}
+    app.result(data, lambda console: render.smoke(console, reports))
+    failed = [report.arch for report in reports if report.failures]
+    if failed:
+        raise SmokeError(
+            f"the smoke test failed on {', '.join(failed)}",
+            hint="the console log and the journal are in the directory printed above",
+        )
+
+
+@click.command(epilog="Example: edgeimg run --arch arm64 --forward 8080:80")
+@options.archs()
+@options.recipe
+@options.output
+@memory
+@cpus
+@accel
+@click.option(
+    "-f",
+    "--forward",
+    "forwards",
+    multiple=True,
+    metavar="HOST:GUEST",
+    default=("6443:6443", "2222:22"),
+    show_default=True,
+    help="TCP ports of this machine that lead into the guest.",
+)
+@with_app
+def run(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    output: Path,
+    memory: int,
+    cpus: int,
+    accel: str,
+    forwards: tuple[str, ...],
+) -> None:
+    """Boot a built image, with its console on this terminal.
+
+    Changes go to a throw-away disk. Ctrl-A x ends the machine.
+    """
+    if len(archs) != 1:
+        raise click.UsageError("run boots one architecture at a time")
+    ports = tuple(_port_pair(text) for text in forwards)
+    wanted = SmokeOptions(output=output, memory=memory, cpus=cpus, accel=accel)
+    pipeline.run(source, archs[0], wanted, ports, store=app.store, ui=app.ui)
+
+
+@click.command(epilog="Example: edgeimg demo --arch arm64")
+@options.archs(default="x86-64")
+@options.recipe
+@options.build
+@memory
+@cpus
+@accel
+@with_app
+def demo(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    wanted: BuildOptions,
+    memory: int,
+    cpus: int,
+    accel: str,
+) -> None:
+    """Build the default image and boot it until a pod runs.
+
+    Uses the official K3s when it can be reached, otherwise the stand-in, and says which.
+    """
+    chosen = replace(wanted, k3s=wanted.k3s or pipeline.reachable_k3s(source, ui=app.ui))
+    built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
+    if not app.as_json:
+        render.images(app.ui.console, built)
+    guest = SmokeOptions(output=wanted.output, memory=memory, cpus=cpus, accel=accel, rest=False)
+    reports = pipeline.smoke(source, archs, guest, store=app.store, ui=app.ui)
+    data = {
+        "images": [image.to_json() for image in built],
+        "reports": [report.to_json() for report in reports],
+    }
+    app.result(data, lambda console: render.smoke(console, reports))
+    if any(report.failures for report in reports):
+        raise SmokeError("the guest did not reach a running pod; see the table above")
+
+
+def _port_pair(text: str) -> tuple[int, int]:
+    host, _, guest = text.partition(":")
+    try:
+        pair = int(host), int(guest)
+    except ValueError:
+        raise click.UsageError(f"--forward {text}: expected HOST:GUEST, such as 8080:80") from None
+    if not all(0 < port < 65536 for port in pair):
+        raise click.UsageError(f"--forward {text}: ports are 1 to 65535")
+    return pair
+
+
+COMMANDS: tuple[click.Command, ...] = (smoke, run, demo)

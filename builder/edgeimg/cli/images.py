@@ -1,0 +1,94 @@
+"""edgeimg build, check, inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from edgeimg.arch import Arch
+from edgeimg.build import pipeline
+from edgeimg.build.plan import BuildOptions
+from edgeimg.check import size
+from edgeimg.check.findings import refuse
+from edgeimg.cli import options, render
+from edgeimg.cli.app import App, with_app
+from edgeimg.recipe.file import RecipeFile
+
+
+@click.command(epilog="Example: edgeimg build --arch arm64 --arch armv7")
+@options.archs()
+@options.recipe
+@options.build
+@with_app
+def build(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: BuildOptions) -> None:
+    """Build images: one directory per architecture below --output.
+
+    Inputs come from the recipe's lock and are fetched once. A build whose inputs did not
+    change does nothing.
+    """
+    pipeline.plan_all(source, archs, wanted)
+    built = [pipeline.build(source, arch, wanted, store=app.store, ui=app.ui) for arch in archs]
+    data = {"images": [image.to_json() for image in built]}
+    app.result(data, lambda console: render.images(console, built))
+
+
+@click.command(epilog="Example: edgeimg check --arch all")
+@options.archs()
+@options.recipe
+@options.build
+@click.option(
+    "--sarif",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the findings as SARIF 2.1.0, for code hosts.",
+)
+@with_app
+def check(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    wanted: BuildOptions,
+    sarif: Path | None,
+) -> None:
+    """Check images: programs, rights, secrets, kernel, units, sizes.
+
+    Tells all that is wrong at once, and publishes nothing. What is meant to be can be named in
+    the recipe ([check] accept). Exits with 11 when there is an error, with 10 when only a budget
+    is exceeded; warnings are shown.
+    """
+    reports = [pipeline.check(source, arch, wanted, store=app.store, ui=app.ui) for arch in archs]
+    data = {"reports": [report.to_json() for report in reports]}
+    app.result(data, lambda console: render.checks(console, reports))
+    if sarif is not None:
+        pipeline.write_sarif(source, reports, sarif)
+    findings = [finding for report in reports for finding in report.findings]
+    refuse(finding for finding in findings if finding.check != "size")
+    size.refuse(findings)
+
+
+@click.command(
+    name="inspect",
+    epilog="Example: edgeimg inspect out/gateway_0.1.0_arm64/gateway_0.1.0_arm64.raw.zst",
+)
+@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@options.recipe
+@with_app
+def inspect_command(app: App, *, image: Path, source: RecipeFile) -> None:
+    """Print what an image file holds.
+
+    Partitions, versions, packages, K3s, root hash.
+
+    Everything is read from the image itself (.raw or .raw.zst).
+    """
+    found = pipeline.inspect(image, source, store=app.store, ui=app.ui)
+
+    def show(console: Console) -> None:
+        render.inspection(console, found)
+
+    app.result(found.to_json(), show)
+
+
+COMMANDS: tuple[click.Command, ...] = (build, check, inspect_command)

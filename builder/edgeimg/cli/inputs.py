@@ -1,0 +1,91 @@
+"""edgeimg lock, clean."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from edgeimg.arch import Arch
+from edgeimg.build import pipeline
+from edgeimg.cache import limit as store_limit
+from edgeimg.cli import options
+from edgeimg.cli.app import App, with_app
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.ui import human
+
+
+@click.command(
+    epilog="Examples: edgeimg lock --update systemd    edgeimg lock --check",
+)
+@options.recipe
+@click.option(
+    "--update",
+    "update",
+    is_flag=False,
+    flag_value="*",
+    default=None,
+    metavar="[NAME]",
+    help="Take new versions: of everything, of one package, or of one image (by its service or "
+    "reference).",
+)
+@click.option("--check", "only_check", is_flag=True, help="Only say whether the lock is current.")
+@click.option(
+    "--accept-unsigned-index",
+    "unsigned",
+    multiple=True,
+    metavar="ARCH",
+    callback=options.to_archs,
+    help="Go on although the package index of ARCH does not match its signature. Recorded in "
+    "the lock, shown on every build, refused by release.",
+)
+@with_app
+def lock(
+    app: App,
+    *,
+    source: RecipeFile,
+    update: str | None,
+    only_check: bool,
+    unsigned: tuple[Arch, ...],
+) -> None:
+    """Lock a recipe: every input with its size and sha256.
+
+    `recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`, for its architectures and
+    the tools of the build host. Needs the network; building does not look anything up again.
+    """
+    if only_check:
+        pipeline.check_lock(source)
+        app.result({"current": True}, lambda c: c.print(f"{source.lock_path} is current"))
+        return
+    changes = pipeline.lock(
+        source,
+        archs=source.recipe.archs,
+        update=None if update is None else () if update == "*" else (update,),
+        accept_unsigned=unsigned,
+        store=app.store,
+        ui=app.ui,
+    )
+    data = {"lock": str(source.lock_path), "changes": changes}
+    lines = [*changes, f"{source.lock_path}: {len(changes)} changes"]
+    app.result(data, lambda c: c.print("\n".join(lines), highlight=False, markup=False))
+
+
+@click.command(epilog="Example: edgeimg clean --all")
+@click.option("--all", "everything", is_flag=True, help="Also downloads, and built images in out/.")
+@options.output
+@with_app
+def clean(app: App, *, everything: bool, output: Path) -> None:
+    """Empty the cache of results. Downloads stay unless --all is given."""
+    parts = ["derived", "partial", *(["blobs"] if everything else [])]
+    doomed = [app.store.root / part for part in parts]
+    if everything:
+        doomed += [path.parent for path in output.glob("*/*.manifest.json")]
+    freed = sum(store_limit.usage(path) for path in doomed if path.exists())
+    for path in doomed:
+        shutil.rmtree(path, ignore_errors=True)
+    removed = [str(path) for path in doomed]
+    app.result({"removed": removed, "bytes": freed}, lambda c: c.print(f"freed {human(freed)}"))
+
+
+COMMANDS: tuple[click.Command, ...] = (lock, clean)

@@ -1,0 +1,160 @@
+"""Options that several commands share: the recipe, architectures, how something is built."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from edgeimg import arch as architectures
+from edgeimg import builtin
+from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.build.plan import BuildOptions, K3sChoice
+from edgeimg.cli.app import Command
+from edgeimg.errors import RecipeError
+from edgeimg.recipe import file as recipe_file
+from edgeimg.recipe.file import RecipeFile
+
+DEFAULT_RECIPE = Path("recipes/gateway.toml")
+
+
+def recipe(function: Command) -> Command:
+    """Give a command --recipe; it receives the loaded RecipeFile as `source`."""
+
+    @click.option(
+        "-r",
+        "--recipe",
+        "path",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The recipe.  [default: recipes/gateway.toml]",
+    )
+    @functools.wraps(function)
+    def wrapper(*args: Any, path: Path | None, **kwargs: Any) -> Any:
+        source = load_recipe(path)
+        if "archs" in kwargs:
+            kwargs["archs"] = _of_recipe(source, kwargs["archs"])
+        return function(*args, source=source, **kwargs)
+
+    return wrapper
+
+
+def _of_recipe(source: RecipeFile, archs: tuple[Arch, ...]) -> tuple[Arch, ...]:
+    """The architectures that were asked for; of all, those that the recipe is for."""
+    known = source.recipe.archs
+    if set(archs) == set(ARCHITECTURES):
+        return known
+    for arch in archs:
+        if arch not in known:
+            raise RecipeError(
+                f"{source.path} is not for {arch.name}, but for "
+                f"{', '.join(one.name for one in known)}",
+                hint="add it to [image] architectures",
+            )
+    return archs
+
+
+def load_recipe(path: Path | None) -> RecipeFile:
+    """The recipe at `path`; by default that of the current directory, else edgeimg's own."""
+    if path is None:
+        path = DEFAULT_RECIPE if DEFAULT_RECIPE.exists() else builtin.directory(str(DEFAULT_RECIPE))
+    return recipe_file.load(path)
+
+
+def to_archs(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> tuple[Arch, ...]:
+    """Architectures from their names, aliases and `all`; raises BadParameter."""
+    found: list[Arch] = []
+    for name in names:
+        if name == "all":
+            found.extend(ARCHITECTURES)
+            continue
+        try:
+            found.append(architectures.find(name))
+        except KeyError:
+            known = ", ".join([*(a.name for a in ARCHITECTURES), "all"])
+            raise click.BadParameter(f"{name!r} is not one of {known}", ctx, param) from None
+    return tuple(dict.fromkeys(found))
+
+
+def _complete_arch(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    del ctx, param
+    names = [*(a.name for a in ARCHITECTURES), "all"]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def archs(*, default: str | None = None) -> Callable[[Command], Command]:
+    """Give a command --arch (repeatable); it receives a tuple of Arch as `archs`."""
+    return click.option(
+        "-a",
+        "--arch",
+        "archs",
+        multiple=True,
+        default=(default or _host_arch(),),
+        callback=to_archs,
+        shell_complete=_complete_arch,
+        metavar="ARCH",
+        help="x86-64, arm64, arm (or any common alias) or all; may be repeated.  "
+        f"[default: {default or 'this machine'}]",
+    )
+
+
+def _host_arch() -> str:
+    import platform
+
+    machine = platform.machine().lower()
+    return architectures.ALIASES[machine].name if machine in architectures.ALIASES else "x86-64"
+
+
+def _to_k3s(ctx: click.Context, param: click.Parameter, value: str | None) -> K3sChoice | None:
+    if value is None:
+        return None
+    if value == "release":
+        return K3sChoice(source="release")
+    if value == "standin":
+        return K3sChoice(source="standin")
+    if not Path(value).is_file():
+        raise click.BadParameter(
+            f"{value!r} is neither 'release', 'standin' nor a K3s binary's path", ctx, param
+        )
+    return K3sChoice(source="file", path=Path(value).resolve())
+
+
+output = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out"),
+    show_default=True,
+    help="Directory of finished images.",
+)
+
+
+k3s = click.option(
+    "--k3s",
+    callback=_to_k3s,
+    metavar="release|standin|PATH",
+    help="Use this K3s instead of the recipe's: the official release, the stand-in of "
+    "builder/standin (not K3s: for tests where the release cannot be fetched), or a binary.",
+)
+offline = click.option("--offline", is_flag=True, help="Never touch the network.")
+
+
+def build(function: Command) -> Command:
+    """Give a command the options of a build; it receives BuildOptions as `wanted`."""
+
+    @k3s
+    @output
+    @offline
+    @functools.wraps(function)
+    def wrapper(
+        *args: Any, k3s: K3sChoice | None, output: Path, offline: bool, **kwargs: Any
+    ) -> Any:
+        wanted = BuildOptions(output=output, k3s=k3s, offline=offline)
+        return function(*args, wanted=wanted, **kwargs)
+
+    return wrapper

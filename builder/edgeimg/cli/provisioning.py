@@ -1,0 +1,196 @@
+"""edgeimg provision: from one image to one gateway's."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from edgeimg.build import pipeline
+from edgeimg.cli import options
+from edgeimg.cli.app import App, with_app
+from edgeimg.errors import HostError, ProvisionError
+from edgeimg.provision import masking, nocloud, reading, rendering, target
+from edgeimg.provision.reading import Ask
+from edgeimg.provision.settings import Settings, schema
+from edgeimg.provision.target import Target
+from edgeimg.recipe.file import RecipeFile
+
+EXAMPLE = Path(str(files("edgeimg.provision"))) / "example.toml"
+
+
+@click.command(
+    epilog="Examples: edgeimg provision --example > box-1.toml    "
+    "edgeimg provision /dev/sdb box-1.toml    "
+    "edgeimg provision gateway_1.2.0_arm64.raw.zst box-1.toml --output boxes/box-1.raw.zst"
+)
+@click.argument("paths", metavar="[TARGET] [SETTINGS]...", nargs=-1,
+                type=click.Path(path_type=Path))  # fmt: skip
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Leave the image as it is, and write a provisioned copy: .raw or .raw.zst.",
+)
+@click.option("--check", is_flag=True, help="Check SETTINGS and write nothing; no TARGET is named.")
+@click.option("--show", is_flag=True, help="Print the files instead, with stars for secrets.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Do not ask before a disk is written to, or a directory where nothing is mounted.",
+)
+@click.option("--example", is_flag=True, help="Print commented settings to start from, only.")
+@click.option("--schema", "only_schema", is_flag=True, help="Print the JSON Schema only.")
+@options.recipe
+@with_app
+def provision(
+    app: App,
+    *,
+    paths: tuple[Path, ...],
+    output: Path | None,
+    check: bool,
+    show: bool,
+    yes: bool,
+    example: bool,
+    only_schema: bool,
+    source: RecipeFile,
+) -> None:
+    """Write one gateway's SETTINGS to its card, or an image.
+
+    TARGET is an image, a disk (the gateway's card in a reader), or the directory where its
+    partition CONFIG is mounted. SETTINGS is a TOML file, or NoCloud's meta-data, user-data and
+    network-config, or a directory with those. The gateway takes them over when it starts. Secrets
+    are named by files, or asked for.
+    """
+    if example:
+        click.echo(EXAMPLE.read_text(), nl=False)
+    elif only_schema:
+        click.echo(json.dumps(schema(), indent=2))
+    elif check or show:
+        _look(app, _settings(paths, app, secrets=False), show=show)
+    elif len(paths) < 2:
+        raise click.UsageError("expected TARGET and SETTINGS; --help has examples")
+    else:
+        _write(app, paths[0], paths[1:], output, yes=yes, recipe=source)
+
+
+def _write(
+    app: App, path: Path, named: tuple[Path, ...], output: Path | None, *, yes: bool,
+    recipe: RecipeFile,
+) -> None:  # fmt: skip
+    chosen = target.choose(path, output)
+    settings = _settings(named, app, secrets=True)
+    files = rendering.files(settings)
+    if not yes and (chosen.disk is not None or chosen.is_unmounted):
+        _confirm(app, chosen, settings)
+    elif chosen.is_unmounted:
+        app.ui.note(f"nothing is mounted on {chosen.path}: the files stay on this computer")
+    tools = None
+    if chosen.kind != "folder":
+        tools = pipeline.pack_tools(recipe, store=app.store, ui=app.ui)
+    with app.ui.step(f"provision {chosen.title}"):
+        target.write(chosen, files, toolbox=tools)
+    told = {"target": str(chosen.output or chosen.path), "kind": chosen.kind, **_facts(files)}
+
+    def shown(console: Console) -> None:
+        console.print(_listing(files))
+        hint = "next: start the gateway; if anything is wrong, `edgeimg-status` there tells"
+        console.print(hint, highlight=False, soft_wrap=True)
+
+    app.result(told, shown)
+
+
+def _look(app: App, settings: Settings, *, show: bool) -> None:
+    """What would be written, without its secrets."""
+    files = rendering.files(masking.masked(settings))
+    told = _facts(files)
+    if show:
+        told["content"] = {path: content.decode() for path, content in files.items()}
+
+    def shown(console: Console) -> None:
+        if not show:
+            console.print(_listing(files))
+            console.print("the settings are good", highlight=False)
+        for path, content in files.items() if show else ():
+            console.print(Text(f"== {path}", style="bold"))
+            console.print(Text(content.decode()), soft_wrap=True)
+
+    app.result(told, shown)
+
+
+def _settings(named: tuple[Path, ...], app: App, *, secrets: bool) -> Settings:
+    """The settings in a TOML file, or in NoCloud's; without `secrets` nobody is asked for any."""
+    if not named:
+        raise click.UsageError("expected SETTINGS: a TOML file, or NoCloud's; --help has examples")
+    ask = asking(app) if secrets else _stars
+    if len(named) == 1 and named[0].is_dir():
+        return nocloud.load(nocloud.find(named[0]), ask)
+    if all(path.name in nocloud.NAMES for path in named):
+        return nocloud.load(named, ask)
+    if len(named) > 1:
+        raise ProvisionError(
+            "expected one file of settings",
+            hint=f"several are for NoCloud: {', '.join(nocloud.NAMES)}",
+        )
+    return reading.load(named[0], ask)
+
+
+def _stars(purpose: str) -> str:
+    # Good for every kind of secret but a PIN, which is never asked for.
+    del purpose
+    return masking.STARS
+
+
+def asking(app: App) -> Ask | None:
+    """Asks for secrets at the terminal; None where nobody is there."""
+    if not sys.stdin.isatty():
+        return None
+
+    def ask(purpose: str) -> str:
+        with app.ui.aside():
+            answer: str = click.prompt(f"The {purpose}", hide_input=True, err=True)
+        return answer
+
+    return ask
+
+
+def _confirm(app: App, chosen: Target, settings: Settings) -> None:
+    """Show which disk or directory it is; raises HostError where nobody can answer."""
+    doubt = f"nothing is mounted on {chosen.path}" if chosen.is_unmounted else ""
+    if not sys.stdin.isatty():
+        told = " and ".join(filter(None, [doubt, "nobody can be asked here"]))
+        raise HostError(told, hint="say --yes when you mean it")
+    name = settings.hostname or "a gateway without a new name"
+    with app.ui.aside():
+        click.echo(f"The settings of {name} go to {chosen.title}.", err=True)
+        if doubt:
+            click.echo(f"But {doubt}: they would stay on this computer.", err=True)
+        click.confirm("Write?", abort=True, err=True)
+
+
+def _facts(files: Mapping[str, bytes]) -> dict[str, Any]:
+    return {
+        "files": [
+            {"path": path, "bytes": len(content), "secret": _is_secret(path)}
+            for path, content in files.items()
+        ]
+    }
+
+
+def _listing(files: Mapping[str, bytes]) -> Text:
+    lines = (f"  {path}{' (secret)' if _is_secret(path) else ''}" for path in files)
+    return Text("\n".join(lines) or "  nothing: the settings say nothing")
+
+
+def _is_secret(path: str) -> bool:
+    return path.removeprefix(f"{rendering.DIRECTORY}/") in rendering.SECRET
+
+
+COMMANDS: tuple[click.Command, ...] = (provision,)

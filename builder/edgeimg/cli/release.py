@@ -1,0 +1,145 @@
+"""edgeimg release, diff."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from edgeimg.arch import Arch
+from edgeimg.build.plan import BuildOptions, ReleaseOptions, SmokeOptions
+from edgeimg.cli import options, render
+from edgeimg.cli.app import App, with_app
+from edgeimg.cli.guests import accel as accel_option
+from edgeimg.cli.guests import deadline as deadline_option
+from edgeimg.cli.guests import memory as memory_option
+from edgeimg.inspect import diff as differences
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.recipe.types import Gate
+from edgeimg.release import make as ship
+from edgeimg.release.gates import GATES
+
+
+@click.command(
+    epilog="Example: edgeimg release --key releases@example.org --previous out/release/1.4"
+)
+@options.archs(default="all")
+@options.recipe
+@options.build
+@click.option(
+    "--releases",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out/release"),
+    show_default=True,
+    help="Where releases are, each in a directory named after its version.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    type=click.Choice(GATES),
+    help="What may pass although it holds a release back; written into the release. May be "
+    "repeated; adds to [release] allow of the recipe.",
+)
+@click.option("--key", metavar="KEY", help="Sign with this key: a fingerprint or a user id.")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="GnuPG's home directory, when it is not yours.",
+)
+@click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Read the key's passphrase from a file.",
+)
+@click.option(
+    "--previous",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The release that growth is told from.  [default: the latest one]",
+)
+@click.option(
+    "--reports",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also write findings.sarif, code-quality.json (GitLab) and smoke.junit.xml there, as "
+    "soon as they are known: of a release that is held back too.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=lambda: min(3, os.cpu_count() or 1),
+    help="How many guests may boot at once.  [default: one per processor, at most 3]",
+)
+@memory_option
+@accel_option
+@deadline_option
+@with_app
+def release(
+    app: App,
+    *,
+    source: RecipeFile,
+    archs: tuple[Arch, ...],
+    wanted: BuildOptions,
+    directory: Path,
+    allow: tuple[Gate, ...],
+    key: str | None,
+    home: Path | None,
+    passphrase_file: Path | None,
+    previous: Path | None,
+    reports: Path | None,
+    jobs: int,
+    memory: int,
+    accel: str,
+    deadline: int | None,
+) -> None:
+    """Build, check, boot, sign and publish a version, or nothing.
+
+    A release is held back by a stand-in K3s, an unsigned package index, inputs that are not
+    committed, an exceeded budget, a finding, or a boot that failed. Exits with 15, 10, 11 or 12.
+    Started again, it goes on where it was.
+    """
+    guest = SmokeOptions(
+        output=wanted.output,
+        memory=memory,
+        accel=accel,
+        deadline=deadline,
+        jobs=jobs,
+        again=False,
+        junit=None if reports is None else reports / "smoke.junit.xml",
+    )
+    chosen = ReleaseOptions(
+        build=wanted,
+        guest=guest,
+        directory=directory,
+        allow=frozenset(allow),
+        key=key,
+        home=home,
+        passphrase_file=passphrase_file,
+        previous=previous,
+        reports=reports,
+    )
+    released = ship.release(source, archs, chosen, store=app.store, ui=app.ui)
+    app.result(released.to_json(), lambda console: render.release(console, released))
+
+
+@click.command(
+    epilog="Example: edgeimg diff out/release/1.4/gateway_1.4_arm64.manifest.json "
+    "out/gateway_1.5_arm64/gateway_1.5_arm64.manifest.json"
+)
+@click.argument("old", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("new", type=click.Path(path_type=Path, dir_okay=False))
+@with_app
+def diff(app: App, *, old: Path, new: Path) -> None:
+    """Tell what changed between two images.
+
+    Packages, files, sizes, K3s, services, kernel configuration.
+
+    OLD and NEW are manifests, or images that have theirs beside them.
+    """
+    found = differences.compare(differences.read(old), differences.read(new))
+    app.result(found.to_json(), lambda console: render.diff(console, found))
+
+
+COMMANDS: tuple[click.Command, ...] = (release, diff)

@@ -1,0 +1,220 @@
+"""Results as tables, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from edgeimg.build.result import Built
+from edgeimg.build.stages import CheckReport
+from edgeimg.cli.table import new_table
+from edgeimg.cve.cve import Judged
+from edgeimg.inspect.diff import Diff
+from edgeimg.inspect.image import Inspection
+from edgeimg.release.make import Released
+from edgeimg.smoke import wear
+from edgeimg.smoke.smoke import SmokeReport
+from edgeimg.ui import human
+
+LARGEST = 12
+MOST_CHANGES = 40
+
+
+def images(console: Console, built: Sequence[Built]) -> None:
+    """One row per image: sizes against budget; then, where it is."""
+    table = new_table("Image", "Download", "Root", "Initrd")
+    for image in built:
+        budget = image.budget
+        table.add_row(
+            Text(image.name, no_wrap=True),
+            _against(image.sizes["download"], budget.download),
+            _against(image.sizes["root"], budget.root),
+            _against(image.sizes["initrd"], budget.initrd),
+        )
+    console.print(table)
+    for image in built:
+        state = "unchanged" if image.unchanged else "built"
+        console.print(Text(f"{state}: {image.download}, K3s {image.k3s}"), soft_wrap=True)
+
+
+def checks(console: Console, reports: Sequence[CheckReport]) -> None:
+    """The findings and the largest components of each image."""
+    for report in reports:
+        title = f"{report.arch}: {len(report.findings)} findings"
+        table = new_table("Severity", "Rule", "Where", "What", title=title)
+        for finding in report.findings:
+            style = "red" if finding.severity == "error" else "yellow"
+            severity = Text(finding.severity, style=style)
+            rule = Text(finding.rule or finding.check, no_wrap=True)
+            place, message = Text(finding.place, overflow="fold"), Text(finding.message)
+            table.add_row(severity, rule, place, message)
+        if report.findings:
+            console.print(table)
+        else:
+            console.print(Text(f"✓ {report.arch}: no findings", style="green"))
+        sizes = new_table("Component", "Bytes in the root", title=f"{report.arch}: what is large")
+        ranked = sorted(report.components.items(), key=lambda item: -item[1])
+        for name, size in ranked[:LARGEST]:
+            sizes.add_row(name, human(size))
+        console.print(sizes)
+
+
+def vulnerabilities(console: Console, judged: Sequence[Judged]) -> None:
+    """What the feeds know about each image."""
+    for one in judged:
+        table = new_table("Vulnerability", "In", "Version", "Fixed in", title=one.title)
+        for found in one.vulnerabilities:
+            style = "yellow" if found.minor else "red"
+            table.add_row(
+                Text(found.id, style=style, no_wrap=True),
+                Text(found.subject.name, overflow="fold"),
+                Text(found.subject.version, overflow="fold"),
+                Text(found.fixed or "–", overflow="fold"),
+            )
+        if one.vulnerabilities:
+            console.print(table)
+        told = f"{len(one.vulnerabilities)} known vulnerabilities"
+        if one.ignored:
+            told += f", {len(one.ignored)} ignored"
+        told += f"; {one.compared} source packages and modules compared"
+        if one.unknown:
+            told += f", {one.unknown} without a version"
+        mark, style = ("✗", "red") if one.vulnerabilities else ("✓", "green")
+        console.print(Text(f"{mark} {one.title}: {told}", style=style))
+
+
+def inspection(console: Console, found: Inspection) -> None:
+    """What an image holds."""
+    contents = found.contents
+    facts = new_table("", "", title=found.path.name)
+    facts.show_header = False
+    k3s = f"{contents.k3s.version} ({contents.k3s.source})"
+    rows = {
+        "image": f"{contents.id} {contents.version} for {contents.arch}",
+        "based on": found.os_release.get("PRETTY_NAME", "?"),
+        "kernel": contents.kernel,
+        "K3s": f"{k3s}: the stand-in, NOT K3s" if contents.k3s.standin else k3s,
+        "root hash": f"{found.root_hash}\nevery block of the root was verified against it",
+        "boot entry": found.boot_entry,
+        "packages": str(len(contents.packages)),
+        "file": human(found.size),
+    }
+    for name, value in rows.items():
+        facts.add_row(name, Text(value, overflow="fold"))
+    console.print(facts)
+    disk = new_table("Partition", "Size", "UUID", title=human(found.disk.size))
+    for part in found.disk.partitions:
+        uuid = Text(part.uuid, no_wrap=True)
+        disk.add_row(part.label, f"{part.size >> 20} MiB", uuid)
+    console.print(disk)
+    services = new_table("Service", "Made of", "Digest")
+    for service in sorted(contents.services):
+        what = Text(f"{service.kind}: {service.source}", overflow="fold")
+        services.add_row(service.name, what, (service.image or service.digest)[:19])
+    if contents.services:
+        console.print(services)
+    packages = new_table("Package", "Version", "Architecture")
+    for package in sorted(contents.packages):
+        packages.add_row(package.name, package.version, package.arch)
+    console.print(packages)
+
+
+def smoke(console: Console, reports: Sequence[SmokeReport]) -> None:
+    """What each guest did on both boots."""
+    for report in reports:
+        console.print(_guest(report))
+        console.print(Text(f"logs: {report.directory}", style="dim"), soft_wrap=True)
+        for failure in report.failures:
+            console.print(Text(f"✗ {report.arch}: {failure}", style="red"), soft_wrap=True)
+        verdict = "failed" if report.failures else "passed"
+        style = "bold red" if report.failures else "bold green"
+        console.print(Text(f"{report.arch}: {verdict}", style=style))
+
+
+def release(console: Console, released: Released) -> None:
+    """What was released, and what was let through."""
+    for hold in released.overrides:
+        console.print(Text(f"! allowed by name ({hold.gate}): {hold.reason}", style="yellow"))
+    state = "released" if released.key else "had been released already, from the same inputs"
+    line = Text(f"{released.version} {state}: {released.directory}", style="bold green")
+    console.print(line, soft_wrap=True)
+    if released.key:
+        console.print(f"signed with {released.key}", highlight=False, soft_wrap=True)
+    report = released.directory / "evidence/report.html"
+    console.print(f"for people: {report}", highlight=False, soft_wrap=True)
+
+
+def diff(console: Console, found: Diff) -> None:
+    """What came, went and changed, one table per section; what grew most comes first."""
+    if not found.sections:
+        console.print(Text("✓ no differences", style="green"))
+    for section, changes in found.sections.items():
+        title = f"{section.replace('_', ' ')}: {len(changes)} changes"
+        table = new_table("", found.old, found.new, "", title=title)
+        ranked = sorted(changes, key=lambda change: (-abs(change.growth), change.name))
+        for change in ranked[:MOST_CHANGES]:
+            growth = f"{change.growth:+,}" if change.growth else ""
+            table.add_row(Text(change.name), _value(change.before), _value(change.after), growth)
+        if len(ranked) > MOST_CHANGES:
+            table.caption = f"and {len(ranked) - MOST_CHANGES} more: --json lists all"
+        console.print(table)
+
+
+def _value(value: str | int | None) -> Text:
+    return Text("—" if value is None else f"{value:,}" if isinstance(value, int) else value)
+
+
+def _guest(report: SmokeReport) -> Table:
+    title = f"{report.arch}, {report.memory_mib} MiB, {report.accel.upper()}"
+    headers = [f"boot {number}" for number, _ in enumerate(report.boots, 1)]
+    table = new_table("", *headers, title=title)
+    rows: dict[str, list[str]] = {}
+    for number, boot in enumerate(report.boots):
+        for name, value in _facts(report, boot).items():
+            rows.setdefault(name, [""] * len(report.boots))[number] = value
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    return table
+
+
+def _facts(report: SmokeReport, boot: Any) -> dict[str, str]:
+    found = boot.report
+    node, pod = found.get("node") or {}, found.get("pod") or {}
+    memory = found.get("memory_kib") or {}
+    facts = {
+        "K3s": report.k3s_version,
+        "node": f"{node.get('name', '?')} {'Ready' if node.get('ready') == 'True' else '—'}",
+        "pod": f"{pod.get('name', '?')} {pod.get('phase', '—')}",
+        "pod answers": f"{found.get('http') or '—'} at {pod.get('ip', '?')}",
+        "memory used": _mib(memory.get("used")),
+        "memory peak": _mib(memory.get("peak")),
+        "memory available": _mib(memory.get("available")),
+        "swapped to zram": _mib(memory.get("swap_used")),
+        "services": ", ".join(map(_service, found.get("services") or [])) or "none",
+        "failed units": ", ".join(found.get("failed_units") or []) or "none",
+    }
+    if rest := wear.measured(found):
+        facts["writes at rest"] = f"{human(rest.hourly)} an hour"
+    for stage in boot.stages:
+        facts[f"{stage.name} after"] = f"{stage.uptime:.0f} s"
+    return facts if found else {"problem": "see below"}
+
+
+def _service(told: dict[str, Any]) -> str:
+    """Its name, and what is wrong or out of the ordinary with it."""
+    state, health = told.get("state", "?"), told.get("health", "-")
+    odd = health if health == "failing" else state if state != "active" else ""
+    return f"{told.get('name', '?')} ({odd})" if odd else str(told.get("name", "?"))
+
+
+def _mib(kib: int | None) -> str:
+    return "?" if kib is None else f"{kib / 1024:.0f} MiB"
+
+
+def _against(size: int, limit: int | None) -> str:
+    """`103.4 of 120 MiB`."""
+    return human(size) if limit is None else f"{size / 2**20:.1f} of {limit / 2**20:.0f} MiB"

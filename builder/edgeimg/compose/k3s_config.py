@@ -1,0 +1,101 @@
+"""K3s' configuration in the image: its options, its role, and where images are pulled from.
+
+K3s attaches to the image's own containerd, which it does not configure: registries are told to
+both, to K3s as registries.yaml, to containerd as hosts.toml (containerd, docs/hosts.md). YAML files
+are written as JSON, which every YAML reader takes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from edgeimg.recipe.k3s import K3s, Registry
+from edgeimg.tree import Node, file
+
+DIRECTORY = "etc/rancher/k3s"
+ROLES = "usr/share/edgeimg/k3s"
+"""The options for each role, `server.yaml` and `agent.yaml`: provisioning may change the role."""
+CERTS = "etc/containerd/certs.d"
+AGENT_OPTIONS = (
+    "airgap-extra-registry", "alsologtostderr", "container-runtime-endpoint", "data-dir", "debug",
+    "default-runtime", "disable-apiserver-lb", "disable-default-registry-endpoint", "docker",
+    "flannel-cni-conf", "flannel-conf", "flannel-iface", "image-credential-provider-bin-dir",
+    "image-credential-provider-config", "image-service-endpoint", "kube-proxy-arg", "kubelet-arg",
+    "lb-server-port", "log", "node-external-dns", "node-external-ip", "node-internal-dns",
+    "node-ip", "node-label", "node-name", "node-taint", "nonroot-devices", "pause-image",
+    "prefer-bundled-bin", "private-registry", "protect-kernel-defaults", "resolv-conf",
+    "rootless", "selinux", "server", "snapshotter", "token-file", "v", "vmodule", "vpn-auth-file",
+    "with-node-id",
+)  # fmt: skip
+"""What `k3s agent` knows. A server passes over unknown options of its file, an agent ends."""
+_CERTIFICATES_UNCHECKED = {"insecure_skip_verify": True}
+
+
+def nodes(k3s: K3s) -> dict[str, Node]:
+    """The files of the root, by path; only root may read the options."""
+    found: dict[str, Node] = {}
+    if k3s.config or k3s.labels or k3s.taints:
+        for role in ("server", "agent"):
+            found[f"{ROLES}/{role}.yaml"] = _yaml(options(k3s, role), mode=0o600)
+        found[f"{DIRECTORY}/config.yaml"] = found[f"{ROLES}/{k3s.role}.yaml"]
+    if k3s.role != "server":
+        found[f"{DIRECTORY}/k3s.env"] = file(f"K3S_ROLE={k3s.role}\n".encode())
+    if k3s.registries:
+        found[f"{DIRECTORY}/registries.yaml"] = _yaml(registries(k3s.registries), mode=0o600)
+    for name, registry in k3s.registries.items():
+        directory = "_default" if name == "*" else name
+        found[f"{CERTS}/{directory}/hosts.toml"] = file(hosts(name, registry).encode())
+    return found
+
+
+def options(k3s: K3s, role: str) -> dict[str, Any]:
+    """K3s' options in one role: [k3s.config] with labels and taints, less what it does not know."""
+    merged = dict(k3s.config)
+    labels = [f"{key}={value}" for key, value in sorted(k3s.labels.items())]
+    for option, more in (("node-label", labels), ("node-taint", list(k3s.taints))):
+        if more:
+            given = merged.get(option, [])
+            merged[option] = [*(given if isinstance(given, list) else [given]), *more]
+    if role == "agent":
+        merged = {key: value for key, value in merged.items() if key.rstrip("+") in AGENT_OPTIONS}
+    return merged
+
+
+def registries(given: Mapping[str, Registry]) -> dict[str, Any]:
+    """K3s' registries.yaml."""
+    unchecked = {
+        urlsplit(endpoint).netloc
+        for registry in given.values() if registry.insecure
+        for endpoint in registry.endpoints
+    }  # fmt: skip
+    told: dict[str, Any] = {
+        "mirrors": {name: {"endpoint": list(one.endpoints)} for name, one in sorted(given.items())}
+    }
+    if unchecked:
+        told["configs"] = {host: {"tls": _CERTIFICATES_UNCHECKED} for host in sorted(unchecked)}
+    return told
+
+
+def hosts(name: str, registry: Registry) -> str:
+    """containerd's hosts.toml: the mirrors, then the registry itself.
+
+    Without a `server` line containerd goes on to the registry by its own rules, of which Docker's
+    is another name.
+    """
+    blocks = [f"# Mirrors of {'every registry' if name == '*' else name}, from the recipe.\n"]
+    for endpoint in registry.endpoints:
+        lines = [f"[host.{json.dumps(endpoint)}]", 'capabilities = ["pull", "resolve"]']
+        if urlsplit(endpoint).path.strip("/"):
+            lines.append("override_path = true")
+        if registry.insecure:
+            lines.append("skip_verify = true")
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks)
+
+
+def _yaml(content: Mapping[str, Any], mode: int) -> Node:
+    text = json.dumps(content, indent=2, sort_keys=True)
+    return file(f"{text}\n".encode(), mode=mode)

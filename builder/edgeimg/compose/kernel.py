@@ -1,0 +1,259 @@
+"""The kernel package: its image, and a selection of its modules with everything they need."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import json
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from edgeimg.cache.store import Store, disk_errors, key
+from edgeimg.compose import modinfo, module_files
+from edgeimg.compose.modinfo import ModInfo
+from edgeimg.compose.module_files import Module
+from edgeimg.errors import ArchiveError, RecipeError
+from edgeimg.sources import tree_index
+from edgeimg.sources.deb import Deb
+from edgeimg.tree import Content, Kind, Node, Span, Tree
+
+_VERSION = "1"
+_MODULE = re.compile(r"\.ko(\.xz|\.zst)?$")
+_ALIASED = ("crypto/", "lib/", "arch/")
+"""Where the modules are that others name by alias in soft dependencies (`crypto-crc32c`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """One kernel of one architecture."""
+
+    version: str
+    """As in `uname -r`: the name of its module directory."""
+    image: Content
+    config: Content
+    """Its build configuration (`CONFIG_…=y` lines), empty when the package has none."""
+    modules: Tree = field(repr=False)
+    """`usr/lib/modules/<version>/…` as the package has it: compressed, without indices."""
+    control: str
+    """The package's control file."""
+    sha256: str
+    """Digest of the package."""
+    origin: str
+
+    @property
+    def directory(self) -> str:
+        """Where its modules are."""
+        return f"usr/lib/modules/{self.version}"
+
+    @cached_property
+    def paths(self) -> dict[str, str]:
+        """Paths of all modules, relative to `kernel/`, without suffix, by name."""
+        start = f"{self.directory}/kernel/"
+        return {
+            name: _MODULE.sub("", path.removeprefix(start)) for name, path in self.files.items()
+        }
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Paths of all modules in the tree, by name."""
+        return {
+            name_of(path): path
+            for path, node in self.modules.items()
+            if path.startswith(f"{self.directory}/kernel/")
+            and node.kind is Kind.FILE
+            and _MODULE.search(path)
+        }
+
+    @cached_property
+    def options(self) -> dict[str, str]:
+        """The options of its configuration that are set, without `CONFIG_`."""
+        text = Node(kind=Kind.FILE, mode=0o644, content=self.config).read().decode()
+        pairs = (line.removeprefix("CONFIG_").partition("=") for line in text.splitlines())
+        return {name: value for name, equals, value in pairs if equals and name[0] != "#"}
+
+    @cached_property
+    def builtin(self) -> frozenset[str]:
+        """Names of the modules that are part of the image."""
+        listing = self.modules.get(f"{self.directory}/modules.builtin")
+        lines = listing.read().decode().splitlines() if listing else []
+        return frozenset(name_of(line) for line in lines)
+
+
+def name_of(path: str) -> str:
+    """The module's name: the file's, with underscores."""
+    return _MODULE.sub("", path.rpartition("/")[2]).replace("-", "_")
+
+
+def from_deb(deb: Deb) -> Kernel:
+    """The kernel in Debian's `linux-image-*` package. Raises ArchiveError when it has none."""
+    versions = {
+        path.split("/")[3]
+        for path, _ in deb.tree.items()
+        if re.match(r"usr/lib/modules/[^/]+$", path)
+    }
+    if len(versions) != 1:
+        raise ArchiveError(f"{deb.name} holds modules of {len(versions)} kernels, expected one")
+    (version,) = versions
+    image = deb.tree.get(f"boot/vmlinuz-{version}")
+    if image is None or image.kind is not Kind.FILE:
+        raise ArchiveError(f"{deb.name} holds no /boot/vmlinuz-{version}")
+    config = deb.tree.get(f"boot/config-{version}")
+    prefix = f"usr/lib/modules/{version}/"
+    return Kernel(
+        version=version,
+        image=image.content,
+        config=config.content if config else b"",
+        modules=Tree({path: node for path, node in deb.tree.items() if path.startswith(prefix)}),
+        control=deb.control_text,
+        sha256=deb.sha256,
+        origin=image.origin,
+    )
+
+
+def select(
+    kernel: Kernel,
+    patterns: Sequence[str],
+    exclude: Sequence[str] = (),
+    *,
+    store: Store,
+    strict: bool = True,
+) -> Tree:
+    """The modules that `patterns` name, those they depend on, and the indices of modprobe.
+
+    A pattern is a module's name (`ext4`), or a glob over paths below `kernel/` without suffix
+    (`drivers/net/usb/*`; `*` also matches `/`). What matches `exclude` is left out, and so is
+    whatever needs it. Modules are decompressed. Names built into the kernel are fine and bring
+    nothing. With `strict`, a pattern that fits nothing raises RecipeError. The result is cached.
+    """
+    chosen = sorted(match(kernel, patterns, strict=strict))
+    dropped = sorted(match(kernel, exclude, strict=False))
+
+    def make(result: Path) -> None:
+        result.mkdir()
+        _make(kernel, chosen, set(dropped), result)
+
+    facts = json.dumps([chosen, dropped])
+    cached = store.derived(key("modules", _VERSION, kernel.sha256, facts), make)
+    rows = json.loads((cached / "index.json").read_text())
+    return Tree().with_nodes(tree_index.nodes(rows, cached / "data", origin="kernel"))
+
+
+def match(kernel: Kernel, patterns: Iterable[str], *, strict: bool) -> set[str]:
+    """Names of the modules that fit the patterns. Pure; see `select`."""
+    found: set[str] = set()
+    for pattern in patterns:
+        if any(char in pattern for char in "*?[/"):
+            test = re.compile(fnmatch.translate(pattern)).match
+            names = {name for name, path in kernel.paths.items() if test(path)}
+        else:
+            name = pattern.replace("-", "_")
+            names = {name} if name in kernel.paths else set()
+            if name in kernel.builtin:
+                continue
+        if strict and not names:
+            near = difflib.get_close_matches(pattern, kernel.paths, n=1)
+            raise RecipeError(
+                f"kernel.modules: {pattern!r} fits no module of Linux {kernel.version}",
+                hint=f"did you mean {near[0]!r}?" if near else None,
+            )
+        found |= names
+    return found
+
+
+def _make(kernel: Kernel, chosen: list[str], dropped: set[str], result: Path) -> None:
+    reader = _Reader(kernel)
+    loaded = _close(reader, chosen, dropped)
+    order = _order(kernel)
+    modules = [
+        Module(name=name, path=f"kernel/{kernel.paths[name]}.ko", info=info)
+        for name, info in sorted(loaded.items(), key=lambda item: order.get(item[0], len(order)))
+    ]
+    contents = {module.path: reader.data[module.name] for module in modules}
+    contents |= module_files.indices(modules, kernel.builtin, _builtin_files(kernel))
+    nodes: dict[str, Node] = {}
+    data = result / "data"
+    with disk_errors(data), data.open("wb") as output:
+        for path, content in contents.items():
+            span = Span(data, output.tell(), len(content))
+            nodes[f"{kernel.directory}/{path}"] = Node(kind=Kind.FILE, mode=0o644, content=span)
+            output.write(content)
+        (result / "index.json").write_text(json.dumps(tree_index.rows(nodes)))
+
+
+def _builtin_files(kernel: Kernel) -> dict[str, bytes]:
+    names = ("modules.builtin", "modules.builtin.modinfo")
+    nodes = {name: kernel.modules.get(f"{kernel.directory}/{name}") for name in names}
+    return {name: node.read() for name, node in nodes.items() if node}
+
+
+def _order(kernel: Kernel) -> dict[str, int]:
+    """Ranks from modules.order: which module comes first where several claim one device."""
+    listing = kernel.modules.get(f"{kernel.directory}/modules.order")
+    lines = listing.read().decode().splitlines() if listing else sorted(kernel.paths.values())
+    return {name_of(line): rank for rank, line in enumerate(lines)}
+
+
+def _close(reader: _Reader, chosen: list[str], dropped: set[str]) -> dict[str, ModInfo]:
+    """The chosen modules and what they need, less the dropped and what needs those."""
+    kernel, seen = reader.kernel, set(chosen) - dropped
+    wave, infos = sorted(seen), dict[str, ModInfo]()
+    while wave:
+        infos |= reader.read(wave)
+        needed = {name for module in wave for name in _needs(reader, infos[module])}
+        wave = sorted(name for name in needed - seen - dropped if name in kernel.paths)
+        seen |= set(wave)
+    broken = set(dropped)
+    while True:
+        more = {n for n, info in infos.items() if n not in broken and broken & set(info.depends)}
+        if not more:
+            break
+        broken |= more
+    for name, info in infos.items():
+        missing = set(info.depends) - infos.keys() - kernel.builtin - broken
+        if missing:
+            raise ArchiveError(f"kernel module {name} needs {min(missing)}, which is not there")
+    return {name: info for name, info in infos.items() if name not in broken}
+
+
+def _needs(reader: _Reader, info: ModInfo) -> set[str]:
+    """Hard dependencies, and soft ones by name or alias."""
+    needed = set(info.depends)
+    for name in (*info.before, *info.after):
+        if name in reader.kernel.paths or name in reader.kernel.builtin:
+            needed.add(name)
+        else:
+            needed |= reader.aliases.get(name, set())
+    return needed
+
+
+class _Reader:
+    """Decompresses modules and reads their facts, on all cores: both release the interpreter."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.data: dict[str, bytes] = {}
+        self._files = kernel.files
+
+    def read(self, names: Iterable[str]) -> dict[str, ModInfo]:
+        """The facts of the named modules; their contents go to `data`."""
+        with ThreadPoolExecutor() as pool:
+            return dict(pool.map(self._one, names))
+
+    def _one(self, name: str) -> tuple[str, ModInfo]:
+        path = self._files[name]
+        self.data[name] = modinfo.decompress(self.kernel.modules[path].read(), path)
+        return name, modinfo.parse(self.data[name], path)
+
+    @cached_property
+    def aliases(self) -> dict[str, set[str]]:
+        """Modules by alias, of the libraries that others name that way."""
+        libraries = [name for name, path in self.kernel.paths.items() if path.startswith(_ALIASED)]
+        found: dict[str, set[str]] = {}
+        for name, info in self.read(libraries).items():
+            for alias in info.aliases:
+                found.setdefault(alias.replace("-", "_"), set()).add(name)
+        return found

@@ -1,0 +1,50 @@
+"""Leaving out what a gateway never reads."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Iterable
+
+from edgeimg.compose.patterns import read
+from edgeimg.tree import Node, Tree
+
+
+def prune(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
+    """The tree without what edgeimg's own list (prune.toml) and `patterns` name.
+
+    Patterns are globs over whole paths without the leading `/`; `*` also matches `/`. With a `!`
+    in front, one keeps what edgeimg's own list would leave out.
+    """
+    given = [pattern.strip("/") for pattern in patterns]
+    kept = [pattern.removeprefix("!").strip("/") for pattern in given if pattern.startswith("!")]
+    for rule in read("prune")["prune"]:
+        tree = _without(tree, rule["paths"], [*rule.get("keep", ()), *kept])
+    return _without(tree, [pattern for pattern in given if not pattern.startswith("!")], ())
+
+
+def _without(tree: Tree, patterns: Iterable[str], keep: Iterable[str]) -> Tree:
+    doomed, spared = _matcher(patterns), _matcher(keep)
+    named = {path for path, _ in tree.items() if spared(path)}
+    if not named:
+        return tree.without(lambda path, _: doomed(path))
+    needed = {parent for path in named for parent in _parents(path)}
+
+    def drop(path: str, _: Node) -> bool:
+        # What lies below a directory that only stays for the sake of something spared goes too.
+        gone = doomed(path) or any(doomed(parent) for parent in _parents(path))
+        inside = path in named or any(parent in named for parent in _parents(path))
+        return gone and not inside and path not in needed
+
+    return tree.without(drop)
+
+
+def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    # An empty alternative would match everything.
+    regex = re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns) or r"(?!)")
+    return lambda path: regex.match(path) is not None
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]

@@ -1,0 +1,67 @@
+"""The root file system, top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeimg.arch import Arch
+from edgeimg.cache.store import Store
+from edgeimg.compose import kernel as kernels
+from edgeimg.compose import packages as debian
+from edgeimg.compose import patterns
+from edgeimg.compose.accounts import add_accounts
+from edgeimg.compose.certificates import bundle_certificates
+from edgeimg.compose.dpkg import add_database
+from edgeimg.compose.identity import add_defaults, add_identity
+from edgeimg.compose.kernel import Kernel
+from edgeimg.compose.ldcache import add_cache
+from edgeimg.compose.presets import apply_presets
+from edgeimg.compose.prune import prune
+from edgeimg.lock.model import Package
+from edgeimg.recipe.model import Recipe
+from edgeimg.sources.deb import Deb
+from edgeimg.tree import Tree
+
+
+def compose(
+    recipe: Recipe,
+    arch: Arch,
+    packages: Sequence[tuple[Package, Deb]],
+    kernel: Kernel,
+    extra: Sequence[Tree],
+    store: Store,
+) -> Tree:
+    """The complete root of one image, from unpacked inputs.
+
+    `extra` are trees on top of the packages (K3s, container images, overlays), later ones win.
+    What maintainer scripts would have done is done here; none of them runs. The kernel and the
+    initrd are not in it: they are in the UKI. Raises ArchiveError when packages contradict each
+    other, RecipeError when the recipe names kernel modules that do not exist.
+    """
+    tree = debian.merge([deb for _, deb in packages])
+    tree = add_defaults(tree)
+    tree = prune(tree, recipe.packages.prune)
+    tree = bundle_certificates(tree)
+    tree = tree.merge(root_modules(recipe, kernel, store))
+    for top in extra:
+        tree = tree.merge(top)
+    tree = add_identity(tree, recipe, arch)
+    tree = add_accounts(tree)
+    tree = apply_presets(tree)
+    tree = add_database(tree, [kernel.control, *(deb.control_text for _, deb in packages)])
+    return add_cache(tree, arch)
+
+
+def root_modules(recipe: Recipe, kernel: Kernel, store: Store) -> Tree:
+    """The kernel modules of the root: edgeimg's default list and the recipe's.
+
+    What the recipe asks for, with its dependencies, overrides edgeimg's own exclusions.
+    """
+    unwanted = kernels.match(kernel, recipe.kernel.exclude, strict=True)
+    asked = kernels.select(kernel, recipe.kernel.modules, sorted(unwanted), store=store)
+    wanted = {kernels.name_of(path) for path, _ in asked.items() if path.endswith(".ko")}
+    dropped = kernels.match(kernel, patterns.excluded_modules(), strict=False) - wanted
+    defaults = kernels.match(kernel, patterns.default_modules(), strict=False)
+    return kernels.select(
+        kernel, sorted(defaults | wanted), sorted(dropped | unwanted), store=store
+    )

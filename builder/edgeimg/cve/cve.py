@@ -1,0 +1,129 @@
+"""Known vulnerabilities in what an SBOM lists, by feeds that the user supplies; offline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeimg.check.findings import Finding
+from edgeimg.cve import feeds, subjects
+from edgeimg.cve.vulnerability import Vulnerability, index
+
+RULE = "known-vulnerability"
+_LONGEST = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the feeds say about one image."""
+
+    title: str
+    """Which image: its name, version and architecture."""
+    vulnerabilities: tuple[Vulnerability, ...]
+    """Sorted by component; each once, however many feeds tell of it."""
+    ignored: tuple[str, ...]
+    """Those that would be there, had they not been waved through."""
+    compared: int
+    """Source packages and modules that were looked up."""
+    unknown: int
+    """Modules without a version: nothing can be said about them."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """One for each; a warning where Debian sees no security problem."""
+        return tuple(_finding(found) for found in self.vulnerabilities)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return {
+            "image": self.title,
+            "compared": self.compared,
+            "unknown": self.unknown,
+            "ignored": list(self.ignored),
+            "vulnerabilities": [_plain(found) for found in self.vulnerabilities],
+        }
+
+
+def judge(
+    document: bytes | Mapping[str, Any],
+    feed_paths: Iterable[Path],
+    *,
+    ignore: Sequence[str] = (),
+    fixable: bool = False,
+) -> Judged:
+    """Look everything in a CycloneDX document (JSON) up in the feeds.
+
+    `ignore` names vulnerabilities that don't count, by CVE or by the feed's name; `fixable` asks
+    for those only that a later version is free of. Raises ArchiveError for a feed that cannot be
+    understood.
+    """
+    parsed = json.loads(document) if isinstance(document, bytes) else document
+    known, unknown = subjects.of(parsed)
+    found: dict[tuple[str, str, str], Vulnerability] = {}
+    waved = set()
+    for path in feed_paths:
+        for one in feeds.search(path, index(known)):
+            if fixable and not one.fixed:
+                continue
+            if _ignored(one, ignore):
+                waved.add(one.id)
+                continue
+            key = (one.id, one.subject.name, one.subject.version)
+            if key not in found or _better(one, found[key]):
+                found[key] = one
+    ordered = sorted(found.values(), key=lambda v: (v.minor, v.subject.name, v.id))
+    return Judged(
+        title=subjects.title(parsed),
+        vulnerabilities=tuple(ordered),
+        ignored=tuple(sorted(waved)),
+        compared=len(known),
+        unknown=unknown,
+    )
+
+
+def _ignored(found: Vulnerability, ignore: Sequence[str]) -> bool:
+    return found.id in ignore or (bool(found.cves) and set(found.cves) <= set(ignore))
+
+
+def _better(one: Vulnerability, other: Vulnerability) -> bool:
+    return (bool(one.fixed), bool(one.urgency)) > (bool(other.fixed), bool(other.urgency))
+
+
+def _finding(found: Vulnerability) -> Finding:
+    subject = found.subject
+    names = [name for name in subject.components if name != subject.name]
+    inside = f", in {', '.join(names)}" if names else ""
+    urgency = f" ({found.urgency})" if found.urgency else ""
+    return Finding(
+        check="cve",
+        severity="warning" if found.minor else "error",
+        path=f"{subject.name} {subject.version}",
+        message=f"{found.id}{urgency}{inside}: {short(found.summary)}".rstrip(": "),
+        fix=f"fixed in {found.fixed}" if found.fixed else "no fixed version is known",
+        rule=RULE,
+        item=found.id,
+    )
+
+
+def short(text: str, limit: int = _LONGEST) -> str:
+    """The first sentence or so, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
+
+
+def _plain(found: Vulnerability) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "cves": list(found.cves),
+        "ecosystem": found.subject.ecosystem,
+        "name": found.subject.name,
+        "version": found.subject.version,
+        "components": list(found.subject.components),
+        "fixed": found.fixed or None,
+        "urgency": found.urgency or None,
+        "severity": "warning" if found.minor else "error",
+        "summary": found.summary,
+    }

@@ -1,0 +1,82 @@
+"""Vulnerability feeds: a JSON file, a directory or a zip of them, told by their content."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgeimg.cve import osv, tracker
+from edgeimg.cve.vulnerability import Index, Vulnerability
+from edgeimg.errors import ArchiveError
+
+_MAX_BYTES = 1 << 30
+_HINT = (
+    "give the JSON file of Debian's security tracker, or records in the OSV format: "
+    "a file, a directory or a zip"
+)
+
+
+def search(path: Path, index: Index) -> Iterator[Vulnerability]:
+    """What the feed at `path` knows about the subjects in `index`.
+
+    Raises ArchiveError when it is damaged, or of no format that is understood here.
+    """
+    understood = 0
+    for label, content in _documents(path):
+        for document in _parsed(content, label):
+            understood += 1
+            try:
+                yield from _search(document, index, label)
+            except (TypeError, AttributeError, KeyError, ValueError) as error:
+                raise ArchiveError(f"{label}: malformed: {error}", hint=_HINT) from error
+    if not understood:
+        raise ArchiveError(f"{path} holds no vulnerabilities", hint=_HINT)
+
+
+def _search(document: Any, index: Index, label: str) -> Iterator[Vulnerability]:
+    if osv.looks_like(document):
+        yield from osv.vulnerabilities(document, index)
+    elif tracker.looks_like(document):
+        yield from tracker.vulnerabilities(document, index)
+    else:
+        raise ArchiveError(f"{label} is neither Debian's security tracker nor OSV", hint=_HINT)
+
+
+def _documents(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        if path.is_dir():
+            for file in sorted(path.rglob("*.json")):
+                yield str(file), file.read_bytes()
+        elif zipfile.is_zipfile(path):
+            yield from _zipped(path)
+        else:
+            yield str(path), path.read_bytes()
+    except OSError as error:
+        raise ArchiveError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in sorted(archive.infolist(), key=lambda info: info.filename):
+                if info.filename.endswith(".json"):
+                    if info.file_size > _MAX_BYTES:
+                        raise ArchiveError(f"{path}: {info.filename} is too large")
+                    yield f"{path}: {info.filename}", archive.read(info)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ArchiveError(f"{path} is damaged: {error}") from error
+
+
+def _parsed(content: bytes, label: str) -> list[Any]:
+    """The documents in one file: one, a list of them, or the answer of an OSV query."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError(f"{label} is no JSON: {error}", hint=_HINT) from error
+    if isinstance(data, dict) and isinstance(data.get("vulns"), list):
+        data = data["vulns"]
+    return data if isinstance(data, list) else [data]

@@ -1,0 +1,100 @@
+"""OSV records (schema 1.x): who is affected, by ranges of versions.
+
+The evaluation is the schema's: a version is affected when it is listed, or when the last event
+at or before it in a range is `introduced`. Ranges of commits are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cmp_to_key
+from typing import Any
+
+from edgeimg.cve.subjects import COMPARE, GO, Subject
+from edgeimg.cve.versions import Compare
+from edgeimg.cve.vulnerability import Index, Vulnerability, identify
+
+_BOUNDS = ("introduced", "fixed", "last_affected", "limit")
+
+
+def looks_like(data: Any) -> bool:
+    """Whether parsed JSON is a record: all have an id and a time stamp."""
+    return isinstance(data, dict) and "id" in data and ("modified" in data or "affected" in data)
+
+
+def vulnerabilities(record: Mapping[str, Any], index: Index) -> Iterator[Vulnerability]:
+    """What one record says about the subjects. A withdrawn one says nothing."""
+    if record.get("withdrawn"):
+        return
+    for affected in record.get("affected") or ():
+        package = affected.get("package") or {}
+        ecosystem, _, release = str(package.get("ecosystem", "")).partition(":")
+        name = str(package.get("name", ""))
+        key = (ecosystem, name.lower() if ecosystem == GO else name)
+        for subject in index.get(key, ()):
+            if release in ("", subject.release):
+                hit, fixed = _evaluate(affected, subject)
+                if hit:
+                    yield _vulnerability(record, affected, subject, fixed)
+
+
+def _evaluate(affected: Mapping[str, Any], subject: Subject) -> tuple[bool, str]:
+    """Whether the subject is affected, and the first version that no longer is."""
+    compare = COMPARE[subject.ecosystem]
+    hit = subject.version in (affected.get("versions") or ())
+    fixes: list[str] = []
+    for span in affected.get("ranges") or ():
+        if span.get("type") in ("ECOSYSTEM", "SEMVER"):
+            try:
+                inside, later = _in_range(span.get("events") or (), subject.version, compare)
+            except ValueError:  # a bound that is no version: better one too many than too few
+                inside, later = True, []
+            hit = hit or inside
+            fixes += later
+    fixes.sort(key=cmp_to_key(compare))
+    return hit, fixes[0] if fixes else ""
+
+
+def _in_range(
+    events: Sequence[Mapping[str, str]], version: str, compare: Compare
+) -> tuple[bool, list[str]]:
+    def order(one: str, other: str) -> int:
+        if "0" in (one, other):  # the schema's name for "before everything"
+            return (one != "0") - (other != "0")
+        return compare(one, other)
+
+    pairs = [(str(event[kind]), kind) for event in events for kind in _BOUNDS if kind in event]
+    position = cmp_to_key(order)
+    pairs.sort(key=lambda pair: position(pair[0]))
+    inside = False
+    fixes = []
+    for bound, kind in pairs:
+        difference = order(version, bound)
+        if kind == "introduced":
+            inside = inside or difference >= 0
+        elif kind == "last_affected":
+            inside = inside and difference <= 0
+        else:
+            inside = inside and difference < 0
+        if kind == "fixed" and difference < 0:
+            fixes.append(bound)
+    return inside, fixes
+
+
+def _vulnerability(
+    record: Mapping[str, Any], affected: Mapping[str, Any], subject: Subject, fixed: str
+) -> Vulnerability:
+    others = [*(record.get("aliases") or ()), *(record.get("upstream") or ())]
+    name, cves = identify(str(record["id"]), [str(other) for other in others])
+    specific = affected.get("ecosystem_specific") or {}
+    general = record.get("database_specific") or {}
+    told = specific.get("urgency") or specific.get("severity") or general.get("severity") or ""
+    summary = str(record.get("summary") or record.get("details") or "")
+    return Vulnerability(
+        id=name,
+        subject=subject,
+        cves=cves,
+        fixed=fixed,
+        urgency=str(told).lower() if isinstance(told, str) else "",
+        summary=summary,
+    )

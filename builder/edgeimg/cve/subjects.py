@@ -1,0 +1,140 @@
+"""A CycloneDX document → what vulnerability feeds may say something about.
+
+Any document will do, not only edgeimg's: package URLs tell what a component is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeimg.cve import versions
+from edgeimg.cve.versions import Compare
+from edgeimg.errors import ArchiveError
+from edgeimg.sbom import purl
+from edgeimg.sbom.model import PROPERTY
+
+DEBIAN = "Debian"
+GO = "Go"
+COMPARE: dict[str, Compare] = {DEBIAN: versions.debian, GO: versions.semver}
+"""How versions are ordered, by ecosystem."""
+_CODENAMES = {"11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky"}
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Subject:
+    """A source package of Debian, or a Go module."""
+
+    ecosystem: str
+    """As OSV names it: DEBIAN or GO."""
+    name: str
+    """Of the source package; of the module, in lower case."""
+    version: str
+    release: str = ""
+    """Debian's number: `13`."""
+    codename: str = ""
+    components: tuple[str, ...] = ()
+    """Which components of the image come from it, by name."""
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The CycloneDX document (JSON) in a file. Raises ArchiveError when it is none."""
+    try:
+        document = json.loads(path.read_bytes())
+        if document["bomFormat"] == "CycloneDX":
+            return dict(document)
+    except OSError as error:
+        raise ArchiveError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise ArchiveError(
+        f"{path} is no CycloneDX document in JSON",
+        hint="`edgeimg sbom -o FILE` writes one; a release has NAME.cdx.json",
+    )
+
+
+def title(document: Mapping[str, Any]) -> str:
+    """What the document is about: `gateway 0.1.0`."""
+    component = (document.get("metadata") or {}).get("component") or {}
+    arch = _properties(component).get("arch", [])
+    words = [component.get("name"), component.get("version"), *arch]
+    return " ".join(str(word) for word in words if word) or "unnamed"
+
+
+def of(document: Mapping[str, Any]) -> tuple[list[Subject], int]:
+    """The subjects, sorted, and how many components have a name but no version to compare."""
+    found: dict[Subject, set[str]] = {}
+    unknown = 0
+    codename = _codename(document)
+    for component in _components(document):
+        for subject in _subjects(component, codename):
+            if _comparable(subject):
+                found.setdefault(subject, set()).add(str(component["name"]))
+            else:
+                unknown += 1
+    subjects = (replace(s, components=tuple(sorted(names))) for s, names in found.items())
+    return sorted(subjects), unknown
+
+
+def _comparable(subject: Subject) -> bool:
+    """Whether anything can be said about its version. Work trees have none."""
+    try:
+        COMPARE[subject.ecosystem](subject.version, subject.version)
+    except ValueError:
+        return False
+    return True
+
+
+def _components(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for component in node.get("components") or ():
+        yield component
+        yield from _components(component)
+
+
+def _codename(document: Mapping[str, Any]) -> str:
+    for component in _components(document):
+        if component.get("type") == "operating-system":
+            return next(iter(_properties(component).get("codename", ())), "")
+    return ""
+
+
+def _subjects(component: Mapping[str, Any], codename: str) -> Iterator[Subject]:
+    url = purl.parse(component.get("purl", ""))
+    if url is None:
+        return
+    version, facts = url.version or "", _properties(component)
+    if url.type == "golang":
+        names = [f"{url.namespace}/{url.name}" if url.namespace else url.name]
+        for name in (*names, *facts.get("replaces", ())):
+            yield Subject(ecosystem=GO, name=name.lower(), version=version)
+    elif url.type == "deb" and url.namespace == "debian":
+        qualifiers = dict(url.qualifiers)
+        release = qualifiers.get("distro", "").removeprefix("debian-").partition(".")[0]
+        source, at, number = qualifiers.get("upstream", url.name).partition("@")
+        sources = [(source, number if at else version)]
+        sources += [(name, v) for name, _, v in map(_words, facts.get("built-using", ()))]
+        for name, number in sources:
+            yield Subject(
+                ecosystem=DEBIAN,
+                name=name,
+                version=number,
+                release=release,
+                codename=codename or _CODENAMES.get(release, ""),
+            )
+
+
+def _words(text: str) -> tuple[str, str, str]:
+    return text.partition(" ")
+
+
+def _properties(component: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Our own properties, without their prefix."""
+    found: dict[str, list[str]] = {}
+    for entry in component.get("properties") or ():
+        name = str(entry.get("name", ""))
+        if name.startswith(PROPERTY):
+            found.setdefault(name.removeprefix(PROPERTY), []).append(str(entry.get("value", "")))
+    return found

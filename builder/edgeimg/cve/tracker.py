@@ -1,0 +1,65 @@
+"""Debian's security tracker, as it publishes it in one JSON file: source → CVE → releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edgeimg.cve import versions
+from edgeimg.cve.subjects import DEBIAN, Subject
+from edgeimg.cve.vulnerability import Index, Vulnerability, identify
+
+_KNOWN = ("CVE-", "TEMP-")
+
+
+def looks_like(data: Any) -> bool:
+    """Whether parsed JSON is the tracker's: some source has an issue with releases."""
+    if not isinstance(data, dict):
+        return False
+    for issues in data.values():
+        if isinstance(issues, dict):
+            for name, issue in issues.items():
+                if not name.startswith(_KNOWN):
+                    return False
+                return isinstance(issue, dict) and "releases" in issue
+    return False
+
+
+def vulnerabilities(data: Mapping[str, Any], index: Index) -> Iterator[Vulnerability]:
+    """What the tracker knows about the subjects' versions in their release.
+
+    Undetermined issues, and releases that it does not mention, count as not affected.
+    """
+    for (ecosystem, name), subjects in index.items():
+        if ecosystem == DEBIAN:
+            for own, issue in (data.get(name) or {}).items():
+                for subject in subjects:
+                    entry = (issue.get("releases") or {}).get(subject.codename) or {}
+                    if _affected(entry, subject):
+                        yield _vulnerability(own, issue, entry, subject)
+
+
+def _affected(entry: Mapping[str, Any], subject: Subject) -> bool:
+    if entry.get("status") == "open":
+        return True
+    fixed = str(entry.get("fixed_version", ""))
+    if entry.get("status") != "resolved" or not fixed or fixed == "0":
+        return False
+    try:
+        return versions.debian(subject.version, fixed) < 0
+    except ValueError:  # better one too many than one too few
+        return True
+
+
+def _vulnerability(
+    own: str, issue: Mapping[str, Any], entry: Mapping[str, Any], subject: Subject
+) -> Vulnerability:
+    name, cves = identify(own, ())
+    return Vulnerability(
+        id=name,
+        subject=subject,
+        cves=cves,
+        fixed=str(entry.get("fixed_version", "")) if entry.get("status") == "resolved" else "",
+        urgency=str(entry.get("urgency", "")).strip("*"),
+        summary=str(issue.get("description", "")),
+    )

@@ -1,0 +1,157 @@
+"""Wanted → blobs in the store: parallel, resumable, bounded, and never used unverified.
+
+A file under way is `partial/<sha256>.part`; it becomes `blobs/<sha256>` by rename once its
+digest matches. A killed download is continued by the next run.
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections.abc import Iterable
+
+import requests
+
+from edgeimg.cache.store import Store, disk_errors
+from edgeimg.errors import FetchError, HostError
+from edgeimg.fetch.http import probe_size, read
+from edgeimg.fetch.mirrors import Mirrors
+from edgeimg.fetch.transfer import MAX_UNKNOWN, Job, Wanted, download
+from edgeimg.lock.model import Package
+from edgeimg.progress import Advance, Progress, Silent
+
+__all__ = ["Wanted", "fetch", "missing", "probe_size", "read", "wanted"]
+
+OWN_BAR = 20_000_000
+"""Files at least this large get a progress bar of their own."""
+
+
+def wanted(packages: Iterable[Package], mirrors: Mirrors) -> list[Wanted]:
+    """What to fetch for locked packages, each file once."""
+    unique = {package.sha256: package for package in packages}
+    return [
+        Wanted(p.path.rpartition("/")[2], p.sha256, p.size, mirrors.urls(p.archive, p.path))
+        for p in unique.values()
+    ]
+
+
+def missing(wanted: Iterable[Wanted], store: Store) -> list[Wanted]:
+    """What is not in the store yet, each digest once, largest first (they take longest)."""
+    unique = {item.sha256: item for item in wanted if not store.has_blob(item.sha256)}
+    return sorted(unique.values(), key=lambda item: (-(item.size or MAX_UNKNOWN), item.name))
+
+
+def fetch(
+    wanted: Iterable[Wanted],
+    store: Store,
+    *,
+    offline: bool,
+    progress: Progress | None = None,
+    jobs: int = 8,
+) -> None:
+    """Bring everything `wanted` into the store.
+
+    Raises FetchError (unreachable, or missing while `offline`), DigestError (no source has the
+    locked bytes), HostError (disk full). After KeyboardInterrupt only resumable parts are left.
+    """
+    wanted = list(wanted)
+    todo = missing(wanted, store)
+    if not todo:
+        return
+    if offline:
+        raise _missing_offline(todo, len({item.sha256 for item in wanted}))
+    _require_space(todo, store)
+    progress = progress or Silent()
+    total = sum(item.size or 0 for item in todo)
+    label = f"{len(todo)} files" if len(todo) > 1 else todo[0].name
+    with progress.task(f"Downloading {label}", total or None) as advance:
+        _run_workers(todo, store, progress, advance, min(jobs, len(todo)))
+
+
+def _run_workers(
+    todo: list[Wanted], store: Store, progress: Progress, advance: Advance, jobs: int
+) -> None:
+    """Daemon threads, so that Ctrl-C ends the program without waiting for a silent server."""
+    waiting: queue.SimpleQueue[Wanted] = queue.SimpleQueue()
+    results: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    for item in todo:
+        waiting.put(item)
+    cancel = threading.Event()
+
+    def work() -> None:
+        with requests.Session() as session:
+            while not cancel.is_set():
+                try:
+                    item = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    _one(item, store, session, cancel, progress, advance)
+                    results.put(None)
+                except BaseException as error:  # raised again in the caller's thread
+                    results.put(error)
+
+    for number in range(jobs):
+        threading.Thread(target=work, daemon=True, name=f"fetch-{number}").start()
+    try:
+        for _ in todo:
+            error = results.get()
+            if error is not None:
+                raise error
+    finally:
+        cancel.set()
+
+
+def _one(
+    item: Wanted,
+    store: Store,
+    session: requests.Session,
+    cancel: threading.Event,
+    progress: Progress,
+    advance: Advance,
+) -> None:
+    with disk_errors(store.root), store.lock(f"{item.sha256}.fetch"):
+        if store.has_blob(item.sha256):  # another build brought it meanwhile
+            advance(item.size or 0)
+            return
+        job = Job(item, store.partial(f"{item.sha256}.part"), session, cancel, advance)
+        if (item.size or 0) < OWN_BAR:
+            download(job)
+        else:
+            with progress.task(item.name, item.size) as own:
+                job.advance = _both(advance, own)
+                download(job)
+        final = store.blob(item.sha256)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        job.part.rename(final)
+
+
+def _both(first: Advance, second: Advance) -> Advance:
+    def advance(step: int) -> None:
+        first(step)
+        second(step)
+
+    return advance
+
+
+def _missing_offline(todo: list[Wanted], total: int) -> FetchError:
+    names = ", ".join(sorted(item.name for item in todo)[:5])
+    more = f" and {len(todo) - 5} more" if len(todo) > 5 else ""
+    return FetchError(
+        f"offline, but {len(todo)} of {total} inputs are not in the cache: {names}{more}",
+        hint="run it once without --offline",
+    )
+
+
+def _require_space(todo: list[Wanted], store: Store) -> None:
+    with disk_errors(store.root):
+        store.root.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(store.root).free
+    needed = sum(item.size or 0 for item in todo)
+    if free < needed:
+        raise HostError(
+            f"no space left for the downloads: {needed >> 20} MiB are needed on the disk of "
+            f"{store.root}, {free >> 20} MiB are free",
+            hint="free some space (`edgeimg clean` empties the cache), or set EDGEIMG_CACHE",
+        )

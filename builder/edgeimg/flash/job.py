@@ -1,0 +1,198 @@
+"""One image to many targets at once; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from edgeimg.errors import EdgeimgError, HostError
+from edgeimg.flash import safety, target
+from edgeimg.flash.ahead import StoppedError
+from edgeimg.flash.safety import Chosen
+from edgeimg.flash.write import Written, write
+from edgeimg.image.blockmap import BlockMap
+from edgeimg.progress import Progress
+
+_UNFINISHED = "it is not usable now: flash it again"
+_COUNTS = [field.name for field in fields(Written)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How it went with one target."""
+
+    device: str
+    ok: bool
+    error: str = ""
+    hint: str = ""
+    serial: str = ""
+    model: str = ""
+    done: Written | None = None
+    """In bytes; None when it failed."""
+    seconds: float = 0.0
+    log: str = ""
+    """Where it is told in detail; empty when no log was asked for, or it could not be written."""
+    interrupted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        told = asdict(self)
+        return told | (told.pop("done") or dict.fromkeys(_COUNTS, 0)) | {"rate": self.rate}
+
+    @property
+    def rate(self) -> int:
+        """Bytes a second, from the start to the last comparison."""
+        return round(self.done.read_back / self.seconds) if self.done and self.seconds else 0
+
+
+def flash(
+    image: Path,
+    blocks: BlockMap,
+    chosen: Sequence[Chosen],
+    *,
+    logs: Path | None,
+    progress: Progress,
+) -> list[Outcome]:
+    """Write `image` to every target and read it back; the outcomes in the order of `chosen`.
+
+    Ctrl-C (KeyboardInterrupt) ends all of them; what was not finished says so, and is marked on
+    the medium.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
+        futures = [
+            pool.submit(flash_one, image, blocks, one, logs=logs, progress=progress, stop=stop)
+            for one in chosen
+        ]
+        try:
+            _wait(futures)
+        except KeyboardInterrupt:
+            stop.set()
+            wait(futures)
+    return [future.result() for future in futures]
+
+
+def _wait(futures: list[Future[Outcome]]) -> None:
+    pending = set(futures)
+    while pending:  # in steps, so that an interrupt is seen
+        _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+
+
+def flash_one(
+    image: Path,
+    blocks: BlockMap,
+    chosen: Chosen,
+    *,
+    logs: Path | None,
+    progress: Progress,
+    stop: threading.Event,
+) -> Outcome:
+    """Write `image` to one target and read it back, in the caller's thread; `stop` ends it."""
+    began, log = time.monotonic(), _Log(logs, chosen, progress)
+    log.add(f"{image} ({blocks.mapped} of {blocks.image_size} bytes) to {chosen.title}")
+    told: dict[str, Any] = {"device": str(chosen.given)}
+    if chosen.device is not None:
+        told |= {"serial": chosen.device.serial, "model": chosen.device.model}
+    started, phase = False, _Phase(chosen, log)
+    try:
+        safety.still_the_same(chosen)
+        with _opened(chosen, blocks) as opened:
+            # Once more, now that it is held: it may have changed between the two.
+            safety.still_the_same(chosen)
+            started = True
+            with progress.task(phase.label, blocks.mapped) as advance:
+                done = write(image, blocks, opened, advance=advance, stop=stop, phase=phase.enter)
+            if not opened.reread_partitions():
+                log.add("the kernel keeps the old partition table until the medium is taken out")
+    except (EdgeimgError, OSError) as caught:
+        error = expected(caught)
+        hints = [error.hint or "", _UNFINISHED if started and chosen.exists else ""]
+        log.add(f"failed: {error.message}")
+        return Outcome(
+            **told, ok=False, error=error.message, seconds=time.monotonic() - began,
+            hint="; ".join(filter(None, hints)), log=log.name,
+            interrupted=isinstance(error, StoppedError),
+        )  # fmt: skip
+    outcome = Outcome(**told, ok=True, done=done, seconds=time.monotonic() - began)
+    log.add(
+        f"done in {outcome.seconds:.1f} s, {safety.human(outcome.rate)}/s: {done.written} bytes "
+        f"written, {done.kept} were there, {done.read_back} read back, {done.discarded} discarded"
+    )
+    return replace(outcome, log=log.name)
+
+
+def expected(error: EdgeimgError | OSError) -> EdgeimgError:
+    """What nobody foresaw on one disk is that disk's failure, and stops no other."""
+    return error if isinstance(error, EdgeimgError) else HostError(str(error))
+
+
+class _Phase:
+    """What is being done to one target."""
+
+    def __init__(self, chosen: Chosen, log: _Log) -> None:
+        self._name, self._log, self._now = str(chosen.given), log, "open"
+
+    def enter(self, what: str) -> None:
+        self._now = what
+        self._log.add(what)
+
+    def label(self) -> str:
+        return f"{self._name}: {self._now}"
+
+
+@contextlib.contextmanager
+def _opened(chosen: Chosen, blocks: BlockMap) -> Iterator[target.Target]:
+    """The target; a file that is new gets its name when it is finished."""
+    if chosen.exists:
+        with target.opened(chosen.real) as opened:
+            yield opened
+        return
+    partial = chosen.real.with_name(f".{chosen.real.name}.{os.getpid()}")
+    try:
+        with target.opened(partial, create=True) as opened:
+            opened.resize(blocks.image_size)
+            yield opened
+        partial.replace(chosen.real)
+    except OSError as error:
+        raise HostError(f"cannot write {chosen.given}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class _Log:
+    """What happened to one target, line by line, with the time.
+
+    It never stops a flash: where it cannot be written, that is said once, and it ends.
+    """
+
+    def __init__(self, directory: Path | None, chosen: Chosen, progress: Progress) -> None:
+        self._path: Path | None = None
+        self._progress = progress
+        if directory is not None:
+            name = str(chosen.given).strip("/").replace("/", "-")
+            now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+            self._path = directory / f"{now}-{name}.log"
+
+    @property
+    def name(self) -> str:
+        return str(self._path or "")
+
+    def add(self, line: str) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        if self._path is None:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a") as file:
+                file.write(f"{now} {line}\n")
+        except OSError as error:
+            self._progress.note(f"the log {self._path} cannot be written: {error.strerror}")
+            self._path = None

@@ -1,0 +1,177 @@
+"""From a name on the command line to the disk that is meant, and that it is still the same one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeimg import process
+from edgeimg.errors import HostError, ToolError
+from edgeimg.flash import devices, kernel, signatures, target
+from edgeimg.flash.devices import Device
+
+_TIMEOUT = 60.0
+SYS = Path("/sys/dev/block")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A target that may be written to, and by what it is recognised later."""
+
+    given: Path
+    """As it was named."""
+    real: Path
+    """Where that leads."""
+    device: Device | None
+    """None for a file."""
+    identity: tuple[str, ...]
+    """Of a device: number, size, serial, which appearance it is; of a file: inode, last change."""
+    exists: bool = True
+
+    @property
+    def title(self) -> str:
+        """What a person recognises."""
+        if self.device is None:
+            return f"{self.given} (a file)"
+        told = (self.device.model, self.device.serial, human(self.device.size))
+        return f"{self.given}: {', '.join(filter(None, told))}"
+
+
+def lsblk() -> dict[str, Any]:
+    """What lsblk(8) tells of all block devices, and what it does not (see `kernel`, `signatures`).
+
+    Raises HostError without it.
+    """
+    try:
+        out = process.run(
+            ["lsblk", "--json", "--bytes", "--output", ",".join(devices.COLUMNS)], timeout=_TIMEOUT
+        )
+        told: dict[str, Any] = json.loads(out)
+    except (ToolError, ValueError) as error:
+        raise HostError(
+            f"the disks of this machine cannot be listed: {error}",
+            hint="lsblk of util-linux is needed, on Linux",
+        ) from None
+    told = signatures.complete(told, devices.is_member)
+    return kernel.complete(told, kernel.loops(), kernel.foreign_mounts())
+
+
+def choose(
+    given: Path, size: int, *, fixed: bool, listing: Callable[[], dict[str, Any]] = lsblk
+) -> Chosen:
+    """The target that `given` names, for an image of `size` bytes.
+
+    `fixed` allows disks that are not made to be taken out. Raises HostError naming every reason
+    against it, or what the caller lacks.
+    """
+    real = Path(os.path.realpath(given))
+    try:
+        mode = real.stat().st_mode
+    except FileNotFoundError:
+        return _new_file(given, real)
+    except OSError as error:
+        raise target.refusal(given, error) from None
+    if stat.S_ISREG(mode):
+        return _file(given, real, size)
+    if not stat.S_ISBLK(mode):
+        raise HostError(f"{given} is neither a disk nor a file")
+    told = listing()
+    device = next((one for one in devices.disks(told) if one.path == str(real)), None)
+    if device is None:
+        whole = devices.disk_of(told, str(real))
+        raise HostError(
+            f"{given} is not a whole disk",
+            hint=f"it stands on {whole}: name that" if whole else "`edgeimg devices` lists them",
+        )
+    reasons = list(device.dangers)
+    if 0 < device.size < size:
+        reasons.append(f"it holds {human(device.size)}, the image needs {human(size)}")
+    if not (device.removable or fixed):
+        reasons.append("it is not made to be taken out: say --fixed when you mean it")
+    if reasons:
+        raise HostError(
+            "\n  ".join([f"{given} ({device.name}) is not written to:", *reasons]),
+            hint="`edgeimg devices` tells which disks may be",
+        )
+    _may_be_written(given, real)
+    return Chosen(given=given, real=real, device=device, identity=identity(device, real))
+
+
+def _new_file(given: Path, real: Path) -> Chosen:
+    if str(real).startswith("/dev/"):
+        raise HostError(f"there is no device {given}", hint="`edgeimg devices` lists them")
+    if not real.parent.is_dir():
+        raise HostError(f"cannot make {given}: there is no directory {real.parent}")
+    _may_be_written(given, real.parent)
+    return Chosen(given=given, real=real, device=None, identity=(), exists=False)
+
+
+def _file(given: Path, real: Path, size: int) -> Chosen:
+    if real.stat().st_size < size:
+        raise HostError(
+            f"{given} is a file of {real.stat().st_size} bytes, the image needs {size}",
+            hint="name a file that is not there: it is made as large as it has to be",
+        )
+    _may_be_written(given, real)
+    return Chosen(given=given, real=real, device=None, identity=_inode(real))
+
+
+def may_write(path: Path) -> bool:
+    """Whether the caller has the right to."""
+    return os.access(path, os.W_OK, effective_ids=True)
+
+
+def _may_be_written(given: Path, real: Path) -> None:
+    """Raises HostError for who lacks the right to: before anybody is asked anything."""
+    if not may_write(real):
+        raise target.refusal(given, PermissionError(errno.EACCES, ""))
+
+
+def still_the_same(chosen: Chosen, *, listing: Callable[[], dict[str, Any]] = lsblk) -> None:
+    """Raises HostError when another thing goes by the name now than when it was chosen."""
+    if not chosen.exists:
+        return
+    real = Path(os.path.realpath(chosen.given))
+    if real != chosen.real:
+        raise HostError(f"{chosen.given} led to {chosen.real}, and leads to {real} now")
+    if chosen.device is None:
+        if _inode(real) != chosen.identity:
+            raise HostError(f"{chosen.given} is another file than before")
+        return
+    now = next((one for one in devices.disks(listing()) if one.path == str(real)), None)
+    if now is None or identity(now, real) != chosen.identity:
+        raise HostError(
+            f"{chosen.given} is another disk than the one that was shown",
+            hint="look at it again with `edgeimg devices`",
+        )
+    if now.dangers:
+        raise HostError("\n  ".join([f"{chosen.given} is in use now:", *now.dangers]))
+
+
+def human(size: int) -> str:
+    """Bytes as they are printed on media."""
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def identity(device: Device, real: Path) -> tuple[str, str, str, str, str, str]:
+    """What tells one disk, and one appearance of it, from others by the same name."""
+    try:
+        # Counts up whenever a medium or a device appears (Linux 5.15, genhd.c).
+        sequence = (SYS / device.number / "diskseq").read_text().strip()
+    except OSError:
+        sequence = ""
+    return (str(real), device.number, str(device.size), device.model, device.serial, sequence)
+
+
+def _inode(path: Path) -> tuple[str, ...]:
+    facts = path.stat()
+    return (str(facts.st_dev), str(facts.st_ino), str(facts.st_ctime_ns))

@@ -1,0 +1,85 @@
+"""The image that is written: unpacked as it is read, cut to what its block map asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+
+from edgeimg.errors import ImageError
+from edgeimg.image.blockmap import BlockMap, Extent
+
+CHUNK = 4 << 20
+"""Bytes that are handed on at once: a multiple of every sector size."""
+_SKIPPED = 1 << 20
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """The raw image as a stream. Raises ImageError when the file cannot be read."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from None
+    with file:
+        if path.suffix != ".zst":
+            yield file
+            return
+        decoder = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+        with decoder.stream_reader(file, read_across_frames=True) as stream:
+            yield stream
+
+
+def pieces(stream: IO[bytes], blocks: BlockMap, path: Path) -> Iterator[tuple[int, bytes]]:
+    """Offsets and bytes of all extents, in their order; each is compared with its digest.
+
+    The last piece of an extent is handed on only after its digest has matched. Raises ImageError
+    for an image that is truncated, damaged, or not the one of the block map.
+    """
+    position = 0
+    try:
+        for extent in blocks.extents:
+            position = _skip(stream, position, extent.start, path)
+            yield from _extent(stream, extent, path)
+            position = extent.end
+    except zstandard.ZstdError as error:
+        raise ImageError(f"{path} is damaged: {error}", hint="get it once more") from None
+    except OSError as error:
+        raise ImageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _extent(stream: IO[bytes], extent: Extent, path: Path) -> Iterator[tuple[int, bytes]]:
+    digest, position = hashlib.sha256(), extent.start
+    while position < extent.end:
+        data = _exactly(stream, min(CHUNK, extent.end - position), path)
+        digest.update(data)
+        if position + len(data) == extent.end and digest.hexdigest() != extent.sha256:
+            raise ImageError(
+                f"{path} is not what its block map describes: bytes {extent.start} to "
+                f"{extent.end} differ",
+                hint="get image and block map once more, from one release",
+            )
+        yield position, data
+        position += len(data)
+
+
+def _skip(stream: Any, position: int, target: int, path: Path) -> int:
+    while position < target:
+        position += len(_exactly(stream, min(_SKIPPED, target - position), path))
+    return position
+
+
+def _exactly(stream: IO[bytes], size: int, path: Path) -> bytes:
+    parts: list[bytes] = []
+    missing = size
+    while missing:
+        part = stream.read(missing)
+        if not part:
+            raise ImageError(f"{path} is truncated", hint="get it once more")
+        parts.append(part)
+        missing -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

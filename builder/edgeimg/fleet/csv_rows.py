@@ -1,0 +1,128 @@
+"""A fleet as CSV (RFC 4180), as spreadsheets write it: a line of column names, a line a gateway.
+
+Columns are keys of the settings with dots (`network.lan.addresses`), and those of a fleet. Several
+values in one cell are separated by commas; an empty cell says nothing. Lines that begin with `#`
+are passed over. `;` and tabs between the cells are understood, and a byte order mark.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeimg.errors import ProvisionError
+from edgeimg.fleet import columns
+from edgeimg.fleet.columns import Column
+from edgeimg.fleet.rows import Row, Rows, anchored, with_value
+from edgeimg.text.toml_text import Location, Place
+
+_MAX_BYTES = 8 << 20
+_HINT = "in a spreadsheet, save it as 'CSV UTF-8'"
+
+
+def read(path: Path) -> Rows:
+    """The rows of a fleet file. Raises ProvisionError when it cannot be read or is no CSV."""
+    lines = _Lines(_text(path))
+    records = list(_records(path, lines))
+    if not records:
+        raise ProvisionError(f"{path}: there is no line of column names", hint=_HINT)
+    (start, names), rows = records[0], records[1:]
+    while not names[-1]:  # spreadsheets write as many cells as their widest line ever had
+        names.pop()
+    found, problems = _header(path, start, names)
+    parsed = []
+    for line, cells in rows:
+        if len(cells) > len(names) and any(cells[len(names) :]):
+            problems.append(
+                f"{path}:{line}: has {len(cells)} cells, and there are {len(names)} columns"
+            )
+            continue
+        parsed.append(_row(path, line, found, cells))
+    return Rows(rows=tuple(parsed), problems=tuple(problems))
+
+
+class _Lines:
+    """Lines for csv.reader, without comments and empty ones between the records."""
+
+    def __init__(self, text: str) -> None:
+        self._lines = list(io.StringIO(text, newline=""))
+        self.number = 0
+        self.first = 0
+        """Where the current record begins; 0 before it is known."""
+
+    def __iter__(self) -> Iterator[str]:
+        for number, line in enumerate(self._lines, 1):
+            self.number = number
+            if not self.first:
+                if line.lstrip().startswith("#") or not line.strip():
+                    continue
+                self.first = self.number
+            yield line
+
+    def separator(self) -> str:
+        """Between the cells: what the line of names has most of; no name has any of them."""
+        head = next((line for line in self._lines if line.strip() and line.lstrip()[0] != "#"), "")
+        return max((",", ";", "\t"), key=head.count)
+
+
+def _records(path: Path, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(lines, delimiter=lines.separator(), strict=True)
+    while True:
+        lines.first = 0
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise ProvisionError(f"{path}:{lines.number}: no CSV: {error}", hint=_HINT) from None
+        cells = [cell.strip() for cell in cells]
+        if any(cells):
+            yield lines.first, cells
+
+
+def _header(path: Path, line: int, names: Sequence[str]) -> tuple[list[Column | None], list[str]]:
+    """The columns; None for those that are not understood, which are problems."""
+    found: list[Column | None] = []
+    problems = []
+    for number, name in enumerate(names, 1):
+        told = columns.resolve(name) if name else None
+        if isinstance(told, str):
+            problems.append(f"{path}:{line}: {name}: {told}")
+        elif told is not None and told in found:
+            problems.append(f"{path}:{line}: {name}: this column is there twice")
+        found.append(told if isinstance(told, Column) else None)
+        if not name:
+            problems.append(f"{path}:{line}: column {number} has no name")
+    return found, problems
+
+
+def _row(path: Path, line: int, found: Sequence[Column | None], cells: Sequence[str]) -> Row:
+    data: dict[str, Any] = {}
+    places: dict[Location, Place] = {}
+    start = Place(path=path, line=line)
+    for column, cell in zip(found, cells, strict=False):
+        if column is None or not cell:
+            continue
+        value = [part.strip() for part in cell.split(",")] if column.many else cell
+        data = with_value(data, column.location, value)
+        for depth in range(1, len(column.location) + 1):
+            places[column.location[:depth]] = start
+    return Row(data=anchored(data, path.parent), places=places, start=start)
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ProvisionError(f"cannot read the fleet file {path}: {error.strerror}") from None
+    if len(raw) > _MAX_BYTES or b"\0" in raw:
+        raise ProvisionError(f"{path} is no CSV of a fleet", hint=_HINT)
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ProvisionError(f"{path}:{line}: not UTF-8 text", hint=_HINT) from None

@@ -1,0 +1,92 @@
+"""A fleet as it was written: one table a gateway, not checked yet, and where each key stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeimg.text.toml_text import Location, Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What holds for every gateway that says nothing else, in the form of settings."""
+
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    places: Mapping[Location, Place] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One gateway."""
+
+    data: Mapping[str, Any] = field(repr=False)
+    places: Mapping[Location, Place]
+    start: Place
+    """Where the row begins."""
+
+    def over(self, defaults: Defaults) -> Row:
+        """With the defaults below it: tables are merged, everything else is replaced."""
+        return Row(
+            data=_merged(defaults.data, self.data),
+            places={**defaults.places, **self.places},
+            start=self.start,
+        )
+
+    def place(self, location: Location) -> Place:
+        """Where a key was written, or the closest table around it."""
+        for depth in range(len(location), 0, -1):
+            if location[:depth] in self.places:
+                return self.places[location[:depth]]
+        return self.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """All of a file, in its order."""
+
+    rows: tuple[Row, ...]
+    defaults: Defaults = field(default_factory=Defaults)
+    problems: tuple[str, ...] = ()
+    """What is wrong with the file before any row is looked at: `file:line: what`."""
+
+
+def anchored(data: Any, folder: Path, key: str = "") -> Any:
+    """The same with the paths in it taken from `folder`: keys that end in `_file` or `_files`."""
+    match data:
+        case dict():
+            return {name: anchored(value, folder, str(name)) for name, value in data.items()}
+        case list() if key.endswith("_files"):
+            return [anchored(item, folder, "_file") for item in data]
+        case str() if key.endswith("_file") and data:
+            return str(folder / data)
+    return data
+
+
+def with_value(data: Mapping[str, Any], location: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """A copy of `data` with `value` at `location`; tables on the way are made."""
+    first, *rest = location
+    if not rest:
+        return {**data, first: value}
+    inner = data.get(first)
+    below = inner if isinstance(inner, dict) else {}
+    return {**data, first: with_value(below, tuple(rest), value)}
+
+
+def value_at(data: Any, location: tuple[str, ...]) -> Any:
+    """What is at `location`, or None."""
+    for key in location:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = _merged(below, value)
+        merged[key] = value
+    return merged

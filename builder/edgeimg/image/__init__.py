@@ -1,0 +1,1 @@
+"""What a finished image file is: its manifest, its block map, its names."""

@@ -1,0 +1,1 @@
+"""Finished images, read from their files alone."""

@@ -1,0 +1,1 @@
+"""What a lock holds, and its file."""

@@ -1,0 +1,64 @@
+"""The root file system: EROFS, made from the canonical tar of a Tree.
+
+Compression and cluster size are decided in docs/adr/0001-root-compression.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID
+
+from edgeimg.errors import ImageError, ToolError
+from edgeimg.tools import Toolbox
+
+BLOCK = 4096
+CLUSTER = 16384
+"""Largest physical cluster, bytes: what one random read has to decompress at most."""
+WORKERS = 2
+TIMEOUT = 1800.0
+
+
+def make(
+    tree_tar: Path,
+    output: Path,
+    *,
+    compression: str,
+    epoch: int,
+    uuid: UUID,
+    toolbox: Toolbox,
+) -> None:
+    """Write the file system image of `tree_tar` to `output`, a multiple of 4 KiB long.
+
+    `compression` is an argument of mkfs.erofs -z, or `none`; `epoch` is its build time in
+    seconds. Equal tars give equal images, whatever the number of cores. Raises ToolError.
+    """
+    toolbox.run(
+        "mkfs.erofs", *_arguments(tree_tar, output, compression, epoch, uuid), timeout=TIMEOUT
+    )
+
+
+def _arguments(tree_tar: Path, output: Path, compression: str, epoch: int, uuid: UUID) -> list[str]:
+    # mkfs.erofs takes the block size from the build host's page size unless told.
+    arguments = ["--quiet", f"-b{BLOCK}", "--tar=f", "--sort=path", f"-T{epoch}", f"-U{uuid}"]
+    if compression != "none":
+        arguments += [f"-z{compression}", f"-C{CLUSTER}", "-Eztailpacking"]
+    return [*arguments, f"--workers={WORKERS}", str(output), str(tree_tar)]
+
+
+def check(image: Path, *, toolbox: Toolbox) -> None:
+    """Read every file of the image once. Raises ImageError when one does not decompress."""
+    try:
+        toolbox.run("fsck.erofs", "--extract", str(image), timeout=TIMEOUT)
+    except ToolError as error:
+        raise ImageError(f"the root file system is damaged: {error.message}") from error
+
+
+def read(image: Path, path: str, *, toolbox: Toolbox) -> bytes:
+    """The content of one file of the image; symbolic links are not followed.
+
+    Raises ImageError when there is no such file.
+    """
+    try:
+        return toolbox.run("dump.erofs", "--cat", f"--path=/{path}", str(image), timeout=60.0)
+    except ToolError as error:
+        raise ImageError(f"the root file system has no readable /{path}") from error

@@ -1,0 +1,67 @@
+"""FAT file systems with exactly given files, made without mounting anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from edgeimg.errors import BudgetError
+from edgeimg.tools import Toolbox
+
+TIMEOUT = 300.0
+_OVERHEAD = 2 << 20
+
+
+def make(
+    output: Path,
+    files: Mapping[str, Path],
+    *,
+    size: int,
+    bits: int,
+    label: str,
+    volume_id: int,
+    epoch: int,
+    toolbox: Toolbox,
+) -> None:
+    """Write a FAT of `size` bytes holding `files` (path in the FAT → file of the host).
+
+    `bits` is 16 or 32; `epoch` (seconds) is every time stamp. Equal arguments give equal
+    bytes. Raises BudgetError when the files do not fit, ToolError.
+    """
+    needed = sum(path.stat().st_size for path in files.values()) + _OVERHEAD
+    if needed > size:
+        raise BudgetError(
+            f"the {label} partition needs {needed >> 20} MiB and has {size >> 20} MiB",
+            hint="make it larger in [image] of the recipe",
+        )
+    with output.open("wb") as image:
+        image.truncate(size)
+    # mtools and mkfs.fat take their time stamps from it.
+    env = {"SOURCE_DATE_EPOCH": str(epoch)}
+    toolbox.run(
+        "mkfs.fat", "--invariant", f"-F{bits}", "-S512", "-h0", "-n", label, "-i",
+        f"{volume_id:08x}", str(output), timeout=TIMEOUT, env=env,
+    )  # fmt: skip
+    if directories := _directories(files):
+        toolbox.run("mmd", "-i", str(output), *directories, timeout=TIMEOUT, env=env)
+    for name, source in sorted(files.items()):
+        toolbox.run("mcopy", "-i", str(output), str(source), f"::/{name}", timeout=TIMEOUT, env=env)
+
+
+def _directories(files: Mapping[str, Path]) -> list[str]:
+    """The directories that must be made, parents first."""
+    found = {parent for name in files for parent in PurePosixPath(name).parents if parent.name}
+    return [f"::/{path}" for path in sorted(found)]
+
+
+def names(image: Path, directory: str, *, offset: int = 0, toolbox: Toolbox) -> list[str]:
+    """The names in a directory of the FAT at `offset` of `image`. Raises ToolError."""
+    listing = toolbox.run("mdir", "-i", f"{image}@@{offset}", "-b", f"::/{directory}", timeout=60.0)
+    return [PurePosixPath(line).name for line in listing.decode().split("\n") if line.strip()]
+
+
+def extract(image: Path, name: str, output: Path, *, offset: int = 0, toolbox: Toolbox) -> None:
+    """Copy one file out of the FAT at `offset` of `image`. Raises ToolError."""
+    toolbox.run(
+        "mcopy", "-n", "-i", f"{image}@@{offset}", f"::/{name}", str(output), timeout=TIMEOUT
+    )

@@ -1,0 +1,153 @@
+"""Root tree → disk image: the order in which the parts of a gateway's disk are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid5
+
+from edgeimg.arch import Arch
+from edgeimg.cache.store import Store, disk_errors, key, require_room
+from edgeimg.compose import kernel as kernels
+from edgeimg.compose.kernel import Kernel
+from edgeimg.pack import disk, erofs, esp, initrd, scratch, uki, verity
+from edgeimg.pack.disk import DiskPlan
+from edgeimg.recipe.model import Recipe
+from edgeimg.services.layout import CONTAINERS
+from edgeimg.tools import Toolbox
+from edgeimg.tree import Tree
+
+NAMESPACE = UUID("0b4f3a4e-8b57-5c4e-9d0c-2f6f8f2a7e11")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a disk image is made from; all of it decided, none of it written."""
+
+    recipe: Recipe
+    arch: Arch
+    root: Tree
+    kernel: Kernel
+    initrd: Tree
+    """The packages of the initrd, merged."""
+    boot: Tree
+    """systemd-boot and the UKI stub, as their package holds them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A finished disk image and what is worth telling about it; sizes are bytes."""
+
+    raw: Path
+    parts: dict[str, Path]
+    """What `raw` was made from, by partition name."""
+    plan: DiskPlan
+    root_hash: str
+    cmdline: str
+    sizes: dict[str, int]
+    """Content of `root`, `verity`, `uki`, `initrd`, and of the kernel within the UKI."""
+
+
+def make_root(source: Source, *, store: Store, toolbox: Toolbox) -> Path:
+    """The root's EROFS image, from the cache when an equal tree was packed before."""
+    image = source.recipe.image
+    digest = source.root.digest()
+    name = key(
+        "erofs", digest, image.compression, str(image.epoch), str(erofs.CLUSTER), toolbox.root.name
+    )
+
+    def make(result: Path) -> None:
+        tar = result.with_name("root.tar")
+        with disk_errors(tar), tar.open("wb") as output:
+            source.root.write_tar(output, mtime=image.epoch, share=CONTAINERS)
+        require_room(tar, tar.stat().st_size)
+        erofs.make(
+            tar,
+            result,
+            compression=image.compression,
+            epoch=image.epoch,
+            uuid=uuid5(NAMESPACE, digest),
+            toolbox=toolbox,
+        )
+        tar.unlink()
+
+    return store.derived(name, make)
+
+
+def make_initrd(source: Source, *, store: Store, toolbox: Toolbox) -> Path:
+    """The initrd, from the cache when its parts did not change."""
+    modules = kernels.select(
+        source.kernel, (*initrd.MODULES, *source.recipe.kernel.initrd), store=store, strict=False
+    )
+    contents = initrd.compose(source.initrd, modules, arch=source.arch)
+    name = key("initrd", contents.digest(), str(initrd.LEVEL), toolbox.root.name)
+
+    def make(result: Path) -> None:
+        initrd.make(source.initrd, modules, result, arch=source.arch, toolbox=toolbox)
+
+    return store.derived(name, make)
+
+
+def make_disk(source: Source, root: Path, first: Path, work: Path, *, toolbox: Toolbox) -> Packed:
+    """Assemble the disk image in the directory `work` from the root and the initrd `first`.
+
+    Raises BudgetError when something does not fit its partition, ToolError, HostError.
+    """
+    recipe, arch, image = source.recipe, source.arch, source.recipe.image
+    tree = verity.make(root, work / "root.verity", toolbox=toolbox)
+    cmdline = uki.cmdline(arch, root_hash=tree.root_hash, extra=recipe.kernel.cmdline)
+    kernel = scratch.write(source.kernel.image, work / "vmlinuz")
+    parts = uki.Parts(
+        kernel=kernel,
+        initrd=first,
+        stub=_boot_file(source, f"linux{arch.efi}.efi.stub", work),
+        addon=_boot_file(source, f"addon{arch.efi}.efi.stub", work),
+        cmdline=cmdline,
+        os_release=source.root.read("usr/lib/os-release"),
+        uname=source.kernel.version,
+    )
+    unified = work / "uki.efi"
+    uki.make(parts, unified, arch=arch, epoch=image.epoch, toolbox=toolbox)
+    sizes = {"root-a": root.stat().st_size, "root-a-verity": tree.path.stat().st_size}
+    plan = disk.plan(recipe, arch, tree.root_hash, sizes)
+    system, config = work / "esp.fat", work / "config.fat"
+    esp.make(
+        system,
+        arch=arch,
+        loader=_boot_file(source, f"systemd-boot{arch.efi}.efi", work),
+        uki=unified,
+        uki_name=esp.uki_name(image.id, image.version),
+        size=plan["esp"].size,
+        volume_id=disk.volume_id(image, arch, "esp"),
+        epoch=image.epoch,
+        toolbox=toolbox,
+    )
+    esp.make_config(
+        config,
+        size=plan["config"].size,
+        volume_id=disk.volume_id(image, arch, "config"),
+        epoch=image.epoch,
+        toolbox=toolbox,
+    )
+    contents = {"esp": system, "root-a": root, "root-a-verity": tree.path, "config": config}
+    raw = work / "disk.raw"
+    disk.write(plan, contents, raw, toolbox=toolbox)
+    return Packed(
+        raw=raw,
+        parts=contents,
+        plan=plan,
+        root_hash=tree.root_hash,
+        cmdline=cmdline,
+        sizes={
+            "root": sizes["root-a"],
+            "verity": sizes["root-a-verity"],
+            "uki": unified.stat().st_size,
+            "kernel": kernel.stat().st_size,
+            "initrd": first.stat().st_size,
+        },
+    )
+
+
+def _boot_file(source: Source, name: str, work: Path) -> Path:
+    node = source.boot[f"usr/lib/systemd/boot/efi/{name}"]
+    return scratch.write(node.content, work / name)

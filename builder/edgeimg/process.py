@@ -1,0 +1,180 @@
+"""The only place that starts other programs: argv in, deadline kept, log tail on failure."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TypeVar
+
+from edgeimg.errors import HostError, OverrunError, ToolError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+TAIL_LINES = 15
+DEVNULL = subprocess.DEVNULL
+Process = subprocess.Popen[bytes]
+_DYING = 30.0
+"""Seconds that a killed program may take: the kernel frees its memory first."""
+_running: set[Process] = set()
+_PARENT_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG")
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A small environment that does not leak the caller's locale or time zone into results."""
+    base = {name: os.environ[name] for name in _PARENT_ENVIRONMENT if name in os.environ}
+    return {**base, "LC_ALL": "C.UTF-8", "TZ": "UTC", **(extra or {})}
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: bytes | None = None,
+    name: str | None = None,
+) -> bytes:
+    """Run `argv` to its end and return its standard output.
+
+    `env` replaces the environment entirely (see `environment`); `timeout` is in seconds.
+    Raises ToolError with the tail of the program's log when it fails (OverrunError when it
+    overruns), HostError when it cannot be started or the disk is full.
+    """
+    label = name or Path(argv[0]).name
+    with start(argv, cwd=cwd, env=env, stdin=subprocess.PIPE if input is not None else None) as p:
+        try:
+            out, err = p.communicate(input, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            stop(p)
+            raise OverrunError(f"{label} did not finish within {timeout:.0f} s") from None
+    if p.returncode:
+        log = (err or out).decode(errors="replace").strip().splitlines()
+        if any("No space left on device" in line for line in log):
+            raise HostError(f"{label}: no space left on device", hint="free some disk space")
+        tail = "\n  ".join(log[-TAIL_LINES:])
+        raise ToolError(f"{label} failed with status {p.returncode}\n  {tail}")
+    return out
+
+
+@contextlib.contextmanager
+def start(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] | None = None,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
+    dies_with_us: bool = False,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `argv` in a process group of its own; the group is gone when the block is left.
+
+    With `dies_with_us` the kernel ends it also when edgeimg itself is killed (prctl(2),
+    PR_SET_PDEATHSIG, by setpriv(1) where the host has it): for what would run on for ever.
+    """
+    setpriv = shutil.which("setpriv") if dies_with_us else None
+    if setpriv:
+        argv = [setpriv, "--pdeathsig", "KILL", *argv]
+    process: Process | None = None
+    try:
+        with _undivided():
+            process = subprocess.Popen(
+                [str(arg) for arg in argv],
+                cwd=cwd,
+                env=dict(env) if env is not None else environment(),
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                process_group=0,
+            )
+            _running.add(process)
+    except OSError as error:
+        raise HostError(f"cannot start {argv[0]}: {error.strerror}") from error
+    except BaseException:
+        _end(process)
+        raise
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+@contextlib.contextmanager
+def _undivided() -> Iterator[None]:
+    """Ctrl-C waits until the block is left: a program that was started must be known by then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pending: list[int] = []
+    usual = {
+        signum: signal.signal(signum, lambda number, _: pending.append(number))
+        for signum in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(signum) is not None  # None: set by what is not Python, and not ours
+    }
+    try:
+        yield
+    finally:
+        for signum, handler in usual.items():
+            signal.signal(signum, handler)
+        for number in pending:
+            signal.raise_signal(number)
+
+
+def _end(process: Process | None) -> None:
+    if process is not None:
+        stop(process)
+        _running.discard(process)
+
+
+def interactive(argv: Sequence[str | Path], *, env: Mapping[str, str]) -> int:
+    """Run `argv` on the caller's terminal until it ends, and return its exit status.
+
+    It stays in the caller's process group, or it could not read the terminal.
+    Raises HostError when it cannot be started.
+    """
+    try:
+        return subprocess.run([str(arg) for arg in argv], env=dict(env), check=False).returncode
+    except OSError as error:
+        raise HostError(f"cannot start {argv[0]}: {error.strerror}") from error
+
+
+def parallel(work: Callable[[Item], Result], items: Iterable[Item], *, jobs: int) -> list[Result]:
+    """The results in the order of `items`; when one raises, the others' programs are ended."""
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures):
+                stop_all()  # again: one may be starting just now
+                time.sleep(0.1)
+            raise
+
+
+def stop_all() -> None:
+    """End every program that runs now: what waits for them in other threads goes on, and fails."""
+    for process in list(_running):
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes], *, grace: float = 3.0) -> None:
+    """End the process group: SIGTERM, `grace` seconds, SIGKILL."""
+    if process.poll() is not None:
+        return
+    for signum, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, _DYING)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+            return

@@ -1,0 +1,1 @@
+"""A project of a user: started, and examined together with its host."""

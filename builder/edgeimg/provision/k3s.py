@@ -1,0 +1,129 @@
+"""[k3s] of the settings: the part of a gateway in its cluster, and the options that it takes."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from edgeimg.provision.values import Address, Hostname, ServerUrl, TokenFile, hushed, is_quotable
+from edgeimg.recipe.k3s import LabelKey, LabelValue, Taint
+from edgeimg.text.validation import Table, near
+
+ANY = (
+    "role", "server", "token", "node-name", "node-label", "node-taint", "node-ip",
+    "node-external-ip", "flannel-iface", "resolv-conf", "kubelet-arg", "kube-proxy-arg", "debug",
+)  # fmt: skip
+"""What both roles take. The gateway's own list is in provision-k3s.awk."""
+SERVERS = (
+    "agent-token", "tls-san", "cluster-init", "cluster-cidr", "service-cidr", "cluster-dns",
+    "cluster-domain", "service-node-port-range", "flannel-backend", "advertise-address",
+    "bind-address", "https-listen-port", "disable", "kube-apiserver-arg", "secrets-encryption",
+)  # fmt: skip
+KEYS = {
+    "role": "role", "server": "server", "token": "token_file", "agent-token": "agent_token_file",
+    "node-name": "node_name", "node-label": "labels", "node-taint": "taints", "node-ip": "node_ips",
+}  # fmt: skip
+"""Options that have keys of their own."""
+Value = str | bool | tuple[str, ...]
+"""What an option may be told in k3s.yaml."""
+
+
+def _option(name: str) -> str:
+    plain = name.rstrip("+")
+    if plain in KEYS:
+        raise hushed(f"is said by '{KEYS[plain]}' in [k3s]")
+    known = [*ANY, *SERVERS]
+    if plain not in known or name.count("+") > 1:
+        raise hushed("a gateway does not take this option" + near(plain, known))
+    return name
+
+
+def _text(value: bool | int | str) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if not text or not is_quotable(text):
+        raise ValueError("expected one line of text, without both kinds of quotes")
+    return text
+
+
+Option = Annotated[str, AfterValidator(_option)]
+Text = Annotated[bool | int | str, AfterValidator(_text)]
+
+
+class K3s(Table):
+    """The part of this gateway in its cluster."""
+
+    role: Literal["server", "agent"] | None = Field(
+        None, description="what the gateway runs; without it, what the image says"
+    )
+    server: ServerUrl | None = Field(
+        None, description="of the server that an agent belongs to: 'https://10.0.0.1:6443'"
+    )
+    token: TokenFile | None = Field(
+        None, alias="token_file", description="file with the cluster's token, a secret"
+    )
+    agent_token: TokenFile | None = Field(
+        None, alias="agent_token_file", description="file with a token for agents alone, a secret"
+    )
+    node_name: Hostname | None = Field(None, description="instead of the host name")
+    node_ips: tuple[Address, ...] = Field(
+        (),
+        max_length=2,
+        description="which addresses others reach this node at; by default its only "
+        "fixed one if it has no gateway, else that of the card with the default route",
+    )
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, description="added to those of the image"
+    )
+    taints: tuple[Taint, ...] = Field((), description="added to those of the image")
+    config: dict[Option, Text | tuple[Text, ...]] = Field(
+        default_factory=dict,
+        description="further options of K3s; a '+' at the end adds to what the image says",
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> Self:
+        if self.role != "agent":
+            return self
+        if self.server is None:
+            raise ValueError("an agent needs 'server', such as 'https://10.0.0.1:6443'")
+        for name in self.config:
+            if name.rstrip("+") in SERVERS:
+                raise ValueError(f"config: '{name}' is for servers, and this is an agent")
+        if self.agent_token is not None:
+            raise ValueError("'agent_token_file' is for servers, and this is an agent")
+        return self
+
+    def cluster_ranges(self) -> tuple[str, ...]:
+        """The networks of pods and services, as far as the settings say."""
+        said = (self.config.get(name) for name in ("cluster-cidr", "service-cidr"))
+        return tuple(one for text in said if isinstance(text, str) for one in text.split(","))
+
+    def options(self) -> dict[str, Value]:
+        """What k3s.yaml says, with secrets."""
+        told: dict[str, Value | None] = {
+            "role": self.role, "server": self.server and self.server.rstrip("/"),
+            "token": _opened(self.token), "agent-token": _opened(self.agent_token),
+            "node-name": self.node_name, "node-ip": ",".join(self.node_ips) or None,
+            "node-label+": tuple(f"{key}={text}" for key, text in sorted(self.labels.items())),
+            "node-taint+": self.taints,
+        }  # fmt: skip
+        config = {name: _plain(value) for name, value in self.config.items()}
+        return {name: value for name, value in {**told, **config}.items() if value}
+
+
+def _opened(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _plain(value: bool | int | str | tuple[bool | int | str, ...]) -> Value:
+    return tuple(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def server_host(url: str) -> str:
+    """The host in an address such as `https://[fd00::1]:6443`."""
+    host = url.removeprefix("https://").rstrip("/")
+    if host.startswith("["):
+        return str(ipaddress.ip_address(host[1:].partition("]")[0]))
+    return host.partition(":")[0]

@@ -1,0 +1,195 @@
+"""Settings → the files of the config partition (docs/provisioning.md). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote
+
+from edgeimg.provision import zones
+from edgeimg.provision.k3s import Value, server_host
+from edgeimg.provision.network import Network, only_address
+from edgeimg.provision.settings import Lte, Proxy, Registry, Settings, Wifi, WifiNetwork
+from edgeimg.provision.values import LIMIT
+
+DIRECTORY = "edgeimg"
+"""On the config partition; everything of ours is in it."""
+SECRET = ("k3s.yaml", "wifi.conf", "lte.conf", "proxy.conf", "registries.conf", "script")
+"""Files that the gateway wipes when it has taken them over."""
+NAMES = (
+    "hostname", "authorized_keys", "ntp", "timezone", *SECRET, "network", "ca", "registry-ca",
+)  # fmt: skip
+"""Files and directories in DIRECTORY. The gateway's own list is in its script `provision`."""
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_WPA = {
+    "wpa2": ("WPA-PSK", 1),
+    "wpa3": ("SAE", 2),
+    "wpa2/wpa3": ("WPA-PSK SAE", 1),
+    "open": ("NONE", 0),
+}
+"""key_mgmt and ieee80211w (protected management frames) of wpa_supplicant.conf(5)."""
+
+
+def files(settings: Settings) -> dict[str, bytes]:
+    """The files of the config partition, by path. Those named in SECRET hold secrets."""
+    return {f"{DIRECTORY}/{path}": text.encode() for path, text in _texts(settings)}
+
+
+def refused(content: bytes) -> str | None:
+    """Why a gateway would not take a file with this content, as its script `provision` decides."""
+    if len(content) > LIMIT:
+        return f"would be {len(content)} bytes on the gateway, which takes {LIMIT} at most"
+    if _CONTROL.search(content):
+        return "would hold control characters, which the gateway does not take"
+    return None
+
+
+def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
+    if settings.hostname:
+        yield "hostname", f"{settings.hostname}\n"
+    keys = [*settings.ssh_keys, *(key for file in settings.ssh_key_files for key in file)]
+    if keys:
+        yield "authorized_keys", _lines(dict.fromkeys(keys))
+    if settings.ntp:
+        yield "ntp", _lines(settings.ntp)
+    if settings.timezone:
+        yield "timezone", f"# {settings.timezone}\n{zones.rule(settings.timezone)}\n"
+    for number, certificates in enumerate(settings.ca, 1):
+        yield f"ca/{number:02}.crt", certificates
+    if settings.script:
+        yield "script", settings.script.get_secret_value()
+    yield from _networks(settings.network)
+    if settings.wifi:
+        yield "wifi.conf", _wifi(settings.wifi)
+    if settings.lte:
+        yield "lte.conf", _lte(settings.lte)
+    if settings.proxy:
+        yield "proxy.conf", _proxy(settings.proxy, settings)
+    if settings.k3s and (options := settings.k3s.options()):
+        if address := only_address(settings.network):
+            options.setdefault("node-ip", address)
+        lines = (f"{name}:{_yaml(value)}" for name, value in sorted(options.items()))
+        yield "k3s.yaml", _lines(lines)
+    yield from _registries(settings.registries)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _yaml(value: Value) -> str:
+    """A value in the form of YAML that the gateway takes: always quoted, so a text stays one."""
+    if isinstance(value, tuple):
+        return "".join(f"\n  - {_quoted(item)}" for item in value)
+    return f" {_quoted(str(value))}"
+
+
+def _quoted(text: str) -> str:
+    mark = "'" if '"' in text or "\\" in text else '"'
+    return f"{mark}{text}{mark}"
+
+
+def _networks(networks: dict[str, Network]) -> Iterator[tuple[str, str]]:
+    """Files of systemd.network(5) and systemd.netdev(5); they come before the image's own 80-…"""
+    for name, network in networks.items():
+        if network.vlan is not None:
+            yield (
+                f"network/10-{name}.netdev",
+                (f"[NetDev]\nName={name}\nKind=vlan\n\n[VLAN]\nId={network.vlan}\n"),
+            )
+        vlans = [other for other, one in networks.items() if one.on == name]
+        yield f"network/10-{name}.network", _network(name, network, vlans)
+
+
+def _network(name: str, network: Network, vlans: list[str]) -> str:
+    match = f"MACAddress={network.mac}" if network.mac else f"Name={network.interface or name}"
+    # A VLAN and a bridge have the MAC address of the card that they are on.
+    sections = [f"[Match]\n{match}\n" + ("Kind=!*\n" if network.mac else "")]
+    asks = network.asks
+    advertised = network.accept_ra if network.accept_ra is not None else asks != "no"
+    lines = [f"DHCP={asks}", f"IPv6AcceptRA={'yes' if advertised else 'no'}"]
+    lines += [f"Address={address}" for address in network.addresses]
+    lines += [f"Gateway={network.gateway}"] if network.gateway else []
+    lines += [f"DNS={server}" for server in network.dns]
+    lines += [f"Domains={' '.join(network.search)}"] if network.search else []
+    lines += [f"VLAN={vlan}" for vlan in vlans]
+    sections.append("[Network]\n" + _lines(lines))
+    for route in network.routes:
+        metric = f"Metric={route.metric}\n" if route.metric is not None else ""
+        sections.append(f"[Route]\nDestination={route.to}\nGateway={route.via}\n{metric}")
+    if asks != "no":
+        # As the image's own: the lease survives a restart of networkd.
+        own = "UseDNS=no\n" if network.dns else ""
+        sections.append(f"[DHCPv4]\nClientIdentifier=mac\nSendRelease=no\n{own}")
+        sections += ["[DHCPv6]\nUseDNS=no\n"] if network.dns else []
+    mtu = f"MTUBytes={network.mtu}\n" if network.mtu else ""
+    required = "routable" if network.is_waited_for else "no"
+    sections.append(f"[Link]\n{mtu}RequiredForOnline={required}\n")
+    return "\n".join(sections)
+
+
+def _wifi(wifi: Wifi) -> str:
+    return "\n".join([f"country={wifi.country}\n", *map(_wifi_network, wifi.networks)])
+
+
+def _wifi_network(network: WifiNetwork) -> str:
+    """A block of wpa_supplicant.conf(5), without its quotes: they have no escapes, and what is
+    behind a second one may be taken for a comment. The key of WPA2 is IEEE 802.11i's (H.4)."""
+    management, protected = _WPA[network.security]
+    lines = [f"ssid={network.ssid.encode().hex()}", f"key_mgmt={management}"]
+    if network.passphrase:
+        word = network.passphrase.get_secret_value().encode()
+        if "WPA-PSK" in management:
+            key = hashlib.pbkdf2_hmac("sha1", word, network.ssid.encode(), 4096, 32)
+            lines.append(f"psk={key.hex()}")
+        if "SAE" in management:
+            lines.append(f"sae_password={word.hex()}")
+        lines.append(f"ieee80211w={protected}")
+    lines += ["scan_ssid=1"] if network.hidden else []
+    lines += [f"priority={network.priority}"] if network.priority else []
+    return f"# {network.ssid}\nnetwork={{\n" + "".join(f"\t{line}\n" for line in lines) + "}\n"
+
+
+def _lte(lte: Lte) -> str:
+    """What `mmcli --simple-connect` takes."""
+    told = {
+        "apn": lte.apn,
+        "user": lte.user,
+        "password": lte.password and lte.password.get_secret_value(),
+        "pin": lte.pin and lte.pin.get_secret_value(),
+    }
+    return ",".join(f"{key}={value}" for key, value in told.items() if value) + "\n"
+
+
+def _proxy(proxy: Proxy, settings: Settings) -> str:
+    """An environment file (systemd.exec(5)); the gateway adds the cluster's networks."""
+    http = proxy.http or proxy.https or ""
+    told = {"HTTP_PROXY": http, "HTTPS_PROXY": proxy.https or http}
+    lines = [f"{name}={_with_user(url, proxy)}" for name, url in told.items()]
+    server = settings.k3s.server if settings.k3s else None
+    spared = [*proxy.no_proxy, *([server_host(server)] if server else [])]
+    return _lines([*lines, f"NO_PROXY={','.join(dict.fromkeys(spared))}"])
+
+
+def _with_user(url: str, proxy: Proxy) -> str:
+    if proxy.user is None or proxy.password is None:
+        return url.rstrip("/")
+    scheme, _, host = url.rstrip("/").partition("://")
+    word = quote(proxy.password.get_secret_value(), safe="*")
+    return f"{scheme}://{quote(proxy.user, safe='')}:{word}@{host}"
+
+
+def _registries(registries: dict[str, Registry]) -> Iterator[tuple[str, str]]:
+    blocks = []
+    for number, (name, registry) in enumerate(registries.items(), 1):
+        lines = [f"endpoint={endpoint}" for endpoint in registry.endpoints]
+        if registry.user and registry.password:
+            lines += [f"user={registry.user}", f"password={registry.password.get_secret_value()}"]
+        if registry.ca:
+            lines.append(f"ca={number:02}.crt")
+            yield f"registry-ca/{number:02}.crt", registry.ca
+        lines += ["insecure=yes"] if registry.insecure else []
+        blocks.append(f"[{name}]\n" + _lines(lines))
+    if blocks:
+        yield "registries.conf", "\n".join(blocks)

@@ -1,0 +1,194 @@
+"""Settings: what one gateway is told, as its owner writes it. Holds secrets, which print as stars.
+
+What is left out stays as the image has it, or as the gateway was told before.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from edgeimg.provision import network
+from edgeimg.provision.k3s import K3s
+from edgeimg.provision.network import Network
+from edgeimg.provision.values import (
+    Apn,
+    ApnPasswordFile,
+    CertificateFile,
+    Country,
+    EndpointUrl,
+    Hostname,
+    NetworkName,
+    NoProxy,
+    PassphraseFile,
+    PasswordFile,
+    PinFile,
+    ProxyUrl,
+    ScriptFile,
+    ServerName,
+    SshKey,
+    SshKeyFile,
+    Ssid,
+    Timezone,
+    Word,
+)
+from edgeimg.recipe.k3s import RegistryName
+from edgeimg.text.validation import Table
+
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+"""Networks that a proxy is not asked for, unless the settings say otherwise (RFC 1918)."""
+
+
+class WifiNetwork(Table):
+    """A wireless network that the gateway joins."""
+
+    ssid: Ssid = Field(description="its name")
+    security: Literal["wpa2", "wpa3", "wpa2/wpa3", "open"] = Field(
+        "wpa2", description="how it is secured"
+    )
+    passphrase: PassphraseFile | None = Field(
+        None, alias="passphrase_file", description="file with its passphrase, a secret"
+    )
+    hidden: bool = Field(False, description="it does not tell its name")
+    priority: int = Field(0, ge=0, le=1000, description="the highest one in reach is joined")
+
+    @model_validator(mode="after")
+    def _open_is_open(self) -> Self:
+        if self.security == "open" and self.passphrase is not None:
+            raise ValueError("an open network has no passphrase")
+        return self
+
+
+class Wifi(Table):
+    """Wireless networks, for the service `wifi` of the image."""
+
+    country: Country = Field(
+        description="where the gateway stands, for the channels that are allowed: 'DE'"
+    )
+    networks: tuple[WifiNetwork, ...] = Field(min_length=1)
+
+
+class Lte(Table):
+    """The mobile network, for the service `lte` of the image."""
+
+    apn: Apn = Field(description="access point name, of the operator")
+    user: Word | None = None
+    password: ApnPasswordFile | None = Field(
+        None, alias="password_file", description="file with the password, a secret"
+    )
+    pin: PinFile | None = Field(
+        None, alias="pin_file", description="file with the PIN of the SIM card, a secret"
+    )
+
+
+class Proxy(Table):
+    """How K3s and containerd reach the world."""
+
+    http: ProxyUrl | None = Field(None, description="for http: 'http://proxy.lan:3128'")
+    https: ProxyUrl | None = Field(None, description="for https; by default the same")
+    no_proxy: tuple[NoProxy, ...] = Field(
+        PRIVATE,
+        description="what is reached without; by default private networks. The cluster's own "
+        "networks and its server are added",
+    )
+    user: Word | None = None
+    password: PasswordFile | None = Field(
+        None, alias="password_file", description="file with the password, a secret"
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.http is None and self.https is None:
+            raise ValueError("expected 'http' or 'https', the address of the proxy")
+        _of_somebody(self)
+        return self
+
+
+class Registry(Table):
+    """Where images of a registry are pulled from, and as whom."""
+
+    endpoints: tuple[EndpointUrl, ...] = Field(
+        (), description="mirrors, asked in this order before the registry itself"
+    )
+    insecure: bool = Field(False, description="do not check certificates")
+    user: Word | None = None
+    password: PasswordFile | None = Field(
+        None, alias="password_file", description="file with the password, a secret"
+    )
+    ca: CertificateFile | None = Field(
+        None, alias="ca_file", description="file with certificates (PEM) that vouch for it alone"
+    )
+
+    @model_validator(mode="after")
+    def _password_is_somebodys(self) -> Self:
+        _of_somebody(self)
+        return self
+
+    def hosts(self, name: str) -> tuple[str, ...]:
+        """Whom user, password and certificates are for, as HOST:PORT."""
+        return tuple(urlsplit(endpoint).netloc for endpoint in self.endpoints) or (name,)
+
+
+class Settings(Table):
+    """One gateway."""
+
+    hostname: Hostname | None = Field(
+        None, description="lower-case letters, digits and '-'; also the name of the node"
+    )
+    ssh_keys: tuple[SshKey, ...] = Field((), description="public keys of those who may log in")
+    ssh_key_files: tuple[SshKeyFile, ...] = Field((), description="files of public keys")
+    ntp: tuple[ServerName, ...] = Field((), max_length=8, description="time servers")
+    timezone: Timezone | None = Field(
+        None, description="'Europe/Berlin', or a rule such as 'CET-1CEST,M3.5.0,M10.5.0/3'"
+    )
+    ca: tuple[CertificateFile, ...] = Field(
+        (), alias="ca_files", max_length=16,
+        description="files of further authorities' certificates (PEM), for everything",
+    )  # fmt: skip
+    script: ScriptFile | None = Field(
+        None, alias="script_file",
+        description="a shell script that the gateway runs once, if its image allows one",
+    )  # fmt: skip
+    network: dict[NetworkName, Network] = Field(
+        default_factory=dict, description="cards and VLANs, by names of your choice"
+    )
+    wifi: Wifi | None = None
+    lte: Lte | None = None
+    proxy: Proxy | None = None
+    k3s: K3s | None = None
+    registries: dict[RegistryName, Registry] = Field(
+        default_factory=dict, description="by registry, such as \"docker.io\"; '*' are all"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        network.consistent(self.network)
+        known: dict[str, tuple[str, Registry]] = {}
+        for name, registry in self.registries.items():
+            if not registry.endpoints and name == "*":
+                raise ValueError("registries.*: expected 'endpoints': no server is called so")
+            for host in registry.hosts(name):
+                before, other = known.setdefault(host, (name, registry))
+                if _access(other) != _access(registry):
+                    raise ValueError(f"registries: {before} and {name} differ about {host}")
+        return self
+
+
+def _of_somebody(login: Proxy | Registry) -> None:
+    if login.password is not None and login.user is None:
+        raise ValueError("'password_file' needs 'user', whose password it is")
+
+
+def _access(registry: Registry) -> tuple[object, ...]:
+    return registry.user, registry.password, registry.ca, registry.insecure
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of settings, for editors and other programs."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "edgeimg settings of a gateway",
+        **Settings.model_json_schema(by_alias=True),
+    }

@@ -1,0 +1,87 @@
+"""A recipe and the ones that it includes → one table, and where each key of it was written.
+
+`include` names files relative to the one that names them. They are read in their order, the
+including file last: tables are merged, lists appended, the rest replaced by the later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeimg.errors import RecipeError
+from edgeimg.recipe.model import merge
+from edgeimg.text import toml_text
+from edgeimg.text.toml_text import DEPTH, Kind, Location, Place
+
+KEY = "include"
+_KIND = Kind(
+    name="recipe", error=RecipeError, hint="`edgeimg init` writes a commented one to start from"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """The merged tables of a recipe."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    """All that was read, in the order of reading."""
+    places: Mapping[Location, Place] = field(default_factory=dict)
+
+    def place(self, location: Location) -> Place:
+        """Where a key was written, or the closest table around it."""
+        for depth in range(min(len(location), DEPTH), 0, -1):
+            if location[:depth] in self.places:
+                return self.places[location[:depth]]
+        return Place(path=self.files[-1], line=1)
+
+
+def read(path: Path, around: tuple[Path, ...] = ()) -> Document:
+    """Read a recipe with everything that it includes; `around` are the files that led here.
+
+    Raises RecipeError for what cannot be read or is not TOML, and for files that include
+    themselves.
+    """
+    own, lines = toml_text.read(path, _KIND)
+    whole = Document()
+    for name in _included(path, own, lines):
+        other = path.parent / name
+        chain = (*around, path)
+        if other.resolve() in {known.resolve() for known in chain} or len(chain) > DEPTH:
+            raise RecipeError(f"{path}:{lines[KEY,]}: {KEY}: {name} includes itself")
+        whole = _over(whole, read(other, chain))
+    places = {location: Place(path=path, line=line) for location, line in lines.items()}
+    return _over(whole, Document(data=own, files=(path,), places=places))
+
+
+def _included(path: Path, data: dict[str, Any], lines: Mapping[Location, int]) -> list[str]:
+    names = data.pop(KEY, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise RecipeError(
+            f"{path}:{lines.get((KEY,), 1)}: {KEY}: expected a list of recipes, such as "
+            f'["gateway.toml"], found {names!r}'
+        )
+    return names
+
+
+def _over(base: Document, top: Document) -> Document:
+    places = {**base.places, **top.places, **_appended(base.data, top.data, top)}
+    return Document(data=merge(base.data, top.data), files=(*base.files, *top.files), places=places)
+
+
+def _appended(
+    base: dict[str, Any], top: dict[str, Any], document: Document, above: Location = ()
+) -> dict[Location, Place]:
+    """Where the items of lists that both have were written, by their place in the merged list."""
+    places: dict[Location, Place] = {}
+    for key, mine in base.items():
+        location, theirs = (*above, key), top.get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            places |= _appended(mine, theirs, document, location)
+        elif isinstance(mine, list) and isinstance(theirs, list):
+            written = document.place(location)
+            places |= {(*location, len(mine) + at): written for at in range(len(theirs))}
+    return places

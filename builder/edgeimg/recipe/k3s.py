@@ -1,0 +1,126 @@
+"""[k3s]: which K3s, from where, and how it is set up."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from edgeimg.recipe.types import ArchKey, ConfigValue, Sha256
+from edgeimg.text.validation import Table
+
+SECRETS = ("token", "agent-token", "etcd-s3-access-key", "etcd-s3-secret-key", "vpn-auth")
+"""Options of K3s that are secrets. An image is for everybody who can download it."""
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME}")
+_KUBELETS_OWN = re.compile(r"(^|\.)(kubernetes|k8s)\.io$")
+_ALLOWED_OWN = re.compile(r"(^|\.)(node|kubelet)\.kubernetes\.io$")
+
+
+def _label(key: str) -> str:
+    """What a kubelet may give itself (Kubernetes, NodeRestriction)."""
+    if not _KEY.fullmatch(key):
+        raise ValueError("expected the key of a label, such as 'site' or 'example.org/line'")
+    prefix = key.rpartition("/")[0]
+    if _KUBELETS_OWN.search(prefix) and not _ALLOWED_OWN.search(prefix):
+        raise ValueError("a node may not give itself labels of kubernetes.io: choose another name")
+    return key
+
+
+def _taint(text: str) -> str:
+    name, colon, effect = text.rpartition(":")
+    key, _, value = name.partition("=")
+    good = _KEY.fullmatch(key) and re.fullmatch(rf"({_NAME})?", value)
+    if not colon or effect not in _EFFECTS or not good:
+        raise ValueError("expected 'KEY=VALUE:EFFECT', the effect one of " + ", ".join(_EFFECTS))
+    return text
+
+
+def _registry(name: str) -> str:
+    if name != "*" and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})(:\d{1,5})?", name):
+        raise ValueError("expected a registry such as 'docker.io' or 'registry.lan:5000', or '*'")
+    return name
+
+
+def _option(name: str) -> str:
+    if name.rstrip("+") in SECRETS:
+        raise ValueError(
+            "a secret, and an image has none: provision it for each gateway (docs/provisioning.md)"
+        )
+    return name
+
+
+LabelKey = Annotated[str, AfterValidator(_label)]
+LabelValue = Annotated[str, StringConstraints(pattern=rf"^({_NAME})?$")]
+Taint = Annotated[str, AfterValidator(_taint)]
+RegistryName = Annotated[str, AfterValidator(_registry)]
+Endpoint = Annotated[
+    str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._/-]*)?$")
+]
+
+
+OptionName = Annotated[str, AfterValidator(_option)]
+
+
+Component = Literal["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]
+
+
+class Registry(Table):
+    """Where images of a registry are pulled from."""
+
+    endpoints: tuple[Endpoint, ...] = Field(
+        min_length=1, description="mirrors, asked in this order before the registry itself"
+    )
+    insecure: bool = Field(False, description="do not check the mirrors' certificates")
+
+
+class K3s(Table):
+    """Which K3s, from where, and its configuration."""
+
+    source: Literal["release", "file", "standin"] = Field(
+        "release",
+        description="'release': official "
+        "assets; 'file': --k3s PATH or `path`; 'standin': the test program of builder/standin",
+    )
+    version: str = Field(
+        "v1.35.0+k3s1", pattern=r"^v\d+\.\d+\.\d+(-[\w.]+)?\+k3s\d+$", description="release tag"
+    )
+    url: str = Field(
+        "https://github.com/k3s-io/k3s/releases/download",
+        pattern=r"^https?://\S+$",
+        description="base URL of the releases",
+    )
+    path: Path | None = Field(None, description="the binary, for source = 'file'")
+    sha256: dict[ArchKey, Sha256] = Field(
+        default_factory=dict, description="pinned sha256 of the binary by architecture"
+    )
+    role: Literal["server", "agent"] = Field(
+        "server", description="what the gateway runs; provisioning may say otherwise"
+    )
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, description="labels that the node registers with"
+    )
+    taints: tuple[Taint, ...] = Field((), description="taints that the node registers with")
+    registries: dict[RegistryName, Registry] = Field(
+        default_factory=dict, description="mirrors by registry, for K3s and for containerd"
+    )
+    airgap: tuple[Component, ...] = Field(
+        (),
+        description="packaged components whose images come along, out of the release's air-gap "
+        "archive; those of others are pulled",
+    )
+    config: dict[OptionName, ConfigValue] = Field(
+        default_factory=dict, description="written to /etc/rancher/k3s/config.yaml"
+    )
+
+    @model_validator(mode="after")
+    def _brings_what_runs(self) -> Self:
+        disabled = self.config.get("disable", [])
+        names = disabled.split(",") if isinstance(disabled, str) else disabled
+        for name in self.airgap:
+            if isinstance(names, list) and name in names:
+                raise ValueError(f"airgap has {name}, which `disable` in [k3s.config] turns off")
+        return self

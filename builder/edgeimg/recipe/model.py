@@ -1,0 +1,144 @@
+"""The whole recipe: its tables, what differs on one architecture, and its schema."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.recipe.contents import Contents
+from edgeimg.recipe.k3s import K3s
+from edgeimg.recipe.services import Service, ServiceName
+from edgeimg.recipe.tables import (
+    Budget,
+    Check,
+    Image,
+    Kernel,
+    Overlay,
+    Packages,
+    Provisioning,
+    Release,
+    Update,
+)
+from edgeimg.recipe.types import ArchName
+from edgeimg.recipe.workloads import PodImage, Workload, WorkloadName
+from edgeimg.text.validation import Table
+
+
+class Override(Table):
+    """What differs on one architecture: tables are merged, lists appended, the rest replaced."""
+
+    image: Image | None = None
+    packages: Packages | None = None
+    kernel: Kernel | None = None
+    k3s: K3s | None = None
+    services: dict[ServiceName, Service] | None = None
+    workloads: dict[WorkloadName, Workload] | None = None
+    overlay: Overlay | None = None
+    budget: Budget | None = None
+    check: Check | None = None
+
+
+class Recipe(Table):
+    """One image: everything that edgeimg needs to know to build it."""
+
+    image: Image = Field(default_factory=Image)
+    packages: Packages = Field(default_factory=Packages)
+    kernel: Kernel = Field(default_factory=Kernel)
+    k3s: K3s = Field(default_factory=K3s)
+    services: dict[ServiceName, Service] = Field(
+        default_factory=dict, description="containers that the system runs: [services.ssh] …"
+    )
+    workloads: dict[WorkloadName, Workload] = Field(
+        default_factory=dict, description="what Kubernetes runs from the first boot on"
+    )
+    overlay: Overlay = Field(default_factory=Overlay)
+    budget: Budget = Field(default_factory=Budget)
+    check: Check = Field(default_factory=Check)
+    release: Release = Field(default_factory=Release)
+    update: Update = Field(default_factory=Update)
+    provision: Provisioning = Field(default_factory=Provisioning)
+    arch: dict[ArchName, Override] = Field(
+        default_factory=dict, description="overrides per architecture: [arch.arm.packages] …"
+    )
+
+    @model_validator(mode="after")
+    def _images_are_of_one_make(self) -> Self:
+        for name, workload in self.workloads.items():
+            for reference, made in workload.images.items():
+                if self.pod_images[reference] != made:
+                    raise ValueError(
+                        f"workloads.{name}: another workload describes {reference} differently"
+                    )
+        return self
+
+    @property
+    def archs(self) -> tuple[Arch, ...]:
+        """What the image is made for."""
+        return tuple(arch for arch in ARCHITECTURES if arch.name in self.image.architectures)
+
+    @property
+    def pod_images(self) -> dict[str, PodImage]:
+        """The images of all workloads, by reference."""
+        every = [workload.images for workload in self.workloads.values()]
+        return {reference: made for images in every for reference, made in images.items()}
+
+    def contents(self) -> dict[str, Contents]:
+        """What every container is made of: `service:NAME`, `image:REFERENCE`."""
+        images = {
+            f"image:{reference}": made
+            for workload in self.workloads.values()
+            for reference, made in workload.contents().items()
+        }
+        return {**{f"service:{name}": made for name, made in self.services.items()}, **images}
+
+    def for_arch(self, arch: Arch) -> Recipe:
+        """The recipe with the overrides of one architecture applied, and none left.
+
+        Raises pydantic.ValidationError when the merged values do not fit together.
+        """
+        base = self.model_dump(exclude={"arch"})  # defaults too: overrides append to their lists
+        override = self.arch.get(arch.name)  # type: ignore[call-overload]
+        if override is not None:
+            base = merge(base, override.model_dump(exclude_unset=True, exclude_none=True))
+        return Recipe.model_validate(base)
+
+    def digest(self) -> str:
+        """Hex sha256 of what the recipe says of images.
+
+        Comments, order and layout do not count, nor does where a K3s binary lies.
+        """
+        said = self.model_dump_json(exclude={"release": True, "check": True, "k3s": {"path"}})
+        return hashlib.sha256(said.encode()).hexdigest()
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a recipe, for editors and other programs."""
+    described = Recipe.model_json_schema()
+    described["properties"]["include"] = {
+        "type": "array",
+        "items": {"type": "string", "minLength": 1},
+        "description": "recipes to start from, relative to this file: tables are merged, lists "
+        "appended, the rest replaced by the later file, this one last",
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "edgeimg recipe",
+        **described,
+    }
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Tables are merged, lists appended, the rest replaced by what `over` says."""
+    merged = dict(base)
+    for key, value in over.items():
+        mine = base.get(key)
+        if isinstance(value, dict) and isinstance(mine, dict):
+            merged[key] = merge(mine, value)
+        elif isinstance(value, list | tuple) and isinstance(mine, list | tuple):
+            merged[key] = [*mine, *value]
+        else:
+            merged[key] = value
+    return merged

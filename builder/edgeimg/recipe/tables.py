@@ -1,0 +1,196 @@
+"""The tables of a recipe that are a few keys each; larger ones have modules of their own."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from edgeimg.recipe.types import (
+    ARCHITECTURE_NAMES,
+    COMPRESSION,
+    Accepted,
+    ArchName,
+    Gate,
+    ImageId,
+    ImageVersion,
+    ModuleGlob,
+    OverlayPath,
+    PackageName,
+    PathGlob,
+    Port,
+    RoomSize,
+    Size,
+    Word,
+)
+from edgeimg.text.validation import Table
+
+
+class Image(Table):
+    """What the image is called and how large its partitions are."""
+
+    id: ImageId = Field("gateway", description="IMAGE_ID in os-release; first part of file names")
+    version: ImageVersion = Field("0.1.0", description="IMAGE_VERSION; no '_' or '+'")
+    architectures: tuple[ArchName, ...] = Field(
+        ARCHITECTURE_NAMES,
+        min_length=1,
+        description="what the image is made for: what `--arch all` and `edgeimg lock` mean",
+    )
+    hostname: str = Field(
+        "gateway",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="host name, and the name of the Kubernetes node",
+    )
+    epoch: int = Field(
+        1767225600,
+        ge=315532800,
+        lt=1 << 32,
+        description="time stamp of every file and clock floor of the guest, "
+        "seconds since 1970; SOURCE_DATE_EPOCH overrides it",
+    )
+    esp: RoomSize = Field(128 << 20, ge=34 << 20, description="size of the EFI system partition")
+    slot: RoomSize = Field(320 << 20, description="size of each root slot (A and B)")
+    verity: RoomSize = Field(8 << 20, description="size of each slot's hash tree")
+    config: RoomSize = Field(
+        32 << 20,
+        ge=9 << 20,
+        le=1 << 30,
+        description="size of the provisioning partition (FAT16)",
+    )
+    compression: str = Field(
+        "lz4hc,9",
+        pattern=COMPRESSION,
+        description="mkfs.erofs -z of the root file system, or 'none'",
+    )
+
+
+class Packages(Table):
+    """The Debian packages of the root file system."""
+
+    suite: str = Field("trixie", pattern=r"^[a-z]+$", description="Debian suite")
+    include: tuple[PackageName, ...] = Field(
+        (),
+        description="packages to install, with their dependencies (recommended ones are left out)",
+    )
+    exclude: tuple[PackageName, ...] = Field(
+        (), description="packages to leave out even where others depend on them"
+    )
+    prune: tuple[PathGlob, ...] = Field(
+        (),
+        description="paths to leave out of the root, as globs without the leading '/'; "
+        "'!glob' keeps what edgeimg's own list would leave out",
+    )
+
+
+class Kernel(Table):
+    """The kernel, its command line, and which modules come along."""
+
+    package: PackageName | None = Field(None, description="kernel package; default by architecture")
+    cmdline: tuple[Word, ...] = Field(
+        (), max_length=32, description="words added to the kernel command line"
+    )
+    modules: tuple[ModuleGlob, ...] = Field(
+        (),
+        description="modules of the root: names, globs over their "
+        "paths ('drivers/net/usb/*'), with dependencies",
+    )
+    exclude: tuple[ModuleGlob, ...] = Field(
+        (), description="modules to leave out, as names or globs"
+    )
+    initrd: tuple[ModuleGlob, ...] = Field((), description="modules of the initrd")
+
+
+class Overlay(Table):
+    """Files of yours, shaped like the root they land in."""
+
+    paths: tuple[OverlayPath, ...] = Field(
+        (), description="directories, relative to the project, later ones on top"
+    )
+
+
+class Budget(Table):
+    """Sizes that must not be exceeded; the build fails when one is, for `writes` the smoke test."""
+
+    download: Size | None = Field(None, description=".raw.zst")
+    root: Size | None = Field(None, description="content of the root slot")
+    uki: Size | None = Field(None, description="kernel, initrd and command line")
+    initrd: Size | None = Field(None, description="compressed initrd")
+    writes: Size | None = Field(
+        None,
+        description="written to the data partition in an hour at rest; `edgeimg smoke` measures "
+        "it in the second boot, which takes 75 s more",
+    )
+    components: dict[str, Size] = Field(
+        default_factory=dict,
+        description="bytes in the root by component, such as 'k3s' or 'package:systemd'",
+    )
+
+
+class Release(Table):
+    """How images are released; it changes nothing in them."""
+
+    allow: tuple[Gate, ...] = Field(
+        (), description="what would hold a release back, and may pass; written into the release"
+    )
+    key: OverlayPath | None = Field(
+        None, description="public key file, relative to the project, that releases are checked with"
+    )
+    url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="where releases are published"
+    )
+
+
+class Update(Table):
+    """Where gateways get new versions from, and whose they take. Without `url` they get none."""
+
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s\"'\\]+$",
+        description="directory with the files of the newest release: SHA256SUMS, its signature, "
+        "and the update files",
+    )
+    key: OverlayPath | None = Field(
+        None,
+        description="public key file, relative to the project; what another key has signed is not "
+        "taken",
+    )
+    schedule: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9 ,.:*/~-]+$",
+        description="when gateways look for a new version, install it and restart into it, as in "
+        "systemd.time(7): 'Sun 03:00'. Without it they do when somebody says `edgeimg-update`",
+    )
+
+    @model_validator(mode="after")
+    def _nothing_is_half_said(self) -> Self:
+        if self.url is not None and self.key is None:
+            raise ValueError("url needs a key: gateways take only what somebody has signed")
+        if self.url is None and (self.key is not None or self.schedule is not None):
+            raise ValueError("key and schedule need a url")
+        return self
+
+
+class Check(Table):
+    """What the checks may find; it changes nothing in images."""
+
+    accept: tuple[Accepted, ...] = Field(
+        (),
+        description="findings that are meant to be, as 'RULE:PLACE'; the place is a path in the "
+        "image or a glob over paths, without the leading '/', or an option, a port, a parameter",
+    )
+    listening: tuple[Port, ...] = Field(
+        ("6443/tcp", "10250/tcp", "8472/udp", "68/udp", "546/udp"),
+        description="ports that a gateway may listen on beyond itself: '6443/tcp', "
+        "'30000-32767/tcp'. By default the API server, the kubelet, flannel's tunnels and the "
+        "DHCP clients",
+    )
+
+
+class Provisioning(Table):
+    """What is not for every gateway to take from its config partition."""
+
+    script: bool = Field(
+        False,
+        description="a shell script is taken and run as root, once: who can write to the config "
+        "partition, which anybody can who holds the card, owns the gateway",
+    )

@@ -1,0 +1,174 @@
+"""A release's directory: everything written beside each other, then published by one rename.
+
+out/release/<version>/            the same bytes for the same recipe and lock
+    SHA256SUMS, SHA256SUMS.gpg    over all of it
+    evidence/                     what was measured: differs from run to run
+        SHA256SUMS, SHA256SUMS.gpg
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeimg.build.plan import BuildPlan
+from edgeimg.build.result import Built
+from edgeimg.cache.store import Store, disk_errors, key, sha256_file
+from edgeimg.errors import ReleaseError
+from edgeimg.image.manifest import encode
+from edgeimg.release import artifacts, os_list, provenance
+from edgeimg.release import sums as listings
+from edgeimg.release.gates import Hold
+from edgeimg.release.layout import FACTS, SIGNATURE, SUMS
+from edgeimg.release.os_list import Entry
+from edgeimg.release.provenance import Origin
+from edgeimg.sbom import Distribution
+from edgeimg.tools import Toolbox
+
+SCHEMA = "edgeimg-release-1"
+_SPLIT_VERSION = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One architecture's image, and what it is accompanied by."""
+
+    plan: BuildPlan
+    built: Built
+    manifest: Mapping[str, Any]
+    raw: Path
+    """The disk image, decompressed."""
+    distribution: Distribution
+    sbom: Mapping[str, bytes]
+    """Bills of materials by suffix: `.cdx.json`, …"""
+    components: Sequence[Mapping[str, str]]
+    """Their rows, for people."""
+
+
+def identity(plans: Sequence[BuildPlan]) -> tuple[str, str]:
+    """The id and version that all images of a release share. Raises ReleaseError."""
+    found = {(plan.recipe.image.id, plan.recipe.image.version) for plan in plans}
+    if len(found) != 1:
+        names = ", ".join(sorted(plan.name for plan in plans))
+        raise ReleaseError(
+            f"a release is of one id and one version, this would be of {names}",
+            hint="set [image] id and version for all architectures alike",
+        )
+    return found.pop()
+
+
+def write(
+    parts: Sequence[Part],
+    origin: Origin,
+    directory: Path,
+    *,
+    url: str | None,
+    toolbox: Toolbox,
+    store: Store,
+) -> None:
+    """Write everything but signatures and evidence to the new directory `directory`.
+
+    Equal inputs give equal bytes. Raises HostError, ToolError, ImageError, ReleaseError.
+    """
+    plans = [part.plan for part in parts]
+    image_id, version = identity(plans)
+    with disk_errors(directory):
+        directory.mkdir(parents=True)
+        for part in parts:
+            _place(part, directory, toolbox, store)
+        listing = os_list.document([_entry(part) for part in parts], url=url)
+        (directory / "os_list.json").write_bytes(listing)
+        subjects = {path.name: sha256_file(path) for path in sorted(directory.iterdir())}
+        statement = provenance.statement(subjects, plans, origin)
+        (directory / f"{image_id}_{version}.intoto.json").write_bytes(statement)
+        facts = _facts(parts, origin.overrides, directory)
+        (directory / FACTS).write_bytes(encode(facts))
+        sums(directory)
+
+
+def sums(directory: Path) -> Path:
+    """Write the SHA256SUMS of all files in `directory`; its path."""
+    own = (SUMS, SIGNATURE)
+    files = [path for path in directory.iterdir() if path.is_file() and path.name not in own]
+    listing = directory / SUMS
+    listing.write_bytes(listings.encode({path.name: sha256_file(path) for path in files}))
+    return listing
+
+
+def publish(work: Path, final: Path) -> None:
+    """Give the finished directory its name, at once, and make it last. Raises HostError."""
+    with disk_errors(final):
+        for path in sorted(work.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        work.rename(final)
+        parent = os.open(final.parent, os.O_RDONLY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+
+def split(part: Part, *, toolbox: Toolbox, store: Store) -> Path:
+    """The directory of the image's update files, made once for the same bytes."""
+
+    def make(result: Path) -> None:
+        result.mkdir()
+        artifacts.split(part.raw, part.built.name, part.manifest, result, toolbox=toolbox)
+
+    name = key("split", _SPLIT_VERSION, part.built.sha256, toolbox.root.name)
+    return store.derived(name, make)
+
+
+def _place(part: Part, directory: Path, toolbox: Toolbox, store: Store) -> None:
+    """The image's own files, its update files and bills of materials."""
+    own = [part.built.directory / file for file in part.built.files]
+    for source in (*own, *split(part, toolbox=toolbox, store=store).iterdir()):
+        # A copy: whoever changes a release must not change what is built from.
+        shutil.copyfile(source, directory / source.name)
+    for suffix, data in sorted(part.sbom.items()):
+        (directory / f"{part.built.name}{suffix}").write_bytes(data)
+
+
+def _entry(part: Part) -> Entry:
+    image = part.plan.recipe.image
+    return Entry(
+        name=f"{image.id} {image.version} ({part.plan.arch.name})",
+        arch=part.plan.arch.name,
+        download=part.built.download.name,
+        download_size=part.built.files[part.built.download.name],
+        download_sha256=part.built.sha256,
+        raw_size=part.raw.stat().st_size,
+        raw_sha256=sha256_file(part.raw),
+        epoch=image.epoch,
+    )
+
+
+def _facts(parts: Sequence[Part], overrides: Sequence[Hold], directory: Path) -> dict[str, Any]:
+    image_id, version = identity([part.plan for part in parts])
+    return {
+        "schema": SCHEMA,
+        "id": image_id,
+        "version": version,
+        "overrides": [hold.to_json() for hold in overrides],
+        "images": [
+            {
+                "arch": part.plan.arch.name,
+                "file": part.built.download.name,
+                "sha256": part.built.sha256,
+                "root_hash": part.built.root_hash,
+                "k3s": dict(part.manifest["k3s"]),
+                "build": part.manifest["digests"]["build"],
+            }
+            for part in parts
+        ],
+        "files": [
+            {"name": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}
+            for path in sorted(directory.iterdir())
+        ],
+    }

@@ -1,0 +1,124 @@
+"""Whether the files of a release tell the same story: names, digests, sizes, root hashes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeimg.release.layout import FACTS
+
+Digests = Mapping[str, str]
+"""SHA-256 by name, of the files of one directory, each of which has been checked."""
+_MANIFEST = ".manifest.json"
+_SMOKE = ".smoke.json"
+_SIZE = re.compile(rb"<ImageSize>\s*(\d+)\s*</ImageSize>")
+
+
+def check(directory: Path, listed: Digests) -> list[str]:
+    """What in a release, or in the directory of a build, contradicts what; one line each."""
+    found = []
+    for name in sorted(listed):
+        judge = next((judge for suffix, judge in _JUDGES.items() if name.endswith(suffix)), None)
+        if judge is not None:
+            found += _guarded(judge, directory, name, listed)
+    return found
+
+
+def check_evidence(evidence: Path, listed: Digests, release: Digests) -> list[str]:
+    """What was seen must have been seen of the images of this release."""
+
+    def judge(directory: Path, name: str, _: Digests) -> Iterator[str]:
+        seen = json.loads((directory / name).read_bytes())
+        image = name.removesuffix(_SMOKE) + ".raw.zst"
+        if seen["image"] != image or seen["image_sha256"] != release.get(image):
+            yield f"{name}: another image was booted than {image}"
+
+    images = {name.removesuffix(_MANIFEST) for name in release if name.endswith(_MANIFEST)}
+    told = {name.removesuffix(_SMOKE) for name in listed if name.endswith(_SMOKE)}
+    found = [f"{name} was not booted" for name in sorted(images - told)]
+    for name in sorted(told):
+        found += _guarded(judge, evidence, f"{name}{_SMOKE}", listed)
+    return found
+
+
+def _guarded(
+    judge: Callable[[Path, str, Digests], Iterator[str]],
+    directory: Path,
+    name: str,
+    listed: Digests,
+) -> list[str]:
+    try:
+        return list(judge(directory, name, listed))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        return [f"{name} is damaged: {error!r}"]
+
+
+def _manifest(directory: Path, file: str, listed: Digests) -> Iterator[str]:
+    manifest = json.loads((directory / file).read_bytes())
+    image, name = manifest["image"], file.removesuffix(_MANIFEST)
+    told = f"{image['id']}_{image['version']}_{image['arch']}"
+    if told != name:
+        yield f"{file} is about {told}"
+    if f"{name}.raw.zst" not in listed:
+        yield f"{file}: there is no {name}.raw.zst"
+    bmap = f"{name}.bmap"
+    size = _SIZE.search((directory / bmap).read_bytes()) if bmap in listed else None
+    if size and int(size[1]) != manifest["disk"]["size"]:
+        yield f"{bmap} is for a disk of {int(size[1])} bytes, {file} says otherwise"
+    if FACTS in listed:
+        yield from _update_files(directory, name, manifest, listed)
+
+
+def _update_files(
+    directory: Path, name: str, manifest: Mapping[str, Any], listed: Digests
+) -> Iterator[str]:
+    """Update files are named after the halves of the root hash (Discoverable Partitions)."""
+    uuids = {part["name"]: part["uuid"] for part in manifest["disk"]["partitions"]}
+    halves = uuids["root-a"] + uuids["root-a-verity"]
+    if halves.replace("-", "") != manifest["root_hash"]:
+        yield f"{name}: its partitions are not named after its root hash"
+    for part, suffix in (("root-a", "root.xz"), ("root-a-verity", "verity.xz")):
+        if f"{name}_{uuids[part]}.{suffix}" not in listed:
+            yield f"{name}: there is no update file {name}_{uuids[part]}.{suffix}"
+    uki = directory / f"{name}.efi"
+    if uki.name not in listed or uki.stat().st_size != manifest["sizes"]["uki"]:
+        yield f"{uki.name} is not the boot file that the manifest describes"
+    elif manifest["root_hash"].encode() not in uki.read_bytes():
+        yield f"{uki.name} does not boot the root of {name}"
+
+
+def _facts(directory: Path, file: str, listed: Digests) -> Iterator[str]:
+    facts = json.loads((directory / file).read_bytes())
+    told = {entry["name"]: entry["sha256"] for entry in facts["files"]}
+    yield from _same(file, told, {name: listed[name] for name in listed if name != file})
+    for image in facts["images"]:
+        name = f"{facts['id']}_{facts['version']}_{image['arch']}"
+        manifest = json.loads((directory / f"{name}{_MANIFEST}").read_bytes())
+        said = (image["file"], image["sha256"], image["root_hash"], image["k3s"])
+        real = (f"{name}.raw.zst", listed.get(f"{name}.raw.zst"), manifest["root_hash"])
+        if said != (*real, manifest["k3s"]) or image["build"] != manifest["digests"]["build"]:
+            yield f"{file} and {name}{_MANIFEST} disagree"
+    images = {f"{facts['id']}_{facts['version']}_{image['arch']}" for image in facts["images"]}
+    for name in sorted(name.removesuffix(_MANIFEST) for name in listed if _MANIFEST in name):
+        if name not in images:
+            yield f"{file} does not know the image {name}"
+
+
+def _provenance(directory: Path, file: str, listed: Digests) -> Iterator[str]:
+    statement = json.loads((directory / file).read_bytes())
+    told = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+    yield from _same(
+        file, told, {name: listed[name] for name in listed if name not in (file, FACTS)}
+    )
+
+
+def _same(file: str, told: Digests, real: Digests) -> Iterator[str]:
+    for name in sorted(told.keys() | real.keys()):
+        if told.get(name) != real.get(name):
+            yield f"{file} tells something else of {name}"
+
+
+_JUDGES = {_MANIFEST: _manifest, FACTS: _facts, ".intoto.json": _provenance}

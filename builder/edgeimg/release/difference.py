@@ -1,0 +1,126 @@
+"""Two directories that should hold the same release: the first file that differs, and how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from edgeimg.errors import ImageError
+from edgeimg.inspect import diff
+from edgeimg.release import sums
+from edgeimg.release.layout import EVIDENCE
+
+_BLOCK = 1 << 20
+_MANIFEST = ".manifest.json"
+_SECTIONS = ("files", "k3s", "packages", "components", "kernel_config", "image", "sizes")
+"""Of a manifest's differences, the telling ones first."""
+_MOST = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How a rebuilt release differs."""
+
+    file: str
+    """The first differing file, by name."""
+    what: str
+    """What is different: `missing`, `new`, or where in the file."""
+    files: tuple[str, ...]
+    """All files that differ."""
+    changes: tuple[str, ...] = ()
+    """What changed in the images, told from their manifests; empty when those are equal."""
+
+    def __str__(self) -> str:
+        more = len(self.files) - 1
+        others = f", and {more} more" if more else ""
+        shown = [*self.changes[:_MOST], *(["…"] if len(self.changes) > _MOST else [])]
+        return "\n  ".join([f"the first file that differs is {self.file}: {self.what}{others}",
+                            *shown])  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return asdict(self)
+
+
+def compare(ours: Path, theirs: Path) -> Difference | None:
+    """The difference between a release made again, `ours`, and the one in `theirs`; None if none.
+
+    Signatures and evidence aside: no two runs have the same.
+    """
+    mine, other = _files(ours), _files(theirs)
+    differing = {}
+    for name in sorted(mine.keys() | other.keys()):
+        if name not in mine:
+            differing[name] = "it is not in the release that was built again"
+        elif name not in other:
+            differing[name] = "it is new in the release that was built again"
+        elif (at := _first(mine[name], other[name])) is not None:
+            differing[name] = f"byte {at}"
+    # The list of digests differs whenever anything does.
+    told = [name for name in differing if name != sums.NAME] or list(differing)
+    if not told:
+        return None
+    return Difference(
+        file=told[0],
+        what=differing[told[0]],
+        files=tuple(told),
+        changes=tuple(
+            change
+            for name in told
+            if name.endswith(_MANIFEST) and name in mine and name in other
+            for change in _changes(other[name], mine[name])
+        ),
+    )
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    return {
+        path.name: path
+        for path in directory.iterdir()
+        if path.name != EVIDENCE and path.suffix != ".gpg"
+    }
+
+
+def _first(left: Path, right: Path) -> int | None:
+    """Offset of the first byte that differs."""
+    at = 0
+    for mine, other in zip_longest(_blocks(left), _blocks(right), fillvalue=b""):
+        if mine != other:
+            pairs = enumerate(zip(mine, other, strict=False))
+            shorter = min(len(mine), len(other))
+            return at + next((index for index, (a, b) in pairs if a != b), shorter)
+        at += len(mine)
+    return None
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+def _changes(before: Path, after: Path) -> Iterator[str]:
+    """What became of it, in one line each."""
+    try:
+        found = diff.compare(diff.read(before), diff.read(after))
+    except ImageError:
+        return
+    for section in _SECTIONS:
+        for change in found.sections.get(section, ()):
+            if change.before == change.after:
+                what = "other bytes"
+            elif change.before is None:
+                what = "came"
+            elif change.after is None:
+                what = "went"
+            else:
+                what = f"{change.before} → {change.after}"
+            yield f"{found.new}: {section}: {change.name}: {what}"
+    if not found.sections:
+        old, new = (json.loads(path.read_bytes()) for path in (before, after))
+        keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        yield f"{found.new}: {', '.join(keys)}"

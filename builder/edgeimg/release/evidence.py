@@ -1,0 +1,95 @@
+"""What a release was seen to do: measured, so it differs from run to run, and is kept apart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeimg import report
+from edgeimg.cache.store import disk_errors
+from edgeimg.check import sarif
+from edgeimg.check.findings import Finding
+from edgeimg.image.manifest import encode
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.release.assemble import Part
+from edgeimg.release.gates import Hold
+from edgeimg.report import Component, ImageFacts, ReportFacts
+from edgeimg.smoke.smoke import SmokeReport, junit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that was found out about the images, in the order of `parts`."""
+
+    source: RecipeFile
+    parts: Sequence[Part]
+    findings: Sequence[Sequence[Finding]]
+    boots: Sequence[SmokeReport]
+    overrides: Sequence[Hold]
+    previous: Path | None
+    """The release before this one."""
+
+
+def write(seen: Evidence, directory: Path) -> None:
+    """Write logs, findings and the report for people to the new directory. Raises HostError."""
+    by_arch = {
+        part.plan.arch.name: found for part, found in zip(seen.parts, seen.findings, strict=True)
+    }
+    with disk_errors(directory):
+        directory.mkdir()
+        for part, boot in zip(seen.parts, seen.boots, strict=True):
+            facts = {**boot.to_json(), "directory": ""}
+            (directory / f"{part.built.name}.smoke.json").write_bytes(encode(facts))
+            log = boot.directory / "console.log"
+            shutil.copyfile(log, directory / f"{part.built.name}.console.log")
+        (directory / "smoke.junit.xml").write_bytes(junit(seen.boots))
+        (directory / "findings.sarif").write_bytes(sarif.document(by_arch, seen.source))
+        listed = {arch: [asdict(finding) for finding in found] for arch, found in by_arch.items()}
+        (directory / "findings.json").write_bytes(encode(listed))
+        (directory / "report.html").write_text(report.page(_facts(seen)), encoding="utf-8")
+
+
+def _facts(seen: Evidence) -> ReportFacts:
+    return ReportFacts(
+        version=seen.parts[0].plan.recipe.image.version,
+        images=[
+            _image(part, found, boot, _manifest(seen.previous, part))
+            for part, found, boot in zip(seen.parts, seen.findings, seen.boots, strict=True)
+        ],
+        overrides=sorted({hold.gate for hold in seen.overrides}),
+    )
+
+
+def _image(
+    part: Part,
+    found: Sequence[Finding],
+    boot: SmokeReport,
+    previous: Mapping[str, Any] | None,
+) -> ImageFacts:
+    budget = part.plan.recipe.budget.model_dump(exclude={"components"}, exclude_none=True)
+    return ImageFacts(
+        manifest=part.manifest,
+        sizes=part.built.sizes,
+        budget=budget,
+        smoke=boot.to_json(),
+        findings=found,
+        components=[Component(**row) for row in part.components],
+        previous=previous,
+    )
+
+
+def _manifest(release: Path | None, part: Part) -> Mapping[str, Any] | None:
+    """The manifest of the same architecture in another release; None when it has none."""
+    if release is None:
+        return None
+    image = part.plan.recipe.image
+    for path in sorted(release.glob(f"{image.id}_*_{part.plan.arch.name}.manifest.json")):
+        try:
+            return dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError):
+            continue
+    return None

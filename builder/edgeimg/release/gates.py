@@ -1,0 +1,147 @@
+"""What holds a release back, and who let it through: every override is named and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from edgeimg import process
+from edgeimg.build.plan import BuildPlan
+from edgeimg.check.findings import Finding, errors
+from edgeimg.errors import (
+    BudgetError,
+    CheckError,
+    EdgeimgError,
+    HostError,
+    ReleaseError,
+    SmokeError,
+    ToolError,
+)
+from edgeimg.recipe.types import Gate
+from edgeimg.smoke.smoke import PORTS, Check
+
+GATES: tuple[Gate, ...] = get_args(Gate)
+_TIMEOUT = 60.0
+_MOST = 20
+"""Lines of one message."""
+_ERRORS: dict[Gate, type[EdgeimgError]] = {
+    "budget": BudgetError,
+    "checks": CheckError,
+    "boot": SmokeError,
+}
+"""Exit codes of their own; what is not named here is a ReleaseError."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Hold:
+    """One reason not to release."""
+
+    gate: Gate
+    reason: str
+    detail: str = field(default="", compare=False)
+    """What was measured: told, but not written into the release, which it would make differ."""
+
+    def to_json(self) -> dict[str, str]:
+        """Plain values, for release.json."""
+        return {"gate": self.gate, "reason": self.reason}
+
+
+def of_inputs(plans: Sequence[BuildPlan], files: Sequence[Path], project: Path) -> list[Hold]:
+    """What is known before anything is built.
+
+    `files` are the recipe, those that it includes, and its lock.
+    """
+    holds: list[Hold] = []
+    for plan in plans:
+        if plan.recipe.k3s.source == "standin":
+            holds.append(
+                Hold(
+                    gate="standin",
+                    reason=f"{plan.arch.name}: the K3s inside is the stand-in, not K3s",
+                )
+            )
+        if plan.inputs.unsigned_index:
+            holds.append(
+                Hold(
+                    gate="unsigned-index",
+                    reason=f"{plan.arch.name}: packages were locked from an index that did not "
+                    "match its signature",
+                )
+            )
+    taken = {project / path for plan in plans for path in plan.paths}
+    return holds + _uncommitted([*files, *sorted(taken)], project)
+
+
+def of_k3s(manifests: Iterable[Mapping[str, Any]]) -> list[Hold]:
+    """A stand-in that came in as a file is known when it was unpacked."""
+    return [
+        Hold(
+            gate="standin",
+            reason=f"{manifest['image']['arch']}: the K3s inside is the stand-in, not K3s",
+        )
+        for manifest in manifests
+        if manifest["k3s"]["standin"]
+    ]
+
+
+def of_findings(arch: str, findings: Iterable[Finding]) -> list[Hold]:
+    """Exceeded budgets, and every other error of the checks."""
+    return [
+        Hold(
+            gate="budget" if finding.check == "size" else "checks",
+            reason=f"{arch}: {finding}",
+        )
+        for finding in errors(findings)
+    ]
+
+
+def of_boot(arch: str, checks: Iterable[Check]) -> list[Hold]:
+    """What a guest did not do. Open ports are findings: see of_findings."""
+    return [
+        Hold(gate="boot", reason=f"{arch}: not true: {check.name}", detail=check.failure)
+        for check in checks
+        if check.failure and check.name != PORTS
+    ]
+
+
+def refuse(holds: Iterable[Hold], allowed: Iterable[Gate]) -> tuple[Hold, ...]:
+    """The holds that were let through by name. Raises on any other, naming all of them.
+
+    BudgetError, CheckError, SmokeError, or ReleaseError, by the first gate in GATES that holds.
+    """
+    found = sorted(set(holds))
+    closed = [hold for hold in found if hold.gate not in set(allowed)]
+    if closed:
+        gates = sorted({hold.gate for hold in closed}, key=GATES.index)
+        lines = [_line(hold) for hold in closed[:_MOST]]
+        if len(closed) > _MOST:
+            lines.append(f"and {len(closed) - _MOST} more: `edgeimg check` tells all")
+        options = " ".join(f"--allow {gate}" for gate in gates)
+        raise _ERRORS.get(gates[0], ReleaseError)(
+            "\n  ".join(["held back, nothing is released", *lines]),
+            hint=f"mend it; what may pass all the same is allowed by name: {options}, or "
+            "[release] allow in the recipe",
+        )
+    return tuple(found)
+
+
+def _line(hold: Hold) -> str:
+    detail = f": {hold.detail}" if hold.detail else ""
+    return f"{hold.gate}: {hold.reason}{detail}"
+
+
+def _uncommitted(paths: Sequence[Path], project: Path) -> list[Hold]:
+    """Inputs that no commit of the project's git repository holds as they are."""
+    # Ignored files, too: they would be in the image, and in no commit.
+    argv = ["git", "-C", str(project), "status", "--porcelain", "-z", "--untracked-files=all"]
+    argv += ["--ignored=matching", "--"]
+    env = process.environment({"GIT_OPTIONAL_LOCKS": "0"})
+    try:
+        out = process.run([*argv, *map(str, paths)], timeout=_TIMEOUT, env=env, name="git status")
+    except (HostError, ToolError) as error:
+        last = error.message.splitlines()[-1].strip()
+        return [Hold(gate="dirty-overlay", reason=f"git does not know the project: {last}")]
+    entries = [entry[3:] for entry in out.decode(errors="replace").split("\0") if entry]
+    return [Hold(gate="dirty-overlay", reason=f"{path} is not committed") for path in entries]

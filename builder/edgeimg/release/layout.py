@@ -1,0 +1,11 @@
+"""The names of a release's parts, for those who write it and those who check it."""
+
+from edgeimg.image.layout import SUMS
+
+SIGNATURE = f"{SUMS}.gpg"
+"""Detached OpenPGP signature over SUMS, where systemd-sysupdate looks for it."""
+FACTS = "release.json"
+EVIDENCE = "evidence"
+"""The directory of what was measured; it has a list and a signature of its own."""
+
+__all__ = ["EVIDENCE", "FACTS", "SIGNATURE", "SUMS"]

@@ -1,0 +1,281 @@
+"""A release, top to bottom: from a recipe to a signed directory that was seen to work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgeimg import __version__, sbom, tools
+from edgeimg import arch as architectures
+from edgeimg.arch import Arch
+from edgeimg.build import inputs as sources
+from edgeimg.build import pipeline, plan, stages
+from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, ReleaseOptions
+from edgeimg.build.stages import CheckReport
+from edgeimg.cache.store import Store, disk_errors, sha256_file, source_digest
+from edgeimg.check import codequality, sarif
+from edgeimg.check.findings import Finding
+from edgeimg.errors import ReleaseError, VerifyError
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.release import assemble, evidence, gates
+from edgeimg.release.assemble import Part
+from edgeimg.release.evidence import Evidence
+from edgeimg.release.gates import Hold
+from edgeimg.release.layout import EVIDENCE, FACTS
+from edgeimg.release.provenance import Origin
+from edgeimg.trust import keys, signatures
+from edgeimg.ui import Ui
+from edgeimg.vm import disk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """A finished release."""
+
+    version: str
+    directory: Path
+    archs: tuple[str, ...]
+    overrides: tuple[Hold, ...]
+    """What was let through by name."""
+    key: str | None = None
+    """Fingerprint of the key it was signed with just now; None: it had been released before."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return {
+            "version": self.version,
+            "directory": str(self.directory),
+            "archs": list(self.archs),
+            "overrides": [hold.to_json() for hold in self.overrides],
+            "key": self.key,
+        }
+
+
+def release(
+    source: RecipeFile, archs: Sequence[Arch], options: ReleaseOptions, *, store: Store, ui: Ui
+) -> Released:
+    """Build, check, boot, sign and publish all images of one version, or nothing.
+
+    What was built and booted before for the same bytes is not done again. Raises ReleaseError,
+    BudgetError, CheckError or SmokeError when something holds the release back.
+    """
+    allowed = options.allow | set(source.recipe.release.allow)
+    chosen = replace(options.build, over_budget="budget" in allowed)
+    plans = [plan.plan_build(source, arch, chosen) for arch in archs]
+    if finished := _finished(plans, options.directory):
+        return finished
+    signer = keys.find(options.key, home=options.home)
+    final = _place(plans, options.directory)
+    with ui.aside():
+        signatures.rehearse(signer, passphrase_file=options.passphrase_file)
+    holds = gates.of_inputs(plans, [*source.files, source.lock_path], source.project)
+    gates.refuse(holds, allowed)
+    pipeline.plan_all(source, archs, chosen)
+
+    made = [_make(source, planned, chosen, store, ui) for planned in plans]
+    parts, found = [part for part, _ in made], [report.findings for _, report in made]
+    holds += gates.of_k3s(part.manifest for part in parts)
+    holds += _of_findings(source, plans, found, options)
+    gates.refuse(holds, allowed)
+
+    boots = pipeline.smoke(source, archs, options.guest, store=store, ui=ui)
+    found = [(*before, *boot.findings) for before, boot in zip(found, boots, strict=True)]
+    holds += [hold for boot in boots for hold in gates.of_boot(boot.arch, boot.checks)]
+    holds += _of_findings(source, plans, found, options)
+    overrides = gates.refuse(holds, allowed)
+
+    work = _empty(final.with_name(f".{final.name}.partial"))
+    _write(source, parts, overrides, work, store, ui)
+    seen = Evidence(
+        source=source,
+        parts=parts,
+        findings=found,
+        boots=boots,
+        overrides=overrides,
+        previous=options.previous or _latest(options.directory),
+    )
+    evidence.write(seen, work / EVIDENCE)
+    with ui.step(f"sign it with {signer.fingerprint[-16:]}"), ui.aside():
+        for directory in (work, work / EVIDENCE):
+            listing = assemble.sums(directory)
+            signatures.sign(listing, signer, passphrase_file=options.passphrase_file)
+        assemble.publish(work, final)
+    return Released(
+        version=final.name,
+        directory=final,
+        archs=tuple(arch.name for arch in archs),
+        overrides=overrides,
+        key=signer.fingerprint,
+    )
+
+
+def rebuild(
+    directory: Path,
+    source: RecipeFile,
+    *,
+    work: Path,
+    k3s_file: K3sChoice | None = None,
+    store: Store,
+    ui: Ui,
+) -> Path:
+    """Make the release in `directory` once more from the recipe and its lock, below `work`.
+
+    Nothing that was made before is used but downloads; `k3s_file` is the K3s of a release that
+    was made with one. Neither signatures nor evidence are made. Returns the directory to compare
+    with. Raises VerifyError when `directory` tells no release of this recipe.
+    """
+    try:
+        facts = json.loads((directory / FACTS).read_bytes())
+        archs = [architectures.find(image["arch"]) for image in facts["images"]]
+        k3s = {image["arch"]: image["k3s"]["source"] for image in facts["images"]}
+        overrides = tuple(Hold(**hold) for hold in facts["overrides"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VerifyError(f"{directory / FACTS} is damaged: {error}") from error
+    fresh = Store(work / "cache")
+    _empty(fresh.root)
+    blobs = store.root / "blobs"
+    with disk_errors(work):
+        for path in (fresh.root, blobs):
+            path.mkdir(parents=True, exist_ok=True)
+        (fresh.root / "blobs").symlink_to(blobs.resolve())
+    parts = []
+    for arch in archs:
+        chosen = BuildOptions(
+            output=work / "out",
+            k3s=k3s_file if k3s[arch.name] == "file" else K3sChoice(source=k3s[arch.name]),
+            over_budget=any(hold.gate == "budget" for hold in overrides),
+        )
+        planned = plan.plan_build(source, arch, chosen)
+        parts.append(_make(source, planned, chosen, fresh, ui)[0])
+    _write(source, parts, overrides, work / "release", fresh, ui)
+    return work / "release"
+
+
+def _make(
+    source: RecipeFile, planned: BuildPlan, options: BuildOptions, store: Store, ui: Ui
+) -> tuple[Part, CheckReport]:
+    """One architecture: built, looked into, described."""
+    arch = planned.arch
+    built = pipeline.build(source, arch, options, store=store, ui=ui)
+    _, composed = pipeline.compose(planned, store, ui)
+    with ui.step(f"{arch.name}: check all of it"):
+        report = stages.check(planned, composed, built.sizes)
+    bill = pipeline.describe(planned, composed, ui)
+    manifest = json.loads((built.directory / f"{built.name}.manifest.json").read_bytes())
+    part = Part(
+        plan=planned,
+        built=built,
+        manifest=manifest,
+        raw=disk.raw_image(built.download, store),
+        distribution=bill.distribution,
+        sbom={".cdx.json": sbom.cyclonedx(bill), ".spdx.json": sbom.spdx(bill)},
+        components=sbom.rows(bill),
+    )
+    return part, report
+
+
+def _of_findings(
+    source: RecipeFile,
+    plans: Sequence[BuildPlan],
+    found: Sequence[Sequence[Finding]],
+    options: ReleaseOptions,
+) -> list[Hold]:
+    """What the findings hold back; before anything is refused for it, CI services are told."""
+    by_arch = {planned.arch.name: items for planned, items in zip(plans, found, strict=True)}
+    if options.reports is not None:
+        log = sarif.document(by_arch, source)
+        with disk_errors(options.reports):
+            options.reports.mkdir(parents=True, exist_ok=True)
+            (options.reports / "findings.sarif").write_bytes(log)
+            (options.reports / "code-quality.json").write_bytes(codequality.document(log))
+    return [hold for arch, items in by_arch.items() for hold in gates.of_findings(arch, items)]
+
+
+def _write(
+    source: RecipeFile,
+    parts: Sequence[Part],
+    overrides: Iterable[Hold],
+    directory: Path,
+    store: Store,
+    ui: Ui,
+) -> None:
+    lock = parts[0].plan.lock
+    offline = parts[0].plan.offline
+    host = tools.build_host()
+    origin = Origin(
+        recipe=source.path.name,
+        recipes={source.name_of(path): sha256_file(path) for path in source.files},
+        lock_sha256=sha256_file(source.lock_path),
+        k3s={part.plan.arch.name: part.manifest["k3s"] for part in parts},
+        distribution=parts[0].distribution,
+        tools=tools.packages(lock, "pack", host),
+        builder_version=__version__,
+        builder_digest=source_digest(),
+        overrides=tuple(overrides),
+    )
+    toolbox = sources.host_tools(lock, "pack", store, offline=offline, progress=ui)
+    for part in parts:
+        with ui.step(f"{part.plan.arch.name}: pack its update files"):
+            assemble.split(part, toolbox=toolbox, store=store)
+    with ui.step("write the release"):
+        url = source.recipe.release.url
+        assemble.write(parts, origin, directory, url=url, toolbox=toolbox, store=store)
+
+
+def _place(plans: Sequence[BuildPlan], releases: Path) -> Path:
+    """Where the release will be."""
+    _, version = assemble.identity(plans)
+    with disk_errors(releases):
+        releases.mkdir(parents=True, exist_ok=True)
+    return releases / version
+
+
+def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
+    """The release of these plans, when it was made before: nothing is left to do.
+
+    Raises ReleaseError when its version was released from anything else.
+    """
+    final = releases / assemble.identity(plans)[1]
+    if not final.exists():
+        return None
+    try:
+        facts = json.loads((final / FACTS).read_bytes())
+        before = {image["arch"]: image["build"] for image in facts["images"]}
+        overrides = tuple(Hold(**hold) for hold in facts["overrides"])
+    except (OSError, ValueError, KeyError, TypeError):
+        before, overrides = {}, ()
+    wanted = {planned.arch.name: planned.key(sources.k3s_identity(planned)) for planned in plans}
+    if before != wanted:
+        raise ReleaseError(
+            f"version {final.name} has been released, from something else: {final}",
+            hint="raise [image] version in the recipe: a version means the same bytes for ever",
+        )
+    return Released(
+        version=final.name,
+        directory=final,
+        archs=tuple(before),
+        overrides=overrides,
+    )
+
+
+def _latest(releases: Path) -> Path | None:
+    """The release that was made last, to tell what has grown since."""
+    found = [
+        path
+        for path in releases.glob("*/")
+        if not path.name.startswith(".") and (path / FACTS).is_file()  # finished, not under way
+    ]
+    return max(found, key=lambda path: (path / FACTS).stat().st_mtime, default=None)
+
+
+def _empty(directory: Path) -> Path:
+    """Remove what a killed run left there."""
+    with disk_errors(directory):
+        if directory.exists():
+            shutil.rmtree(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    return directory

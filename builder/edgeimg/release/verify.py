@@ -1,0 +1,132 @@
+"""Whether a release is what its maker published: every signature, every digest, every name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeimg.errors import VerifyError
+from edgeimg.progress import Progress, Silent
+from edgeimg.release import consistency, sums
+from edgeimg.release.layout import EVIDENCE, FACTS, SIGNATURE
+from edgeimg.trust import signatures
+from edgeimg.trust.signatures import Signer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What holds: a directory or one file, and who vouches for it."""
+
+    path: Path
+    files: int
+    """How many files were checked."""
+    size: int
+    """Their bytes."""
+    signer: Signer | None
+    """None: no key was given, so only digests were compared, and nobody vouches for them."""
+    version: str | None = None
+    """Of the release."""
+    overrides: tuple[str, ...] = ()
+    """What its maker let through by name."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def verify(path: Path, key: Path | None, *, progress: Progress | None = None) -> Verified:
+    """Check a release's directory, or one file by the SHA256SUMS beside it; offline.
+
+    `key` is a public key file; without one only digests are compared. Raises VerifyError that
+    names all that is wrong; HostError without gpgv.
+    """
+    progress = progress or Silent()
+    return _directory(path, key, progress) if path.is_dir() else _file(path, key)
+
+
+def _file(path: Path, key: Path | None) -> Verified:
+    digests, signer = _listing(path.parent, key)
+    if path.name in (sums.NAME, SIGNATURE):
+        if key is None:
+            raise VerifyError(
+                f"only a key can tell whether {path.name} is genuine", hint="use --key FILE"
+            )
+    elif path.name not in digests:
+        raise VerifyError(f"{path.name} is not listed in the {sums.NAME} beside it")
+    elif problems := sums.check_file(path, digests[path.name]):
+        raise _refused(path.parent, problems)
+    return Verified(path=path, files=1, size=path.stat().st_size, signer=signer)
+
+
+def _directory(directory: Path, key: Path | None, progress: Progress) -> Verified:
+    digests, signer = _listing(directory, key)
+    own = {sums.NAME, SIGNATURE}
+    whole = FACTS in digests
+    problems = sums.check(directory, digests, besides={*own, EVIDENCE}, progress=progress)
+    # Files are read for what they say only when they are what was signed.
+    problems = problems or consistency.check(directory, digests)
+    evidence = directory / EVIDENCE
+    listed = dict(digests)
+    if whole or evidence.exists() or evidence.is_symlink():
+        if evidence.is_symlink() or not evidence.is_dir():
+            raise _refused(directory, [*problems, f"{EVIDENCE}/ is missing"])
+        seen, other = _listing(evidence, key)
+        found = sums.check(evidence, seen, besides=own, progress=progress)
+        found = found or consistency.check_evidence(evidence, seen, digests)
+        problems += [f"{EVIDENCE}/{problem}" for problem in found]
+        if signer and other and signer.fingerprint != other.fingerprint:
+            problems.append(f"{EVIDENCE}/ was signed by {other}, the rest by {signer}")
+        listed |= {f"{EVIDENCE}/{name}": digest for name, digest in seen.items()}
+    if problems:
+        raise _refused(directory, problems)
+    version, overrides = _told(directory) if whole else (None, ())
+    return Verified(
+        path=directory,
+        files=len(listed),
+        size=sum((directory / name).stat().st_size for name in listed),
+        signer=signer,
+        version=version,
+        overrides=overrides,
+    )
+
+
+def _listing(directory: Path, key: Path | None) -> tuple[dict[str, str], Signer | None]:
+    """The digests of a directory, and who signed them; the bytes that are parsed are those."""
+    path = directory / sums.NAME
+    if not path.is_file():
+        raise VerifyError(
+            f"there is no {sums.NAME} in {directory}",
+            hint="verify takes the directory of a release, or a file with its SHA256SUMS beside it",
+        )
+    data = sums.read(path)
+    if key is None:
+        return sums.parse(data, path), None
+    if not (directory / SIGNATURE).is_file():
+        raise VerifyError(f"{directory} is not signed: there is no {SIGNATURE}")
+    try:
+        signer = signatures.verify(data, sums.read(directory / SIGNATURE), key)
+    except VerifyError as error:
+        raise VerifyError(f"{directory / SIGNATURE}: {error}", hint=error.hint) from error
+    return sums.parse(data, path), signer
+
+
+def _told(directory: Path) -> tuple[str, tuple[str, ...]]:
+    try:
+        facts = json.loads((directory / FACTS).read_bytes())
+        overrides = tuple(f"{hold['gate']}: {hold['reason']}" for hold in facts["overrides"])
+        return str(facts["version"]), overrides
+    except (ValueError, KeyError, TypeError) as error:
+        raise _refused(directory, [f"{FACTS} is damaged: {error!r}"]) from error
+
+
+def _refused(path: Path, problems: Sequence[str]) -> VerifyError:
+    if len(problems) == 1:
+        return VerifyError(f"{path}: {problems[0]}", hint=_HINT)
+    head = f"{path}: {len(problems)} things are wrong"
+    return VerifyError("\n  ".join([head, *problems]), hint=_HINT)
+
+
+_HINT = "do not use it; get it once more from where it was published"

@@ -1,0 +1,132 @@
+"""Memory in use over time, against what the machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgeimg.report.boots import MIB, Timeline, timelines
+from edgeimg.report.facts import ImageFacts
+from edgeimg.report.text import duration, percent, ticks
+
+_MARKS = {"containerd": "containerd", "k3s": "K3s API ready", "pod": "Pod Running"}
+_HEADROOM = 1.06
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A place on the chart, in percent from its left and its top."""
+
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One boot."""
+
+    name: str
+    number: int
+    points: str
+    """Of a polyline, in a box of 100 × 100."""
+    area: str
+    """The same, closed along the bottom."""
+    marks: tuple[Mark, ...]
+    peak: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One architecture."""
+
+    arch: str
+    lines: tuple[Line, ...]
+    limit: Mark
+    """What the machine has."""
+    usable: Mark | None
+    """What the kernel leaves of it."""
+    xs: tuple[Mark, ...]
+    ys: tuple[Mark, ...]
+    rows: tuple[tuple[str, ...], ...]
+    """Boot; MiB in use at the end, peak, still available, in zram."""
+
+
+def charts(images: tuple[ImageFacts, ...]) -> tuple[Chart, ...]:
+    """A chart per image that was booted, all with the same scale of memory."""
+    booted = [image for image in images if (image.smoke or {}).get("boots")]
+    limits = [int((image.smoke or {}).get("memory_mib") or 512) for image in booted]
+    top = max(limits, default=512) * _HEADROOM
+    return tuple(_chart(image, limit, top) for image, limit in zip(booted, limits, strict=True))
+
+
+def _chart(image: ImageFacts, limit: int, top: float) -> Chart:
+    boots = timelines(image)
+    end = max((when for boot in boots for when, _ in boot.samples), default=0.0)
+    reports = [boot.get("report") or {} for boot in (image.smoke or {})["boots"]]
+    memories = [report.get("memory_kib") or {} for report in reports]
+    total = max((memory.get("total", 0) for memory in memories), default=0) / MIB
+    usable = Mark(x=0, y=_y(total, top), label=f"{total:.0f} MiB left by the kernel")
+    return Chart(
+        arch=image.arch,
+        lines=tuple(_line(boot, end, top) for boot in boots if boot.samples),
+        limit=Mark(x=0, y=_y(limit, top), label=f"{limit} MiB"),
+        usable=usable if 0 < total < limit else None,
+        xs=tuple(Mark(x=percent(t, end), y=100, label=_clock(t)) for t in ticks(end, 4)),
+        ys=tuple(
+            Mark(x=0, y=_y(mib, top), label=str(mib))
+            for mib in range(0, limit, 128 if limit <= 1024 else limit // 4)
+        ),
+        rows=tuple(
+            (
+                boot.name,
+                *(
+                    f"{memory[key] / MIB:.0f}" if key in memory else "—"
+                    for key in ("used", "peak", "available", "swap_used")
+                ),
+            )
+            for boot, memory in zip(boots, map(_seen, boots, memories), strict=True)
+        ),
+    )
+
+
+def _seen(boot: Timeline, memory: Mapping[str, int]) -> Mapping[str, int]:
+    """What a boot reported; of one that did not get to its report, what was sampled."""
+    if memory or not boot.samples:
+        return memory
+    return {"peak": round(max(used for _, used in boot.samples) * MIB)}
+
+
+def _line(boot: Timeline, end: float, top: float) -> Line:
+    points = [(percent(when, end), _y(used, top)) for when, used in boot.samples]
+    text = " ".join(f"{x:g},{y:g}" for x, y in points)
+    peak = max(used for _, used in boot.samples)
+    return Line(
+        name=boot.name,
+        number=boot.number,
+        points=text,
+        area=f"{points[0][0]:g},100 {text} {points[-1][0]:g},100",
+        marks=tuple(
+            Mark(
+                x=percent(when, end),
+                y=_y(_at(boot, when), top),
+                label=f"{label} after {duration(when)}: {_at(boot, when):.0f} MiB in use",
+            )
+            for key, label in _MARKS.items()
+            if (when := boot.reached(key)) is not None
+        ),
+        peak=f"{peak:.0f} MiB",
+    )
+
+
+def _at(boot: Timeline, when: float) -> float:
+    """MiB in use at the sample nearest to a moment."""
+    return min(boot.samples, key=lambda sample: abs(sample[0] - when))[1]
+
+
+def _y(mib: float, top: float) -> float:
+    return round(100 - percent(mib, top), 3)
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 60 else f"{seconds // 60}:{seconds % 60:02}"

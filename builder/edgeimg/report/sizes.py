@@ -1,0 +1,98 @@
+"""What the root consists of: groups → components → files, for the treemap and its table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeimg.report.facts import ImageFacts
+from edgeimg.report.text import clean, human, percent
+
+GROUPS = {
+    "k3s": "K3s",
+    "kernel": "Kernel modules",
+    "package": "Debian packages",
+    "images": "Container images",
+    "overlay": "Overlays",
+    "other": "Made by edgeimg",
+}
+"""By what stands before the `:` of a component's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A component in the table."""
+
+    group: str
+    name: str
+    note: str
+    size: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """One image's root."""
+
+    arch: str
+    total: str
+    packed: str
+    """Bytes that the root takes on the disk, compressed."""
+    rows: tuple[Row, ...]
+    tree: Mapping[str, Any]
+    """For the script: name, key, size, note, children; a component's files as {path: bytes}."""
+
+
+def sizes(image: ImageFacts) -> Sizes:
+    """The content of one root, largest first."""
+    components = {str(name): int(size) for name, size in image.manifest["components"].items()}
+    files = _files(image.manifest)
+    notes = {package["name"]: str(package["version"]) for package in image.manifest["packages"]}
+    notes["k3s"] = str(image.manifest["k3s"]["version"])
+    notes["kernel"] = str(image.manifest["kernel"])
+    total = sum(components.values())
+    ranked = sorted(components.items(), key=lambda item: (-item[1], item[0]))
+    groups: dict[str, list[dict[str, Any]]] = {}
+    rows = []
+    for component, size in ranked:
+        group, name = _place(component)
+        note = notes.get(name, "")
+        groups.setdefault(group, []).append(
+            {"name": clean(name), "note": note, "size": size, "files": files.get(component, {})}
+        )
+        rows.append(
+            Row(
+                group=group, name=name, note=note, size=human(size), share=percent(size, total)
+            )
+        )  # fmt: skip
+    return Sizes(
+        arch=image.arch,
+        total=human(total),
+        packed=human(image.sizes["root"]) if "root" in image.sizes else "",
+        rows=tuple(rows),
+        tree={"name": image.arch, "size": total, "children": _tree(groups)},
+    )
+
+
+def _tree(groups: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    found = []
+    for key, label in GROUPS.items():
+        parts = groups.get(key, [])
+        size = sum(part["size"] for part in parts)
+        if size:
+            found.append({"name": label, "key": key, "size": size, "children": parts})
+    return sorted(found, key=lambda group: -int(group["size"]))
+
+
+def _place(component: str) -> tuple[str, str]:
+    kind, _, name = component.partition(":")
+    return (kind if kind in GROUPS else "other"), name or kind
+
+
+def _files(manifest: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Bytes by path, by component. Manifests of older versions list no files."""
+    found: dict[str, dict[str, int]] = {}
+    for path, facts in (manifest.get("files") or {}).items():
+        found.setdefault(str(facts[1]), {})[clean(str(path))] = int(facts[0])
+    return found

@@ -1,0 +1,208 @@
+"""Did it come up, in how much memory, and does it fit? One card per image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgeimg.check.findings import errors
+from edgeimg.report.boots import MIB, PHASES, timelines
+from edgeimg.report.facts import ImageFacts, ReportFacts
+from edgeimg.report.text import duration, human, percent
+from edgeimg.smoke import wear
+
+OVERRIDES = {
+    "standin": "The K3s inside is the project's stand-in, a Kubernetes for tests and "
+    "demonstrations. It is not K3s.",
+    "unsigned-index": "Packages were locked from an index that did not match its signature. Their "
+    "contents were checked against the lock.",
+    "dirty-overlay": "The overlay held changes that are not in version control.",
+    "budget": "An image exceeds its size budget.",
+    "checks": "The checks found errors in an image.",
+    "boot": "An image did not pass its boot test.",
+}
+"""What it means that a gate was let through (recipe.Gate)."""
+_PARTS = {"download": "Download", "root": "Root", "uki": "Kernel (UKI)", "initrd": "Initrd"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meter:
+    """An amount and what it is held against."""
+
+    label: str
+    value: str
+    limit: str
+    share: float
+    """Percent."""
+    over: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """The verdict on one image."""
+
+    arch: str
+    state: str
+    """`passed`, `failed` or `untested`."""
+    k3s: str
+    standin: bool
+    facts: tuple[tuple[str, str], ...]
+    meters: tuple[Meter, ...]
+    checks: tuple[Mapping[str, str], ...]
+    """Name and failure, in the order they were made."""
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The verdict on the release."""
+
+    state: str
+    headline: str
+    cards: tuple[Card, ...]
+    overrides: tuple[tuple[str, str], ...]
+
+
+def verdict(facts: ReportFacts) -> Verdict:
+    """The page's first answer."""
+    cards = tuple(_card(image) for image in facts.images)
+    state = "passed"
+    if any(card.state == "failed" for card in cards):
+        state = "failed"
+    elif any(card.state == "untested" for card in cards) or not cards:
+        state = "untested"
+    return Verdict(
+        state=state,
+        headline=_headline(cards),
+        cards=cards,
+        overrides=tuple((name, OVERRIDES.get(name, "")) for name in facts.overrides),
+    )
+
+
+def _headline(cards: Sequence[Card]) -> str:
+    passed = [card.arch for card in cards if card.state == "passed"]
+    failed = [card.arch for card in cards if card.state == "failed"]
+    untested = [card.arch for card in cards if card.state == "untested"]
+    kubernetes = "Kubernetes" if any(card.standin for card in cards) else "K3s"
+    parts = []
+    if passed:
+        verb = "boots, runs" if len(passed) == 1 else "boot, run"
+        again = "answers" if len(passed) == 1 else "answer"
+        parts.append(f"{_list(passed)} {verb} {kubernetes} and {again} from a pod")
+    if failed:
+        parts.append(f"{_list(failed)} did not pass the boot test")
+    if untested:
+        parts.append(f"{_list(untested)} {'was' if len(untested) == 1 else 'were'} not booted")
+    return "; ".join(parts) + "." if parts else "There is no image in this release."
+
+
+def _list(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _card(image: ImageFacts) -> Card:
+    smoke = image.smoke
+    k3s = image.manifest["k3s"]
+    checks = tuple((smoke or {}).get("checks") or ())
+    return Card(
+        arch=image.arch,
+        state="untested" if smoke is None else "passed" if smoke.get("passed") else "failed",
+        k3s=str(k3s["version"]),
+        standin=bool(k3s["standin"]),
+        facts=tuple(_facts(image)),
+        meters=(*_memory(smoke), *_writes(image), *_sizes(image)),
+        checks=checks,
+        failures=tuple(str(failure) for failure in (smoke or {}).get("failures") or ()),
+    )
+
+
+def _facts(image: ImageFacts) -> list[tuple[str, str]]:
+    rows = [("Kernel", str(image.manifest["kernel"]))]
+    report = _last_report(image.smoke)
+    if report:
+        node, pod = report.get("node") or {}, report.get("pod") or {}
+        ready = "Ready" if node.get("ready") == "True" and node.get("current") else "not Ready"
+        answer = f", answers “{report['http']}”" if report.get("http") else ", does not answer"
+        rows.append(("Node", f"{node.get('name') or '—'}, {ready}"))
+        rows.append(("Pod", f"{pod.get('name') or '—'}, {pod.get('phase') or 'not there'}{answer}"))
+    for boot in timelines(image):
+        end = boot.reached("http")
+        last = PHASES[boot.phases[-1].key] if boot.phases else "nothing"
+        told = f"pod answers after {duration(end)}" if end is not None else f"got to: {last}"
+        rows.append((boot.name, told))
+    rows.append(("Checks", _found(image)))
+    if image.smoke:
+        accel = str(image.smoke.get("accel") or "?")
+        how = {"tcg": "emulated (QEMU TCG)", "kvm": "QEMU with KVM"}.get(accel, accel)
+        cpus, memory = image.smoke.get("cpus"), image.smoke.get("memory_mib")
+        many = "" if cpus == 1 else "s"
+        rows.append(("Booted on", f"{how}, {cpus}\u00a0CPU{many}, {memory}\u00a0MiB"))
+    return rows
+
+
+def _found(image: ImageFacts) -> str:
+    wrong = len(errors(image.findings))
+    warnings = len(image.findings) - wrong
+    counts = ((wrong, "error"), (warnings, "warning"))
+    told = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count]
+    return ", ".join(told) or "no findings"
+
+
+def _last_report(smoke: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    reports = [boot.get("report") for boot in (smoke or {}).get("boots") or ()]
+    return next((report for report in reversed(reports) if report), {})
+
+
+def _memory(smoke: Mapping[str, Any] | None) -> list[Meter]:
+    boots = (smoke or {}).get("boots") or ()
+    memories = [(boot.get("report") or {}).get("memory_kib") or {} for boot in boots]
+    peak = max((memory.get("peak", 0) for memory in memories), default=0) / MIB
+    if not smoke or not peak:
+        return []
+    limit = int(smoke.get("memory_mib") or 512)
+    return [
+        Meter(
+            label="Memory, peak",
+            value=f"{peak:.0f} MiB",
+            limit=f"{limit} MiB",
+            share=percent(peak, limit),
+            over=peak > limit,
+        )
+    ]
+
+
+def _writes(image: ImageFacts) -> list[Meter]:
+    rest, limit = wear.measured(_last_report(image.smoke)), image.budget.get("writes", 0)
+    if rest is None:
+        return []
+    return [
+        Meter(
+            label="Written at rest",
+            value=f"{human(rest.hourly)} an hour",
+            limit=human(limit).replace(".0 ", " ") if limit else "",
+            share=percent(rest.hourly, limit),
+            over=0 < limit < rest.hourly,
+        )
+    ]
+
+
+def _sizes(image: ImageFacts) -> list[Meter]:
+    meters = []
+    for key, label in _PARTS.items():
+        size, limit = image.sizes.get(key), image.budget.get(key)
+        if size is not None and limit:
+            meters.append(
+                Meter(
+                    label=label,
+                    value=human(size),
+                    limit=human(limit).replace(".0 ", " "),
+                    share=percent(size, limit),
+                    over=size > limit,
+                )
+            )
+        elif size is not None:
+            meters.append(Meter(label=label, value=human(size), limit="", share=0, over=False))
+    return meters

@@ -1,0 +1,1 @@
+"""A recipe → its lock: which inputs, in which versions."""

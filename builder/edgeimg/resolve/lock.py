@@ -1,0 +1,174 @@
+"""Recipe → Lock: every input of every architecture, with its size and sha256."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.cache.store import Store
+from edgeimg.errors import LockError
+from edgeimg.fetch import mirrors
+from edgeimg.fetch.mirrors import Mirrors
+from edgeimg.lock.file import dumps, load, write
+from edgeimg.lock.groups import BOOT_PACKAGES, CONTAINER_PACKAGES, INITRD_PACKAGES, TOOL_GROUPS
+from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
+from edgeimg.progress import Progress, Silent
+from edgeimg.recipe.model import Recipe
+from edgeimg.resolve.requests import Request, digest, image_requests, tool_requests, verify
+from edgeimg.resolve.update import KERNEL, changes, kept
+from edgeimg.sources import container_images, debian, k3s_airgap, k3s_release
+
+__all__ = [
+    "BOOT_PACKAGES",
+    "CONTAINER_PACKAGES",
+    "INITRD_PACKAGES",
+    "ArchLock",
+    "K3sAsset",
+    "Lock",
+    "Package",
+    "changes",
+    "digest",
+    "dumps",
+    "load",
+    "resolve",
+    "verify",
+    "write",
+]
+
+
+def resolve(
+    recipe: Recipe,
+    *,
+    archs: Sequence[Arch],
+    tools_hosts: Sequence[Arch],
+    previous: Lock | None,
+    update: Sequence[str] | None,
+    accept_unsigned: Collection[str],
+    store: Store,
+    project: Path = Path(),
+    progress: Progress | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Lock:
+    """Resolve `recipe` for the images of `archs` and the tools of `tools_hosts`.
+
+    `update`: None keeps locked versions where the recipe still leads to them; `()` takes new
+    versions of everything; names take new versions of these packages (and of the packages
+    built from the same source, which need one another in the same version). What `previous`
+    holds for other architectures and hosts is kept. `accept_unsigned` names the architectures
+    whose package index need not match its signature. Archives that services name are in `project`.
+    Raises LockError (see `edgeimg.sources.debian`), FetchError, HostError.
+    """
+    progress = progress or Silent()
+    wanted_digest = digest(recipe)
+    if previous is not None and previous.suite != recipe.packages.suite:
+        previous, update = None, ()
+    if (
+        update is None
+        and previous is not None
+        and previous.recipe_digest == wanted_digest
+        and _complete(previous, archs, tools_hosts)
+        and not any(made.archive for made in recipe.contents().values())  # a file may change
+    ):
+        return previous
+    known = mirrors.from_host(env)
+    images = dict(previous.images) if previous else {}
+    tools = {group: dict(hosts) for group, hosts in previous.tools.items()} if previous else {}
+    everywhere = [arch for arch in ARCHITECTURES if arch in archs or arch in tools_hosts]
+    with progress.task("Resolving packages", len(everywhere), "items") as advance:
+        for arch in everywhere:
+            own = recipe.for_arch(arch)
+            unsigned = arch.name in accept_unsigned
+            with _index(arch, own.packages.suite, known, unsigned, store, progress) as index:
+                if arch in archs:
+                    old = images.get(arch.name)
+                    k3s = old.k3s if old else None
+                    asset = k3s_release.resolve(own, arch, previous=k3s, progress=progress, env=env)
+                    pins = container_images.resolve(
+                        own, arch, old, update, project=project, store=store, progress=progress
+                    )
+                    images[arch.name] = replace(
+                        _image(index, own, arch, old, update, asset, pins),
+                        airgap=k3s_airgap.resolve(
+                            own, arch, previous=old.airgap if old else None, progress=progress,
+                            env=env,
+                        ),
+                    )  # fmt: skip
+                if arch in tools_hosts:
+                    _add_tools(tools, index, arch, update)
+            advance(1)
+    tools = {group: hosts for group, hosts in tools.items() if group in TOOL_GROUPS}
+    return Lock(
+        recipe_digest=wanted_digest, suite=recipe.packages.suite, images=images, tools=tools
+    )
+
+
+def _image(
+    index: debian.Index,
+    recipe: Recipe,
+    arch: Arch,
+    old: ArchLock | None,
+    update: Sequence[str] | None,
+    asset: K3sAsset | None,
+    pins: dict[str, ImagePin],
+) -> ArchLock:
+    resolved = _groups(index, image_requests(recipe, arch))
+    groups = kept(resolved, old.groups if old else {}, update)
+    # What is kept of an unsigned index stays unsigned, unless the signed one says the same.
+    doubtful = old is not None and old.unsigned_index and groups != resolved
+    return ArchLock(
+        groups=groups, k3s=asset, images=pins, unsigned_index=index.unsigned or doubtful
+    )
+
+
+def _add_tools(
+    tools: dict[str, dict[str, tuple[Package, ...]]],
+    index: debian.Index,
+    host: Arch,
+    update: Sequence[str] | None,
+) -> None:
+    locked = {group: hosts.get(host.name, ()) for group, hosts in tools.items()}
+    for group, packages in kept(_groups(index, tool_requests()), locked, update).items():
+        tools.setdefault(group, {})[host.name] = packages
+
+
+@contextlib.contextmanager
+def _index(
+    arch: Arch, suite: str, known: Mirrors, unsigned: bool, store: Store, progress: Progress
+) -> Iterator[debian.Index]:
+    with (
+        store.work("index") as work,
+        debian.open_index(arch, suite, known, accept_unsigned=unsigned, work=work) as index,
+    ):
+        if index.unsigned:
+            progress.note(
+                f"{arch.name}: the package index does not match its signature; accepted as asked"
+            )
+        yield index
+
+
+def _groups(index: debian.Index, requests: Mapping[str, Request]) -> dict[str, tuple[Package, ...]]:
+    resolved = {g: index.resolve(request.names, request.exclude) for g, request in requests.items()}
+    if KERNEL in resolved:
+        kernels = tuple(
+            package
+            for package in resolved[KERNEL]
+            if package.name.startswith("linux-image-") and package.name[12:13].isdigit()
+        )
+        if len(kernels) != 1:
+            names = ", ".join(requests[KERNEL].names)
+            raise LockError(
+                f"{names} leads to {len(kernels)} kernels, expected one",
+                hint="set kernel.package in the recipe to a linux-image package",
+            )
+        resolved[KERNEL] = kernels
+    return resolved
+
+
+def _complete(lock: Lock, archs: Sequence[Arch], tools_hosts: Sequence[Arch]) -> bool:
+    return all(arch.name in lock.images for arch in archs) and all(
+        host.name in lock.tools.get(group, {}) for group in TOOL_GROUPS for host in tools_hosts
+    )

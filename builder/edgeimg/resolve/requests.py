@@ -1,0 +1,157 @@
+"""What a recipe asks to be locked: packages by what they are for, images, K3s' files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from edgeimg.arch import Arch
+from edgeimg.errors import LockError
+from edgeimg.lock.groups import (
+    BOOT_PACKAGES,
+    CONTAINER_PACKAGES,
+    EXCLUDED,
+    INITRD_PACKAGES,
+    SERVICE_PACKAGES,
+    SERVICES_EXCLUDED,
+    TOOL_GROUPS,
+    TOOLS_EXCLUDED,
+)
+from edgeimg.lock.model import K3sAsset, Lock
+from edgeimg.recipe.model import Recipe
+from edgeimg.resolve.update import KERNEL
+from edgeimg.sources import container_images, k3s_release
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One resolution: the packages that are asked for, and those taken as installed."""
+
+    names: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+
+def digest(recipe: Recipe) -> str:
+    """Hex sha256 of everything that decides what is resolved, for all architectures."""
+    facts: dict[str, Any] = {
+        arch.name: {
+            "suite": recipe.for_arch(arch).packages.suite,
+            "groups": {
+                group: [sorted(request.names), sorted(request.exclude)]
+                for group, request in image_requests(recipe.for_arch(arch), arch).items()
+            },
+            "k3s": _k3s_facts(recipe.for_arch(arch), arch),
+            **_image_facts(recipe.for_arch(arch), arch),
+            **_airgap_facts(recipe.for_arch(arch)),
+        }
+        for arch in recipe.archs
+    }
+    facts["tools"] = {
+        group: [sorted(request.names), sorted(request.exclude)]
+        for group, request in tool_requests().items()
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def verify(recipe: Recipe, lock: Lock) -> None:
+    """Raise LockError, saying what changed, when `lock` was not made from this recipe."""
+    if lock.recipe_digest == digest(recipe):
+        return
+    reasons = [reason for arch in recipe.archs for reason in _differences(recipe, lock, arch)]
+    text = "; ".join(dict.fromkeys(reasons)) or "packages were removed or exclusions changed"
+    raise LockError(f"the lock does not fit the recipe any more: {text}", hint="run `edgeimg lock`")
+
+
+def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
+    """The packages of one architecture's image, by what they are for."""
+    exclude = (*EXCLUDED, *recipe.packages.exclude)
+    containers = {
+        group: Request(names=made.packages, exclude=(*EXCLUDED, *made.exclude))
+        for group, made in recipe.contents().items()
+        if made.packages
+    }
+    if recipe.services:
+        exclude_more = (*EXCLUDED, *SERVICES_EXCLUDED)
+        containers["services"] = Request(names=SERVICE_PACKAGES, exclude=exclude_more)
+    # The initrd and the containers are composed of single programs: nothing configures them.
+    return {
+        **containers,
+        # What one recipe includes, another that includes it may exclude.
+        "root": Request(
+            names=tuple(
+                name for name in recipe.packages.include if name not in recipe.packages.exclude
+            ),
+            exclude=exclude,
+        ),
+        KERNEL: Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
+        "boot": Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
+        "initrd": Request(names=INITRD_PACKAGES, exclude=EXCLUDED),
+        "containers": Request(names=CONTAINER_PACKAGES, exclude=EXCLUDED),
+    }
+
+
+def tool_requests() -> dict[str, Request]:
+    """The packages of the tools trees, by group."""
+    return {
+        group: Request(names=names, exclude=TOOLS_EXCLUDED[group])
+        for group, names in TOOL_GROUPS.items()
+    }
+
+
+def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
+    image = lock.images.get(arch.name)
+    if image is None:
+        yield f"{arch.name} is not locked"
+        return
+    own = recipe.for_arch(arch)
+    if own.packages.suite != lock.suite:
+        yield f"the suite is {own.packages.suite}, locked is {lock.suite}"
+    for group, request in image_requests(own, arch).items():
+        present = {package.name for package in image.groups.get(group, ())}
+        added = sorted(set(request.names) - present) if group != KERNEL else []
+        if added:
+            yield f"not locked: {', '.join(added)}"
+        if unwanted := sorted((set(request.exclude) - set(request.names)) & present):
+            yield f"excluded, but locked: {', '.join(unwanted)}"
+    for name, reference in _image_facts(own, arch).get("images", {}).items():
+        pin = image.images.get(name)
+        if pin is None or pin.reference != reference:
+            of = f" of {name}" if name != reference else ""
+            yield f"not locked: the image {reference}{of}"
+    if bool(own.k3s.airgap) != (image.airgap is not None):
+        yield "K3s' air-gap images are not locked" if own.k3s.airgap else "airgap is empty now"
+    if _k3s_differs(own, arch, image.k3s):
+        yield f"K3s is {own.k3s.version} from another place or with another sha256 than locked"
+
+
+def _image_facts(recipe: Recipe, arch: Arch) -> dict[str, dict[str, str]]:
+    """Container images that are taken from elsewhere, by service or reference, if there are any."""
+    named = {
+        name: made.reference(arch.name) for name, made in container_images.taken(recipe).items()
+    }
+    return {"images": named} if named else {}
+
+
+def _airgap_facts(recipe: Recipe) -> dict[str, str]:
+    """Which archive of images there is; which images are taken from it is nothing to the lock."""
+    return {"airgap": recipe.k3s.version} if recipe.k3s.airgap else {}
+
+
+def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str | None] | None:
+    """What the recipe says of the K3s release; the sha256 may be left to the release."""
+    k3s = recipe.k3s
+    pinned = k3s.sha256.get(arch.name)
+    if pinned is None and k3s.source != "release":
+        return None
+    url = k3s_release.asset_url(k3s.url, k3s.version, k3s_release.asset_name(arch))
+    return {"version": k3s.version, "url": url, "sha256": pinned}
+
+
+def _k3s_differs(recipe: Recipe, arch: Arch, locked: K3sAsset | None) -> bool:
+    facts = _k3s_facts(recipe, arch)
+    if facts is None or locked is None:
+        return facts is not None or locked is not None
+    return any(value not in (None, getattr(locked, name)) for name, value in facts.items())

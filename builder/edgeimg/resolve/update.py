@@ -1,0 +1,66 @@
+"""Old lock and new lock: what an update keeps, and what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from edgeimg.lock.model import Lock, Package
+
+KERNEL = "kernel"
+"""The group that holds the kernel package alone."""
+
+
+def kept(
+    resolved: Mapping[str, tuple[Package, ...]],
+    locked: Mapping[str, tuple[Package, ...]],
+    update: Sequence[str] | None,
+) -> dict[str, tuple[Package, ...]]:
+    """`resolved`, with locked versions in place of new ones that nobody asked for.
+
+    Packages of one source package are kept or renewed together: they depend on one another in
+    exactly their own version.
+    """
+    if update is not None and not update:
+        return dict(resolved)
+    result = {}
+    for group, packages in resolved.items():
+        old = {package.name: package for package in locked.get(group, ())}
+        if group == KERNEL and {p.source for p in packages} == {p.source for p in old.values()}:
+            # The version is part of a kernel package's name.
+            old = {packages[0].name: next(iter(old.values()))} if len(old) == 1 else {}
+        asked = {p.source for p in (*packages, *old.values()) if p.name in (update or ())}
+        new = {p.source for p in packages if p.name not in old}
+        renewed = asked | new
+        result[group] = tuple(sorted(p if p.source in renewed else old[p.name] for p in packages))
+    return result
+
+
+def changes(old: Lock | None, new: Lock) -> list[str]:
+    """What `new` changes, one line each, for people."""
+    before, after = _inventory(old), _inventory(new)
+    lines = []
+    for key in sorted(before.keys() | after.keys()):
+        was, now = before.get(key), after.get(key)
+        if was is None or now is None or was != now:
+            lines.append(f"{key}: {was or 'new'} → {now or 'gone'}")
+    return lines
+
+
+def _inventory(lock: Lock | None) -> dict[str, str]:
+    if lock is None:
+        return {}
+    rows: dict[str, str] = {}
+    for name, image in lock.images.items():
+        for group, packages in image.groups.items():
+            rows |= {f"{name} {group} {p.name}": _identity(p) for p in packages}
+        rows |= {f"{name} image {key}": pin.digest[:19] for key, pin in image.images.items()}
+        if image.k3s:
+            rows[f"{name} k3s"] = f"{image.k3s.version} {image.k3s.sha256[:12]}"
+    for group, hosts in lock.tools.items():
+        for host, packages in hosts.items():
+            rows |= {f"{host} tools {group} {p.name}": _identity(p) for p in packages}
+    return rows
+
+
+def _identity(package: Package) -> str:
+    return f"{package.version} ({package.sha256[:8]})"

@@ -1,0 +1,57 @@
+"""Package URLs (purl-spec): the names under which scanners and advisories know components."""
+
+from __future__ import annotations
+
+from packageurl import PackageURL
+
+from edgeimg.sbom.model import Distribution, Source
+
+
+def debian(
+    name: str, version: str, *, arch: str, distribution: Distribution, source: Source | None = None
+) -> str:
+    """Of a Debian binary package.
+
+    The qualifier `upstream` names the source package where it is called or numbered otherwise:
+    advisories are about sources, and scanners look for it there.
+    """
+    qualifiers = {"arch": arch, "distro": distribution.qualifier}
+    if source and (source.name, source.version) != (name, version):
+        same = source.version == version
+        qualifiers["upstream"] = source.name if same else f"{source.name}@{source.version}"
+    url = PackageURL("deb", distribution.id, name, version, qualifiers)
+    return url.to_string()
+
+
+def golang(module: str, version: str) -> str:
+    """Of a Go module; without a version for one that was built from a work tree."""
+    namespace, _, name = module.rpartition("/")
+    return PackageURL("golang", namespace or None, name, version or None).to_string()
+
+
+def oci(reference: str, digest: str, *, arch: str) -> str:
+    """Of a container image by its manifest's digest (`sha256:…`)."""
+    repository, tag = split_reference(reference)
+    qualifiers = {"arch": arch, "repository_url": repository} | ({"tag": tag} if tag else {})
+    name = repository.rpartition("/")[2].lower()
+    return PackageURL("oci", None, name, digest, qualifiers).to_string()
+
+
+def generic(name: str, version: str) -> str:
+    """Of what no registry knows."""
+    return PackageURL("generic", None, name, version or None).to_string()
+
+
+def parse(text: str) -> PackageURL | None:
+    """The parts of a package URL; None for what is none."""
+    try:
+        return PackageURL.from_string(text)
+    except ValueError:
+        return None
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Repository and tag of an image's name; a registry's port is no tag."""
+    reference = reference.partition("@")[0]
+    head, colon, tag = reference.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (reference, "")

@@ -1,0 +1,83 @@
+"""A container image → what a container takes from it: its files, and how it wants to be run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeimg.arch import Arch
+from edgeimg.cache.store import Store
+from edgeimg.errors import ArchiveError, DigestError
+from edgeimg.lock.model import ImagePin
+from edgeimg.sources.oci_archive import OciImage, open_image
+from edgeimg.sources.oci_layers import flatten
+from edgeimg.tree import Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What a container is made of, and what holds where the recipe says nothing."""
+
+    tree: Tree = field(default_factory=Tree, repr=False)
+    command: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    workdir: str = "/"
+    user: tuple[int, int] = (0, 0)
+    """Numbers of user and group."""
+    run: dict[str, Any] = field(default_factory=dict)
+    """All that the image says about running it (image-spec, config.md, `config`)."""
+
+
+def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) -> Image:
+    """The image for `arch` in the archive at `path`, which must be the locked one.
+
+    Raises DigestError when it is another, ArchitectureError when there is none for `arch`,
+    ArchiveError when it is damaged or hostile.
+    """
+    with open_image(path, arch) as image:
+        if image.digest != pin.digest:
+            raise DigestError(
+                f"{path} holds {image.digest[:19]}… for {arch.name}, locked is {pin.digest[:19]}…",
+                hint="take the new one with `edgeimg lock`",
+            )
+        return described(image, store, origin)
+
+
+def described(image: OciImage, store: Store, origin: str) -> Image:
+    """What an open container image says, with its layers as one tree. Raises ArchiveError."""
+    tree = flatten(image.layers, store=store, origin=origin)
+    return Image(
+        tree=tree,
+        command=(*image.entrypoint, *image.command),
+        environment=image.environment,
+        workdir=image.workdir,
+        user=_numbers(image, tree, origin),
+        run=image.run,
+    )
+
+
+def _numbers(image: OciImage, tree: Tree, origin: str) -> tuple[int, int]:
+    """`User` of the configuration (`name`, `uid`, `name:group`, …) as numbers."""
+    user, _, group = image.user.partition(":")
+    users, groups = _accounts(tree, "etc/passwd"), _accounts(tree, "etc/group")
+    row = users.get(user)
+    if not user:
+        return 0, 0
+    if not user.isdigit() and row is None:
+        raise ArchiveError(f"{origin}: its user {user!r} is not in its /etc/passwd")
+    uid = int(user) if user.isdigit() else int(row[2] if row else 0)
+    if not group:
+        return uid, int(row[3]) if row else 0
+    if group.isdigit():
+        return uid, int(group)
+    if group not in groups:
+        raise ArchiveError(f"{origin}: its group {group!r} is not in its /etc/group")
+    return uid, int(groups[group][2])
+
+
+def _accounts(tree: Tree, path: str) -> dict[str, list[str]]:
+    node = tree.get(tree.resolve(path))
+    lines = node.read().decode("utf-8", "replace").splitlines() if node else []
+    rows = (line.split(":") for line in lines)
+    return {row[0]: row for row in rows if len(row) > 3 and row[2].isdigit()}

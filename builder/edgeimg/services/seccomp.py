@@ -1,0 +1,97 @@
+"""The default seccomp profile, for one architecture and a set of capabilities.
+
+Source: the profile of containers/common (Debian: golang-github-containers-common), whose entries
+have conditions on architectures and capabilities. Result: `linux.seccomp` of the OCI runtime
+specification, which has none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from edgeimg.arch import Arch
+from edgeimg.errors import ArchiveError
+
+PATH = "usr/share/containers/seccomp.json"
+_ALWAYS = {
+    "SYS_ADMIN": (
+        "fsconfig", "fsmount", "fsopen", "fspick", "mount", "mount_setattr", "move_mount",
+        "open_tree", "pivot_root", "setns", "swapoff", "swapon", "umount", "umount2", "unshare",
+    ),
+    "SYS_BOOT": ("kexec_load", "reboot"),
+    "SYSLOG": ("syslog",),
+}  # fmt: skip
+"""System calls that the profile leaves to the kernel, which refuses them without the capability
+(namespaces of users aside). Denied here, they are told by name."""
+_EPERM = 1
+_LOG = "SECCOMP_FILTER_FLAG_LOG"
+"""What is denied is told in the kernel's log: `explain` reads it."""
+
+
+def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> dict[str, Any]:
+    """The profile in `data` for programs that have `capabilities` (without `CAP_`).
+
+    Raises ArchiveError when `data` is no such profile.
+    """
+    granted = {f"CAP_{name}" for name in capabilities}
+    try:
+        document = json.loads(data)
+        lacking = _lacking(capabilities)
+        rules = [
+            _rule(entry, lacking)
+            for entry in document["syscalls"]
+            if _applies(entry, arch.goarch, granted) and not set(entry["names"]) <= lacking
+        ]
+        if lacking:
+            denied = {"names": sorted(lacking), "action": "SCMP_ACT_ERRNO", "errnoRet": _EPERM}
+            rules.append(denied)
+        return {
+            "defaultAction": document["defaultAction"],
+            "defaultErrnoRet": int(document["defaultErrnoRet"]),
+            # Programs of a second instruction set have no business here.
+            "architectures": [arch.seccomp],
+            "flags": [_LOG],
+            "syscalls": rules,
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArchiveError(f"/{PATH} is no seccomp profile: {error!r}") from error
+
+
+def guarded(data: bytes) -> dict[str, str]:
+    """System calls that a capability opens, by name: `mount` → `SYS_ADMIN`."""
+    found = {name: needed for needed, names in _ALWAYS.items() for name in names}
+    for entry in json.loads(data)["syscalls"]:
+        needed = (entry.get("includes") or {}).get("caps") or []
+        if len(needed) == 1 and entry["action"] == "SCMP_ACT_ALLOW" and not entry.get("args"):
+            for name in entry["names"]:
+                found.setdefault(name, needed[0].removeprefix("CAP_"))
+    return found
+
+
+def _applies(entry: Mapping[str, Any], goarch: str, granted: Collection[str]) -> bool:
+    includes, excludes = entry.get("includes") or {}, entry.get("excludes") or {}
+    if goarch not in (includes.get("arches") or [goarch]):
+        return False
+    if goarch in (excludes.get("arches") or []):
+        return False
+    if not set(includes.get("caps") or []) <= set(granted):
+        return False
+    return not set(excludes.get("caps") or []) & set(granted)
+
+
+def _lacking(capabilities: Collection[str]) -> set[str]:
+    return {
+        name for needed, names in _ALWAYS.items() if needed not in capabilities for name in names
+    }
+
+
+def _rule(entry: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+    names = [name for name in entry["names"] if name not in without]
+    rule: dict[str, Any] = {"names": names, "action": entry["action"]}
+    if entry.get("errnoRet") is not None:
+        rule["errnoRet"] = int(entry["errnoRet"])
+    if entry.get("args"):
+        rule["args"] = list(entry["args"])
+    return rule

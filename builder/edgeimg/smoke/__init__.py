@@ -1,0 +1,1 @@
+"""What is judged in a guest: boots until a pod runs, and what they show."""

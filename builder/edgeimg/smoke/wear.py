@@ -1,0 +1,72 @@
+"""What a gateway at rest writes to its data partition: flash wears out by it.
+
+The guest measures a window of a minute or so (overlays/base/usr/lib/edgeimg/report, `rest`); its
+answer is kept in the boot's report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgeimg.smoke.verdict import Check
+
+NAME = "writes at rest are within budget"
+KEY = "rest"
+"""Where the measurement is in a boot's report."""
+_MIB = 1 << 20
+_LEAST_SECONDS = 30.0
+_MOST_WRITERS = 3
+_HINT = (
+    "`write_bytes` in /proc/PID/io counts for every process; raise [budget] writes if it has to be"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """One window of rest."""
+
+    seconds: float
+    bytes: int
+    """Written to the data partition, by the file system's own account too."""
+    writers: tuple[tuple[str, int], ...]
+    """Programs, and the bytes that each gave to be written; most first."""
+
+    @property
+    def hourly(self) -> int:
+        """Bytes an hour, if it goes on like that."""
+        return round(self.bytes * 3600 / self.seconds)
+
+    def told(self) -> str:
+        """Who writes the most: `k3s 29.3 MiB, systemd-journal 4.1 MiB`, an hour."""
+        most = self.writers[:_MOST_WRITERS]
+        hourly = ((name, count * 3600 / self.seconds / _MIB) for name, count in most)
+        return ", ".join(f"{name} {mib:.1f} MiB" for name, mib in hourly)
+
+
+def measured(report: Mapping[str, Any]) -> Rest | None:
+    """The measurement in a boot's report; None when there is none that makes sense."""
+    try:
+        rest = report[KEY]
+        seconds = float(rest["until"]) - float(rest["since"])
+        writers = ((str(name), int(count)) for name, count in dict(rest["writers"]).items())
+        found = Rest(
+            seconds=seconds,
+            bytes=int(rest["bytes"]),
+            writers=tuple(sorted(writers, key=lambda writer: (-writer[1], writer[0]))),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    return found if seconds >= _LEAST_SECONDS and found.bytes >= 0 else None
+
+
+def judge(report: Mapping[str, Any], budget: int) -> Check:
+    """Whether what is written stays within `budget`, in bytes an hour."""
+    rest = measured(report)
+    if rest is None:
+        return Check(name=NAME, failure="the guest did not measure what it writes")
+    if rest.hourly <= budget:
+        return Check(name=NAME)
+    found = f"{rest.hourly / _MIB:.1f} MiB an hour, expected at most {budget / _MIB:.1f}"
+    return Check(name=NAME, failure=f"{found}. Most by: {rest.told() or 'nobody'}. {_HINT}")

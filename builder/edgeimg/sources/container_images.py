@@ -1,0 +1,87 @@
+"""Container images that services and workloads take: locked by digest, found again in builds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeimg.arch import Arch
+from edgeimg.cache.store import Store
+from edgeimg.errors import LockError
+from edgeimg.lock.model import ArchLock, ImagePin
+from edgeimg.progress import Progress
+from edgeimg.recipe.contents import Contents
+from edgeimg.recipe.model import Recipe
+from edgeimg.sources import engine
+from edgeimg.sources.oci_archive import open_image
+
+
+def taken(recipe: Recipe) -> dict[str, Contents]:
+    """What is made of a container image, by the name of the service or of the pods' image."""
+    return {
+        group.partition(":")[2]: made for group, made in recipe.contents().items() if made.of_image
+    }
+
+
+def resolve(
+    recipe: Recipe,
+    arch: Arch,
+    old: ArchLock | None,
+    update: Sequence[str] | None,
+    *,
+    project: Path,
+    store: Store,
+    progress: Progress,
+) -> dict[str, ImagePin]:
+    """The digests of all images for `arch`, by name (see `taken`).
+
+    What an engine is asked for keeps its digest unless `update` says otherwise (`()`: all, else
+    names); archives are read each time. Raises LockError, ArchitectureError, ArchiveError.
+    """
+    pins: dict[str, ImagePin] = {}
+    for name, made in sorted(taken(recipe).items()):
+        if made.archive:
+            pins[name] = _archive(name, made, arch, project)
+        else:
+            reference = made.reference(arch.name)
+            if not reference:
+                raise LockError(
+                    f"{name}: its image is named for other architectures than {arch.name}",
+                    hint="name one, or leave the architecture out of [image] architectures",
+                )
+            locked = old.images.get(name) if old else None
+            renew = update is not None and (not update or name in update)
+            if locked and locked.reference == reference and not renew:
+                pins[name] = locked
+            else:
+                pins[name] = engine.resolve(reference, arch, store=store, progress=progress)
+    return pins
+
+
+def path(
+    name: str,
+    made: Contents,
+    pin: ImagePin,
+    arch: Arch,
+    *,
+    project: Path,
+    store: Store,
+    offline: bool,
+    progress: Progress,
+) -> Path:
+    """The archive with a locked image. Raises LockError, FetchError."""
+    if made.archive:
+        return _place(name, made, arch, project)
+    return engine.fetch(pin, arch, store=store, offline=offline, progress=progress)
+
+
+def _archive(name: str, made: Contents, arch: Arch, project: Path) -> ImagePin:
+    with open_image(_place(name, made, arch, project), arch) as image:
+        return ImagePin(reference=made.reference(arch.name), digest=image.digest)
+
+
+def _place(name: str, made: Contents, arch: Arch, project: Path) -> Path:
+    place = project / (made.image_file(arch.name) or "")
+    if not place.exists():
+        raise LockError(f"{name}: its archive is missing: there is no {place}")
+    return place

@@ -1,0 +1,154 @@
+"""A Debian binary package as a Tree (deb(5), deb-control(5)); nothing of it is ever run.
+
+The data archive is decompressed once into the cache, and the tree's files are spans of it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeimg.cache.store import Store, disk_errors, key, sha256_file
+from edgeimg.errors import ArchiveError, DigestError
+from edgeimg.sources import tree_index
+from edgeimg.sources.archive import ArMember, ar_members, decompress, tar_nodes
+from edgeimg.tree import Kind, Node, Tree, directory
+
+_VERSION = "1"
+_MAX_CONTROL = 16 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deb:
+    """One package: what it says of itself, and the files it brings."""
+
+    control: dict[str, str]
+    """Fields of the control file; continuation lines are kept, with their newlines."""
+    control_text: str
+    """The control file as it is."""
+    conffiles: tuple[str, ...]
+    """Paths (relative) of its configuration files."""
+    md5sums: str
+    """The package's own digests of its files, in the format of md5sum(1)."""
+    sha256: str
+    """Digest of the whole .deb."""
+    tree: Tree = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The package's name."""
+        return self.control["Package"]
+
+    @property
+    def version(self) -> str:
+        """The package's version."""
+        return self.control["Version"]
+
+
+def read(path: Path, sha256: str, *, store: Store, origin: str) -> Deb:
+    """The package in the file at `path`, whose digest is `sha256`.
+
+    `origin` names it in the tree's nodes (`package:NAME`) and in errors. Raises DigestError when
+    the file is another one, ArchiveError when it is damaged or hostile.
+    """
+
+    def make(result: Path) -> None:
+        if sha256_file(path) != sha256:
+            raise DigestError(
+                f"{origin}: {path.name} does not have the locked sha256 {sha256}",
+                hint="get it once more",
+            )
+        result.mkdir()
+        _unpack(path, result, origin)
+
+    unpacked = store.derived(key("deb", _VERSION, sha256), make)
+    return _load(unpacked, sha256, origin)
+
+
+def read_blob(sha256: str, *, blobs: Store, store: Store, origin: str) -> Deb:
+    """The package with this digest out of `blobs`, unpacked into `store`; see `read`.
+
+    A blob whose bytes have changed is removed, so that the next run fetches it again.
+    """
+    try:
+        return read(blobs.blob(sha256), sha256, store=store, origin=origin)
+    except DigestError:
+        raise blobs.discard_blob(sha256, origin) from None
+
+
+def parse_control(text: str, label: str) -> dict[str, str]:
+    """The fields of one deb822 paragraph. Raises ArchiveError when it is none."""
+    fields: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if line[:1] in (" ", "\t") and name:
+            fields[name] += f"\n{line}"
+        elif ":" in line:
+            name, _, value = line.partition(":")
+            fields[name] = value.strip()
+        elif line.strip():
+            raise ArchiveError(f"{label}: malformed control file: {line!r}")
+    if "Package" not in fields or "Version" not in fields:
+        raise ArchiveError(f"{label}: its control file names no package and version")
+    return fields
+
+
+def _unpack(path: Path, result: Path, label: str) -> None:
+    with path.open("rb") as source:
+        control, data = _members(ar_members(source, label), label)
+        if control.size > _MAX_CONTROL:
+            raise ArchiveError(f"{label}: {control.name} is larger than {_MAX_CONTROL} bytes")
+        for member, name in ((control, "control"), (data, "data")):
+            with disk_errors(result), (result / name).open("wb") as output:
+                decompress(source, member, output, label)
+    files = {
+        name: node.read().decode("utf-8", "replace")
+        for name, node in tar_nodes(result / "control", f"{label}: {control.name}").items()
+        if node.kind is Kind.FILE and name in ("control", "conffiles", "md5sums")
+    }
+    (result / "control").unlink()
+    parse_control(files.get("control", ""), label)
+    nodes = tar_nodes(result / "data", f"{label}: {data.name}")
+    index = {"control": files, "nodes": tree_index.rows(nodes)}
+    with disk_errors(result):
+        (result / "index.json").write_text(json.dumps(index))
+
+
+def _members(members: list[ArMember], label: str) -> tuple[ArMember, ArMember]:
+    # A name that begins with "_" may be skipped (deb(5)); anything else unknown is refused.
+    names = [member.name for member in members if not member.name.startswith("_")]
+    expected = ["debian-binary", "control.tar", "data.tar"]
+    if [name.partition(".tar")[0] for name in names] != ["debian-binary", "control", "data"]:
+        raise ArchiveError(f"{label}: not a Debian package: holds {names}, expected {expected}")
+    by_name = {member.name: member for member in members}
+    return by_name[names[1]], by_name[names[2]]
+
+
+def _load(unpacked: Path, sha256: str, origin: str) -> Deb:
+    index = json.loads((unpacked / "index.json").read_text())
+    nodes = tree_index.nodes(index["nodes"], unpacked / "data", origin=origin)
+    for name in list(nodes):
+        _add_parents(nodes, name, origin)
+    files = index["control"]
+    return Deb(
+        control=parse_control(files["control"], origin),
+        control_text=files["control"],
+        conffiles=_conffiles(files.get("conffiles", "")),
+        md5sums=files.get("md5sums", ""),
+        sha256=sha256,
+        tree=Tree(nodes),
+    )
+
+
+def _add_parents(nodes: dict[str, Node], name: str, origin: str) -> None:
+    parent = name.rpartition("/")[0]
+    while parent and parent not in nodes:
+        nodes[parent] = directory(origin=origin)
+        parent = parent.rpartition("/")[0]
+
+
+def _conffiles(text: str) -> tuple[str, ...]:
+    # A line may begin with a flag such as "remove-on-upgrade" (deb-conffiles(5)).
+    lines = (line.split() for line in text.splitlines())
+    return tuple(words[0].lstrip("/") for words in lines if len(words) == 1)

@@ -1,0 +1,182 @@
+"""A K3s binary → what it would unpack on a gateway's first start, as a tree for the root.
+
+The asset's layout (`bin/`, `etc/`, `bin/.sha256sums`, `bin/.links`) is K3s' own.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import zstandard
+
+from edgeimg.arch import Arch
+from edgeimg.cache.store import Store, disk_errors, key, sha256_file
+from edgeimg.errors import ArchiveError
+from edgeimg.sources import go_binary, k3s_asset
+from edgeimg.sources.archive import tar_nodes
+from edgeimg.sources.go_binary import GoBuild
+from edgeimg.sources.k3s_asset import Asset
+from edgeimg.sources.k3s_verify import verify
+from edgeimg.tree import Kind, Node, Span, Tree, directory, file, replace, symlink
+
+Source = Literal["release", "file", "standin"]
+
+DATA = "usr/lib/k3s/data"
+FACTS = "usr/share/edgeimg/k3s.json"
+COMMANDS = ("k3s", "kubectl", "crictl", "ctr")
+_VERSION = "1"
+_WINDOW = 1 << 25
+"""K3s packs with `zstd --long=25`; more memory is not granted."""
+_MAX_BYTES = 1 << 30
+_CHUNK = 1 << 20
+_STANDIN = "edgeimg.local/standin"
+_VERSION_FLAG = re.compile(r"k3s/pkg/version\.Version=(v\d[\w.+-]*)")
+_ORIGIN = "k3s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class K3sBundle:
+    """K3s, unpacked: a tree to merge into the root, and what it is."""
+
+    version: str
+    """As it says itself; `unknown` for a build that does not tell."""
+    source: Source
+    standin: bool
+    """It is the test program of builder/standin, not K3s, wherever it came from."""
+    sha256: str
+    """Digest of the binary it came in."""
+    data_hash: str
+    """K3s' name of what the binary carries."""
+    tree: Tree = field(repr=False)
+
+
+def unpack(
+    binary: Path,
+    arch: Arch,
+    store: Store,
+    *,
+    source: Source = "file",
+    version: str | None = None,
+    label: str | None = None,
+) -> K3sBundle:
+    """Take the K3s binary at `binary` apart; `label` names it in errors.
+
+    `version` is what it must be (the lock's), for official releases. The tree holds
+    `usr/lib/k3s/data/<hash>/`, the link `usr/lib/k3s/current`, the commands in `usr/bin`, and
+    `usr/share/edgeimg/k3s.json`. Raises ArchitectureError for another architecture's, DigestError
+    for changed bytes, ArchiveError for what is truncated, hostile, no K3s, or another version.
+    """
+    label = label or f"the K3s binary {binary.name}"
+    sha256 = sha256_file(binary)
+    made = store.derived(
+        key("k3s", _VERSION, sha256, arch.name), lambda result: _make(binary, arch, result, label)
+    )
+    facts = json.loads((made / "facts.json").read_text())
+    found = facts["version"]
+    if version and found and found != version:
+        raise ArchiveError(
+            f"{label} is K3s {found}, expected {version}",
+            hint="correct [k3s] version, or its pins in [k3s.sha256], and run `edgeimg lock`",
+        )
+    described = {
+        "version": found or version or "unknown",
+        "source": source,
+        "standin": facts["standin"],
+        "data_hash": facts["data_hash"],
+    }
+    tree = _place(tar_nodes(made / "data.tar", label, origin=_ORIGIN), described)
+    return K3sBundle(**described, sha256=sha256, tree=tree)
+
+
+def _make(binary: Path, arch: Arch, result: Path, label: str) -> None:
+    asset = k3s_asset.find(binary, arch, label)
+    result.mkdir()
+    archive = result / "data.tar"
+    with disk_errors(result):
+        _decompress(binary, asset, archive, label)
+    nodes = tar_nodes(archive, label)
+    verify(nodes, arch, label)
+    wrapper, program = _build_of(binary), _build_of_node(nodes["bin/k3s"])
+    facts = {
+        "version": _version(wrapper, program),
+        "standin": bool(program and program.module == _STANDIN),
+        "data_hash": asset.hash,
+    }
+    with disk_errors(result):
+        (result / "facts.json").write_text(json.dumps(facts))
+
+
+def _decompress(binary: Path, asset: Asset, output: Path, label: str) -> None:
+    with binary.open("rb") as source:
+        source.seek(asset.offset)
+        packed = source.read(asset.size)
+    decoder = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
+    written = 0
+    try:
+        with output.open("wb") as target, decoder.stream_reader(packed) as reader:
+            while chunk := reader.read(_CHUNK):
+                written += len(chunk)
+                if written > _MAX_BYTES:
+                    raise ArchiveError(
+                        f"{label} unpacks to more than {_MAX_BYTES >> 20} MiB: refused as a bomb"
+                    )
+                target.write(chunk)
+    except (zstandard.ZstdError, MemoryError) as error:
+        raise ArchiveError(f"{label}: its asset cannot be decompressed: {error}") from error
+
+
+def _build_of(path: Path, start: int = 0, size: int | None = None) -> GoBuild | None:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return go_binary.read(data, start, None if size is None else start + size)
+
+
+def _build_of_node(node: Node) -> GoBuild | None:
+    content = node.content
+    if isinstance(content, Span):
+        return _build_of(content.path, content.offset, content.size)
+    return go_binary.read(content)
+
+
+def _version(wrapper: GoBuild | None, program: GoBuild | None) -> str:
+    """The version as the programs were told it at build time; nothing when they were not.
+
+    K3s' release sets a variable through the linker; the stand-in takes Kubernetes' version.
+    """
+    for build in (wrapper, program):
+        if build and (match := _VERSION_FLAG.search(build.linker_flags)):
+            return match[1]
+    if program and program.module == _STANDIN:
+        kubernetes = program.dependency("k8s.io/kubernetes")
+        return f"{kubernetes[1]}+standin" if kubernetes else ""
+    return ""
+
+
+def _place(nodes: dict[str, Node], described: dict[str, object]) -> Tree:
+    data_hash = described["data_hash"]
+    placed: dict[str, Node] = {
+        parent: directory(origin=_ORIGIN)
+        for parent in ("usr", "usr/bin", "usr/lib", "usr/lib/k3s", DATA, f"{DATA}/{data_hash}")
+    }
+    placed |= {f"{DATA}/{data_hash}/{path}": _clean(node) for path, node in nodes.items()}
+    placed["usr/lib/k3s/current"] = symlink(f"data/{data_hash}", origin=_ORIGIN)
+    placed |= {
+        f"usr/bin/{name}": symlink(f"../lib/k3s/current/bin/{name}", origin=_ORIGIN)
+        for name in COMMANDS
+        if f"bin/{name}" in nodes
+    }
+    text = json.dumps(described, indent=2, sort_keys=True) + "\n"
+    return Tree().with_nodes({**placed, FACTS: file(text.encode())})
+
+
+def _clean(node: Node) -> Node:
+    """Root's, with plain permissions: the build machine's owners and modes mean nothing here."""
+    if node.kind is Kind.SYMLINK:
+        mode = 0o777
+    else:
+        mode = 0o755 if node.kind is Kind.DIRECTORY or node.mode & 0o111 else 0o644
+    return replace(node, mode=mode, uid=0, gid=0, xattrs=())

@@ -1,0 +1,112 @@
+"""K3s' air-gap images: of the release's archive, those that the wanted components run.
+
+The release's `k3s-airgap-images-ARCH.tar.zst` holds the images of every packaged component, and a
+pause image that the gateway has already.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import zstandard
+
+from edgeimg.arch import Arch
+from edgeimg.cache.store import Store, disk_errors, key
+from edgeimg.errors import ArchiveError
+from edgeimg.lock.model import K3sAsset
+from edgeimg.progress import Progress
+from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.workloads import full_reference
+from edgeimg.sources import k3s_release
+
+KEY = "k3s-airgap"
+"""What the archive is called among those of container images."""
+IMAGES: Mapping[str, tuple[str, ...]] = {
+    "coredns": ("rancher/mirrored-coredns-coredns",),
+    "local-storage": ("rancher/local-path-provisioner", "rancher/mirrored-library-busybox"),
+    "metrics-server": ("rancher/mirrored-metrics-server",),
+    "servicelb": ("rancher/klipper-lb",),
+    "traefik": ("rancher/mirrored-library-traefik", "rancher/klipper-helm"),
+}
+"""What each packaged component runs (K3s, manifests/ and pkg/), without tags: these change."""
+_MAX_BYTES = 4 << 30
+_MAX_JSON = 8 << 20
+_CHUNK = 1 << 20
+
+
+def asset_name(arch: Arch) -> str:
+    """The release's archive for an architecture."""
+    return f"k3s-airgap-images-{arch.k3s_airgap}.tar.zst"
+
+
+def resolve(
+    recipe: Recipe,
+    arch: Arch,
+    *,
+    previous: K3sAsset | None,
+    progress: Progress,
+    env: Mapping[str, str] = os.environ,
+) -> K3sAsset | None:
+    """What the lock says about the archive; None when the recipe wants none of its images.
+
+    Raises FetchError when the release's checksum file is needed and cannot be had.
+    """
+    if not recipe.k3s.airgap:
+        return None
+    return k3s_release.locked(
+        recipe, arch, asset_name(arch), previous=previous, pinned=None, progress=progress, env=env
+    )
+
+
+def unpack(blob: Path, asset: K3sAsset, store: Store) -> Path:
+    """The archive as a plain tar, in the cache. Raises ArchiveError for a damaged one."""
+
+    def make(result: Path) -> None:
+        decoder, written = zstandard.ZstdDecompressor(max_window_size=1 << 31), 0
+        with disk_errors(result), blob.open("rb") as packed, result.open("wb") as plain:
+            try:
+                for chunk in decoder.read_to_iter(packed, read_size=_CHUNK):
+                    written += len(chunk)
+                    if written > _MAX_BYTES:
+                        raise ArchiveError(f"{blob.name} unpacks to more than {_MAX_BYTES} bytes")
+                    plain.write(chunk)
+            except zstandard.ZstdError as error:
+                raise ArchiveError(f"K3s' air-gap images are damaged: {error}") from None
+
+    return store.derived(key("k3s-airgap", "1", asset.sha256), make)
+
+
+def wanted(archive: Path, components: tuple[str, ...]) -> dict[str, str]:
+    """The images of `components` in a plain archive: as it names them, by full reference.
+
+    Raises ArchiveError when one is not there.
+    """
+    found = {full_reference(tag): tag for tag in _tags(archive)}
+    chosen: dict[str, str] = {}
+    for component in components:
+        for repository in IMAGES[component]:
+            matching = {
+                name: tag for name, tag in found.items()
+                if name.startswith(f"docker.io/{repository}:")
+            }  # fmt: skip
+            if not matching:
+                raise ArchiveError(
+                    f"K3s' air-gap images have no {repository}, which {component} runs",
+                    hint="take it out of [k3s] airgap, and bring its images as a workload's",
+                )
+            chosen |= matching
+    return chosen
+
+
+def _tags(archive: Path) -> list[str]:
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            stream = tar.extractfile("manifest.json")
+            entries = json.loads(stream.read(_MAX_JSON)) if stream else []
+        return [tag for entry in entries for tag in entry["RepoTags"] or ()]
+    except (KeyError, TypeError, ValueError, OSError, tarfile.TarError) as error:
+        raise ArchiveError(f"K3s' air-gap images cannot be read: {error!r}") from error

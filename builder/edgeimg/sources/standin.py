@@ -1,0 +1,180 @@
+"""Builds the K3s stand-in of builder/standin with Go, once for each state of its sources.
+
+It is for tests and demonstrations where K3s' releases cannot be fetched. It is not K3s.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import zstandard
+
+from edgeimg import builtin, process
+from edgeimg.arch import Arch
+from edgeimg.cache.store import Store, key, sha256_file
+from edgeimg.errors import HostError, ToolError
+from edgeimg.progress import Advance, Progress
+
+SOURCES = builtin.directory("standin").resolve()
+DEADLINE = 3600.0
+"""Seconds for one build; nine minutes are usual on two idle cores when nothing is cached."""
+_GO_DEADLINE = 900.0
+_VERSION = "1"
+_PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "xdg_cache_home")
+_PROGRESS = re.compile(r"progress (\d+) (\d+)")
+_HINT = "take a binary of K3s' release instead: --k3s PATH"
+
+
+def build(
+    arch: Arch,
+    *,
+    store: Store,
+    progress: Progress,
+    toolbox_go: Callable[[], Path] | None = None,
+    sources: Path = SOURCES,
+) -> Path:
+    """The stand-in's binary for `arch`, from the cache or compiled now (minutes).
+
+    `toolbox_go` gives a Go program where the host has none. Raises HostError without sources or
+    Go, ToolError with the end of the log when it does not compile.
+    """
+    if not (sources / "build.py").is_file():
+        raise HostError(
+            f"the stand-in's sources are not at {sources}: edgeimg does not run from a checkout",
+            hint=_HINT,
+        )
+    go = _find_go(toolbox_go)
+    version = _go_version(go, sources)
+    name = _key(arch, version, sources)
+
+    def make(result: Path) -> None:
+        progress.note(
+            f"compiling the K3s stand-in for {arch.name} with {version} (not K3s; for tests only); "
+            "this takes minutes, once"
+        )
+        argv: list[str | Path] = [
+            sys.executable,
+            "build.py",
+            "--arch",
+            arch.goarch,
+            "--output",
+            result.absolute(),
+            "--go",
+            go,
+        ]
+        _run(argv, sources, f"stand-in {arch.name}", progress)
+
+    return store.derived(name, make)
+
+
+def cached(arch: Arch, store: Store, *, sources: Path = SOURCES) -> Path | None:
+    """The binary that `build` would return at once, or None when it would have to compile.
+
+    Raises HostError without Go, ToolError when Go cannot be used.
+    """
+    path = store.root / "derived" / _key(arch, _go_version(_find_go(None), sources), sources)
+    return path if path.is_file() else None
+
+
+def _key(arch: Arch, go_version: str, sources: Path) -> str:
+    return key("standin", _VERSION, digest(sources), arch.goarch, go_version, zstandard.__version__)
+
+
+def digest(sources: Path) -> str:
+    """Hex sha256 of the names and contents of everything that is compiled or compiles."""
+    total = hashlib.sha256()
+    for path in sorted(sources.rglob("*")):
+        relative = path.relative_to(sources)
+        hidden = any(part.startswith((".", "__pycache__")) for part in relative.parts)
+        tells_nothing = path.name.endswith(("_test.go", "test.py", ".md"))
+        if path.is_file() and not hidden and not tells_nothing:
+            total.update(f"{relative}\0{sha256_file(path)}\0".encode())
+    return total.hexdigest()
+
+
+def _find_go(toolbox_go: Callable[[], Path] | None) -> Path:
+    if found := shutil.which("go"):
+        return Path(found)
+    if toolbox_go is not None:
+        return toolbox_go()
+    raise HostError(
+        "the K3s stand-in has to be compiled, and there is no Go on this host",
+        hint=f"install Go 1.21 or newer (it fetches the version it needs); or {_HINT}",
+    )
+
+
+def _environment() -> dict[str, str]:
+    """What Go needs of the caller's: its own settings, caches, proxies."""
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("GO") or name.lower() in _PASSED_ON
+    }
+    # Distributions' Go has GOTOOLCHAIN=local; the stand-in asks for a newer one than most have.
+    return process.environment({"GOTOOLCHAIN": "auto", **passed})
+
+
+def _go_version(go: Path, sources: Path) -> str:
+    """The compiler that Go will use for these sources; it may be downloaded first."""
+    try:
+        out = process.run(
+            [go, "env", "GOVERSION"], timeout=_GO_DEADLINE, cwd=sources, env=_environment()
+        )
+    except ToolError as error:
+        raise ToolError(
+            f"Go cannot be used for the K3s stand-in: {error.message}",
+            hint=f"Go fetches the compiler it needs with GOPROXY: check the network; or {_HINT}",
+        ) from error
+    return out.decode().strip()
+
+
+def _run(argv: list[str | Path], sources: Path, label: str, progress: Progress) -> None:
+    tail: collections.deque[str] = collections.deque(maxlen=process.TAIL_LINES)
+    with (
+        process.start(argv, cwd=sources, env=_environment()) as child,
+        contextlib.ExitStack() as stack,
+    ):
+        expired = threading.Event()
+
+        def end() -> None:
+            expired.set()
+            process.stop(child)
+
+        timer = threading.Timer(DEADLINE, end)
+        stack.callback(timer.cancel)
+        timer.start()
+        assert child.stderr is not None
+        _follow((line.decode(errors="replace") for line in child.stderr), label, progress, tail)
+        status = child.wait()
+    if expired.is_set() or status:
+        late = f"not done within {DEADLINE:.0f} s"
+        reason = late if expired.is_set() else f"failed with status {status}"
+        log = "\n  ".join(tail)
+        raise ToolError(f"{label}: {reason}\n  {log}", hint=_HINT)
+
+
+def _follow(
+    lines: Iterable[str], label: str, progress: Progress, tail: collections.deque[str]
+) -> None:
+    """Show the build script's `progress DONE TOTAL` lines as a bar; keep the others."""
+    done = 0
+    with contextlib.ExitStack() as stack:
+        advance: Advance | None = None
+        for line in lines:
+            if match := _PROGRESS.fullmatch(line.strip()):
+                if advance is None:
+                    advance = stack.enter_context(progress.task(label, int(match[2]), "items"))
+                advance(int(match[1]) - done)
+                done = int(match[1])
+            elif line.strip():
+                tail.append(line.rstrip())
+                progress.debug(f"{label}: {line.rstrip()}")

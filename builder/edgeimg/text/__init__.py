@@ -1,0 +1,1 @@
+"""What people write, TOML and YAML, as values with line numbers."""

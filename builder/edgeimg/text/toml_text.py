@@ -1,0 +1,111 @@
+"""Reading TOML that people write: what cannot be read is told by line, and where each key is."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeimg.errors import EdgeimgError
+
+MAX_BYTES = 1 << 20
+DEPTH = 8
+"""No message names tables that are nested deeper."""
+_TABLE = re.compile(r"^\s*\[\[?\s*(?P<name>[^\]]+?)\s*\]\]?")
+_KEY = re.compile(r"^\s*(?P<name>[\w\"'.+ /:@*-]+?)\s*=")
+_SYNTAX = re.compile(r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
+_PART = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[^.]*)\s*(?:\.|$)")
+
+Location = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Place:
+    """A line of a file, counted from 1."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a file is meant to be, for messages."""
+
+    name: str
+    error: type[EdgeimgError]
+    hint: str
+    """What to do when there is no such file."""
+
+
+def read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[Location, int]]:
+    """The tables of a TOML file, and the line of each key.
+
+    Raises the error of its kind for what cannot be read or is not TOML.
+    """
+    text = read_text(path, kind)
+    try:
+        return tomllib.loads(text), key_lines(text)
+    except (ValueError, RecursionError) as error:  # ValueError: an integer of 4300 digits
+        raise kind.error(f"{path}:{_syntax_error(error, text)}") from None
+
+
+def read_text(path: Path, kind: Kind) -> str:
+    """A text file of reasonable size. Raises the error of its kind."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise kind.error(
+            f"cannot read the {kind.name} {path}: {error.strerror}", hint=kind.hint
+        ) from None
+    if len(raw) > MAX_BYTES:
+        raise kind.error(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a {kind.name}")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise kind.error(f"{path}:{line}: not UTF-8 text, which is expected here") from None
+
+
+def key_lines(text: str) -> dict[Location, int]:
+    """The line of every table and key of a TOML text, counted from 1.
+
+    Good enough for messages: a line inside a multi-line string may be taken for a key, which
+    never hides a real one because the first line of a key wins.
+    """
+    lines: dict[Location, int] = {}
+    table: Location = ()
+    counts: dict[Location, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _TABLE.match(line):
+            table = _split(match["name"])
+            here = table
+            if line.lstrip().startswith("[["):
+                lines.setdefault(table, number)
+                counts[table] = counts.get(table, -1) + 1
+                table = here = (*table, counts[table])
+        elif match := _KEY.match(line):
+            here = (*table, *_split(match["name"]))
+        else:
+            continue
+        for depth in range(1, min(len(here), DEPTH) + 1):
+            lines.setdefault(here[:depth], number)
+    return lines
+
+
+def _syntax_error(error: Exception, text: str) -> str:
+    match = _SYNTAX.match(str(error))
+    if match is None:
+        return f"1: not TOML: {error or 'nested too deeply'}"
+    line = match["line"] or str(max(1, text.count("\n")))
+    return f"{line}: not TOML: {match['what']}"
+
+
+def _split(name: str) -> Location:
+    """The parts of a dotted key; quoted ones may have dots (TOML 1.0, "Keys")."""
+    return tuple(part.strip().strip("\"'") for part in _PART.findall(name.strip()) if part.strip())

@@ -1,0 +1,130 @@
+"""What pydantic found wrong, in lines for people: where, which key, and what was meant, perhaps."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from edgeimg.text.toml_text import Location, Place
+
+HUSHED = "hushed"
+"""The type of a pydantic error whose message does not repeat what was found: secrets."""
+
+
+class Table(BaseModel):
+    """A table of a file that people write: unknown keys are errors, and nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def problems(
+    error: ValidationError, model: type[BaseModel], place: Callable[[Location], Place]
+) -> list[str]:
+    """One line per error, `file:line: key: what was expected`, in the order of the places."""
+    items = [item for item in error.errors() if not _is_a_consequence(item)]
+    return [line for _, line in sorted(_problem(item, model, place) for item in items)]
+
+
+def listing(name: object, lines: list[str]) -> str:
+    """The message of an error that names all problems of a file."""
+    head = f"{name} has {len(lines)} error{'s' if len(lines) > 1 else ''}"
+    return "\n".join([head, *(f"  {line}" for line in lines)])
+
+
+def _is_a_consequence(item: Any) -> bool:
+    """A list is "too short" when its items were wrong, which is told already."""
+    return bool(item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"])
+
+
+def _problem(
+    item: Any, model: type[BaseModel], place: Callable[[Location], Place]
+) -> tuple[Place, str]:
+    # pydantic puts the kind of a JSON value between the keys that lead to it.
+    location: Location = tuple(part for part in item["loc"] if part not in ("dict", "list"))[:12]
+    if location and location[-1] == "[key]":
+        location = location[:-1]
+    where = place(location)
+    key = ".".join("…" if "@" in str(part) else str(part) for part in location) or "(top level)"
+    return where, f"{where}: {key}: {_explain(location, item, model)}"
+
+
+def _explain(location: Location, item: Any, model: type[BaseModel]) -> str:
+    match item["type"]:
+        case "extra_forbidden":
+            return "unknown key" + near(str(location[-1]), _fields_at(location[:-1], model))
+        case "literal_error":
+            expected = item["ctx"]["expected"]
+            guess = near(str(item["input"]), re.findall(r"'([^']*)'", expected))
+            return f"expected {expected}{_found(item['input'])}{guess}"
+        case "string_pattern_mismatch":
+            return f"{_short(item['input'])} does not match {item['ctx']['pattern']}"
+        case "value_error":
+            return f"{item['ctx']['error']}{_found(item['input'])}"
+        case "dict_type" | "model_type":
+            return f"expected a table of keys and values{_found(item['input'])}"
+        case "missing":
+            return "is missing"
+        case _ if item["type"] == HUSHED:
+            return str(item["msg"])
+        case _:
+            what = item["msg"].removeprefix("Input ").replace("should be", "expected")
+            return f"{what}{_found(item['input'])}"
+
+
+def near(name: str, known: list[str], *, all_else: bool = True) -> str:
+    """The end of a message about an unknown name: the one that was meant, or else all there are."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known here: {', '.join(known)}" if known and all_else else ""
+
+
+def _fields_at(location: Location, model: type[BaseModel]) -> list[str]:
+    """The keys that the schema knows in the table at `location`."""
+    here: Any = model
+    for part in location:
+        here = _inside(here, str(part))
+    found = _model(here)
+    return list(_keys(found)) if found else []
+
+
+def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _inside(annotation: Any, part: str) -> Any:
+    """What is at `part` of a value: a key of a model, an item of a table or of a list."""
+    if model := _model(annotation):
+        field = _keys(model).get(part)
+        return field.annotation if field else None
+    return next((inner for inner in get_args(annotation) if _model(inner)), None)
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    if get_origin(annotation) in (Union, UnionType):
+        return next((model for inner in get_args(annotation) if (model := _model(inner))), None)
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return annotation if is_model else None
+
+
+def _found(value: Any) -> str:
+    # Whole tables say nothing, and may hold what nobody should see.
+    tables = value if isinstance(value, list) else [value]
+    is_told = not any(isinstance(one, dict) for one in tables)
+    return f", found {_short(value)}" if is_told else ""
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer or a nesting too large to be written out
+        return f"{type(value).__name__} of unreasonable size"
+    if "@" in text:  # an address with a password in it, perhaps
+        return "a value with '@' that is not repeated here"
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,93 @@
+"""Trees and the files they are read from and written to: spans, tar members, host directories."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from edgeimg.tree.node import Content, Kind, Node
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Everything below a directory, sorted, parents first; links are not followed."""
+    for path in sorted(root.iterdir()):
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from walk(path)
+
+
+def copy_sparse(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy, with holes for zeros: QEMU's ARM firmware is 2 MB in files of 64."""
+    while chunk := source.read(1 << 16):
+        if chunk.count(0) == len(chunk):
+            target.seek(len(chunk), os.SEEK_CUR)
+        else:
+            target.write(chunk)
+    target.truncate()
+
+
+def root_info(mtime: int) -> tarfile.TarInfo:
+    """The member for the root directory itself."""
+    info = tarfile.TarInfo("./")
+    info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o755, mtime
+    return info
+
+
+def tar_info(path: str, node: Node, mtime: int) -> tarfile.TarInfo:
+    """The member for one node of a canonical tar."""
+    info = tarfile.TarInfo(path)
+    info.mode, info.uid, info.gid, info.mtime = node.mode, node.uid, node.gid, mtime
+    info.uname = info.gname = ""
+    if node.kind is Kind.DIRECTORY:
+        info.type = tarfile.DIRTYPE
+    elif node.kind is Kind.SYMLINK:
+        info.type, info.linkname = tarfile.SYMTYPE, node.target
+    else:
+        info.size = node.size
+    info.pax_headers = {
+        f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape")
+        for name, value in node.xattrs
+    }
+    return info
+
+
+class Reader:
+    """Opens contents, keeping the last few files open: spans of one archive come in a row."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, BinaryIO] = {}
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for open_file in self._files.values():
+            open_file.close()
+
+    def open(self, content: Content) -> BinaryIO:
+        """A stream of exactly the content's bytes."""
+        if isinstance(content, bytes):
+            return io.BytesIO(content)
+        if content.path not in self._files:
+            if len(self._files) >= 64:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[content.path] = content.path.open("rb")
+        source = self._files[content.path]
+        source.seek(content.offset)
+        return _Window(source, content.size)  # type: ignore[return-value]
+
+
+class _Window:
+    def __init__(self, source: BinaryIO, size: int) -> None:
+        self._source, self._left = source, size
+
+    def read(self, size: int = -1) -> bytes:
+        """Read at most `size` bytes of what is left."""
+        wanted = self._left if size < 0 else min(size, self._left)
+        data = self._source.read(wanted)
+        self._left -= len(data)
+        return data

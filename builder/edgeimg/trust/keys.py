@@ -1,0 +1,235 @@
+"""The keys that releases are signed with: made, found and exported by gpg, and kept from others."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeimg.cache.store import disk_errors
+from edgeimg.errors import SigningKeyError, ToolError
+from edgeimg.trust import gnupg
+
+ALGORITHM = "ed25519"
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_UNUSABLE = "redi"
+"""Validity in gpg's listing: revoked, expired, disabled, invalid (doc/DETAILS of GnuPG)."""
+_NOT_HERE = "#"
+_EMAIL = re.compile(r"[^\s<>()@\x00-\x1f]+@[^\s<>()@\x00-\x1f]+")
+_NAME = re.compile(r"[^<>()\x00-\x1f\s][^<>()\x00-\x1f]*")
+_FINGERPRINT = re.compile(r"(?:0x)?([0-9A-Fa-f]{16,40})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A key whose secret part gpg can use here."""
+
+    fingerprint: str
+    """Of the primary key, in upper-case hexadecimal."""
+    user_id: str
+    """`Name <email>`; the first one of the key."""
+    home: Path | None = None
+    """GnuPG's home directory; None: the user's."""
+
+    def __str__(self) -> str:
+        return f"{self.fingerprint} {self.user_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewKey:
+    """A key to be made."""
+
+    user_id: str
+    home: Path | None = None
+    passphrase_file: Path | None = None
+    protected: bool = True
+    """It gets a passphrase: from `passphrase_file`, else gpg asks for it."""
+    expires: str = "never"
+    """As gpg's --quick-generate-key takes it: `never`, `2y`, an ISO date."""
+
+
+def user_id(name: str, email: str) -> str:
+    """`Name <email>` (RFC 4880, 5.11). Raises SigningKeyError when gpg would not take it."""
+    if not _NAME.fullmatch(name):
+        raise SigningKeyError(f"{name!r} cannot be the name of a key: no <>() or line breaks")
+    if not _EMAIL.fullmatch(email):
+        raise SigningKeyError(f"{email!r} is not an e-mail address")
+    return f"{name} <{email}>"
+
+
+def generate(wanted: NewKey) -> Key:
+    """Make an Ed25519 key that signs and does nothing else, in the user's keyring or in a home.
+
+    Raises SigningKeyError when the home is no safe place, when such a key exists already, or
+    when nobody can be asked for a passphrase; HostError without gpg; ToolError when gpg fails.
+    """
+    home = wanted.home or gnupg.default_home()
+    gnupg.require("gpg", "gpg-agent")
+    guard(home, given=wanted.home is not None)
+    gnupg.check_sockets(home)
+    if wanted.protected and wanted.passphrase_file is None and not gnupg.interactive():
+        raise SigningKeyError(
+            "there is no terminal to ask for the new key's passphrase at",
+            hint="use --passphrase-file FILE, or --no-passphrase for a key in a safe place",
+        )
+    with disk_errors(home):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(key.user_id == wanted.user_id for key in available(wanted.home)):
+        raise SigningKeyError(
+            f"there is a key of {wanted.user_id} in {home} already",
+            hint="use it, or make the new one in another --home or of another name",
+        )
+    arguments = ["--quick-generate-key", wanted.user_id, ALGORITHM, "sign", wanted.expires]
+    if not wanted.protected:
+        arguments = ["--pinentry-mode", "loopback", "--passphrase", "", *arguments]
+    check_passphrase_file(wanted.passphrase_file)
+    gnupg.gpg(*arguments, home=wanted.home, passphrase_file=wanted.passphrase_file)
+    return find(wanted.user_id, home=wanted.home)
+
+
+def find(wanted: str | None, *, home: Path | None) -> Key:
+    """The key to sign with: `wanted` is (part of) its fingerprint or user id; None: the only one.
+
+    Raises SigningKeyError when none or several fit, or when others could read them; HostError
+    without gpg, gpgv or a usable path for the agent's socket.
+    """
+    gnupg.require("gpg", "gpg-agent", "gpgv")
+    place = home or gnupg.default_home()
+    guard(place, given=home is not None)
+    if not place.is_dir():
+        raise _none_fits(wanted, place, ())
+    gnupg.check_sockets(place)
+    return choose(available(home), wanted, place)
+
+
+def available(home: Path | None) -> tuple[Key, ...]:
+    """All keys that can sign here, in gpg's order."""
+    try:
+        listing = gnupg.gpg(
+            "--with-colons", "--fixed-list-mode", "--list-secret-keys", home=home
+        ).decode(errors="replace")
+    except ToolError as error:
+        raise SigningKeyError(f"gpg cannot list its keys: {error.message}") from error
+    return parse(listing, home)
+
+
+def parse(listing: str, home: Path | None) -> tuple[Key, ...]:
+    """The keys that can sign, from gpg's listing with colons (doc/DETAILS of GnuPG)."""
+    blocks: list[list[list[str]]] = []
+    for line in listing.splitlines():
+        fields = line.split(":")
+        if fields[0] == "sec":
+            blocks.append([])
+        if blocks:
+            blocks[-1].append([*fields, *[""] * 21])
+    return tuple(_key(block, home) for block in blocks if _can_sign(block))
+
+
+def choose(keys: Sequence[Key], wanted: str | None, place: Path) -> Key:
+    """The one of `keys` in `place` that `wanted` names, as in `find`. Raises SigningKeyError."""
+    exact = [key for key in keys if key.user_id == wanted]
+    fitting = exact or [key for key in keys if wanted is None or _fits(key, wanted)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise _none_fits(wanted, place, keys)
+    what = "several keys to sign with" if wanted is None else f"several keys that fit {wanted!r}"
+    raise SigningKeyError(
+        "\n  ".join([f"there are {what} in {place}", *map(str, fitting)]),
+        hint="name one by its fingerprint: --key FINGERPRINT",
+    )
+
+
+def export(key: Key, *, armored: bool = True) -> bytes:
+    """The public key: ASCII armor for people, binary for gpgv and systemd-sysupdate."""
+    form = ["--armor", "--no-emit-version"] if armored else []
+    return gnupg.gpg(
+        *form, "--export-options", "export-minimal", "--export", key.fingerprint, home=key.home
+    )
+
+
+def guard(home: Path, *, given: bool) -> None:
+    """Raises SigningKeyError when a home is, or would be, no safe place for secret keys.
+
+    Others may not be able to read it, and, if it was `given` by name, it may not be inside a
+    project or a git checkout, from where it would get into commits and images.
+    """
+    if given and (project := _project(home)):
+        raise SigningKeyError(
+            f"{home} is inside the project {project}: secret keys do not belong there",
+            hint="choose a home outside of it, and export the public key only",
+        )
+    if home.exists() and not home.is_dir():
+        raise SigningKeyError(f"{home} is not a directory")
+    if home.is_dir():
+        _refuse_open(home, "chmod 700")
+        for path in sorted(home.glob("private-keys-v1.d/*.key")):
+            _refuse_open(path, "chmod 600")
+
+
+def check_passphrase_file(path: Path | None) -> None:
+    """Raises SigningKeyError when others could read it, or it is inside the project."""
+    if path is None:
+        return
+    if not path.is_file():
+        raise SigningKeyError(f"there is no passphrase file {path}")
+    _refuse_open(path, "chmod 600")
+    if project := _project(path):
+        raise SigningKeyError(
+            f"{path} is inside the project {project}: passphrases do not belong there"
+        )
+
+
+def _refuse_open(path: Path, mend: str) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & _OTHERS:
+        raise SigningKeyError(
+            f"others can get at {path} (mode {mode:04o}): a secret in it is none any more",
+            hint=f"{mend} {path}, and make a new key if others use this machine",
+        )
+
+
+def _project(path: Path) -> Path | None:
+    """The project or git checkout that `path` is in."""
+    for place in path.resolve().parents:
+        if (place / ".git").exists() or any(place.glob("recipes/*.lock.toml")):
+            return place
+    return None
+
+
+def _can_sign(block: Iterable[Sequence[str]]) -> bool:
+    """Whether the key is valid, may sign, and its secret part is at hand."""
+    parts = [fields for fields in block if fields[0] in ("sec", "ssb")]
+    return parts[0][1] not in tuple(_UNUSABLE) and any(
+        "s" in fields[11] and fields[1] not in tuple(_UNUSABLE) and fields[14] != _NOT_HERE
+        for fields in parts
+    )
+
+
+def _key(block: Iterable[Sequence[str]], home: Path | None) -> Key:
+    first: dict[str, str] = {}
+    for fields in block:
+        first.setdefault(fields[0], fields[9])
+    return Key(fingerprint=first["fpr"], user_id=_unescape(first.get("uid", "")), home=home)
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text)
+
+
+def _fits(key: Key, wanted: str) -> bool:
+    fingerprint = _FINGERPRINT.fullmatch(wanted.replace(" ", ""))
+    if fingerprint:
+        return key.fingerprint.endswith(fingerprint[1].upper())
+    return wanted.casefold() in key.user_id.casefold()
+
+
+def _none_fits(wanted: str | None, place: Path, keys: Sequence[Key]) -> SigningKeyError:
+    which = "no key to sign with" if wanted is None else f"no key that fits {wanted!r}"
+    known = [f"there is {key}" for key in keys]
+    return SigningKeyError(
+        "\n  ".join([f"there is {which} in {place}", *known]),
+        hint="make one: edgeimg genkey --name NAME --email EMAIL",
+    )

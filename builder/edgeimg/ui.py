@@ -1,0 +1,180 @@
+"""What edgeimg shows while it works: steps with times, progress bars, remarks — all on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from edgeimg.progress import Advance, Label, Unit
+
+LOG_WIDTH = 160
+"""Columns of what goes into a file or a pipe: few tables need more."""
+
+
+def new_console(*, stderr: bool = False) -> Console:
+    """Standard output or error, as wide as the terminal, as COLUMNS, or as a log."""
+    known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if known else LOG_WIDTH)
+
+
+class Ui:
+    """Draws progress; implements `edgeimg.progress.Progress`."""
+
+    def __init__(self, *, verbosity: int = 0, console: Console | None = None) -> None:
+        self.console = console or new_console(stderr=True)
+        self.verbosity = verbosity
+        self._bars: Progress | None = None
+        self._lock = threading.RLock()
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[None]:
+        """Show bars below the step lines for the duration of the block (terminals only)."""
+        if self.verbosity < 0 or not self.console.is_terminal:
+            yield
+            return
+        columns = (
+            SpinnerColumn(),
+            _Labelled(),
+            BarColumn(bar_width=20),
+            _Amount(),
+            _Time(),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bars:
+            self._bars = bars
+            try:
+                yield
+            finally:
+                self._bars = None
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the terminal to another program (one that asks for a passphrase) for the block."""
+        if self._bars is None:
+            yield
+            return
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()
+
+    @contextlib.contextmanager
+    def step(self, label: str) -> Iterator[None]:
+        """One line of the step list: shown as running, then with the time it took."""
+        began = time.monotonic()
+        bar = self._bars.add_task(label, total=None) if self._bars else None
+        try:
+            yield
+        except BaseException:
+            self._line("✗", label, time.monotonic() - began, "red")
+            raise
+        else:
+            self._line("✓", label, time.monotonic() - began, "green")
+        finally:
+            if bar is not None and self._bars:
+                self._bars.remove_task(bar)
+
+    @contextlib.contextmanager
+    def task(self, label: Label, total: int | None, unit: Unit = "bytes") -> Iterator[Advance]:
+        """Show a bar for the duration of the block; the callable adds to it."""
+        bars = self._bars
+        if bars is None:
+            yield lambda _: None
+            return
+        fixed = label if isinstance(label, str) else ""
+        bar = bars.add_task(f"  {fixed}", total=total, unit=unit, label=label)
+        try:
+            yield lambda amount: bars.advance(bar, amount)
+        finally:
+            bars.remove_task(bar)
+
+    def note(self, message: str) -> None:
+        """Print a remark the user should see."""
+        if self.verbosity >= 0:
+            self._print(Text("! ", style="yellow") + Text(message))
+
+    def debug(self, message: str) -> None:
+        """Print a detail that only `-v` shows."""
+        if self.verbosity > 0:
+            self._print(Text(message, style="dim"))
+
+    def _line(self, mark: str, label: str, seconds: float, style: str) -> None:
+        if self.verbosity < 0:
+            return
+        with self._lock:
+            line = Text.assemble((mark, style), " ", f"{label:<44}", (f"{seconds:7.1f} s", "dim"))
+            self._print(line)
+
+    def _print(self, text: Text) -> None:
+        """Print a line; a terminal's is wrapped between words, a log's is left whole."""
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+
+class _Labelled(ProgressColumn):
+    """What is being done, as of now."""
+
+    def render(self, task: Task) -> Text:
+        """The first column of one bar."""
+        label = task.fields.get("label")
+        return Text(f"  {label()}" if callable(label) else task.description)
+
+
+class _Time(ProgressColumn):
+    """The time that is left of what is counted in bytes; else, the time that has passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left, self._elapsed = TimeRemainingColumn(compact=True), TimeElapsedColumn()
+
+    def render(self, task: Task) -> Text:
+        """The last column of one bar."""
+        if task.total is None or task.fields.get("unit") != "bytes":
+            return self._elapsed.render(task)
+        return Text.assemble(self._left.render(task), " left")
+
+
+class _Amount(ProgressColumn):
+    """Bytes with speed, or a count of items, or nothing when the total is unknown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bytes, self._speed = DownloadColumn(binary_units=True), TransferSpeedColumn()
+        self._items = MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        """The amount column of one bar."""
+        unit = task.fields.get("unit")
+        if unit is None or (unit == "items" and task.total is None):
+            return Text("")
+        if unit == "items":
+            return self._items.render(task)
+        return Text.assemble(self._bytes.render(task), " ", self._speed.render(task))
+
+
+def human(size: int) -> str:
+    """`83.4 MiB` from bytes."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.2f} GiB"

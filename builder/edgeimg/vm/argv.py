@@ -1,0 +1,144 @@
+"""QEMU's command line for a guest: a pure function of a plain value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgeimg.arch import Arch
+
+REPORT_PORT = "edgeimg.report"
+"""The virtio-serial port that starts the guest's checker (overlays/base, 90-edgeimg.rules)."""
+SHELL_CREDENTIAL = "opt/io.systemd.credentials/edgeimg.shell"
+"""The credential that starts a root shell on the console (edgeimg-shell.service)."""
+
+_GROUP = "239.255.69.71"
+"""Of the local scope (RFC 2365): no router passes it on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accel:
+    """What runs the guest's instructions: `-accel`, and the CPU model that goes with it."""
+
+    name: str
+    """`kvm` or `tcg`."""
+    argument: str
+    cpu: str
+    reason: str
+    """Why this one, for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lan:
+    """A network card on an Ethernet of guests: all with the same port are on one.
+
+    It is a multicast group on the host's loopback, which needs no rights and no other program.
+    """
+
+    port: int
+    """UDP, of the host."""
+    mac: str
+    """Each guest its own; the first byte even, and 2 added for a local one: `52:54:00:…`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuestSpec:
+    """One virtual machine; every path is on the host."""
+
+    arch: Arch
+    accel: Accel
+    memory: int
+    """MiB."""
+    cpus: int = 2
+    disk: Path
+    """A qcow2 image; the guest writes to it."""
+    firmware_code: Path
+    firmware_vars: Path
+    """The guest writes to it."""
+    firmware_dirs: tuple[Path, ...] = ()
+    """Where QEMU finds its own files."""
+    qmp: Path
+    """A socket that QEMU makes."""
+    console: Path | None = None
+    """The serial console's log; None: the terminal."""
+    report: Path | None = None
+    """A socket that QEMU makes, with the guest's checker at the other end."""
+    shell: bool = False
+    """Ask the guest for a root shell on its console."""
+    forwards: tuple[tuple[int, int], ...] = field(default=())
+    """TCP ports: of the host's loopback, of the guest."""
+    lan: Lan | None = None
+    """A second card, beside the one that reaches the host."""
+    clock: str = "utc"
+    """What the guest's clock shows at power-on: the time, or `1970-01-01T00:00:00`."""
+
+
+def qemu_argv(spec: GuestSpec) -> list[str]:
+    """The command line, program name first. Nothing of the user's QEMU configuration is used."""
+    return [
+        spec.arch.qemu.program,
+        *("-name", f"edgeimg-{spec.arch.name}"),
+        *("-no-user-config", "-nodefaults", "-display", "none"),
+        *(word for path in spec.firmware_dirs for word in ("-L", str(path))),
+        *("-machine", spec.arch.qemu.machine),
+        *("-accel", spec.accel.argument, "-cpu", spec.accel.cpu),
+        *("-smp", str(spec.cpus), "-m", f"{spec.memory}M"),
+        *("-rtc", f"base={spec.clock}"),
+        *_firmware(spec),
+        *_devices(spec),
+        *_console(spec),
+        *("-qmp", f"unix:{_escape(spec.qmp)},server=on,wait=off"),
+        *(("-fw_cfg", f"name={SHELL_CREDENTIAL},string=1") if spec.shell else ()),
+    ]
+
+
+def _firmware(spec: GuestSpec) -> list[str]:
+    code, variables = _escape(spec.firmware_code), _escape(spec.firmware_vars)
+    return [
+        "-drive",
+        f"if=pflash,unit=0,format=raw,readonly=on,file={code}",
+        "-drive",
+        f"if=pflash,unit=1,format=raw,file={variables}",
+    ]
+
+
+def _devices(spec: GuestSpec) -> list[str]:
+    ports = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for host, guest in spec.forwards)
+    devices = [
+        # The disk is thrown away with the guest, so it need not survive the host's power cut.
+        *("-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,file={_escape(spec.disk)}"),
+        *("-device", "virtio-blk-pci,drive=disk,bootindex=0"),
+        *("-netdev", f"user,id=net{ports}"),
+        # No option ROM: the firmware boots from the disk.
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
+        *("-object", "rng-random,id=rng,filename=/dev/urandom"),
+        *("-device", "virtio-rng-pci,rng=rng"),
+    ]
+    if spec.lan is not None:
+        group = f"socket,id=lan,mcast={_GROUP}:{spec.lan.port},localaddr=127.0.0.1"
+        devices += [
+            *("-netdev", group),
+            *("-device", f"virtio-net-pci,netdev=lan,mac={spec.lan.mac},romfile="),
+        ]
+    if spec.report is not None:
+        devices += [
+            *("-chardev", f"socket,id=report,path={_escape(spec.report)},server=on,wait=off"),
+            *("-device", "virtio-serial-pci"),
+            *("-device", f"virtserialport,chardev=report,name={REPORT_PORT}"),
+        ]
+    return devices
+
+
+def _console(spec: GuestSpec) -> list[str]:
+    if spec.console is not None:
+        log = _escape(spec.console)
+        return ["-chardev", f"file,id=console,path={log}", "-serial", "chardev:console"]
+    return [
+        *("-chardev", "stdio,id=console,mux=on,signal=off"),
+        *("-serial", "chardev:console", "-mon", "chardev=console,mode=readline"),
+    ]
+
+
+def _escape(path: Path) -> str:
+    """A path inside an option: QEMU wants commas doubled."""
+    return str(path).replace(",", ",,")
