@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgeimg.image import sparse
-from edgeimg.pack.disk import SECTOR, DiskPlan
+from edgeimg.image.partitions import SECTOR, DiskPlan
 
 BLOCK = 4096
 _TABLE = 34 * SECTOR

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgeimg.errors import ImageError
-from edgeimg.pack.disk import DiskPlan
+from edgeimg.image.partitions import DiskPlan
 
 PATH = "usr/share/edgeimg/manifest.json"
 SCHEMA = "edgeimg-manifest-1"

@@ -14,8 +14,8 @@ from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ImageError, ToolError
 from edgeimg.image import manifest, sparse
 from edgeimg.image.manifest import Contents
+from edgeimg.image.partitions import DiskPlan, Partition
 from edgeimg.pack import disk, erofs, fat, uki, verity
-from edgeimg.pack.disk import DiskPlan, Partition
 from edgeimg.pack.uki import Uki
 from edgeimg.tools import Toolbox
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -12,62 +11,17 @@ from edgeimg.arch import Arch
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import BudgetError, ImageError, ToolError
 from edgeimg.image import sparse
+from edgeimg.image.partitions import ALIGNMENT, SECTOR, DiskPlan, Partition
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.tables import Image
 from edgeimg.tools import Toolbox
 
 NAMESPACE = UUID("8f5ed0b8-6c0b-5c53-8f51-6c3a1c9e0d27")
-SECTOR = 512
-ALIGNMENT = 1 << 20
 ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 BASIC_DATA_TYPE = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
 READ_ONLY = "GUID:60"
 EMPTY = "_empty"
 """The label of a slot that no version is installed in, as systemd-sysupdate knows it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Partition:
-    """One partition; start and size are bytes from the beginning of the disk."""
-
-    name: str
-    """edgeimg's name for it: `esp`, `root-a`, `root-a-verity`, …"""
-    label: str
-    type: str
-    uuid: str
-    start: int
-    size: int
-    attributes: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiskPlan:
-    """A disk as it will be."""
-
-    uuid: str
-    size: int
-    partitions: tuple[Partition, ...]
-
-    def __getitem__(self, name: str) -> Partition:
-        return next(part for part in self.partitions if part.name == name)
-
-    def script(self) -> str:
-        """The partition table in the input format of sfdisk(8)."""
-        lines = [
-            "label: gpt",
-            f"label-id: {self.uuid}",
-            "unit: sectors",
-            f"sector-size: {SECTOR}",
-            f"first-lba: {ALIGNMENT // SECTOR}",
-            "",
-        ]
-        for part in self.partitions:
-            attributes = f', attrs="{part.attributes}"' if part.attributes else ""
-            lines.append(
-                f"start={part.start // SECTOR}, size={part.size // SECTOR}, type={part.type}, "
-                f'uuid={part.uuid}, name="{part.label}"{attributes}'
-            )
-        return "\n".join(lines) + "\n"
 
 
 def plan(recipe: Recipe, arch: Arch, root_hash: str, sizes: Mapping[str, int]) -> DiskPlan:

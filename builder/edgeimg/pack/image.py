@@ -10,8 +10,8 @@ from edgeimg.arch import Arch
 from edgeimg.cache.store import Store, disk_errors, key, require_room
 from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
+from edgeimg.image.partitions import DiskPlan
 from edgeimg.pack import disk, erofs, esp, initrd, scratch, uki, verity
-from edgeimg.pack.disk import DiskPlan
 from edgeimg.recipe.model import Recipe
 from edgeimg.services.layout import CONTAINERS
 from edgeimg.tools import Toolbox

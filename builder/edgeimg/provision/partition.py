@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 from edgeimg.arch import ARCHITECTURES
 from edgeimg.errors import ImageError, ProvisionError, ToolError
 from edgeimg.flash import target as medium
+from edgeimg.image.partitions import Partition
 from edgeimg.pack import disk, esp, fat
-from edgeimg.pack.disk import Partition
 from edgeimg.provision.rendering import DIRECTORY
 from edgeimg.recipe.tables import Image
 from edgeimg.tools import Toolbox

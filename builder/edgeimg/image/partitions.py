@@ -1,0 +1,52 @@
+"""The partitions of a disk as plain values, and the sfdisk(8) script that makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SECTOR = 512
+ALIGNMENT = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """One partition; start and size are bytes from the beginning of the disk."""
+
+    name: str
+    """edgeimg's name for it: `esp`, `root-a`, `root-a-verity`, …"""
+    label: str
+    type: str
+    uuid: str
+    start: int
+    size: int
+    attributes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskPlan:
+    """A disk as it will be."""
+
+    uuid: str
+    size: int
+    partitions: tuple[Partition, ...]
+
+    def __getitem__(self, name: str) -> Partition:
+        return next(part for part in self.partitions if part.name == name)
+
+    def script(self) -> str:
+        """The partition table in the input format of sfdisk(8)."""
+        lines = [
+            "label: gpt",
+            f"label-id: {self.uuid}",
+            "unit: sectors",
+            f"sector-size: {SECTOR}",
+            f"first-lba: {ALIGNMENT // SECTOR}",
+            "",
+        ]
+        for part in self.partitions:
+            attributes = f', attrs="{part.attributes}"' if part.attributes else ""
+            lines.append(
+                f"start={part.start // SECTOR}, size={part.size // SECTOR}, type={part.type}, "
+                f'uuid={part.uuid}, name="{part.label}"{attributes}'
+            )
+        return "\n".join(lines) + "\n"
