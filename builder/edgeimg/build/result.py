@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from edgeimg.cache.store import sha256_file
 from edgeimg.image.layout import SUMS
 from edgeimg.progress import Progress
 from edgeimg.recipe.tables import Budget
+from edgeimg.text import json_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def announce(plan: BuildPlan, progress: Progress) -> None:
 def existing(plan: BuildPlan, key: str) -> Built | None:
     """The finished image of an earlier build with the same key, if it is whole."""
     try:
-        manifest = json.loads((plan.directory / f"{plan.name}.manifest.json").read_text())
+        manifest = json_text.read(plan.directory / f"{plan.name}.manifest.json")
         if manifest["digests"]["build"] != key:
             return None
         lines = (plan.directory / SUMS).read_text().splitlines()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,6 +36,7 @@ from edgeimg.pack.image import Packed, Source
 from edgeimg.services.compose import require_runtime
 from edgeimg.services.layout import CONTAINERS, SERVICES
 from edgeimg.sources.k3s import K3sBundle
+from edgeimg.text import json_text
 from edgeimg.tools import Toolbox
 from edgeimg.tree import Tree, file
 from edgeimg.ui import Ui
@@ -243,7 +243,7 @@ def _files(root: Tree) -> dict[str, FileFacts]:
 def _previous(plan: BuildPlan) -> Sizes | None:
     """Of the image that this build replaces: what a table of growth compares with."""
     try:
-        manifest = json.loads((plan.directory / f"{plan.name}.manifest.json").read_text())
+        manifest = json_text.read(plan.directory / f"{plan.name}.manifest.json")
         return Sizes(parts=dict(manifest["sizes"]), components=dict(manifest["components"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

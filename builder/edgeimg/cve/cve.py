@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 from edgeimg.check.findings import Finding
 from edgeimg.cve import feeds, subjects
 from edgeimg.cve.vulnerability import Vulnerability, index
+from edgeimg.errors import ArchiveError
+from edgeimg.text import json_text
 
 RULE = "known-vulnerability"
 _LONGEST = 100
@@ -60,8 +61,13 @@ def judge(
     for those only that a later version is free of. Raises ArchiveError for a feed that cannot be
     understood.
     """
-    parsed = json.loads(document) if isinstance(document, bytes) else document
-    known, unknown = subjects.of(parsed)
+    try:
+        parsed = json_text.parse(document) if isinstance(document, bytes) else document
+        (known, unknown), title = subjects.of(parsed), subjects.title(parsed)
+    except (TypeError, AttributeError, LookupError, ValueError) as error:
+        raise ArchiveError(
+            f"the CycloneDX document is malformed: {json_text.reason(error)}"
+        ) from error
     found: dict[tuple[str, str, str], Vulnerability] = {}
     waved = set()
     for path in feed_paths:
@@ -76,7 +82,7 @@ def judge(
                 found[key] = one
     ordered = sorted(found.values(), key=lambda v: (v.minor, v.subject.name, v.id))
     return Judged(
-        title=subjects.title(parsed),
+        title=title,
         vulnerabilities=tuple(ordered),
         ignored=tuple(sorted(waved)),
         compared=len(known),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -12,8 +11,11 @@ from typing import Any
 from edgeimg.cve import osv, tracker
 from edgeimg.cve.vulnerability import Index, Vulnerability
 from edgeimg.errors import ArchiveError
+from edgeimg.text import bounded, json_text
 
-_MAX_BYTES = 1 << 30
+_MAX_BYTES = 160 << 20
+"""The file of Debian's tracker has some 75 MB."""
+_MAX_VALUES = 12_000_000
 _HINT = (
     "give the JSON file of Debian's security tracker, or records in the OSV format: "
     "a file, a directory or a zip"
@@ -31,8 +33,10 @@ def search(path: Path, index: Index) -> Iterator[Vulnerability]:
             understood += 1
             try:
                 yield from _search(document, index, label)
-            except (TypeError, AttributeError, KeyError, ValueError) as error:
-                raise ArchiveError(f"{label}: malformed: {error}", hint=_HINT) from error
+            except (TypeError, AttributeError, LookupError, ValueError) as error:
+                raise ArchiveError(
+                    f"{label}: malformed: {json_text.reason(error)}", hint=_HINT
+                ) from error
     if not understood:
         raise ArchiveError(f"{path} holds no vulnerabilities", hint=_HINT)
 
@@ -50,11 +54,11 @@ def _documents(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         if path.is_dir():
             for file in sorted(path.rglob("*.json")):
-                yield str(file), file.read_bytes()
+                yield str(file), bounded.read(file, _MAX_BYTES)
         elif zipfile.is_zipfile(path):
             yield from _zipped(path)
         else:
-            yield str(path), path.read_bytes()
+            yield str(path), bounded.read(path, _MAX_BYTES)
     except OSError as error:
         raise ArchiveError(f"cannot read {error.filename}: {error.strerror}") from error
 
@@ -74,9 +78,9 @@ def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
 def _parsed(content: bytes, label: str) -> list[Any]:
     """The documents in one file: one, a list of them, or the answer of an OSV query."""
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"{label} is no JSON: {error}", hint=_HINT) from error
+        data = json_text.parse(content, limit=_MAX_BYTES, values=_MAX_VALUES)
+    except ValueError as error:
+        raise ArchiveError(f"{label} is no JSON feed: {error}", hint=_HINT) from error
     if isinstance(data, dict) and isinstance(data.get("vulns"), list):
         data = data["vulns"]
     return data if isinstance(data, list) else [data]

@@ -5,7 +5,6 @@ Any document will do, not only edgeimg's: package URLs tell what a component is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgeimg.cve.versions import Compare
 from edgeimg.errors import ArchiveError
 from edgeimg.sbom import purl
 from edgeimg.sbom.model import PROPERTY
+from edgeimg.text import json_text
 
 DEBIAN = "Debian"
 GO = "Go"
@@ -43,15 +43,16 @@ class Subject:
 def load(path: Path) -> dict[str, Any]:
     """The CycloneDX document (JSON) in a file. Raises ArchiveError when it is none."""
     try:
-        document = json.loads(path.read_bytes())
+        document = json_text.read(path)
         if document["bomFormat"] == "CycloneDX":
             return dict(document)
+        why = "its bomFormat is another"
     except OSError as error:
         raise ArchiveError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
+    except (ValueError, LookupError, TypeError) as error:
+        why = json_text.reason(error)
     raise ArchiveError(
-        f"{path} is no CycloneDX document in JSON",
+        f"{path} is no CycloneDX document in JSON: {why}",
         hint="`edgeimg sbom -o FILE` writes one; a release has NAME.cdx.json",
     )
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeimg.cache.store import sha256_file
 from edgeimg.errors import ImageError
+from edgeimg.text import json_text
 
 _SUFFIXES = (".zst", ".raw")
 
@@ -36,7 +36,7 @@ def read(image: Path) -> ImageFacts:
     if not manifest.is_file():
         return ImageFacts(file=image.name, digest=digest)
     try:
-        told = json.loads(manifest.read_bytes())
+        told = json_text.read(manifest)
         own = told["image"]
         return ImageFacts(
             file=image.name,
@@ -46,7 +46,7 @@ def read(image: Path) -> ImageFacts:
             arch=str(own["arch"]),
             root_hash=str(told["root_hash"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         raise ImageError(f"{manifest} is damaged", hint="get it once more") from None
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from edgeimg.errors import ImageError
+from edgeimg.text import bounded
 
 _MAX_BYTES = 1 << 20
 _RANGE = re.compile(r"\s*(\d{1,12})(?:-(\d{1,12}))?\s*")
@@ -59,7 +60,7 @@ def beside(image: Path) -> Path:
 def read(path: Path) -> BlockMap:
     """Parse a block map. Raises ImageError for one that is damaged or says impossible things."""
     try:
-        data = path.read_bytes()
+        data = bounded.read(path, _MAX_BYTES)
     except OSError as error:
         raise ImageError(
             f"cannot read the block map {path}: {error.strerror}",
@@ -74,7 +75,7 @@ def read(path: Path) -> BlockMap:
 
 
 def _parse(data: bytes) -> BlockMap:
-    if len(data) > _MAX_BYTES or b"<!" in data:  # no document types: no entities to expand
+    if b"<!" in data:  # no document types: no entities to expand
         raise ValueError("it is no block map")
     root = ET.fromstring(data)
     fields = {child.tag: (child.text or "").strip() for child in root}

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeimg.errors import ImageError
 from edgeimg.image.partitions import DiskPlan
+from edgeimg.text import json_text
 
 PATH = "usr/share/edgeimg/manifest.json"
 SCHEMA = "edgeimg-manifest-1"
@@ -149,7 +150,7 @@ def encode(data: Mapping[str, Any]) -> bytes:
 def decode(data: bytes) -> Contents:
     """The contents in a manifest. Raises ImageError when it is none of ours."""
     try:
-        raw = json.loads(data)
+        raw = json_text.parse(data)
         if raw["schema"] != SCHEMA:
             raise ImageError(
                 f"the image's manifest is of another kind: {raw['schema']!r}, expected {SCHEMA!r}",
@@ -164,5 +165,5 @@ def decode(data: bytes) -> Contents:
             # Images of the first versions had none.
             services=tuple(ServiceFacts(**service) for service in raw.get("services", ())),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ImageError("the image's manifest is damaged") from error

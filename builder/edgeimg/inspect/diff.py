@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from edgeimg.errors import ImageError
 from edgeimg.image.manifest import SCHEMA
+from edgeimg.text import json_text
 
 Value = str | int | None
 
@@ -53,7 +53,7 @@ def read(path: Path) -> dict[str, Any]:
     name = path.name.removesuffix(".zst").removesuffix(".raw")
     manifest = path if path.name.endswith(".json") else path.with_name(f"{name}.manifest.json")
     try:
-        data = json.loads(manifest.read_bytes())
+        data = json_text.read(manifest)
         if data["schema"] != SCHEMA:
             raise ImageError(f"{manifest} is a manifest of another kind: {data['schema']}")
         compare(data, data)
@@ -62,8 +62,10 @@ def read(path: Path) -> dict[str, Any]:
             f"cannot read {manifest}: {error.strerror}",
             hint="name two .manifest.json files, or images that have theirs beside them",
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ImageError(f"{manifest} is no manifest of an image, or is damaged") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ImageError(
+            f"{manifest} is no manifest of an image, or is damaged: {json_text.reason(error)}"
+        ) from error
     return dict(data)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,12 @@ from edgeimg import arch
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import LockError
 from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
+from edgeimg.text import bounded, toml_text
 
 FORMAT = 1
 HEADER = "# Written by `edgeimg lock`; change the recipe instead, or run `edgeimg lock --update`.\n"
 REPAIR = "restore the file, or write it anew with `edgeimg lock --update`"
+_MAX_BYTES = 8 << 20
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PACKAGE = re.compile(
@@ -44,11 +45,13 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 def load(path: Path) -> Lock:
     """Read a lock file. Raises LockError naming the key that is missing or malformed."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = toml_text.parse(toml_text.decode(bounded.read(path, _MAX_BYTES)))
     except FileNotFoundError:
         raise LockError(f"there is no {path}", hint="make it with `edgeimg lock`") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise LockError(f"cannot read {path}: {error}", hint=REPAIR) from None
+    except OSError as error:
+        raise LockError(f"cannot read {path}: {error.strerror}", hint=REPAIR) from None
+    except ValueError as error:
+        raise LockError(f"cannot read {path}:{error}", hint=REPAIR) from None
     try:
         return _lock(document)
     except _MalformedError as error:

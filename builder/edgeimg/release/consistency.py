@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeimg.release.layout import FACTS
+from edgeimg.text import json_text
 
 Digests = Mapping[str, str]
 """SHA-256 by name, of the files of one directory, each of which has been checked."""
@@ -31,7 +31,7 @@ def check_evidence(evidence: Path, listed: Digests, release: Digests) -> list[st
     """What was seen must have been seen of the images of this release."""
 
     def judge(directory: Path, name: str, _: Digests) -> Iterator[str]:
-        seen = json.loads((directory / name).read_bytes())
+        seen = json_text.read(directory / name)
         image = name.removesuffix(_SMOKE) + ".raw.zst"
         if seen["image"] != image or seen["image_sha256"] != release.get(image):
             yield f"{name}: another image was booted than {image}"
@@ -52,12 +52,12 @@ def _guarded(
 ) -> list[str]:
     try:
         return list(judge(directory, name, listed))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        return [f"{name} is damaged: {error!r}"]
+    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+        return [f"{name} is damaged: {json_text.reason(error)}"]
 
 
 def _manifest(directory: Path, file: str, listed: Digests) -> Iterator[str]:
-    manifest = json.loads((directory / file).read_bytes())
+    manifest = json_text.read(directory / file)
     image, name = manifest["image"], file.removesuffix(_MANIFEST)
     told = f"{image['id']}_{image['version']}_{image['arch']}"
     if told != name:
@@ -91,12 +91,12 @@ def _update_files(
 
 
 def _facts(directory: Path, file: str, listed: Digests) -> Iterator[str]:
-    facts = json.loads((directory / file).read_bytes())
+    facts = json_text.read(directory / file)
     told = {entry["name"]: entry["sha256"] for entry in facts["files"]}
     yield from _same(file, told, {name: listed[name] for name in listed if name != file})
     for image in facts["images"]:
         name = f"{facts['id']}_{facts['version']}_{image['arch']}"
-        manifest = json.loads((directory / f"{name}{_MANIFEST}").read_bytes())
+        manifest = json_text.read(directory / f"{name}{_MANIFEST}")
         said = (image["file"], image["sha256"], image["root_hash"], image["k3s"])
         real = (f"{name}.raw.zst", listed.get(f"{name}.raw.zst"), manifest["root_hash"])
         if said != (*real, manifest["k3s"]) or image["build"] != manifest["digests"]["build"]:
@@ -108,7 +108,7 @@ def _facts(directory: Path, file: str, listed: Digests) -> Iterator[str]:
 
 
 def _provenance(directory: Path, file: str, listed: Digests) -> Iterator[str]:
-    statement = json.loads((directory / file).read_bytes())
+    statement = json_text.read(directory / file)
     told = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
     yield from _same(
         file, told, {name: listed[name] for name in listed if name not in (file, FACTS)}

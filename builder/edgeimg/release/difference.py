@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -13,6 +12,7 @@ from edgeimg.errors import ImageError
 from edgeimg.inspect import diff
 from edgeimg.release import sums
 from edgeimg.release.layout import EVIDENCE
+from edgeimg.text import json_text
 
 _BLOCK = 1 << 20
 _MANIFEST = ".manifest.json"
@@ -121,6 +121,6 @@ def _changes(before: Path, after: Path) -> Iterator[str]:
                 what = f"{change.before} → {change.after}"
             yield f"{found.new}: {section}: {change.name}: {what}"
     if not found.sections:
-        old, new = (json.loads(path.read_bytes()) for path in (before, after))
+        old, new = (json_text.read(path) for path in (before, after))
         keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         yield f"{found.new}: {', '.join(keys)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from edgeimg.release.assemble import Part
 from edgeimg.release.gates import Hold
 from edgeimg.report import Component, ImageFacts, ReportFacts
 from edgeimg.smoke.smoke import SmokeReport, junit
+from edgeimg.text import json_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def _manifest(release: Path | None, part: Part) -> Mapping[str, Any] | None:
     image = part.plan.recipe.image
     for path in sorted(release.glob(f"{image.id}_*_{part.plan.arch.name}.manifest.json")):
         try:
-            return dict(json.loads(path.read_bytes()))
+            return dict(json_text.read(path))
         except (OSError, ValueError):
             continue
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from edgeimg.release.evidence import Evidence
 from edgeimg.release.gates import Hold
 from edgeimg.release.layout import EVIDENCE, FACTS
 from edgeimg.release.provenance import Origin
+from edgeimg.text import json_text
 from edgeimg.trust import keys, signatures
 from edgeimg.ui import Ui
 from edgeimg.vm import disk
@@ -129,12 +129,12 @@ def rebuild(
     with. Raises VerifyError when `directory` tells no release of this recipe.
     """
     try:
-        facts = json.loads((directory / FACTS).read_bytes())
+        facts = json_text.read(directory / FACTS)
         archs = [architectures.find(image["arch"]) for image in facts["images"]]
         k3s = {image["arch"]: image["k3s"]["source"] for image in facts["images"]}
         overrides = tuple(Hold(**hold) for hold in facts["overrides"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise VerifyError(f"{directory / FACTS} is damaged: {error}") from error
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise VerifyError(f"{directory / FACTS} is damaged: {json_text.reason(error)}") from error
     fresh = Store(work / "cache")
     _empty(fresh.root)
     blobs = store.root / "blobs"
@@ -165,7 +165,7 @@ def _make(
     with ui.step(f"{arch.name}: check all of it"):
         report = stages.check(planned, composed, built.sizes)
     bill = pipeline.describe(planned, composed, ui)
-    manifest = json.loads((built.directory / f"{built.name}.manifest.json").read_bytes())
+    manifest = json_text.read(built.directory / f"{built.name}.manifest.json")
     part = Part(
         plan=planned,
         built=built,
@@ -243,7 +243,7 @@ def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
     if not final.exists():
         return None
     try:
-        facts = json.loads((final / FACTS).read_bytes())
+        facts = json_text.read(final / FACTS)
         before = {image["arch"]: image["build"] for image in facts["images"]}
         overrides = tuple(Hold(**hold) for hold in facts["overrides"])
     except (OSError, ValueError, KeyError, TypeError):

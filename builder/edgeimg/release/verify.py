@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from edgeimg.errors import VerifyError
 from edgeimg.progress import Progress, Silent
 from edgeimg.release import consistency, sums
 from edgeimg.release.layout import EVIDENCE, FACTS, SIGNATURE
+from edgeimg.text import json_text
 from edgeimg.trust import signatures
 from edgeimg.trust.signatures import Signer
 
@@ -115,11 +115,11 @@ def _listing(directory: Path, key: Path | None) -> tuple[dict[str, str], Signer 
 
 def _told(directory: Path) -> tuple[str, tuple[str, ...]]:
     try:
-        facts = json.loads((directory / FACTS).read_bytes())
+        facts = json_text.read(directory / FACTS)
         overrides = tuple(f"{hold['gate']}: {hold['reason']}" for hold in facts["overrides"])
         return str(facts["version"]), overrides
-    except (ValueError, KeyError, TypeError) as error:
-        raise _refused(directory, [f"{FACTS} is damaged: {error!r}"]) from error
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _refused(directory, [f"{FACTS} is damaged: {json_text.reason(error)}"]) from error
 
 
 def _refused(path: Path, problems: Sequence[str]) -> VerifyError:

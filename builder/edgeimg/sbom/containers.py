@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import json
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import zstandard
 
 from edgeimg.errors import ArchiveError
 from edgeimg.sources.deb import parse_control
+from edgeimg.text import json_text
 
 _MAX_BYTES = 1 << 30
 _CHUNK = 1 << 20
@@ -61,16 +61,16 @@ def read(archive: bytes, label: str) -> list[Image]:
     blobs = _members(archive, label)
     try:
         if "index.json" in blobs:
-            index = json.loads(blobs["index.json"])
+            index = json_text.parse(blobs["index.json"])
             return [_from_layout(blobs, entry, label) for entry in index["manifests"]]
-        entries = json.loads(blobs["manifest.json"])
+        entries = json_text.parse(blobs["manifest.json"])
         return [_from_docker(blobs, entry, label) for entry in entries]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArchiveError(f"{label} is no container image: {error!r}") from error
 
 
 def _from_layout(blobs: dict[str, bytes], entry: dict[str, Any], label: str) -> Image:
-    manifest = json.loads(_blob(blobs, entry["digest"]))
+    manifest = json_text.parse(_blob(blobs, entry["digest"]))
     notes = entry.get("annotations") or {}
     name = notes.get("io.containerd.image.name") or notes.get(f"{_PREFIX}ref.name")
     return _image(
@@ -90,7 +90,7 @@ def _from_docker(blobs: dict[str, bytes], entry: dict[str, Any], label: str) -> 
 
 
 def _image(name: str, digest: str, config: bytes, layers: list[bytes], label: str) -> Image:
-    labels = (json.loads(config).get("config") or {}).get("Labels") or {}
+    labels = (json_text.parse(config).get("config") or {}).get("Labels") or {}
     files: dict[str, bytes] = {}
     for layer in layers:
         added = _members(_unpacked(layer, label), label)

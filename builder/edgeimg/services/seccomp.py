@@ -7,12 +7,12 @@ specification, which has none.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from edgeimg.arch import Arch
 from edgeimg.errors import ArchiveError
+from edgeimg.text import json_text
 
 PATH = "usr/share/containers/seccomp.json"
 _ALWAYS = {
@@ -37,7 +37,7 @@ def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> dict[str,
     """
     granted = {f"CAP_{name}" for name in capabilities}
     try:
-        document = json.loads(data)
+        document = json_text.parse(data)
         lacking = _lacking(capabilities)
         rules = [
             _rule(entry, lacking)
@@ -62,7 +62,7 @@ def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> dict[str,
 def guarded(data: bytes) -> dict[str, str]:
     """System calls that a capability opens, by name: `mount` → `SYS_ADMIN`."""
     found = {name: needed for needed, names in _ALWAYS.items() for name in names}
-    for entry in json.loads(data)["syscalls"]:
+    for entry in json_text.parse(data)["syscalls"]:
         needed = (entry.get("includes") or {}).get("caps") or []
         if len(needed) == 1 and entry["action"] == "SCMP_ACT_ALLOW" and not entry.get("args"):
             for name in entry["names"]:

@@ -21,6 +21,7 @@ from edgeimg.smoke import wear
 from edgeimg.smoke.boots import Trial, boot_twice
 from edgeimg.smoke.junit import junit
 from edgeimg.smoke.verdict import Boot, Check, Sample, Stage, compare, judge
+from edgeimg.text import json_text
 from edgeimg.tools import Toolbox
 from edgeimg.vm import accel as accels
 from edgeimg.vm import disk
@@ -158,7 +159,7 @@ def earlier(
     recipe's `ports` and `writes` may have changed meanwhile.
     """
     try:
-        data = json.loads((directory / "report.json").read_bytes())
+        data = json_text.read(directory / "report.json")
         boots = tuple(
             Boot(
                 stages=tuple(Stage(**stage) for stage in boot["stages"]),

@@ -49,9 +49,17 @@ def read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[Location, int]]:
     """
     text = read_text(path, kind)
     try:
-        return tomllib.loads(text), key_lines(text)
+        return parse(text), key_lines(text)
+    except ValueError as error:
+        raise kind.error(f"{path}:{error}") from None
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises ValueError, `LINE: not TOML: …`, for what is not TOML."""
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: an integer of 4300 digits
-        raise kind.error(f"{path}:{_syntax_error(error, text)}") from None
+        raise ValueError(_syntax_error(error, text)) from None
 
 
 def read_text(path: Path, kind: Kind) -> str:
@@ -66,10 +74,18 @@ def read_text(path: Path, kind: Kind) -> str:
     if len(raw) > MAX_BYTES:
         raise kind.error(f"{path} is larger than {MAX_BYTES >> 20} MiB: not a {kind.name}")
     try:
+        return decode(raw)
+    except ValueError as error:
+        raise kind.error(f"{path}:{error}") from None
+
+
+def decode(raw: bytes) -> str:
+    """UTF-8 as text. Raises ValueError, `LINE: not UTF-8 text…`, for what is not UTF-8."""
+    try:
         return raw.decode()
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise kind.error(f"{path}:{line}: not UTF-8 text, which is expected here") from None
+        raise ValueError(f"{line}: not UTF-8 text, which is expected here") from None
 
 
 def key_lines(text: str) -> dict[Location, int]:
@@ -99,9 +115,12 @@ def key_lines(text: str) -> dict[Location, int]:
 
 
 def _syntax_error(error: Exception, text: str) -> str:
+    if not isinstance(error, tomllib.TOMLDecodeError):
+        deep = isinstance(error, RecursionError)
+        return f"1: not TOML: {'nested too deeply' if deep else 'a number of unreasonable size'}"
     match = _SYNTAX.match(str(error))
     if match is None:
-        return f"1: not TOML: {error or 'nested too deeply'}"
+        return f"1: not TOML: {error}"
     line = match["line"] or str(max(1, text.count("\n")))
     return f"{line}: not TOML: {match['what']}"
 
