@@ -13,6 +13,10 @@ check:
 test *levels:
     tests/run "$@"
 
+# Build the documentation site into out/site; every warning is an error
+docs:
+    .venv/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml
+
 # Rewrite the sources in the project's format
 format:
     .venv/bin/ruff check --fix builder tests edgeimg

@@ -18,6 +18,7 @@ LEVELS: dict[str, list[list[str]]] = {
         ["ruff", "check", *SOURCES],
         ["ruff", "format", "--check", *SOURCES],
         ["mypy"],
+        ["mkdocs", "build", "--strict", "--config-file", "docs/site/mkdocs.yml"],
     ],
     "unit": [["pytest", "-q", "-n", "auto", "tests/unit"]],
     "standin": [["python", "builder/standin/test.py"]],

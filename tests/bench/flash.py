@@ -6,7 +6,7 @@ Each way gets a device of its own that starts anew: a loop device on nbdkit's me
 nbdfuse. `duplex` (nbdkit's rate filter) limits writing and reading apart from each other, as a USB
 or NVMe drive does; `card` (its delay filter) does one request at a time, as an SD card does. Needs
 root, and of Debian: bmap-tools nbdkit libnbd-bin fuse3. Nothing else should run on the machine.
-Feeds docs/flash.md.
+Feeds docs/how-to/flash.md.
 """
 
 from __future__ import annotations

@@ -72,5 +72,5 @@ def test_the_exceptions_of_every_image_are_of_rules_that_may_be_accepted() -> No
 
 
 def test_the_documentation_names_every_rule() -> None:
-    text = (GATEWAY.parents[1] / "docs/checks.md").read_text()
+    text = (GATEWAY.parents[1] / "docs/reference/checks.md").read_text()
     assert [name for name in RULES if f"`{name}`" not in text] == []

@@ -318,7 +318,7 @@ def test_the_schema_is_one_and_knows_the_keys_of_the_file() -> None:
 
 
 def test_what_the_documentation_shows_is_good() -> None:
-    text = (BASE.parents[1] / "docs/provisioning.md").read_text()
+    text = (BASE.parents[1] / "docs/how-to/provisioning.md").read_text()
     (shown,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     Draft202012Validator(schema()).validate(tomllib.loads(shown))
     for name in SECRET:

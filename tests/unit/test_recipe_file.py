@@ -18,6 +18,7 @@ from edgeimg.text.toml_text import key_lines
 from edgeimg.tree import Tree, directory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 DEFAULT = Path(__file__).parents[2] / "recipes/gateway.toml"
 
@@ -142,6 +143,14 @@ def test_schema_describes_every_table() -> None:
     described = schema()
     assert set(described["properties"]) >= {"image", "packages", "kernel", "k3s", "arch"}
     assert described["additionalProperties"] is False
+
+
+def test_the_recipes_that_come_along_are_valid_by_their_schema() -> None:
+    validator = Draft202012Validator(schema())
+    for path in sorted(DEFAULT.parent.glob("**/*.toml")):
+        if not path.name.endswith(".lock.toml"):
+            assert list(validator.iter_errors(tomllib.loads(path.read_text()))) == [], path
+    assert not validator.is_valid({"budget": {"download": ["120 MiB"]}})
 
 
 _LATE = """\

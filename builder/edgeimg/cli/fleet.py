@@ -32,7 +32,7 @@ _LOOKS = {"ok": "green", "failed": "red", "interrupted": "yellow", "started": "y
 def fleet() -> None:
     """Many gateways from one image and one file, CSV or TOML.
 
-    docs/fleets.md tells what the file holds.
+    `edgeimg provision --example` lists the keys of a row; the page "Fleets" describes the file.
     """
 
 

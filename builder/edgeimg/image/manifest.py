@@ -2,7 +2,7 @@
 
 `Contents` is in the root (usr/share/edgeimg/manifest.json), so `inspect` can read it from the
 image alone; it holds nothing that would change the root without need. `Manifest` adds what is
-known only afterwards. The JSON is described in docs/manifest.md.
+known only afterwards. The JSON is described in docs/reference/manifest.md.
 """
 
 from __future__ import annotations

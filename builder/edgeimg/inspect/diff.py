@@ -70,7 +70,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> Diff:
-    """Everything that differs between two manifests (docs/manifest.md)."""
+    """Everything that differs between two manifests (docs/reference/manifest.md)."""
     sections: dict[str, tuple[Change, ...]] = {}
     for section, facts in _SECTIONS.items():
         before, after = facts(old), facts(new)

@@ -100,7 +100,7 @@ def reset_os_release(os_release: bytes) -> bytes:
     """The os-release of the factory reset's profile.
 
     systemd-boot sorts by IMAGE_ID: so a reset comes after every version of the system, where 257
-    was seen to put the second profile first (docs/adr/0010-factory-reset.md).
+    was seen to put the second profile first (docs/adr/0011-factory-reset.md).
     """
     found = parse_os_release(os_release)
     name = found.get("IMAGE_ID") or found.get("ID", "linux")

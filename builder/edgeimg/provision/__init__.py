@@ -2,5 +2,5 @@
 
 `reading` and `nocloud` read settings, `settings` is what they may say, `rendering` makes the files
 of the config partition of them, `partition` puts those where a gateway finds them. The gateway's
-side is overlays/base/usr/lib/edgeimg/provision; docs/provisioning.md describes the files.
+side is overlays/base/usr/lib/edgeimg/provision; docs/how-to/provisioning.md describes the files.
 """

@@ -19,7 +19,7 @@ from edgeimg.provision.values import FOLDER
 from edgeimg.text import toml_text, validation
 from edgeimg.text.toml_text import Kind, Location, Place
 
-HINT = "`edgeimg provision --example` prints a commented example; docs/provisioning.md explains it"
+HINT = "`edgeimg provision --example` prints a commented example"
 _KIND = Kind(name="settings", error=ProvisionError, hint=HINT)
 Ask = Callable[[str], str]
 """Asks a person for a secret, by what it is for; raises ProvisionError where nobody is."""

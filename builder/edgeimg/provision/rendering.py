@@ -1,4 +1,4 @@
-"""Settings → the files of the config partition (docs/provisioning.md). Pure."""
+"""Settings → the files of the config partition (docs/how-to/provisioning.md). Pure."""
 
 from __future__ import annotations
 

@@ -47,9 +47,7 @@ def _registry(name: str) -> str:
 
 def _option(name: str) -> str:
     if name.rstrip("+") in SECRETS:
-        raise ValueError(
-            "a secret, and an image has none: provision it for each gateway (docs/provisioning.md)"
-        )
+        raise ValueError("a secret, and images hold no secrets: provision it for each gateway")
     return name
 
 

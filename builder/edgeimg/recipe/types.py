@@ -7,7 +7,14 @@ import math
 import re
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from edgeimg.recipe.rules import RULES
 
@@ -88,8 +95,9 @@ def _port(entry: str) -> str:
 COMPRESSION = (
     r"^(none|lz4|lz4hc(,([0-9]|1[0-2]))?|lzma(,[0-9])?|deflate(,[0-9])?|zstd(,(1?[0-9]|2[0-2]))?)$"
 )
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0, lt=1 << 50)]
-RoomSize = Annotated[int, BeforeValidator(parse_size), Field(ge=1 << 20, le=64 << 30)]
+_AS_WRITTEN = WithJsonSchema({"type": ["integer", "string"], "minimum": 0})
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0, lt=1 << 50), _AS_WRITTEN]
+RoomSize = Annotated[int, BeforeValidator(parse_size), Field(ge=1 << 20, le=64 << 30), _AS_WRITTEN]
 """Of a partition. FAT has a least and a greatest size of its own."""
 ImageId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 ImageVersion = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.~^-]{0,31}$")]

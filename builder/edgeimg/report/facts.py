@@ -26,7 +26,7 @@ class ImageFacts:
     """One image of the release."""
 
     manifest: Mapping[str, Any]
-    """Its `.manifest.json` (docs/manifest.md)."""
+    """Its `.manifest.json` (docs/reference/manifest.md)."""
     sizes: Mapping[str, int]
     """Bytes of `download`, `root`, `uki`, `initrd`; what is not known is left out."""
     budget: Mapping[str, int] = field(default_factory=dict)
