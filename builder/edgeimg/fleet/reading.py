@@ -18,7 +18,7 @@ from edgeimg.provision.reading import Ask, Origin, SettingsError
 from edgeimg.provision.settings import Settings
 from edgeimg.text import validation
 
-_HINT = "the page \"Fleets\" of the documentation describes fleet files"
+_HINT = 'the page "Fleets" of the documentation describes fleet files'
 _TOKENS = (
     "name one with k3s.token_file, have one made with --generate-token, or be there to be asked"
 )
