@@ -214,6 +214,11 @@ BAD = [
     ("k3s.yaml", b"role: agent\n", "an agent needs 'server' and 'token'"),
     ("k3s.yaml", b"token: [a, b\n", "line 1: put the value of 'token' in double quotes"),
     ("k3s.yaml", b"tokn: abc\n", "line 1: unknown key 'tokn'"),
+    (
+        "k3s.yaml",
+        b'kubelet-arg+:\n- "manifest-url=http://10.0.2.2/pod.yaml"\n',
+        'allow = ["k3s.kubelet-arg.manifest-url"]',
+    ),
     ("network/10-lan.network", b"[Network]\nAddress=10.0.0.1/24\n", "[Match]"),
     ("network/10-lan.network", b"Address=10.0.0.1/24\n", "expected a section"),
     ("network/lan", b"[Match]\nName=*\n", "expected *.network or *.netdev"),
@@ -228,7 +233,7 @@ BAD = [
     ("settings.toml", b"hostname = 'x'\n", "settings.toml: unknown, expected one of hostname"),
 ]
 """Path on the config partition, what lies there, what the gateway says about it."""
-assert len(BAD) == 20
+assert len(BAD) == 21
 
 
 def put(gateway: Gateway, name: str, content: bytes) -> None:

@@ -21,7 +21,8 @@ import pytest
 import yaml
 from edgeimg.provision.rendering import NAMES, files
 from edgeimg.provision.settings import Settings
-from pydantic import SecretStr
+from edgeimg.recipe import provisioning as policy
+from pydantic import SecretStr, ValidationError
 
 BASE = Path(__file__).parents[2] / "overlays/base"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"
@@ -48,7 +49,7 @@ class Root:
             "etc/rancher/k3s/config.yaml": "SERVER",
             "usr/share/edgeimg/k3s/server.yaml": "SERVER",
             "usr/share/edgeimg/k3s/agent.yaml": "AGENT",
-            "usr/share/edgeimg/provision-script": "",
+            "usr/share/edgeimg/card": policy.table(["script"]).decode(),
             "usr/lib/edgeimg/services/wifi/config.json": "{}",
             "usr/lib/edgeimg/services/lte/config.json": "{}",
             "etc/ssl/certs/ca-certificates.crt": "CERTIFICATES OF THE IMAGE\n",
@@ -343,7 +344,7 @@ def test_a_script_is_taken_where_the_image_allows_one(root: Root) -> None:
     root.put(whole(script_file=secret(f"#!/bin/sh\necho {SECRET}\n")))
     assert root.start() == ""
     assert root.holders(SECRET) == {"var/lib/edgeimg/provision/script"}
-    (root.path / "usr/share/edgeimg/provision-script").unlink()
+    (root.path / "usr/share/edgeimg/card").write_bytes(policy.table([]))
     root.put(whole(hostname="box-3", script_file=secret("#!/bin/sh\n")))
     assert "the image does not allow a script" in root.start()
 
@@ -527,3 +528,113 @@ def test_a_bad_file_changes_nothing_and_is_named(
 def test_a_bad_secret_is_not_repeated(root: Root) -> None:
     root.put({"edgeimg/k3s.yaml": b"token: hush hush\n"})
     assert "hush" not in root.start()
+
+
+CONSENTED = [
+    ("kubelet-arg", "manifest-url=http://10.0.0.1/pod.yaml"),
+    ("kubelet-arg", "config=/var/x"),
+    ("kubelet-arg", "v=9"),
+    ("kubelet-arg", "max_pods=9"),
+    ("kubelet-arg", "--max-pods=9"),
+    ("kubelet-arg", "max-pods=9,manifest-url=http://10.0.0.1/pod.yaml"),
+    ("kubelet-arg", "eviction-hard=memory.available<1Mi,anonymous-auth=true"),
+    ("kubelet-arg", "feature-gates=X=true"),
+    ("kube-proxy-arg", "config=/x"),
+    ("kube-apiserver-arg", "authorization-mode=AlwaysAllow"),
+    ("kube-apiserver-arg", "anonymous-auth=true"),
+    ("resolv-conf", "/var/lib/rancher/k3s/server/token"),
+    ("secrets-encryption", "false"),
+    ("etcd-arg", "listen-client-urls=http://0.0.0.0:2379"),
+    ("write-kubeconfig-mode", "0644"),
+]
+
+
+def named(option: str, value: str) -> str:
+    return f"{option}.{value.partition('=')[0]}" if option.endswith("-arg") else option
+
+
+def consents(root: Root, *names: str) -> tuple[str, ...]:
+    """What the gateway's image allows."""
+    (root.path / "usr/share/edgeimg/card").write_bytes(policy.table(names))
+    return names
+
+
+def judged(option: str, value: str, allowed: tuple[str, ...]) -> bool:
+    """Whether the desk takes an option of K3s."""
+    config = {"k3s": {"config": {f"{option}+": [value]}}}
+    try:
+        Settings.model_validate(config, context={"allowed": allowed})
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("option", "value"), CONSENTED)
+def test_a_card_does_not_reach_into_other_programs(root: Root, option: str, value: str) -> None:
+    text = f'{option}+:\n  - "{value}"\n'.encode()
+    root.put({"edgeimg/k3s.yaml": text})
+    assert re.search("consent|expected", root.start())
+    assert not (root.path / "etc/rancher/k3s/config.yaml.d").exists()
+    assert not judged(option, value, ())
+    # With the recipe's consent both take it; with another one neither does.
+    consents(root, "k3s.kubelet-arg.cert-dir", "script")
+    assert root.start() != ""
+    assert not judged(option, value, ("k3s.kubelet-arg.cert-dir", "script"))
+    group = f"k3s.{option}.*" if option.endswith("-arg") else "k3s.*"
+    name = named(option, value)
+    if re.fullmatch(r"[a-z.-]+", name) and not name.partition(".")[2].startswith("-"):
+        for allowed in (f"k3s.{name}", group, "k3s.*"):
+            root.put({"edgeimg/k3s.yaml": text})
+            consents(root, allowed)
+            assert root.start() == ""
+            assert judged(option, value, (allowed,))
+    else:
+        consents(root, "k3s.*")
+        root.put({"edgeimg/k3s.yaml": text})
+        assert "NAME=VALUE" in root.start()
+        assert not judged(option, value, ("k3s.*",))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("kubelet-arg", "max-pods=16"),
+        ("kubelet-arg", "eviction-hard=memory.available<100Mi,nodefs.available<10%"),
+        ("kubelet-arg", "system-reserved=cpu=100m,memory=200Mi"),
+        ("kube-apiserver-arg", "event-ttl=1h30m"),
+        ("kube-proxy-arg", "proxy-mode=nftables"),
+        ("tls-san", "gateway.plant.lan"),
+        ("disable", "metrics-server"),
+    ],
+)
+def test_harmless_options_need_no_consent(root: Root, option: str, value: str) -> None:
+    assert judged(option, value, ())
+    root.put(whole(k3s={"config": {f"{option}+": [value]}}))
+    assert root.start() == ""
+    assert value in root.read("etc/rancher/k3s/config.yaml.d/90-provision.yaml")
+
+
+def test_what_the_image_says_to_other_programs_is_added_to_and_not_replaced(root: Root) -> None:
+    root.put({"edgeimg/k3s.yaml": b'kubelet-arg:\n  - "max-pods=9"\n'})
+    assert "line 1: expected 'kubelet-arg+', which adds" in root.start()
+    with pytest.raises(ValidationError, match="which adds"):
+        whole(k3s={"config": {"kubelet-arg": ["max-pods=9"]}})
+    consents(root, "k3s.kubelet-arg.*")
+    assert root.start() == ""
+
+
+def test_without_its_list_a_gateway_takes_no_options(root: Root) -> None:
+    (root.path / "usr/share/edgeimg/card").unlink()
+    root.put({"edgeimg/k3s.yaml": b"node-name: a\n"})
+    assert "unknown key 'node-name'" in root.start()
+
+
+def test_a_comment_ends_for_everybody_where_it_ends_for_the_check(root: Root) -> None:
+    # NEL and the like end a line of YAML 1.1: what is behind them would be an option.
+    for end in ("\x85", "\u2028", "\u2029"):
+        text = f'node-name: a\n# x{end}kubelet-arg+: ["manifest-url=http://a"]\n'
+        root.put({"edgeimg/k3s.yaml": text.encode()})
+        assert "control characters" in root.start()
+    root.put({"edgeimg/k3s.yaml": "# ü\nnode-name: a\n".encode()})
+    assert root.start() == ""
+    assert root.read("etc/rancher/k3s/config.yaml.d/90-provision.yaml") == "node-name: a\n"

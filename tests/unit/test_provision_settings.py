@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import fnmatch
 import hashlib
 import json
 import re
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 from edgeimg.errors import ProvisionError
-from edgeimg.provision import k3s, reading, zones
+from edgeimg.provision import reading, zones
 from edgeimg.provision.reading import SettingsError
 from edgeimg.provision.rendering import SECRET, files
 from edgeimg.provision.settings import Settings, schema
+from edgeimg.recipe import provisioning as policy
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
@@ -298,15 +300,6 @@ def test_every_zone_has_a_rule_that_gateways_take() -> None:
     assert [name for name in zones.names() if not zones.is_rule(zones.rule(name))] == []
 
 
-def test_host_and_gateway_know_the_same_options_of_k3s() -> None:
-    text = (BASE / "usr/lib/edgeimg/provision-k3s.awk").read_text()
-    begin = text[: text.index("function add")].replace('" \\\n        "', "")
-    added = {
-        who: tuple(names.split()) for names, who in re.findall(r'add\("(.*?)", "(.*?)"\)', begin)
-    }
-    assert added == {"any": k3s.ANY, "server": k3s.SERVERS}
-
-
 def test_the_schema_is_one_and_knows_the_keys_of_the_file() -> None:
     described = schema()
     Draft202012Validator.check_schema(described)
@@ -323,3 +316,26 @@ def test_what_the_documentation_shows_is_good() -> None:
     Draft202012Validator(schema()).validate(tomllib.loads(shown))
     for name in SECRET:
         assert f"| `{name}` (secret) |" in text
+
+
+def test_a_recipes_consent_is_told_and_named(tmp_path: Path) -> None:
+    text = "[k3s.config]\n'kubelet-arg+' = ['max-pods=9', 'manifest-url=http://a']\n"
+    (problem,) = told(tmp_path, text)
+    assert problem == (
+        "2: k3s.config.kubelet-arg+: needs the consent of the image's recipe: "
+        '[provision] allow = ["k3s.kubelet-arg.manifest-url"]'
+    )
+    allowed = ["k3s.kubelet-arg.manifest-url"]
+    reading.load(write(tmp_path, text), allowed=allowed)
+    (problem,) = told(tmp_path, "[k3s.config]\netcd-arg = ['x=y']\n")
+    assert 'allow = ["k3s.etcd-arg.*"]' in problem
+
+
+def test_the_documentation_lists_what_needs_no_consent() -> None:
+    text = (BASE.parents[1] / "docs/provisioning.md").read_text()
+    for name in policy.HARMLESS:
+        option, _, flag = name.partition(".")
+        assert f"`{option}`" in text or f"`{option}+`" in text
+        rows = [line for line in text.splitlines() if line.startswith(f"| `{option}+` |")]
+        globs = re.findall("`([^`]+)`", rows[0]) if flag else []
+        assert not flag or any(fnmatch.fnmatchcase(flag, one) for one in globs), name

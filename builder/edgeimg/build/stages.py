@@ -27,6 +27,7 @@ from edgeimg.image.manifest import (
     K3sFacts,
     Manifest,
     PackageFacts,
+    ProvisionFacts,
     ServiceFacts,
 )
 from edgeimg.pack import image as packing
@@ -98,6 +99,7 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
         ),
         services=_services(plan, root),
         components=root.size_by_origin(share=CONTAINERS),
+        provision=ProvisionFacts(allow=plan.recipe.provision.allowed),
     )
     described = root.merge(Tree().with_nodes({PATH: file(contents.file())}))
     source = Source(

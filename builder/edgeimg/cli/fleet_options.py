@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from edgeimg.cli.app import App, Command
+from edgeimg.cli.options import load_recipe
 from edgeimg.cli.provisioning import asking
 from edgeimg.fleet import label, reading, token
 from edgeimg.fleet import print as printing
@@ -17,6 +18,7 @@ from edgeimg.fleet.labels import Style
 from edgeimg.fleet.ledger import Ledger, Read
 from edgeimg.fleet.reading import Fleet
 from edgeimg.provision import masking
+from edgeimg.provision.consents import beside as beside_image
 
 
 def fleet(*, secrets: bool) -> Callable[[Command], Command]:
@@ -46,7 +48,12 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
             generate_token: bool,
             **kwargs: Any,
         ) -> Any:
-            found = _load(app, path, defaults, generate_token=generate_token, secrets=secrets)
+            image = kwargs.get("image")
+            consents = beside_image(image) if image else None
+            allowed = consents.allow if consents else load_recipe(None).recipe.provision.allowed
+            found = _load(
+                app, path, defaults, generate_token=generate_token, secrets=secrets, allowed=allowed
+            )
             return function(app, *args, fleet=found, **kwargs)
 
         return wrapper
@@ -55,7 +62,13 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
 
 
 def _load(
-    app: App, path: Path, defaults: Path | None, *, generate_token: bool, secrets: bool
+    app: App,
+    path: Path,
+    defaults: Path | None,
+    *,
+    generate_token: bool,
+    secrets: bool,
+    allowed: tuple[str, ...],
 ) -> Fleet:
     if secrets:
         known = None
@@ -63,7 +76,7 @@ def _load(
             known, is_new = token.generate(path)
             what = "made and kept" if is_new else "that"
             app.ui.note(f"the cluster's token is {what} in {token.kept(path)}")
-        return reading.load(path, defaults=defaults, token=known, ask=asking(app))
+        return reading.load(path, defaults=defaults, token=known, ask=asking(app), allowed=allowed)
     missing: list[str] = []
 
     def note(purpose: str) -> str:
@@ -71,7 +84,7 @@ def _load(
         return masking.STARS
 
     known = token.placeholder() if generate_token else None
-    found = reading.load(path, defaults=defaults, token=known, ask=note)
+    found = reading.load(path, defaults=defaults, token=known, ask=note, allowed=allowed)
     for purpose in missing:
         app.ui.note(f"will be asked for: {purpose}")
     return found

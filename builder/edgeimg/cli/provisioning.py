@@ -16,12 +16,13 @@ from rich.text import Text
 from edgeimg.build import pipeline
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
-from edgeimg.errors import HostError, ProvisionError
-from edgeimg.provision import masking, nocloud, reading, rendering, target
+from edgeimg.errors import HostError, ImageError, ProvisionError
+from edgeimg.provision import consents, masking, nocloud, reading, rendering, target
 from edgeimg.provision.reading import Ask
 from edgeimg.provision.settings import Settings, schema
 from edgeimg.provision.target import Target
 from edgeimg.recipe.file import RecipeFile
+from edgeimg.tools import Toolbox
 
 EXAMPLE = Path(str(files("edgeimg.provision"))) / "example.toml"
 
@@ -74,7 +75,8 @@ def provision(
     elif only_schema:
         click.echo(json.dumps(schema(), indent=2))
     elif check or show:
-        _look(app, _settings(paths, app, secrets=False), show=show)
+        allowed = source.recipe.provision.allowed
+        _look(app, _settings(paths, app, secrets=False, allowed=allowed), show=show)
     elif len(paths) < 2:
         raise click.UsageError("expected TARGET and SETTINGS; --help has examples")
     else:
@@ -86,15 +88,15 @@ def _write(
     recipe: RecipeFile,
 ) -> None:  # fmt: skip
     chosen = target.choose(path, output)
-    settings = _settings(named, app, secrets=True)
+    tools = None
+    if chosen.kind != "folder":
+        tools = pipeline.pack_tools(recipe, store=app.store, ui=app.ui)
+    settings = _settings(named, app, secrets=True, allowed=_allowed(app, chosen, tools, recipe))
     files = rendering.files(settings)
     if not yes and (chosen.disk is not None or chosen.is_unmounted):
         _confirm(app, chosen, settings)
     elif chosen.is_unmounted:
         app.ui.note(f"nothing is mounted on {chosen.path}: the files stay on this computer")
-    tools = None
-    if chosen.kind != "folder":
-        tools = pipeline.pack_tools(recipe, store=app.store, ui=app.ui)
     with app.ui.step(f"provision {chosen.title}"):
         target.write(chosen, files, toolbox=tools)
     told = {"target": str(chosen.output or chosen.path), "kind": chosen.kind, **_facts(files)}
@@ -125,7 +127,26 @@ def _look(app: App, settings: Settings, *, show: bool) -> None:
     app.result(told, shown)
 
 
-def _settings(named: tuple[Path, ...], app: App, *, secrets: bool) -> Settings:
+def _allowed(
+    app: App, chosen: Target, tools: Toolbox | None, recipe: RecipeFile
+) -> tuple[str, ...]:
+    """What the target's image allows; where that cannot be read, what the recipe does."""
+    by_recipe = recipe.recipe.provision.allowed
+    if chosen.kind == "folder" or tools is None:
+        return by_recipe
+    if chosen.path.suffix == ".zst":
+        known = consents.beside(chosen.path)
+        return known.allow if known else by_recipe
+    try:
+        return consents.of_disk(chosen.path, toolbox=tools).allow
+    except ImageError as error:
+        app.ui.note(f"{error.message}: the settings are checked with the recipe's [provision]")
+        return by_recipe
+
+
+def _settings(
+    named: tuple[Path, ...], app: App, *, secrets: bool, allowed: tuple[str, ...]
+) -> Settings:
     """The settings in a TOML file, or in NoCloud's; without `secrets` nobody is asked for any."""
     if not named:
         raise click.UsageError("expected SETTINGS: a TOML file, or NoCloud's; --help has examples")
@@ -139,7 +160,7 @@ def _settings(named: tuple[Path, ...], app: App, *, secrets: bool) -> Settings:
             "expected one file of settings",
             hint=f"several are for NoCloud: {', '.join(nocloud.NAMES)}",
         )
-    return reading.load(named[0], ask)
+    return reading.load(named[0], ask, allowed=allowed)
 
 
 def _stars(purpose: str) -> str:

@@ -6,6 +6,7 @@ import re
 
 from edgeimg.arch import Arch
 from edgeimg.compose import k3s_config
+from edgeimg.recipe import provisioning
 from edgeimg.recipe.model import Recipe
 from edgeimg.tree import Kind, Node, Tree, file, symlink
 
@@ -17,6 +18,8 @@ _COPIED = {
 OS_RELEASE = "usr/lib/os-release"
 SCRIPT_ALLOWED = "usr/share/edgeimg/provision-script"
 """Without this file a gateway takes no script from its config partition."""
+CARD = "usr/share/edgeimg/card"
+"""What a gateway takes from its config partition: options of K3s, and the recipe's consents."""
 
 
 def add_defaults(packages: Tree) -> Tree:
@@ -43,8 +46,9 @@ def add_identity(tree: Tree, recipe: Recipe, arch: Arch) -> Tree:
         "root": Node(kind=Kind.DIRECTORY, mode=0o700, origin="edgeimg"),
     }
     nodes |= k3s_config.nodes(recipe.k3s)
-    if recipe.provision.script:
+    if provisioning.SCRIPT in recipe.provision.allowed:
         nodes[SCRIPT_ALLOWED] = file(b"")
+    nodes[CARD] = file(provisioning.table(recipe.provision.allowed))
     missing = {path: node for path, node in nodes.items() if path not in tree}
     given = tree.get(OS_RELEASE)
     release = os_release(given.read().decode() if given else "", recipe, arch)

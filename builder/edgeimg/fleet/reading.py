@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,12 +77,14 @@ def load(
     defaults: Path | None = None,
     token: SecretStr | None = None,
     ask: Ask | None = None,
+    allowed: Sequence[str] = (),
 ) -> Fleet:
     """Read and check a fleet file (`.csv` or `.toml`).
 
     `defaults` is a file of settings that hold where a row says nothing else. `token` is given to
     all members of clusters for which no token is named; without it and where one is needed, `ask`
-    is called, once for each secret. Raises ProvisionError that names all that is wrong.
+    is called, once for each secret. `allowed` are the consents of the image's recipe. Raises
+    ProvisionError that names all that is wrong.
     """
     raw = _rows(path, defaults)
     rows = sanity.joined([row.over(raw.defaults) for row in raw.rows])
@@ -99,7 +102,7 @@ def load(
     gateways: list[tuple[Row, Gateway]] = []
     for row in rows:
         try:
-            gateways.append((row, _gateway(path, row, remembered if ask else None)))
+            gateways.append((row, _gateway(path, row, remembered if ask else None, allowed)))
         except SettingsError as error:
             problems += error.problems
     problems += sanity.clusters([(row, one.name, one.settings) for row, one in gateways])
@@ -126,7 +129,7 @@ def _rows(path: Path, defaults: Path | None) -> Rows:
     return Rows(rows=raw.rows, defaults=toml_rows.defaults(defaults), problems=raw.problems)
 
 
-def _gateway(path: Path, row: Row, ask: Ask | None) -> Gateway:
+def _gateway(path: Path, row: Row, ask: Ask | None, allowed: Sequence[str]) -> Gateway:
     own = {key: value for key, value in row.data.items() if key in OWN}
     rest = {key: value for key, value in row.data.items() if key in _SETTINGS}
     problems = [
@@ -144,7 +147,7 @@ def _gateway(path: Path, row: Row, ask: Ask | None) -> Gateway:
         rest = with_value(rest, sanity.SERVER, "https://nowhere")
     try:
         origin = Origin(name=str(path), folder=Path(), place=row.place)
-        settings = reading.parse(rest, origin, ask)
+        settings = reading.parse(rest, origin, ask, allowed=allowed)
     except SettingsError as error:
         problems += error.problems
     if problems:

@@ -58,6 +58,14 @@ class ServiceFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProvisionFacts:
+    """What gateways of the image take from their config partitions (docs/provisioning.md)."""
+
+    allow: tuple[str, ...] = ()
+    """The consents of the recipe, sorted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileFacts:
     """One file of the root; size in bytes."""
 
@@ -81,6 +89,7 @@ class Contents:
     components: Mapping[str, int]
     """Bytes in the root by what brought them: `k3s`, `package:systemd`, `kernel`, …"""
     services: tuple[ServiceFacts, ...] = ()
+    provision: ProvisionFacts = ProvisionFacts()
 
     def to_json(self) -> dict[str, Any]:
         """The part of the manifest that is in the root."""
@@ -97,6 +106,7 @@ class Contents:
             "packages": [asdict(package) for package in sorted(self.packages)],
             "services": [asdict(service) for service in sorted(self.services)],
             "components": dict(sorted(self.components.items())),
+            "provision": asdict(self.provision),
         }
 
     def file(self) -> bytes:
@@ -164,6 +174,11 @@ def decode(data: bytes) -> Contents:
             components={str(name): int(size) for name, size in raw["components"].items()},
             # Images of the first versions had none.
             services=tuple(ServiceFacts(**service) for service in raw.get("services", ())),
+            provision=_provision(raw.get("provision", {})),
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ImageError("the image's manifest is damaged") from error
+
+
+def _provision(raw: Mapping[str, Any]) -> ProvisionFacts:
+    return ProvisionFacts(allow=tuple(map(str, raw.get("allow", ()))))

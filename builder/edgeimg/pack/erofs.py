@@ -53,12 +53,16 @@ def check(image: Path, *, toolbox: Toolbox) -> None:
         raise ImageError(f"the root file system is damaged: {error.message}") from error
 
 
-def read(image: Path, path: str, *, toolbox: Toolbox) -> bytes:
-    """The content of one file of the image; symbolic links are not followed.
+def read(image: Path, path: str, *, toolbox: Toolbox, offset: int = 0) -> bytes:
+    """The content of one file of the image, which starts at `offset` (bytes) of its file or disk.
+
+    Symbolic links are not followed.
 
     Raises ImageError when there is no such file.
     """
     try:
-        return toolbox.run("dump.erofs", "--cat", f"--path=/{path}", str(image), timeout=60.0)
+        return toolbox.run(
+            "dump.erofs", f"--offset={offset}", "--cat", f"--path=/{path}", str(image), timeout=60.0
+        )
     except ToolError as error:
         raise ImageError(f"the root file system has no readable /{path}") from error

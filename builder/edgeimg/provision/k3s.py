@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from edgeimg.provision.values import Address, Hostname, ServerUrl, TokenFile, hushed, is_quotable
+from edgeimg.recipe import provisioning as policy
 from edgeimg.recipe.k3s import LabelKey, LabelValue, Taint
-from edgeimg.text.validation import Table, near
+from edgeimg.text.validation import Table
 
-ANY = (
-    "role", "server", "token", "node-name", "node-label", "node-taint", "node-ip",
-    "node-external-ip", "flannel-iface", "resolv-conf", "kubelet-arg", "kube-proxy-arg", "debug",
-)  # fmt: skip
-"""What both roles take. The gateway's own list is in provision-k3s.awk."""
-SERVERS = (
-    "agent-token", "tls-san", "cluster-init", "cluster-cidr", "service-cidr", "cluster-dns",
-    "cluster-domain", "service-node-port-range", "flannel-backend", "advertise-address",
-    "bind-address", "https-listen-port", "disable", "kube-apiserver-arg", "secrets-encryption",
-)  # fmt: skip
+ALLOWED = "allowed"
+"""The key of pydantic's context that holds the consents of the image's recipe, sorted."""
 KEYS = {
     "role": "role", "server": "server", "token": "token_file", "agent-token": "agent_token_file",
     "node-name": "node_name", "node-label": "labels", "node-taint": "taints", "node-ip": "node_ips",
@@ -30,14 +34,37 @@ Value = str | bool | tuple[str, ...]
 """What an option may be told in k3s.yaml."""
 
 
-def _option(name: str) -> str:
+def _option(name: str, info: ValidationInfo) -> str:
     plain = name.rstrip("+")
     if plain in KEYS:
         raise hushed(f"is said by '{KEYS[plain]}' in [k3s]")
-    known = [*ANY, *SERVERS]
-    if plain not in known or name.count("+") > 1:
-        raise hushed("a gateway does not take this option" + near(plain, known))
+    if name.count("+") > 1 or not policy.is_known(plain, _allowed(info)):
+        known = {option.partition(".")[0] for option in policy.HARMLESS}
+        if close := difflib.get_close_matches(plain, known, n=1, cutoff=0.75):
+            raise hushed(f"a gateway does not take this option; did you mean '{close[0]}'?")
+        if name.count("+") > 1 or not _NAME.fullmatch(plain):
+            raise hushed("expected the name of an option of K3s")
+        raise hushed(f"needs the consent of the image's recipe: {policy.consent(plain)}")
     return name
+
+
+def _named(value: Any) -> Any:
+    """Options with their names: what a value may be depends on it."""
+    return {key: (key, text) for key, text in value.items()} if isinstance(value, dict) else value
+
+
+def _value(pair: tuple[str, Any], check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    name, raw = pair
+    value = check(raw)
+    if name.removesuffix("+") not in KEYS and policy.is_known(name.rstrip("+"), _allowed(info)):
+        for text in value if isinstance(value, tuple) else (value,):
+            if why := policy.refused(name, text, _allowed(info)):
+                raise hushed(why)
+    return value
+
+
+def _allowed(info: ValidationInfo) -> tuple[str, ...]:
+    return tuple((info.context or {}).get(ALLOWED, ()))
 
 
 def _text(value: bool | int | str) -> str:
@@ -47,8 +74,10 @@ def _text(value: bool | int | str) -> str:
     return text
 
 
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
 Option = Annotated[str, AfterValidator(_option)]
 Text = Annotated[bool | int | str, AfterValidator(_text)]
+OptionValue = Annotated[Text | tuple[Text, ...], WrapValidator(_value)]
 
 
 class K3s(Table):
@@ -77,7 +106,7 @@ class K3s(Table):
         default_factory=dict, description="added to those of the image"
     )
     taints: tuple[Taint, ...] = Field((), description="added to those of the image")
-    config: dict[Option, Text | tuple[Text, ...]] = Field(
+    config: Annotated[dict[Option, OptionValue], BeforeValidator(_named)] = Field(
         default_factory=dict,
         description="further options of K3s; a '+' at the end adds to what the image says",
     )
@@ -89,7 +118,7 @@ class K3s(Table):
         if self.server is None:
             raise ValueError("an agent needs 'server', such as 'https://10.0.0.1:6443'")
         for name in self.config:
-            if name.rstrip("+") in SERVERS:
+            if policy.is_for_servers(name.rstrip("+")):
                 raise ValueError(f"config: '{name}' is for servers, and this is an agent")
         if self.agent_token is not None:
             raise ValueError("'agent_token_file' is for servers, and this is an agent")

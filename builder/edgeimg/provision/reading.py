@@ -5,7 +5,7 @@ Secrets that are needed and named by no file are asked for, where somebody can b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic import SecretStr, ValidationError
 
 from edgeimg.errors import ProvisionError
 from edgeimg.provision import rendering
+from edgeimg.provision.k3s import ALLOWED
 from edgeimg.provision.settings import Settings
 from edgeimg.provision.values import FOLDER
 from edgeimg.text import toml_text, validation
@@ -45,10 +46,10 @@ class SettingsError(ProvisionError):
         self.problems = tuple(problems)
 
 
-def load(path: Path, ask: Ask | None = None) -> Settings:
+def load(path: Path, ask: Ask | None = None, *, allowed: Sequence[str] = ()) -> Settings:
     """The settings in a TOML file. Raises ProvisionError, SettingsError with all that is wrong."""
     data, origin = read(path)
-    return parse(data, origin, ask)
+    return parse(data, origin, ask, allowed=allowed)
 
 
 def read(path: Path) -> tuple[dict[str, Any], Origin]:
@@ -64,19 +65,25 @@ def read(path: Path) -> tuple[dict[str, Any], Origin]:
     return data, Origin(name=str(path), folder=path.parent, place=place)
 
 
-def parse(data: Mapping[str, Any], origin: Origin, ask: Ask | None = None) -> Settings:
+def parse(
+    data: Mapping[str, Any],
+    origin: Origin,
+    ask: Ask | None = None,
+    *,
+    allowed: Sequence[str] = (),
+) -> Settings:
     """Settings from a table that was read from `origin`.
 
-    `ask` is called for secrets that are needed and missing; without it they are errors. Raises
-    SettingsError with all that is wrong.
+    `ask` is called for secrets that are needed and missing; without it they are errors. `allowed`
+    are the consents of the image's recipe. Raises SettingsError with all that is wrong.
     """
     try:
-        settings = _validate(data, origin)
+        settings = _validate(data, origin, allowed)
         missing = tuple(_missing(settings))
         if missing and ask is not None:
             for location, purpose in missing:
                 data = _with(data, location, SecretStr(ask(purpose)))
-            settings, missing = _validate(data, origin), ()
+            settings, missing = _validate(data, origin, allowed), ()
     except ValidationError as error:
         problems = validation.problems(error, Settings, origin.place)
         raise SettingsError(origin.name, problems) from None
@@ -93,14 +100,14 @@ def parse(data: Mapping[str, Any], origin: Origin, ask: Ask | None = None) -> Se
     )
 
 
-def _validate(data: Mapping[str, Any], origin: Origin) -> Settings:
-    return Settings.model_validate(data, context={FOLDER: origin.folder})
+def _validate(data: Mapping[str, Any], origin: Origin, allowed: Sequence[str]) -> Settings:
+    return Settings.model_validate(data, context={FOLDER: origin.folder, ALLOWED: allowed})
 
 
 def _as_gateways_take_it(settings: Settings, origin: Origin) -> Settings:
     """The settings. Raises SettingsError when a gateway would refuse a file made of them."""
     files = rendering.files(settings)
-    reasons = {path: rendering.refused(content) for path, content in files.items()}
+    reasons = {path: rendering.refused(path, content) for path, content in files.items()}
     problems = [f"{origin.name}: {path}: {why}" for path, why in reasons.items() if why]
     if problems:
         raise SettingsError(origin.name, problems)

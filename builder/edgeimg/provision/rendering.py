@@ -21,7 +21,9 @@ NAMES = (
     "hostname", "authorized_keys", "ntp", "timezone", *SECRET, "network", "ca", "registry-ca",
 )  # fmt: skip
 """Files and directories in DIRECTORY. The gateway's own list is in its script `provision`."""
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
+_TABS = ("authorized_keys", "ntp", "network", "ca", "registry-ca", "wifi.conf", "script")
+"""Files and directories that may hold tabs."""
 _WPA = {
     "wpa2": ("WPA-PSK", 1),
     "wpa3": ("SAE", 2),
@@ -36,11 +38,13 @@ def files(settings: Settings) -> dict[str, bytes]:
     return {f"{DIRECTORY}/{path}": text.encode() for path, text in _texts(settings)}
 
 
-def refused(content: bytes) -> str | None:
+def refused(path: str, content: bytes) -> str | None:
     """Why a gateway would not take a file with this content, as its script `provision` decides."""
     if len(content) > LIMIT:
         return f"would be {len(content)} bytes on the gateway, which takes {LIMIT} at most"
-    if _CONTROL.search(content):
+    name = path.removeprefix(f"{DIRECTORY}/").partition("/")[0]
+    text = content.decode()
+    if _CONTROL.search(text) or ("\t" in text and name not in _TABS):
         return "would hold control characters, which the gateway does not take"
     return None
 

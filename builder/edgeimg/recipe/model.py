@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.recipe.contents import Contents
 from edgeimg.recipe.k3s import K3s
+from edgeimg.recipe.provisioning import Provisioning
 from edgeimg.recipe.services import Service, ServiceName
 from edgeimg.recipe.tables import (
     Budget,
@@ -18,7 +19,6 @@ from edgeimg.recipe.tables import (
     Kernel,
     Overlay,
     Packages,
-    Provisioning,
     Release,
     Update,
 )

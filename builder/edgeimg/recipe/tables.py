@@ -184,13 +184,3 @@ class Check(Table):
         "'30000-32767/tcp'. By default the API server, the kubelet, flannel's tunnels and the "
         "DHCP clients",
     )
-
-
-class Provisioning(Table):
-    """What is not for every gateway to take from its config partition."""
-
-    script: bool = Field(
-        False,
-        description="a shell script is taken and run as root, once: who can write to the config "
-        "partition, which anybody can who holds the card, owns the gateway",
-    )

@@ -1,16 +1,39 @@
 # Prints what is wrong with the first bad line of a provisioned k3s.yaml, nothing when it is good.
-# The variable role is the image's. Of YAML this takes `key: value`, and `key:` with lines `- value`
-# below it; values plain or in quotes, without escapes. So whatever passes here, K3s can read.
+# The variable role is the image's, table the file that says which options a card may set, and to
+# what. Of YAML this takes `key: value`, and `key:` with lines `- value` below it; values plain or in
+# quotes, without escapes. So whatever passes here, K3s can read.
 BEGIN {
-    add("role server token node-name node-label node-taint node-ip node-external-ip flannel-iface " \
-        "resolv-conf kubelet-arg kube-proxy-arg debug", "any")
-    add("agent-token tls-san cluster-init cluster-cidr service-cidr cluster-dns cluster-domain " \
-        "service-node-port-range flannel-backend advertise-address bind-address https-listen-port " \
-        "disable kube-apiserver-arg secrets-encryption", "server")
+    while ((getline line < table) > 0) {
+        split(line, part, "\t")
+        if (part[1] == "allow") { allowed[part[2]] = 1; continue }
+        form[part[2]] = part[4]
+        expected[part[2]] = part[5]
+        sub(/\..*/, "", part[2])
+        known[part[2]] = part[3]
+    }
 }
-function add(names, who,   list, count, i) {
-    count = split(names, list, " ")
-    for (i = 1; i <= count; i++) known[list[i]] = who
+function may(name,   one) {
+    for (one in allowed)
+        if (one == name || one ~ /\.\*$/ && index(name, substr(one, 1, length(one) - 1)) == 1) return 1
+    return 0
+}
+function is_known(name,   one) {
+    if (name in known || may("k3s." name)) return 1
+    for (one in allowed) if (index(one, "k3s." name ".") == 1) return 1
+    return 0
+}
+function judge(option, text,   flag) {
+    # Whether a card may set this. Options of other programs are kubelet-arg.max-pods.
+    if (option ~ /-arg$/) {
+        flag = text
+        sub(/=.*/, "", flag)
+        text = substr(text, length(flag) + 2)
+        if (flag !~ /^[a-z][a-z0-9-]*$/) bad("line " NR ": '" option "': expected NAME=VALUE")
+        option = option "." flag
+    }
+    if (may("k3s." option)) return
+    if (!(option in form)) bad("line " NR ": needs the consent of the image's recipe: [provision] allow = [\"k3s." option "\"]")
+    if (text !~ form[option]) bad("line " NR ": '" option "': expected " expected[option])
 }
 function bad(what) {
     if (!failed) print what
@@ -32,6 +55,7 @@ NR == 1 && /^---$/ { next }
     item = $0
     sub(/^ *- +/, "", item)
     if (!value(item)) bad("line " NR ": put the value of '" list "' in double quotes")
+    judge(list, plain(item))
     items++
     next
 }
@@ -45,12 +69,15 @@ NR == 1 && /^---$/ { next }
     sub(/^ +/, "", text)
     name = key
     sub(/\+$/, "", name)
-    if (!(name in known)) bad("line " NR ": unknown key '" name "'")
+    if (!is_known(name)) bad("line " NR ": unknown key '" name "', or one that needs the consent of the image's recipe: [provision] allow = [\"k3s." name "\"]")
+    if (key != name && name ~ /^(role|server|token|agent-token|node-name)$/) bad("line " NR ": expected '" name "' without '+'")
+    if (key == name && name ~ /-arg$/ && !may("k3s." name ".*")) bad("line " NR ": expected '" name "+', which adds to what the image says")
     if (name in seen) bad("line " NR ": '" name "' is there twice")
     seen[name] = text == "" ? "list" : plain(text)
     if (text == "") { list = name; items = 0 }
     else if (!value(text)) bad("line " NR ": put the value of '" name "' in double quotes")
     else if (plain(text) == "") bad("line " NR ": '" name "' has no value")
+    else if (name != "role") judge(name, plain(text))
 }
 END {
     if (failed) exit

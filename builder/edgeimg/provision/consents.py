@@ -1,0 +1,49 @@
+"""What an image's gateways take from their config partitions, as the image says itself.
+
+It is for messages at the desk: the gateway decides by the list in its own root.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeimg.arch import ARCHITECTURES
+from edgeimg.errors import ImageError
+from edgeimg.image import manifest
+from edgeimg.image.manifest import ProvisionFacts
+from edgeimg.pack import disk, erofs
+from edgeimg.tools import Toolbox
+
+_ROOTS = {arch.root_type for arch in ARCHITECTURES}
+_LARGEST = 64 << 20
+"""Bytes of a manifest."""
+
+
+def of_disk(raw: Path, *, toolbox: Toolbox) -> ProvisionFacts:
+    """Of a raw image or a disk: what the systems in all of its slots take.
+
+    Raises ImageError when no slot has a system that says so.
+    """
+    layout = disk.read(raw, name=raw.name, toolbox=toolbox)
+    slots = [part for part in layout.partitions if part.type in _ROOTS and part.label != disk.EMPTY]
+    found = [
+        manifest.decode(erofs.read(raw, manifest.PATH, toolbox=toolbox, offset=part.start))
+        for part in slots
+    ]
+    if not found:
+        raise ImageError(f"{raw.name} has no system in its slots", hint="flash it: `edgeimg flash`")
+    common = set.intersection(*(set(one.provision.allow) for one in found))
+    return ProvisionFacts(allow=tuple(sorted(common)))
+
+
+def beside(image: Path) -> ProvisionFacts | None:
+    """Of an image file, from the manifest beside it; None without one.
+
+    Raises ImageError when it is damaged.
+    """
+    stem = image.name.removesuffix(".zst").removesuffix(".raw")
+    path = image.with_name(f"{stem}.manifest.json")
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return manifest.decode(file.read(_LARGEST)).provision
