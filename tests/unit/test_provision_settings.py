@@ -332,7 +332,7 @@ def test_a_recipes_consent_is_told_and_named(tmp_path: Path) -> None:
 
 
 def test_the_documentation_lists_what_needs_no_consent() -> None:
-    text = (BASE.parents[1] / "docs/provisioning.md").read_text()
+    text = (BASE.parents[1] / "docs/how-to/provisioning.md").read_text()
     for name in policy.HARMLESS:
         option, _, flag = name.partition(".")
         assert f"`{option}`" in text or f"`{option}+`" in text
