@@ -11,12 +11,11 @@ import shutil
 import threading
 from collections.abc import Iterable
 
-import requests
-
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.errors import FetchError, HostError
 from edgeimg.fetch.http import probe_size, read
 from edgeimg.fetch.mirrors import Mirrors
+from edgeimg.fetch.session import Session
 from edgeimg.fetch.transfer import MAX_UNKNOWN, Job, Wanted, download
 from edgeimg.lock.model import Package
 from edgeimg.progress import Advance, Progress, Silent
@@ -80,7 +79,7 @@ def _run_workers(
     cancel = threading.Event()
 
     def work() -> None:
-        with requests.Session() as session:
+        with Session() as session:
             while not cancel.is_set():
                 try:
                     item = waiting.get_nowait()
@@ -106,7 +105,7 @@ def _run_workers(
 def _one(
     item: Wanted,
     store: Store,
-    session: requests.Session,
+    session: Session,
     cancel: threading.Event,
     progress: Progress,
     advance: Advance,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import requests
 
 from edgeimg.errors import FetchError
+from edgeimg.fetch.session import PATIENCE, RATE, Deadline, Session
 
 TIMEOUT = (10.0, 30.0)
 """Seconds to connect, and between two bytes."""
@@ -18,9 +19,11 @@ TRIES = 4
 BACKOFF = 0.5
 """Seconds before the second try; doubled for each further one."""
 BLOCK = 1 << 16
+_UNCLEAR = "the server's answer cannot be understood"
 HINT_NETWORK = "check the network or proxy (HTTPS_PROXY), or name a mirror with EDGEIMG_MIRROR"
 
 _TEMPORARY = {408, 425, 429, 500, 502, 503, 504}
+_LENGTH = re.compile(r"[0-9]{1,15}")
 _HEADERS = {"User-Agent": "edgeimg", "Accept-Encoding": "identity"}
 
 
@@ -36,6 +39,10 @@ class GoneError(Exception):
     """This URL does not have the file; another may."""
 
 
+class UnusableError(GoneError):
+    """This server is too slow, or what it sends cannot be understood; another may be better."""
+
+
 NETWORK = (requests.RequestException, ConnectionError, TimeoutError, ssl.SSLError)
 """What may surface while a response is read; worth another try."""
 
@@ -46,7 +53,7 @@ def read(urls: Sequence[str], *, limit: int, name: str) -> bytes:
     Raises FetchError when none does.
     """
     reasons: list[str] = []
-    with requests.Session() as session:
+    with Session() as session:
         for url in urls:
             for attempt in range(TRIES):
                 try:
@@ -62,10 +69,10 @@ def read(urls: Sequence[str], *, limit: int, name: str) -> bytes:
     raise FetchError("\n  ".join([f"cannot download {name}", *reasons]), hint=HINT_NETWORK)
 
 
-def _body(session: requests.Session, url: str, limit: int) -> bytes:
+def _body(session: Session, url: str, limit: int) -> bytes:
     data = bytearray()
-    with get(session, url, 0) as response:
-        for block in response.iter_content(BLOCK):
+    with session.deadline() as deadline, get(session, url, 0, deadline) as response:
+        for block in blocks(response, deadline):
             data += block
             if len(data) > limit:
                 raise GoneError(f"larger than {limit} bytes")
@@ -75,14 +82,15 @@ def _body(session: requests.Session, url: str, limit: int) -> bytes:
 def probe_size(url: str, *, timeout: float = 4.0) -> int | None:
     """Content-Length of a URL in bytes, or None when it cannot be asked within `timeout` s."""
     try:
-        with requests.head(url, timeout=timeout, allow_redirects=True, headers=_HEADERS) as answer:
-            length = answer.headers.get("Content-Length", "")
-            return int(length) if answer.ok and length.isdigit() and int(length) else None
-    except NETWORK:
+        with Session() as session, session.deadline(timeout) as deadline:
+            answer = session.head(url, timeout=timeout, allow_redirects=True, headers=_HEADERS)
+            length = _number(answer.headers.get("Content-Length", ""))
+            return length or None if answer.ok and not deadline.expired else None
+    except Exception:  # whatever it answers
         return None
 
 
-def get(session: requests.Session, url: str, start: int) -> requests.Response:
+def get(session: Session, url: str, start: int, deadline: Deadline) -> requests.Response:
     """Ask for the bytes of `url` from `start` on; status 206 means that it does continue there.
 
     Raises GoneError, TemporaryError or one of NETWORK.
@@ -98,17 +106,46 @@ def get(session: requests.Session, url: str, start: int) -> requests.Response:
         requests.TooManyRedirects,
     ) as error:
         raise GoneError(plain(error)) from error
+    except NETWORK as error:
+        raise _slow() if deadline.expired else error from error
+    except Exception as error:  # whatever it answers: no other server is to blame for it
+        raise UnusableError(_UNCLEAR) from error
     status = response.status_code
+    if not _LENGTH.fullmatch(response.headers.get("Content-Length", "0").strip()):
+        response.close()
+        raise UnusableError(_UNCLEAR)
     if status == 200 or (status == 206 and _continues(response, start)):
         return response
     response.close()
     if status in _TEMPORARY:
-        after = response.headers.get("Retry-After", "")
-        wait = min(float(after), 30.0) if after.isdigit() else 0.0
+        wait = min(float(_number(response.headers.get("Retry-After", ""))), 30.0)
         raise TemporaryError(f"{status} {response.reason}", wait)
     if start and status in (206, 416):  # the server cannot continue this part: ask for all of it
-        return get(session, url, 0)
+        return get(session, url, 0, deadline)
     raise GoneError(f"{status} {response.reason}")
+
+
+def blocks(response: requests.Response, deadline: Deadline) -> Iterator[bytes]:
+    """The body. Raises GoneError when it comes too slowly or is garbled, or one of NETWORK."""
+    try:
+        for block in response.iter_content(BLOCK):
+            deadline.earn(len(block))
+            yield block
+    except NETWORK as error:
+        raise _slow() if deadline.expired else error from error
+    except Exception as error:
+        raise UnusableError(_UNCLEAR) from error
+    if deadline.expired:  # a body without a length just ends
+        raise _slow()
+
+
+def _slow() -> UnusableError:
+    return UnusableError(f"slower than {RATE / 1024:.0f} KiB/s for {PATIENCE:.0f} s")
+
+
+def _number(text: str) -> int:
+    """A header's decimal number; 0 for anything else."""
+    return int(text) if _LENGTH.fullmatch(text) else 0
 
 
 def _continues(response: requests.Response, start: int) -> bool:

@@ -13,21 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import requests
-
 from edgeimg.cache.store import CHUNK
 from edgeimg.errors import DigestError, FetchError
 from edgeimg.fetch.http import (
     BACKOFF,
-    BLOCK,
     HINT_NETWORK,
     NETWORK,
     TRIES,
     GoneError,
     TemporaryError,
+    blocks,
     get,
     plain,
 )
+from edgeimg.fetch.session import Session
 from edgeimg.progress import Advance
 
 MAX_UNKNOWN = 1 << 30
@@ -66,7 +65,7 @@ class Job:
 
     item: Wanted
     part: Path
-    session: requests.Session
+    session: Session
     cancel: threading.Event
     advance: Advance
     counted: int = 0
@@ -106,11 +105,14 @@ def _transfer(job: Job, url: str) -> None:
         resumed = have > 0
         job.count_to(have)
         if have != item.size:
-            with get(job.session, url, have) as response:
+            with (
+                job.session.deadline() as deadline,
+                get(job.session, url, have, deadline) as response,
+            ):
                 if have and response.status_code != 206:
                     file.truncate(0)
                     have, digest, resumed = 0, hashlib.sha256(), False
-                for block in response.iter_content(BLOCK):
+                for block in blocks(response, deadline):
                     if job.cancel.is_set():
                         raise Cancelled
                     have += len(block)
@@ -154,5 +156,5 @@ def _failure(item: Wanted, failures: list[tuple[str, Exception]]) -> DigestError
     message = "\n  ".join(lines)
     if any(isinstance(error, _BadError) for _, error in failures):
         return DigestError(message, hint=_HINT_BAD)
-    gone = failures and all(isinstance(error, GoneError) for _, error in failures)
+    gone = failures and all(type(error) is GoneError for _, error in failures)
     return FetchError(message, hint=_HINT_GONE if gone else HINT_NETWORK)
