@@ -21,6 +21,8 @@ Result = TypeVar("Result")
 TAIL_LINES = 15
 DEVNULL = subprocess.DEVNULL
 Process = subprocess.Popen[bytes]
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end edgeimg in order: Ctrl-C, a service manager, a terminal that was closed."""
 _DYING = 30.0
 """Seconds that a killed program may take: the kernel frees its memory first."""
 _running: set[Process] = set()
@@ -118,7 +120,7 @@ def _undivided() -> Iterator[None]:
     pending: list[int] = []
     usual = {
         signum: signal.signal(signum, lambda number, _: pending.append(number))
-        for signum in (signal.SIGINT, signal.SIGTERM)
+        for signum in ENDING
         if signal.getsignal(signum) is not None  # None: set by what is not Python, and not ours
     }
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.segment import Segment
 from rich.text import Text
 
 from edgeimg.progress import Advance, Label, Unit
@@ -30,10 +32,28 @@ LOG_WIDTH = 160
 """Columns of what goes into a file or a pipe: few tables need more."""
 
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""C0 and C1 but for tabs and newlines, DEL, and what turns the direction of text around."""
+
+
+def clean(text: str) -> str:
+    """Text that others wrote, without what would control a terminal."""
+    return _CONTROLS.sub("\ufffd", text)
+
+
+class _CleanConsole(Console):
+    """What is printed holds no control sequences but those of the styles."""
+
+    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+        return super()._render_buffer(
+            one if one.control else Segment(clean(one.text), one.style) for one in buffer
+        )
+
+
 def new_console(*, stderr: bool = False) -> Console:
     """Standard output or error, as wide as the terminal, as COLUMNS, or as a log."""
     known = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
-    return Console(stderr=stderr, highlight=False, width=None if known else LOG_WIDTH)
+    return _CleanConsole(stderr=stderr, highlight=False, width=None if known else LOG_WIDTH)
 
 
 class Ui:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
+import io
 import signal
 import sys
 import tempfile
@@ -17,12 +17,13 @@ from types import FrameType
 from typing import NoReturn
 
 import click
-from rich.console import Console
 from rich.text import Text
 
-from edgeimg import __version__
+from edgeimg import __version__, process
+from edgeimg.cli import streams
 from edgeimg.cli.answer import Answer
 from edgeimg.errors import INTERRUPTED, USAGE, EdgeimgError, HostError
+from edgeimg.ui import new_console
 
 EPILOG = """
 \b
@@ -91,16 +92,22 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
+    streams.prepare()
+    for signum in process.ENDING:
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # nohup(1)
+            signal.signal(signum, _interrupt)
     answer = Answer()
+    code = 0
     try:
         code = _run(answer)
         answer.print()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        streams.abandon_output()
+        code = code or 1
+    except HostError as error:  # standard output takes nothing
+        streams.abandon_output()
+        code = code or _fail(Answer(), error.message, error.hint, error.exit_code)
     sys.exit(code)
 
 
@@ -109,12 +116,11 @@ def _run(answer: Answer) -> int:
         cli.main(standalone_mode=False, obj=answer)
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.UsageError as error:
-        error.show()
-        return USAGE
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        shown = io.StringIO()
+        error.show(shown)
+        streams.say(shown.getvalue().rstrip())
+        return USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (KeyboardInterrupt, click.Abort):
         message = "interrupted; what was finished is kept, run it again to go on"
         return _fail(answer, message, None, INTERRUPTED)
@@ -140,7 +146,7 @@ def _bug(answer: Answer, error: Exception) -> int:
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     del signum, frame
     # Cleaning up takes seconds at most; a second Ctrl-C must not cut it short.
-    for again in (signal.SIGINT, signal.SIGTERM):
+    for again in process.ENDING:
         signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
 
@@ -148,10 +154,10 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 def _fail(answer: Answer, message: str, hint: str | None, code: int) -> int:
     if "--json" in sys.argv:  # a command that cannot be parsed never told
         answer.add({"error": {"message": message, "hint": hint, "exit_code": code}})
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(Text("error: ", style="bold red") + Text(message))
+    console = new_console(stderr=True)
+    console.print(Text("error: ", style="bold red") + Text(message), soft_wrap=True)
     if hint:
-        console.print(Text("  hint: ", style="bold") + Text(hint))
+        console.print(Text("  hint: ", style="bold") + Text(hint), soft_wrap=True)
     return code
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from edgeimg.cli import flash_options
 from edgeimg.cli.app import App, with_app
+from edgeimg.cli.streams import say
 from edgeimg.cli.table import new_table
 from edgeimg.errors import FlashError, HostError
 from edgeimg.flash import devices, job, safety, stream
@@ -139,7 +140,7 @@ def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> bool:
         held = one.device.holds if one.device else ()
         lines.append(f"  {one.title}")
         lines.append(f"    now: {', '.join(held) or 'nothing that is known'}")
-    click.echo("\n".join(lines), err=True)
+    say("\n".join(lines))
     return click.confirm("Write?", err=True, prompt_suffix=" ")
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeimg.cli.app import App
+from edgeimg.cli.streams import say
 from edgeimg.cli.table import new_table
 from edgeimg.flash import safety
 from edgeimg.flash.devices import Device
@@ -41,8 +42,8 @@ class TerminalBench:
             return False
         held = chosen.device.holds if chosen.device else ()
         with self.app.ui.aside():
-            click.echo(f"\n{chosen.title}", err=True)
-            click.echo(f"  now: {', '.join(held) or 'nothing that is known'}", err=True)
+            say(f"\n{chosen.title}")
+            say(f"  now: {', '.join(held) or 'nothing that is known'}")
             answer = click.confirm(f"Replace all of it by {row.name}?", err=True)
         if not answer:
             self.app.ui.note("left alone; take it out and put it in again to be asked once more")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from edgeimg.build import pipeline
+from edgeimg.cache import partials
 from edgeimg.cache.store import disk_errors, write_whole
 from edgeimg.cli import flash_options, fleet_bench, fleet_options, options
 from edgeimg.cli.app import App, with_app
@@ -207,11 +207,9 @@ def _make(shop: Workshop, gateway: Gateway, output: Path, *, compress: bool) -> 
     """A gateway's image and block map, which get their names when they are finished."""
     with (
         disk_errors(output),
-        tempfile.TemporaryDirectory(prefix=".partial-", dir=output) as name,
+        partials.directory(".partial-", output) as scratch,
     ):
-        made = images.make(
-            shop.base, gateway.files(), Path(name), gateway.name, toolbox=shop.toolbox
-        )
+        made = images.make(shop.base, gateway.files(), scratch, gateway.name, toolbox=shop.toolbox)
         raw = images.compress(made, toolbox=shop.toolbox) if compress else made.raw
         for path in (made.described, raw):
             path.replace(output / path.name)

@@ -16,6 +16,7 @@ from rich.text import Text
 from edgeimg.build import pipeline
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
+from edgeimg.cli.streams import say
 from edgeimg.errors import HostError, ImageError, ProvisionError
 from edgeimg.provision import consents, masking, nocloud, reading, rendering, target
 from edgeimg.provision.reading import Ask
@@ -190,9 +191,9 @@ def _confirm(app: App, chosen: Target, settings: Settings) -> None:
         raise HostError(told, hint="say --yes when you mean it")
     name = settings.hostname or "a gateway without a new name"
     with app.ui.aside():
-        click.echo(f"The settings of {name} go to {chosen.title}.", err=True)
+        say(f"The settings of {name} go to {chosen.title}.")
         if doubt:
-            click.echo(f"But {doubt}: they would stay on this computer.", err=True)
+            say(f"But {doubt}: they would stay on this computer.")
         click.confirm("Write?", abort=True, err=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from edgeimg.cache import partials
 from edgeimg.errors import EdgeimgError, HostError
 from edgeimg.flash import safety, target
 from edgeimg.flash.ahead import StoppedError
@@ -155,16 +155,18 @@ def _opened(chosen: Chosen, blocks: BlockMap) -> Iterator[target.Target]:
         with target.opened(chosen.real) as opened:
             yield opened
         return
-    partial = chosen.real.with_name(f".{chosen.real.name}.{os.getpid()}")
-    try:
-        with target.opened(partial, create=True) as opened:
+    with contextlib.ExitStack() as stack:
+        try:
+            partial = stack.enter_context(partials.file(chosen.real))
+        except OSError as error:
+            raise target.refusal(chosen.real, error) from None
+        with target.opened(partial) as opened:
             opened.resize(blocks.image_size)
             yield opened
-        partial.replace(chosen.real)
-    except OSError as error:
-        raise HostError(f"cannot write {chosen.given}: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+        try:
+            partial.replace(chosen.real)
+        except OSError as error:
+            raise HostError(f"cannot write {chosen.given}: {error.strerror}") from None
 
 
 class _Log:

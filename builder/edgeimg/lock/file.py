@@ -12,7 +12,6 @@ A package is one line so that a version bump is a diff of one line.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import tomli_w
 
 from edgeimg import arch
-from edgeimg.cache.store import disk_errors
+from edgeimg.cache.store import disk_errors, write_whole
 from edgeimg.errors import LockError
 from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
 from edgeimg.text import bounded, toml_text
@@ -67,13 +66,7 @@ def write(lock: Lock, path: Path) -> bool:
     with disk_errors(path):
         if path.is_file() and path.read_bytes() == data:
             return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            work.write_bytes(data)
-            work.replace(path)
-        finally:
-            work.unlink(missing_ok=True)
+    write_whole(path, data)
     return True
 
 

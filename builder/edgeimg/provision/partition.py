@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from edgeimg.arch import ARCHITECTURES
+from edgeimg.cache import partials
 from edgeimg.errors import ImageError, ProvisionError, ToolError
 from edgeimg.flash import target as medium
 from edgeimg.image.partitions import Partition
@@ -44,11 +45,10 @@ def write(
     """
     with (
         medium.opened(image) as opened,
-        tempfile.TemporaryDirectory(prefix="edgeimg-provision-", dir=_memory()) as name,
+        partials.directory("edgeimg-provision-", _memory()) as scratch,
     ):
         unchanged()
         config = find(image, toolbox=toolbox)
-        scratch = Path(name)
         sources = _others(image, config, scratch / "others", toolbox)
         for number, (path, content) in enumerate(sorted(wanted.items())):
             sources[path] = scratch / str(number)
@@ -98,15 +98,15 @@ def find(image: Path, *, toolbox: Toolbox) -> Partition:
 def read(image: Path, path: str, *, toolbox: Toolbox) -> bytes:
     """A file of an image's config partition. Raises ToolError when it is not there."""
     config = find(image, toolbox=toolbox)
-    with tempfile.TemporaryDirectory(prefix="edgeimg-provision-", dir=_memory()) as name:
-        output = Path(name, PurePosixPath(path).name)
+    with partials.directory("edgeimg-provision-", _memory()) as scratch:
+        output = scratch / PurePosixPath(path).name
         fat.extract(image, path, output, offset=config.start, toolbox=toolbox)
         return output.read_bytes()
 
 
-def _memory() -> str | None:
-    """A directory that is on no disk, for files that hold secrets: a killed edgeimg leaves them."""
-    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+def _memory() -> Path:
+    """A directory that is on no disk where there is one, for files that hold secrets."""
+    return Path(_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else tempfile.gettempdir())
 
 
 def _others(image: Path, config: Partition, folder: Path, toolbox: Toolbox) -> dict[str, Path]:

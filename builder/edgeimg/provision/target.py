@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeimg import process
+from edgeimg.cache import partials
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import HostError, ImageError, ProvisionError
 from edgeimg.flash import safety
@@ -122,29 +123,22 @@ def write(target: Target, files: Mapping[str, bytes], *, toolbox: Toolbox | None
 
 def _copy(image: Path, output: Path, files: Mapping[str, bytes], toolbox: Toolbox) -> None:
     """A provisioned copy, readable by its owner alone, with a block map if the image has one."""
-    raw = output.with_name(f".{output.name}.partial")
-    try:
-        with disk_errors(output):
-            raw.touch(mode=0o600)
-            if image.suffix == ".zst":
-                with image.open("rb") as file:
-                    inspect.unpack(file, raw, name=image.name)
-            else:
-                process.run(["cp", "--sparse=always", "--no-preserve=mode", image, raw],
-                            timeout=_TIMEOUT)  # fmt: skip
-            partition.write(raw, files, toolbox=toolbox)
-            _block_map(image, raw, output, toolbox)
-            if output.suffix == ".zst":
-                packed = output.with_name(f".{output.name}.packed")
-                packed.touch(mode=0o600)
+    with disk_errors(output), partials.file(output.with_name(f"{output.name}.raw")) as raw:
+        if image.suffix == ".zst":
+            with image.open("rb") as file:
+                inspect.unpack(file, raw, name=image.name)
+        else:
+            process.run(["cp", "--sparse=always", "--no-preserve=mode", image, raw],
+                        timeout=_TIMEOUT)  # fmt: skip
+        partition.write(raw, files, toolbox=toolbox)
+        _block_map(image, raw, output, toolbox)
+        if output.suffix == ".zst":
+            with partials.file(output) as packed:
                 publish.compress(raw, packed, toolbox=toolbox)
                 packed.chmod(0o600)
                 packed.rename(output)
-            else:
-                raw.rename(output)
-    finally:
-        raw.unlink(missing_ok=True)
-        output.with_name(f".{output.name}.packed").unlink(missing_ok=True)
+        else:
+            raw.rename(output)
 
 
 def _block_map(image: Path, raw: Path, output: Path, toolbox: Toolbox) -> None:
