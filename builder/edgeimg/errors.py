@@ -44,6 +44,10 @@ class DigestError(EdgeimgError):
     exit_code = 6
 
 
+class DamageError(DigestError):
+    """An input in the cache was damaged after it was fetched; it has been removed."""
+
+
 class ArchiveError(EdgeimgError):
     """An archive is truncated, malformed or hostile (escapes its tree, bombs)."""
 

@@ -180,8 +180,7 @@ def prepare(
 def _read(package: Package, store: Store, scratch: Store) -> Tree:
     if not store.has_blob(package.sha256):
         raise FetchError(f"{package.path} was not fetched")
-    origin = f"package:{package.name}"
-    found = deb.read_blob(package.sha256, blobs=store, store=scratch, origin=origin)
+    found = deb.read_blob(package, blobs=store, store=scratch)
     return found.tree.without(_is_pruned)
 
 

@@ -64,8 +64,13 @@ def host_tools(
     """The tools tree of one group for this host, fetched and unpacked on first use."""
     host = tools.build_host()
     locked = tools.packages(lock, group, host)
-    fetch_packages(locked, store, offline=offline, progress=progress)
-    return tools.prepare(lock, group, store, host=host, progress=progress)
+
+    def prepare() -> Toolbox:
+        fetch_packages(locked, store, offline=offline, progress=progress)
+        return tools.prepare(lock, group, store, host=host, progress=progress)
+
+    digests = [package.sha256 for package in locked]
+    return fetch.healed(digests, prepare, store, offline=offline, progress=progress)
 
 
 def k3s_identity(plan: BuildPlan) -> str:
@@ -141,7 +146,7 @@ def unpack(
         def group(name: str) -> tuple[tuple[Package, Deb], ...]:
             opened = []
             for package in groups[name]:
-                opened.append((package, _read(package, store)))
+                opened.append((package, _read(package, plan, store, progress)))
                 advance(1)
             return tuple(opened)
 
@@ -178,6 +183,9 @@ def _release(plan: BuildPlan) -> K3sAsset:
     return plan.inputs.k3s
 
 
-def _read(package: Package, store: Store) -> Deb:
-    origin = f"package:{package.name}"
-    return deb.read_blob(package.sha256, blobs=store, store=store, origin=origin)
+def _read(package: Package, plan: BuildPlan, store: Store, progress: Progress) -> Deb:
+    def use() -> Deb:
+        fetch_packages([package], store, offline=plan.offline, progress=progress)
+        return deb.read_blob(package, blobs=store, store=store)
+
+    return fetch.healed([package.sha256], use, store, offline=plan.offline, progress=progress)

@@ -36,7 +36,7 @@ def build(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store
     planned = plan.plan_build(source, arch, options)
     key = planned.key(sources.k3s_identity(planned))
     result.announce(planned, ui)
-    if finished := result.existing(planned, key):
+    if finished := result.existing(planned, key, ui):
         return finished
     store.sweep()
     store_limit.trim(store.results, store_limit.limit())
@@ -64,7 +64,7 @@ def check(
     """
     planned = plan.plan_build(source, arch, options)
     result.announce(planned, ui)
-    finished = result.existing(planned, planned.key(sources.k3s_identity(planned)))
+    finished = result.existing(planned, planned.key(sources.k3s_identity(planned)), ui)
     toolbox, composed = compose(planned, store, ui)
     if finished:
         sizes = dict(finished.sizes)

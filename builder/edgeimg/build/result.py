@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeimg.build.plan import BuildPlan
 from edgeimg.cache.store import sha256_file
-from edgeimg.image.layout import SUMS
+from edgeimg.image.layout import FILES, SUMS
 from edgeimg.progress import Progress
 from edgeimg.recipe.tables import Budget
 from edgeimg.text import json_text
@@ -78,17 +78,21 @@ def announce(plan: BuildPlan, progress: Progress) -> None:
         )
 
 
-def existing(plan: BuildPlan, key: str) -> Built | None:
-    """The finished image of an earlier build with the same key, if it is whole."""
+def existing(plan: BuildPlan, key: str, progress: Progress) -> Built | None:
+    """The finished image of an earlier build with the same key, if every byte of it is whole."""
     try:
-        manifest = json_text.read(plan.directory / f"{plan.name}.manifest.json")
+        manifest = json.loads((plan.directory / f"{plan.name}.manifest.json").read_text())
         if manifest["digests"]["build"] != key:
             return None
-        lines = (plan.directory / SUMS).read_text().splitlines()
-        sums = {line[66:]: line[:64] for line in lines}
-        if any(sha256_file(plan.directory / name) != digest for name, digest in sums.items()):
-            return None
+        listing = (plan.directory / SUMS).read_text()
+        sums = {
+            f"{plan.name}{suffix}": sha256_file(plan.directory / f"{plan.name}{suffix}")
+            for suffix in FILES
+        }
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if listing != "".join(f"{digest}  {name}\n" for name, digest in sums.items()):
+        progress.note(f"{plan.directory} was damaged after it was built: it is built again")
         return None
     return describe(plan, manifest, sums, unchanged=True)
 

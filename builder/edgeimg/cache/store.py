@@ -2,11 +2,14 @@
 
     <cache>/blobs/<sha256>           inputs, verified before they get that name
     <cache>/derived/<key>            results of stages, named by the hash of their inputs
-                                     (store_limit.py removes what nobody asks for)
+                                     (limit.py removes what nobody asks for)
+    <cache>/digests/<key>            what each result was when it was made (seal.py)
     <cache>/partial/                 downloads and results under way, and the locks of both
 
 Files and directories appear under their final name by rename only, so a killed build leaves
-nothing half-written there. Two builds may share one cache: makers of the same key take turns.
+nothing half-written there. Inputs and results are hashed before use: what was damaged since is
+removed, and fetched or made again. Two builds may share one cache: makers of the same key take
+turns.
 What killed builds leave in partial/ is removed by the next one (`sweep`): each work directory
 has a file that its owner holds locked, and the kernel unlocks it when the owner dies.
 """
@@ -22,18 +25,22 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import BinaryIO
 
-from edgeimg.errors import DigestError, HostError, ToolError
+from edgeimg.cache import seal
+from edgeimg.errors import DamageError, HostError, LockError, ToolError
+from edgeimg.progress import Progress, Silent
 
 CHUNK = 1 << 20
 STALE = 7 * 86400.0
 """Seconds after which a download that nobody continued, or an unknown file, is given up."""
 _OWNER = ".owner"
+_RECENT = 600.0
+"""Seconds for which the time of a result's last use is exact enough."""
 _NOTHING = 1 << 20
 """Bytes; a disk with less is full."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -138,31 +145,39 @@ class Store:
     """The cache below `root`; directories are made on first use."""
 
     root: Path
+    progress: Progress = field(default_factory=Silent, compare=False, repr=False)
+    """Where to report a damaged result."""
 
     def blob(self, sha256: str) -> Path:
         """Where the input with this digest is, or would be."""
         return self.root / "blobs" / sha256
 
     def has_blob(self, sha256: str) -> bool:
-        """Whether the input is here. Its content was checked when it got its name."""
+        """Whether the input is here. Its content is checked when it is used."""
         return self.blob(sha256).is_file()
 
-    def checked_blob(self, sha256: str, label: str) -> Path:
+    def checked_blob(self, sha256: str, label: str, size: int | None = None) -> Path:
         """The input with this digest, read once more to be sure; `label` names it in errors.
 
-        Raises DigestError when its bytes have changed, and removes it (see `discard_blob`).
+        Raises DamageError when its bytes have changed, and removes it (see `discard_blob`);
+        LockError when its right bytes are not `size` bytes.
         """
         path = self.blob(sha256)
         if sha256_file(path) != sha256:
             raise self.discard_blob(sha256, label)
+        if size is not None and size != (found := path.stat().st_size):
+            raise LockError(
+                f"{label} has {found} bytes, but its row in the lock names {size}",
+                hint="restore the lock, or write it anew with `edgeimg lock --update`",
+            )
         return path
 
-    def discard_blob(self, sha256: str, label: str) -> DigestError:
+    def discard_blob(self, sha256: str, label: str) -> DamageError:
         """Remove an input whose bytes have changed; returns the error that says so."""
         path = self.blob(sha256)
         with disk_errors(path):
             path.unlink(missing_ok=True)
-        return DigestError(
+        return DamageError(
             f"{label} in the cache does not have the locked sha256 {sha256}: it was damaged or "
             "changed after it was fetched, and is removed",
             hint="run it again, not --offline: it is fetched anew",
@@ -181,10 +196,11 @@ class Store:
         return directory / name
 
     def derived(self, key: str, make: Callable[[Path], None]) -> Path:
-        """Return the result named `key`; when it is missing, `make(path)` makes it there.
+        """Return the result named `key`; when it is missing or damaged, `make(path)` makes it.
 
         `make` writes a file or a directory at the path it is given. When it raises, nothing
-        is left. Concurrent callers wait for the one who makes it.
+        is left. Concurrent callers wait for the one who makes it. A result is not used unless it
+        has the digest that it was made with.
         """
         final = self.results / key
         if _used(final):
@@ -194,10 +210,24 @@ class Store:
                 return final
             final.parent.mkdir(parents=True, exist_ok=True)
             with self.work(key[:16]) as directory, disk_errors(self.root):
+                if os.path.lexists(final):
+                    self._report(final)
                 result = directory / "result"
                 make(result)
+                digest = seal.digest(result)
+                if os.path.lexists(final):
+                    final.rename(directory / "damaged")
                 result.rename(final)
+                seal.write(final, digest)
         return final
+
+    def _report(self, result: Path) -> None:
+        if seal.place(result).is_file():
+            self.progress.note(
+                f"the cached result {result} was damaged after it was made: it is made again"
+            )
+        else:
+            self.progress.debug(f"the cached result {result} has no digest: it is made again")
 
     @contextlib.contextmanager
     def work(self, name: str) -> Iterator[Path]:
@@ -218,9 +248,14 @@ class Store:
             owner.close()
 
     def sweep(self) -> None:
-        """Remove what killed builds left in partial/; downloads that can be continued stay."""
-        directory = self.root / "partial"
-        for path in directory.iterdir() if directory.is_dir() else ():
+        """Remove what killed builds left in partial/; downloads that can be continued stay.
+
+        Digests of results that are gone are removed as well.
+        """
+        for path in _entries(self.root / seal.DIGESTS):
+            if not os.path.lexists(self.results / path.name):
+                path.unlink(missing_ok=True)
+        for path in _entries(self.root / "partial"):
             with contextlib.suppress(OSError):
                 if path.suffix == ".lock":
                     _sweep_lock(path)
@@ -245,15 +280,20 @@ class Store:
                 return
 
 
+def _entries(directory: Path) -> Iterator[Path]:
+    yield from directory.iterdir() if directory.is_dir() else ()
+
+
 def _used(result: Path) -> bool:
-    """Whether a result is here; its time of modification says when it was last asked for."""
+    """Whether a result is here and whole; its time of modification is that of its last use."""
     try:
-        os.utime(result)
+        if time.time() - result.stat().st_mtime > _RECENT:
+            os.utime(result)
     except FileNotFoundError:
         return False
     except OSError:  # a cache of somebody else's, to read from
         pass
-    return result.exists()
+    return seal.holds(result)
 
 
 def _is_still(file: BinaryIO, path: Path) -> bool:

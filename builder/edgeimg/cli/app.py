@@ -45,7 +45,7 @@ def with_app(function: Command) -> Command:
     def wrapper(*args: Any, verbose: bool, quiet: bool, as_json: bool, **kwargs: Any) -> Any:
         ui = Ui(verbosity=1 if verbose else -1 if quiet else 0)
         answer = click.get_current_context().ensure_object(Answer)
-        store = Store(default_root())
+        store = Store(default_root(), ui)
         app = App(ui=ui, out=new_console(), as_json=as_json, answer=answer, store=store)
         with ui.live():
             return function(app, *args, **kwargs)

@@ -77,7 +77,7 @@ def lock(
 @with_app
 def clean(app: App, *, everything: bool, output: Path) -> None:
     """Empty the cache of results. Downloads stay unless --all is given."""
-    parts = ["derived", "partial", *(["blobs"] if everything else [])]
+    parts = ["derived", "digests", "partial", *(["blobs"] if everything else [])]
     doomed = [app.store.root / part for part in parts]
     if everything:
         doomed += [path.parent for path in output.glob("*/*.manifest.json")]

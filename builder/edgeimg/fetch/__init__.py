@@ -6,13 +6,16 @@ digest matches. A killed download is continued by the next run.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import shutil
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
 
 from edgeimg.cache.store import Store, disk_errors
-from edgeimg.errors import FetchError, HostError
+from edgeimg.errors import DamageError, FetchError, HostError
 from edgeimg.fetch.http import probe_size, read
 from edgeimg.fetch.mirrors import Mirrors
 from edgeimg.fetch.session import Session
@@ -20,8 +23,9 @@ from edgeimg.fetch.transfer import MAX_UNKNOWN, Job, Wanted, download
 from edgeimg.lock.model import Package
 from edgeimg.progress import Advance, Progress, Silent
 
-__all__ = ["Wanted", "fetch", "missing", "probe_size", "read", "wanted"]
+__all__ = ["Wanted", "fetch", "fetch_one", "healed", "missing", "probe_size", "read", "wanted"]
 
+Result = TypeVar("Result")
 OWN_BAR = 20_000_000
 """Files at least this large get a progress bar of their own."""
 
@@ -66,6 +70,45 @@ def fetch(
     label = f"{len(todo)} files" if len(todo) > 1 else todo[0].name
     with progress.task(f"Downloading {label}", total or None) as advance:
         _run_workers(todo, store, progress, advance, min(jobs, len(todo)))
+
+
+def fetch_one(item: Wanted, store: Store, *, offline: bool, progress: Progress) -> Path:
+    """Bring one file into the store and return its path there, its bytes checked.
+
+    A file that was damaged in the store is fetched again. Raises LockError when its size is not
+    the locked one, DamageError when it is damaged and `offline`, else as `fetch` does.
+    """
+
+    def checked() -> Path:
+        fetch([item], store, offline=offline, progress=progress)
+        return store.checked_blob(item.sha256, item.name, item.size)
+
+    return healed([item.sha256], checked, store, offline=offline, progress=progress)
+
+
+def healed(
+    sha256: Iterable[str],
+    use: Callable[[], Result],
+    store: Store,
+    *,
+    offline: bool,
+    progress: Progress,
+) -> Result:
+    """What `use` returns, which fetches the files `sha256` and uses them.
+
+    When it finds one damaged, the damaged ones are removed and it runs once more. Raises
+    DamageError when that is `offline`.
+    """
+    try:
+        return use()
+    except DamageError as error:
+        if offline:
+            raise
+        progress.note(f"{error.message}; it is fetched again")
+    for digest in sha256:
+        with contextlib.suppress(DamageError, FileNotFoundError):
+            store.checked_blob(digest, digest)
+    return use()
 
 
 def _run_workers(

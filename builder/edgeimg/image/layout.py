@@ -2,3 +2,5 @@
 
 SUMS = "SHA256SUMS"
 """As sha256sum(1) and systemd-sysupdate(8) read it."""
+FILES = (".bmap", ".manifest.json", ".raw.zst")
+"""What follows the image's name in the names of its files; SHA256SUMS lists them in this order."""

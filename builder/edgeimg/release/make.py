@@ -135,7 +135,7 @@ def rebuild(
         overrides = tuple(Hold(**hold) for hold in facts["overrides"])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise VerifyError(f"{directory / FACTS} is damaged: {json_text.reason(error)}") from error
-    fresh = Store(work / "cache")
+    fresh = Store(work / "cache", store.progress)
     _empty(fresh.root)
     blobs = store.root / "blobs"
     with disk_errors(work):

@@ -6,17 +6,23 @@ The data archive is decompressed once into the cache, and the tree's files are s
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeimg.cache.store import Store, disk_errors, key, sha256_file
-from edgeimg.errors import ArchiveError, DigestError
+from edgeimg.errors import ArchiveError, DigestError, LockError
+from edgeimg.lock.file import REPAIR
+from edgeimg.lock.model import Package
 from edgeimg.sources import tree_index
 from edgeimg.sources.archive import ArMember, ar_members, decompress, tar_nodes
 from edgeimg.tree import Kind, Node, Tree, directory
 
 _VERSION = "1"
 _MAX_CONTROL = 16 << 20
+_TEXT = r"[^\x00-\x08\x0a-\x1f\x7f]"
+_FIELD = re.compile(rf"(?P<name>[!-,./-9;-~][!-9;-~]*):(?P<value>{_TEXT}*)")
+_CONTINUATION = re.compile(rf"[ \t]{_TEXT}*[^\s]{_TEXT}*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,29 +72,54 @@ def read(path: Path, sha256: str, *, store: Store, origin: str) -> Deb:
     return _load(unpacked, sha256, origin)
 
 
-def read_blob(sha256: str, *, blobs: Store, store: Store, origin: str) -> Deb:
-    """The package with this digest out of `blobs`, unpacked into `store`; see `read`.
+def read_blob(package: Package, *, blobs: Store, store: Store) -> Deb:
+    """A locked package out of `blobs`, unpacked into `store`; see `read`.
 
-    A blob whose bytes have changed is removed, so that the next run fetches it again.
+    Raises DamageError for a blob whose bytes have changed, and removes it; LockError when the
+    blob is another package than the lock's row names.
     """
+    origin, path = f"package:{package.name}", blobs.blob(package.sha256)
     try:
-        return read(blobs.blob(sha256), sha256, store=store, origin=origin)
+        found = read(path, package.sha256, store=store, origin=origin)
     except DigestError:
-        raise blobs.discard_blob(sha256, origin) from None
+        raise blobs.discard_blob(package.sha256, origin) from None
+    if path.stat().st_size != package.size:
+        blobs.checked_blob(package.sha256, origin, package.size)
+    _require_same(package, found)
+    return found
+
+
+def _require_same(package: Package, found: Deb) -> None:
+    locked = (package.name, package.version, package.arch)
+    actual = tuple(found.control.get(name, "") for name in ("Package", "Version", "Architecture"))
+    if locked != actual:
+        raise LockError(
+            f"the lock names the package {' '.join(locked)}, but the file in its row, "
+            f"{package.path}, is {' '.join(actual)}",
+            hint=REPAIR,
+        )
 
 
 def parse_control(text: str, label: str) -> dict[str, str]:
-    """The fields of one deb822 paragraph. Raises ArchiveError when it is none."""
-    fields: dict[str, str] = {}
-    name = ""
-    for line in text.splitlines():
-        if line[:1] in (" ", "\t") and name:
-            fields[name] += f"\n{line}"
-        elif ":" in line:
-            name, _, value = line.partition(":")
-            fields[name] = value.strip()
-        elif line.strip():
+    """The fields of one deb822 paragraph (deb-control(5)), without control characters.
+
+    Raises ArchiveError for a malformed one, a field that is there twice, a second paragraph.
+    """
+    lines: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    current: list[str] | None = None
+    for line in text.strip("\n").split("\n"):
+        if match := _FIELD.fullmatch(line):
+            name = match["name"]
+            if name.lower() in seen:
+                raise ArchiveError(f"{label}: its control file has two fields {name}")
+            seen.add(name.lower())
+            current = lines[name] = [match["value"].strip()]
+        elif current and _CONTINUATION.fullmatch(line):
+            current.append(line)
+        else:
             raise ArchiveError(f"{label}: malformed control file: {line!r}")
+    fields = {name: "\n".join(parts) for name, parts in lines.items()}
     if "Package" not in fields or "Version" not in fields:
         raise ArchiveError(f"{label}: its control file names no package and version")
     return fields

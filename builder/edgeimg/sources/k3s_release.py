@@ -15,7 +15,7 @@ from urllib.parse import quote
 from edgeimg import fetch as downloads
 from edgeimg.arch import Arch
 from edgeimg.cache.store import Store
-from edgeimg.errors import DigestError, FetchError
+from edgeimg.errors import DamageError, DigestError, FetchError
 from edgeimg.fetch import Wanted
 from edgeimg.lock.model import K3sAsset
 from edgeimg.progress import Progress
@@ -123,12 +123,13 @@ def fetch(
     """
     item = wanted(asset, env=env)
     try:
-        downloads.fetch([item], store, offline=offline, progress=progress)
+        return downloads.fetch_one(item, store, offline=offline, progress=progress)
+    except DamageError:
+        raise
     except FetchError as error:
         raise FetchError(error.message, hint=error.hint if offline else _WAYS_ON) from error
     except DigestError as error:
         raise DigestError(error.message, hint=_HINT_DIGEST) from error
-    return store.checked_blob(asset.sha256, item.name)
 
 
 def _urls(url: str, version: str, name: str, env: Mapping[str, str]) -> tuple[str, ...]:
