@@ -1,8 +1,12 @@
-"""What a build says aloud before it begins."""
+"""What a build reports before it begins, and the finished image that it finds unchanged."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,3 +55,85 @@ def test_an_index_without_a_good_signature_is_named() -> None:
     plan = plan_build(load(RECIPE), ARM, BuildOptions(output=Path("out")))
     assert plan.inputs.unsigned_index
     assert any("index that did not match its signature" in note for note in announced(plan))
+
+
+@pytest.fixture
+def finished(plan: BuildPlan, tmp_path: Path) -> BuildPlan:
+    """The plan of a build whose files, with the key `k`, are in its directory."""
+    plan = dataclasses.replace(plan, output=tmp_path)
+    plan.directory.mkdir()
+    manifest = {
+        "digests": {"build": "k"},
+        "k3s": {"version": "v1.35.0+k3s1", "standin": False},
+        "root_hash": "r",
+        "sizes": {"root": 7},
+    }
+    files = {
+        f"{plan.name}.bmap": b"<bmap/>",
+        f"{plan.name}.manifest.json": json.dumps(manifest).encode(),
+        f"{plan.name}.raw.zst": bytes(range(256)) * 16,
+    }
+    for name, data in files.items():
+        (plan.directory / name).write_bytes(data)
+    (plan.directory / "SHA256SUMS").write_text(
+        "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    )
+    return plan
+
+
+def flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 16
+    path.write_bytes(data)
+
+
+def test_a_finished_image_is_found_by_its_key(finished: BuildPlan) -> None:
+    told = Told()
+    built = result.existing(finished, "k", told)
+    assert built is not None
+    assert built.unchanged
+    assert built.sha256 == hashlib.sha256(bytes(range(256)) * 16).hexdigest()
+    assert built.files[f"{finished.name}.bmap"] == 7
+    assert result.existing(finished, "another key", told) is None
+    assert told.notes == []
+
+
+@pytest.mark.parametrize("suffix", [".raw.zst", ".bmap"])
+def test_a_damaged_file_is_not_called_unchanged(finished: BuildPlan, suffix: str) -> None:
+    path = finished.directory / f"{finished.name}{suffix}"
+    whole = path.read_bytes()
+    for offset in range(0, len(whole), 5):
+        told = Told()
+        flip(path, offset)
+        assert result.existing(finished, "k", told) is None
+        assert "damaged" in "".join(told.notes)
+        path.write_bytes(whole)
+    assert result.existing(finished, "k", Told()) is not None
+
+
+@pytest.mark.parametrize("name", ["manifest", "SHA256SUMS"])
+def test_no_byte_of_manifest_or_sums_may_differ(finished: BuildPlan, name: str) -> None:
+    manifest = finished.directory / f"{finished.name}.manifest.json"
+    path = manifest if name == "manifest" else finished.directory / "SHA256SUMS"
+    whole = path.read_bytes()
+    for offset in range(len(whole)):
+        flip(path, offset)
+        assert result.existing(finished, "k", Told()) is None, offset
+        path.write_bytes(whole)
+    assert result.existing(finished, "k", Told()) is not None
+
+
+MISSING: dict[str, Callable[[Path, str], object]] = {
+    "file": lambda directory, name: (directory / f"{name}.bmap").unlink(),
+    "sums": lambda directory, _: (directory / "SHA256SUMS").unlink(),
+    "end": lambda directory, name: os.truncate(directory / f"{name}.raw.zst", 4095),
+    "row": lambda directory, _: (directory / "SHA256SUMS").write_text(
+        "".join((directory / "SHA256SUMS").read_text().splitlines(keepends=True)[1:])
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_an_incomplete_image_is_not_called_unchanged(finished: BuildPlan, what: str) -> None:
+    MISSING[what](finished.directory, finished.name)
+    assert result.existing(finished, "k", Told()) is None

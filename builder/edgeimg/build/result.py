@@ -81,7 +81,7 @@ def announce(plan: BuildPlan, progress: Progress) -> None:
 def existing(plan: BuildPlan, key: str, progress: Progress) -> Built | None:
     """The finished image of an earlier build with the same key, if every byte of it is whole."""
     try:
-        manifest = json.loads((plan.directory / f"{plan.name}.manifest.json").read_text())
+        manifest = json_text.read(plan.directory / f"{plan.name}.manifest.json")
         if manifest["digests"]["build"] != key:
             return None
         listing = (plan.directory / SUMS).read_text()
@@ -89,7 +89,7 @@ def existing(plan: BuildPlan, key: str, progress: Progress) -> Built | None:
             f"{plan.name}{suffix}": sha256_file(plan.directory / f"{plan.name}{suffix}")
             for suffix in FILES
         }
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         return None
     if listing != "".join(f"{digest}  {name}\n" for name, digest in sums.items()):
         progress.note(f"{plan.directory} was damaged after it was built: it is built again")
