@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import zstandard
 from edgeimg.cache.store import Store
-from edgeimg.errors import ArchiveError, DigestError
+from edgeimg.errors import ArchiveError, DamageError, DigestError, LockError
+from edgeimg.lock.model import Package
 from edgeimg.sources import archive, deb
 from edgeimg.tree import Kind, Span
 
@@ -249,3 +250,102 @@ def test_ar_members_know_where_they_are() -> None:
         ("one", b"abc"),
         ("two", b"defg"),
     ]
+
+
+def locked(data: bytes, **changes: object) -> Package:
+    """The lock's row of a package of `deb_bytes`."""
+    row = {
+        "name": "sample",
+        "version": "1.0",
+        "arch": "all",
+        "archive": "debian",
+        "path": "pool/main/s/sample/sample_1.0_all.deb",
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    return Package(**{**row, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "cache")
+    (store.root / "blobs").mkdir(parents=True)
+    return store
+
+
+DATA = deb_bytes([member("./x", b"1")])
+
+
+def put(blobs: Store, data: bytes) -> Path:
+    path = blobs.blob(hashlib.sha256(data).hexdigest())
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "nftables"}, "names the package nftables 1.0 all, but .* is sample 1.0 all"),
+        ({"version": "9999"}, "sample 9999 all, but .* is sample 1.0 all"),
+        ({"arch": "amd64"}, "sample 1.0 amd64, but .* is sample 1.0 all"),
+        ({"size": len(DATA) - 1}, f"has {len(DATA)} bytes, but its row .* {len(DATA) - 1}"),
+        ({"size": 99_000_000_000}, "99000000000"),
+    ],
+)
+def test_a_row_of_another_package_is_refused(
+    blobs: Store, changes: dict[str, object], message: str, *, unpacked: bool
+) -> None:
+    put(blobs, DATA)
+    if unpacked:
+        deb.read_blob(locked(DATA), blobs=blobs, store=blobs)
+    with pytest.raises(LockError, match=message) as caught:
+        deb.read_blob(locked(DATA, **changes), blobs=blobs, store=blobs)
+    assert caught.value.hint
+    assert deb.read_blob(locked(DATA), blobs=blobs, store=blobs).name == "sample"
+
+
+@pytest.mark.parametrize("damaged", [DATA[:-1], DATA[:-1] + b"x", DATA + b"x", b""])
+def test_a_damaged_blob_is_removed_whatever_its_size(blobs: Store, damaged: bytes) -> None:
+    path = put(blobs, DATA)
+    path.write_bytes(damaged)
+    with pytest.raises(DamageError, match="package:sample in the cache"):
+        deb.read_blob(locked(DATA), blobs=blobs, store=blobs)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        "\nPackage: other\nVersion: 2\n",
+        "\n \nDescription: x\n",
+        "Package: other\n",
+        "package: other\n",
+        "Version: 1.0\n",
+        "Section: x\nsection: y\n",
+        "Section: a\0b\n",
+        "Section: a\x1b[31mb\n",
+        "Section: a\r\n",
+        "Description: x\n a\0b\n",
+        "Sec tion: x\n",
+        ": x\n",
+        "-----BEGIN: x\n",
+        "#Section: x\n",
+    ],
+)
+def test_a_control_file_is_one_plain_paragraph(tmp_path: Path, control: str) -> None:
+    with pytest.raises(ArchiveError, match="control file"):
+        read_deb(deb_bytes([member("./x", b"1")], control=control), tmp_path)
+
+
+def test_a_control_file_may_have_much(tmp_path: Path) -> None:
+    control = "Description: ä ö\n\tlong\n .\n 漢字\nX-A-1: \n\n\n"
+    found = read_deb(deb_bytes([member("./x", b"1")], control=control), tmp_path)
+    assert found.control["Description"] == "ä ö\n\tlong\n .\n 漢字"
+    assert found.control["X-A-1"] == ""
+
+
+def test_a_large_control_file_is_read_at_once(tmp_path: Path) -> None:
+    control = "".join(f"X-{number}: y\n" for number in range(20_000)) + "D: x\n" + " z\n" * 200_000
+    found = read_deb(deb_bytes([member("./x", b"1")], control=control), tmp_path)
+    assert len(found.control) == 20_004

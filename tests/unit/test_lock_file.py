@@ -127,6 +127,103 @@ def test_a_malformed_lock_is_one_clear_error(tmp_path: Path, old: str, new: str,
     assert caught.value.hint
 
 
+def load_changed(tmp_path: Path, old: str, new: str) -> Lock:
+    text = dumps(sample())
+    assert old in text
+    (tmp_path / "lock").write_text(text.replace(old, new, 1))
+    return load(tmp_path / "lock")
+
+
+APT = "pool/main/a/apt/apt_1.0+dfsg-1~deb13u1_arm64.deb"
+STDC = "pool/main/l/libstdc++6/libstdc++6_1.0+dfsg-1~deb13u1_arm64.deb"
+BOUNDS = [
+    ("pool/main/a/", "pool//main/a/", "expected 'VERSION ARCH"),
+    ("pool/main/a/", "pool/./main/a/", "expected 'VERSION ARCH"),
+    ("pool/main/a/", "pool/main/a\\u001b/", "expected 'VERSION ARCH"),
+    ("pool/main/a/", "pool/main/a\\n/", "expected 'VERSION ARCH"),
+    (" arm64 debian ", " riscv64 debian ", "no such architecture: 'riscv64'"),
+    (" arm64 debian ", " any debian ", "no such architecture: 'any'"),
+    (" 1234 ", " 0 ", "expected 1 to 4294967296 bytes, found 0"),
+    (" 1234 ", " 4294967297 ", "expected 1 to 4294967296 bytes, found 4294967297"),
+    (" 1234 ", f" {'9' * 5000} ", "expected 'VERSION ARCH"),
+    (" 1234 ", " \u0661 ", "expected 'VERSION ARCH"),
+    ("size = 7", "size = 0", "k3s.size: expected a number of bytes"),
+    ("size = 7", "size = 4294967297", "k3s.size: expected a number of bytes"),
+    ("size = 7", f"size = {'7' * 5000}", "cannot read"),
+    ("size = 7", f"size = {'[' * 5000}", "cannot read"),
+    ("https://example.org/k3s", "https://example.org/\\u001b[31m", "k3s.url: expected"),
+    ("https://example.org/k3s", "https:///k3s", "k3s.url: expected"),
+    ("images/db.tar", "images/\\u009b31m", "images.x: expected 'sha256:"),
+    ("\nx = ", '\n"../../x" = ', "images.../../x: '../../x' is not a name"),
+    ("\nx = ", '\n"/x" = ', "is not a name"),
+    ("\nx = ", '\n"\\u001b" = ', "expected"),
+    ("packages.kernel]", 'packages."../../root"]', "packages.../../root: expected"),
+    ("packages.kernel]", 'packages."service:../x"]', "'../x' is not a name"),
+    ("packages.kernel]", 'packages."image:a//b"]', "'a//b' is not a name"),
+    ("packages.kernel]", 'packages."Root\\u0007"]', "packages.Root"),
+    ("[tools.pack.x86-64]", '[tools."../pack".x86-64]', "tools.../pack: expected"),
+    (APT, STDC, f"{STDC} is apt"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "message"), BOUNDS)
+def test_rows_out_of_bounds_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(LockError) as caught:
+        load_changed(tmp_path, old, new)
+    assert message in caught.value.message
+    assert caught.value.message.isprintable() or "\n" in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("size = 7", "size = 4294967296"),
+        ("example.org/k3s", "[::1]:8443/k3s%2Bk3s1/k3s"),
+        ("images/db.tar", "images/ü/db.tar"),
+        ("packages.kernel]", 'packages."service:ssh"]'),
+        ("packages.kernel]", 'packages."image:localhost:5000/a_b/c.d:1.0-rc1"]'),
+        ("\nx = ", '\n"registry.example.org/a/b@sha256:abc" = '),
+    ],
+)
+def test_what_is_just_within_the_bounds_is_read(tmp_path: Path, old: str, new: str) -> None:
+    assert load_changed(tmp_path, old, new) != sample()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        package("dpkg", path=package("apt").path),
+        package("apt", version="9"),
+        package("apt", size=1235),
+        package("apt", sha256="b" * 64),
+    ],
+)
+def test_a_file_is_one_package_in_all_rows(tmp_path: Path, other: Package) -> None:
+    """Also across architectures and groups: `Architecture: all` is in several of them."""
+    for tools in (package("apt"), other):
+        lock = replace(sample(), tools={"go": {"arm64": (tools,)}})
+        write(lock, tmp_path / "lock")
+        if tools == package("apt"):
+            assert load(tmp_path / "lock") == lock
+        else:
+            with pytest.raises(LockError, match="in one row and"):
+                load(tmp_path / "lock")
+
+
+def test_k3s_and_its_images_are_two_files(tmp_path: Path) -> None:
+    k3s = K3sAsset(version="v1", url="https://example.org/k3s", size=7, sha256=SHA256)
+    for sha256, refused in (("b" * 64, False), (SHA256, True)):
+        image = ArchLock(groups={}, k3s=k3s, airgap=replace(k3s, sha256=sha256))
+        lock = Lock(recipe_digest=SHA256, suite="trixie", images={"arm": image})
+        write(lock, tmp_path / "lock")
+        if refused:
+            with pytest.raises(LockError, match="k3s and airgap are one file"):
+                load(tmp_path / "lock")
+        else:
+            assert load(tmp_path / "lock") == lock
+
+
 def test_random_damage_never_ends_in_a_traceback(tmp_path: Path) -> None:
     text = dumps(sample())
     dice = random.Random(7)

@@ -15,6 +15,7 @@ from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
 from edgeimg.errors import LockError
 from edgeimg.fetch import mirrors
+from edgeimg.lock.file import REPAIR
 from edgeimg.lock.model import K3sAsset, Lock, Package
 from edgeimg.progress import Progress
 from edgeimg.sources import container_images, deb, k3s, k3s_airgap, k3s_release, kubernetes, standin
@@ -184,6 +185,12 @@ def _release(plan: BuildPlan) -> K3sAsset:
 
 
 def _read(package: Package, plan: BuildPlan, store: Store, progress: Progress) -> Deb:
+    if package.arch not in (plan.arch.debian, "all"):
+        raise LockError(
+            f"the lock's package {package.name} for {plan.arch.name} is of {package.arch}",
+            hint=REPAIR,
+        )
+
     def use() -> Deb:
         fetch_packages([package], store, offline=plan.offline, progress=progress)
         return deb.read_blob(package, blobs=store, store=store)

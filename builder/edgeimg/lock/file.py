@@ -32,13 +32,21 @@ _MAX_BYTES = 8 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PACKAGE = re.compile(
     r"(?P<version>[0-9][0-9A-Za-z.+~:-]*) (?P<arch>[a-z0-9]+) (?P<archive>[a-z][a-z-]*) "
-    r"(?P<path>pool/[0-9A-Za-z.+~/_-]+\.deb) (?P<size>[0-9]{1,11}) (?P<sha256>[0-9a-f]{64})"
+    r"(?P<path>pool/[0-9A-Za-z.+~/_-]+\.deb) (?P<size>[0-9]{1,20}) (?P<sha256>[0-9a-f]{64})"
 )
 _IMAGE = re.compile(
-    r"(?P<digest>sha256:[0-9a-f]{64}) (?P<reference>\S+)"
-    r"(?: (?P<source>[^\s@]+@sha256:[0-9a-f]{64}))?"
+    r"(?P<digest>sha256:[0-9a-f]{64}) (?P<reference>[^\s\x00-\x1f\x7f-\x9f]+)"
+    r"(?: (?P<source>[^\s@\x00-\x1f\x7f-\x9f]+@sha256:[0-9a-f]{64}))?"
 )
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_GROUP = re.compile(r"[a-z][a-z0-9-]*")
+_REFERENCE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/:@+-]*")
+"""A service, or the name of a container image."""
+_URL = re.compile(r"https?://[0-9A-Za-z\[][!-~]*")
+_ARCHITECTURES = {"all", *(entry.debian for entry in arch.ARCHITECTURES)}
+"""Of packages, as Debian calls them."""
+_MAX_SIZE = 4 << 30
+"""Bytes of one input; the largest package of Debian has half of it."""
 
 
 def load(path: Path) -> Lock:
@@ -54,7 +62,8 @@ def load(path: Path) -> Lock:
     try:
         return _lock(document)
     except _MalformedError as error:
-        raise LockError(f"{path}: {error}", hint=REPAIR) from None
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
+        raise LockError(f"{path}: {text}", hint=REPAIR) from None
 
 
 def write(lock: Lock, path: Path) -> bool:
@@ -118,7 +127,7 @@ def _lock(document: dict[str, Any]) -> Lock:
     _keys(document, "", required={"format", "recipe", "suite", "image"}, optional={"tools"})
     if document["format"] != FORMAT:
         raise _MalformedError(f"format is {document['format']!r}, this edgeimg reads {FORMAT}")
-    return Lock(
+    lock = Lock(
         recipe_digest=_text(document["recipe"], "recipe", _SHA256),
         suite=_text(document["suite"], "suite", re.compile("[a-z]+")),
         images={
@@ -130,9 +139,29 @@ def _lock(document: dict[str, Any]) -> Lock:
                 host: _packages(table, f"tools.{group}.{host}")
                 for host, table in _table(hosts, f"tools.{group}", arches=True).items()
             }
-            for group, hosts in _table(document.get("tools", {}), "tools").items()
+            for group, hosts in _table(document.get("tools", {}), "tools", _GROUP).items()
         },
     )
+    _require_one_name(lock)
+    return lock
+
+
+def _require_one_name(lock: Lock) -> None:
+    """One file of an archive is one package, wherever the lock names it."""
+    names: dict[tuple[str, str], Package] = {}
+    image_packages = (package for image in lock.images.values() for package in image.packages())
+    tools = (group for hosts in lock.tools.values() for group in hosts.values())
+    for package in (*image_packages, *(package for group in tools for package in group)):
+        known = names.setdefault((package.archive, package.path), package)
+        if known != package:
+            raise _MalformedError(
+                f"{package.path} is {known.name} {known.version} {known.arch} in one row and "
+                f"{package.name} {package.version} {package.arch}, or has another size or sha256, "
+                "in another"
+            )
+    for name, image in lock.images.items():
+        if image.k3s and image.airgap and image.k3s.sha256 == image.airgap.sha256:
+            raise _MalformedError(f"image.{name}: k3s and airgap are one file")
 
 
 def _image(value: Any, key: str) -> ArchLock:
@@ -142,12 +171,17 @@ def _image(value: Any, key: str) -> ArchLock:
     if not isinstance(unsigned, bool):
         raise _MalformedError(f"{key}.unsigned_index: expected true or false")
     groups = _table(table["packages"], f"{key}.packages")
+    for group in groups:
+        kind, colon, name = group.partition(":")
+        _text(kind, f"{key}.packages.{group}", _GROUP)
+        if colon:
+            _reference(name, f"{key}.packages.{group}")
     return ArchLock(
         groups={name: _packages(rows, f"{key}.packages.{name}") for name, rows in groups.items()},
         k3s=_k3s(table["k3s"], f"{key}.k3s") if "k3s" in table else None,
         airgap=_k3s(table["airgap"], f"{key}.airgap") if "airgap" in table else None,
         images={
-            name: _pin(row, f"{key}.images.{name}")
+            _reference(name, f"{key}.images.{name}"): _pin(row, f"{key}.images.{name}")
             for name, row in _table(table.get("images", {}), f"{key}.images").items()
         },
         unsigned_index=unsigned,
@@ -158,11 +192,11 @@ def _k3s(value: Any, key: str) -> K3sAsset:
     table = _table(value, key)
     _keys(table, key, required={"version", "url", "sha256"}, optional={"size"})
     size = table.get("size")
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size <= 0):
-        raise _MalformedError(f"{key}.size: expected a number of bytes")
+    if size is not None and not (type(size) is int and 0 < size <= _MAX_SIZE):
+        raise _MalformedError(f"{key}.size: expected a number of bytes up to {_MAX_SIZE}")
     return K3sAsset(
         version=_text(table["version"], f"{key}.version", re.compile(r"v[0-9A-Za-z.+-]+")),
-        url=_text(table["url"], f"{key}.url", re.compile(r"https?://\S+")),
+        url=_text(table["url"], f"{key}.url", _URL),
         size=size,
         sha256=_text(table["sha256"], f"{key}.sha256", _SHA256),
     )
@@ -181,19 +215,40 @@ def _packages(value: Any, key: str) -> tuple[Package, ...]:
     packages = []
     for name, row in _table(value, key).items():
         match = _PACKAGE.fullmatch(row) if isinstance(row, str) else None
-        if not match or not _NAME.fullmatch(name) or ".." in match["path"].split("/"):
+        if not match or not _NAME.fullmatch(name) or _climbs(match["path"]):
             raise _MalformedError(
                 f"{key}.{name}: expected 'VERSION ARCH ARCHIVE pool/….deb SIZE SHA256', "
                 f"found {row!r}"
             )
         fields: dict[str, Any] = {**match.groupdict(), "size": int(match["size"])}
+        if fields["arch"] not in _ARCHITECTURES:
+            raise _MalformedError(f"{key}.{name}: no such architecture: {fields['arch']!r}")
+        if not 0 < fields["size"] <= _MAX_SIZE:
+            raise _MalformedError(
+                f"{key}.{name}: expected 1 to {_MAX_SIZE} bytes, found {fields['size']}"
+            )
         packages.append(Package(name=name, **fields))
     return tuple(sorted(packages))
 
 
-def _table(value: Any, key: str, *, arches: bool = False) -> dict[str, Any]:
+def _climbs(path: str) -> bool:
+    return not {"", ".", ".."}.isdisjoint(path.split("/"))
+
+
+def _reference(value: str, key: str) -> str:
+    if _climbs(value):
+        raise _MalformedError(f"{key}: {value!r} is not a name")
+    return _text(value, key, _REFERENCE)
+
+
+def _table(
+    value: Any, key: str, names: re.Pattern[str] | None = None, *, arches: bool = False
+) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _MalformedError(f"{key}: expected a table, found {value!r}")
+    for name in value:
+        if names is not None:
+            _text(name, f"{key}.{name}", names)
     known = {entry.name for entry in arch.ARCHITECTURES}
     if arches and (unknown := sorted(value.keys() - known)):
         raise _MalformedError(f"{key}.{unknown[0]}: no such architecture")

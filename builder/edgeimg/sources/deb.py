@@ -21,8 +21,8 @@ from edgeimg.tree import Kind, Node, Tree, directory
 _VERSION = "1"
 _MAX_CONTROL = 16 << 20
 _TEXT = r"[^\x00-\x08\x0a-\x1f\x7f]"
-_FIELD = re.compile(rf"(?P<name>[!-,./-9;-~][!-9;-~]*):(?P<value>{_TEXT}*)")
-_CONTINUATION = re.compile(rf"[ \t]{_TEXT}*[^\s]{_TEXT}*")
+_FIELD = re.compile(rf"(?P<name>[!$-,./-9;-~][!-9;-~]*):(?P<value>{_TEXT}*)")
+_CONTINUATION = re.compile(rf"[ \t](?=.*\S){_TEXT}*")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,111 @@
+"""Downloads: compared with their digest, on the disk before they get a name, fetched again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edgeimg.cache.store import Store
+from edgeimg.errors import DamageError, DigestError, FetchError, LockError
+from edgeimg.fetch import Wanted, fetch, fetch_one, transfer
+from edgeimg.progress import Silent
+
+from tests.integration.fileserver import FileServer
+
+CONTENT = bytes(range(256)) * 512
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    monkeypatch.setattr(transfer, "BACKOFF", 0.01)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with FileServer() as server:
+        server.files["/thing"] = CONTENT
+        yield server
+
+
+def want(server: FileServer, size: int | None = len(CONTENT)) -> Wanted:
+    return Wanted("thing", SHA256, size, (f"{server.url}/thing",))
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), None])
+def test_other_bytes_are_never_published(
+    server: FileServer, tmp_path: Path, size: int | None
+) -> None:
+    store = Store(tmp_path)
+    for offset in (0, len(CONTENT) // 2, len(CONTENT) - 1):
+        data = bytearray(CONTENT)
+        data[offset] ^= 1
+        server.files["/thing"] = bytes(data)
+        with pytest.raises(DigestError, match="its sha256 is"):
+            fetch([want(server, size)], store, offline=False)
+        assert not store.has_blob(SHA256)
+    server.files["/thing"] = CONTENT
+    fetch([want(server, size)], store, offline=False)
+    assert store.blob(SHA256).read_bytes() == CONTENT
+
+
+def test_a_download_is_on_the_disk_before_it_gets_its_name(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut must not leave a whole name with half a file."""
+    store = Store(tmp_path)
+    synced: dict[int, int] = {}
+
+    def fsync(number: int) -> None:
+        facts = os.fstat(number)
+        synced[facts.st_ino] = facts.st_size
+        assert not store.has_blob(SHA256)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    fetch([want(server)], store, offline=False)
+    assert synced[store.blob(SHA256).stat().st_ino] == len(CONTENT)
+
+
+def test_a_damaged_download_is_fetched_again(server: FileServer, tmp_path: Path) -> None:
+    store, progress = Store(tmp_path), Notes()
+    blob = fetch_one(want(server), store, offline=False, progress=progress)
+    for damaged in (CONTENT[:-1], b"", CONTENT[:-1] + b"x", CONTENT + b"x"):
+        blob.write_bytes(damaged)
+        again = fetch_one(want(server), store, offline=False, progress=progress)
+        assert again.read_bytes() == CONTENT
+    assert len(server.log) == 5
+    assert len(progress.notes) == 4
+    assert all("thing in the cache" in note for note in progress.notes)
+    fetch_one(want(server), store, offline=True, progress=progress)
+    assert len(server.log) == 5
+
+
+def test_offline_a_damaged_download_is_one_clear_error(server: FileServer, tmp_path: Path) -> None:
+    store, progress = Store(tmp_path), Notes()
+    fetch_one(want(server), store, offline=False, progress=progress).write_bytes(b"other")
+    with pytest.raises(DamageError, match=r"thing in the cache .* damaged") as caught:
+        fetch_one(want(server), store, offline=True, progress=progress)
+    assert "--offline" in str(caught.value.hint)
+    assert progress.notes == []
+    with pytest.raises(FetchError, match="offline, but 1 of 1"):
+        fetch_one(want(server), store, offline=True, progress=progress)
+
+
+def test_a_download_that_the_lock_sizes_wrongly_is_refused(
+    server: FileServer, tmp_path: Path
+) -> None:
+    """It may be in the cache already, where no server's answer is compared with the size."""
+    store = Store(tmp_path)
+    fetch_one(want(server, None), store, offline=False, progress=Silent())
+    for size in (len(CONTENT) - 1, len(CONTENT) + 1, 99 << 30):
+        with pytest.raises(LockError, match=f"the lock names {size}"):
+            fetch_one(want(server, size), store, offline=True, progress=Silent())
+    assert store.has_blob(SHA256)
