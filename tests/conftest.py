@@ -24,6 +24,11 @@ from edgeimg.sources.deb import Deb
 from edgeimg.tools import Toolbox
 from edgeimg.tree import Node, Tree
 
+from tests.strict import (  # noqa: F401
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
+
 PROJECT = Path(__file__).parents[1]
 
 PAYLOAD = bytes(range(256)) * 4096

@@ -1,7 +1,12 @@
-"""The test levels, in order of cost; stops at the first that fails."""
+"""The test levels, in order of cost; stops at the first that fails.
+
+With `--strict`, or CI=true, a missing program or a test that is skipped for one is a failure.
+"""
 
 from __future__ import annotations
 
+import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -9,6 +14,11 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.shell_files import FORMAT, LINT, shell_files  # noqa: E402
+from tests.strict import VARIABLE  # noqa: E402
+
 SOURCES = ["builder", "tests", "docs", "edgeimg"]
 # File by file, in the order of tests/boot/conftest.py: a file's tests share a guest.
 IN_ORDER = ["--dist", "loadfile", "--no-loadscope-reorder"]
@@ -19,6 +29,9 @@ LEVELS: dict[str, list[list[str]]] = {
         ["ruff", "format", "--check", *SOURCES],
         ["mypy"],
         ["mkdocs", "build", "--strict", "--config-file", "docs/site/mkdocs.yml"],
+        ["shellcheck", *LINT, *shell_files()],
+        ["shfmt", *FORMAT, "-d", *shell_files()],
+        ["codespell"],
     ],
     "unit": [["pytest", "-q", "-n", "auto", "tests/unit"]],
     "standin": [["python", "builder/standin/test.py"]],
@@ -33,6 +46,9 @@ LEVELS: dict[str, list[list[str]]] = {
 
 def main(names: list[str]) -> int:
     """Run the named levels, or all; returns the exit status of the first failure."""
+    strict = "--strict" in names or os.environ.get("CI") == "true"
+    names = [name for name in names if name != "--strict"]
+    environment = {**os.environ, **({VARIABLE: "1"} if strict else {})}
     unknown = [name for name in names if name not in LEVELS]
     if unknown:
         print(f"unknown level {unknown[0]!r}; known: {', '.join(LEVELS)}", file=sys.stderr)
@@ -40,15 +56,27 @@ def main(names: list[str]) -> int:
     for name in names or LEVELS:
         for command in LEVELS[name]:
             if shutil.which(command[0]) is None:
+                if strict:
+                    print(f"--- {name}: no {command[0]} on PATH", flush=True)
+                    return 1
                 print(f"--- {name}: no {command[0]} on PATH, left out", flush=True)
                 continue
             print(f"--- {name}: {' '.join(command)}", flush=True)
-            began = time.monotonic()
-            status = subprocess.run(command, cwd=ROOT, check=False).returncode
-            print(f"--- {name}: {time.monotonic() - began:.0f} s, status {status}", flush=True)
+            began, used = time.monotonic(), processor_seconds()
+            status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+            passed = time.monotonic() - began
+            used = processor_seconds() - used
+            print(f"--- {name}: {passed:.0f} s ({used:.0f} s of processors), status {status}",
+                  flush=True)  # fmt: skip
             if status:
                 return status
     return 0
+
+
+def processor_seconds() -> float:
+    """What the programs that have ended used, user and system."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ if [ "${EDGEIMG_REHEARSE:-}" = 1 ]; then
         --no-passphrase --export "$private/public.asc" > /dev/null
 elif [ -n "${EDGEIMG_SIGNING_KEY:-}" ]; then
     mkdir -m 700 "$private/keys"
-    secret "$EDGEIMG_SIGNING_KEY" |
-        gpg --homedir "$private/keys" --batch --quiet --import ||
-        fail 'EDGEIMG_SIGNING_KEY is no armored OpenPGP secret key'
+    secret "$EDGEIMG_SIGNING_KEY" \
+        | gpg --homedir "$private/keys" --batch --quiet --import \
+        || fail 'EDGEIMG_SIGNING_KEY is no armored OpenPGP secret key'
     gpg --homedir "$private/keys" --batch --armor --export > "$private/public.asc"
     if [ -n "${EDGEIMG_SIGNING_PASSPHRASE:-}" ]; then
         (umask 077 && secret "$EDGEIMG_SIGNING_PASSPHRASE" > "$private/passphrase")

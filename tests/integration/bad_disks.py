@@ -24,10 +24,11 @@ WAIT = 30.0
 needs_loop = pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root, loop devices"
 )
+HAS_FUSE = Path("/dev/fuse").exists()
 needs_nbdkit = pytest.mark.skipif(
-    not all(map(shutil.which, ("nbdkit", "nbdfuse", "fusermount3")))
-    or not Path("/dev/fuse").exists(),
-    reason="needs nbdkit and nbdfuse: apt install nbdkit libnbd-bin fuse3",
+    not (HAS_FUSE and all(map(shutil.which, ("nbdkit", "nbdfuse", "fusermount3")))),
+    reason="needs nbdkit and nbdfuse: apt install nbdkit libnbd-bin fuse3"
+    if HAS_FUSE else "needs root, FUSE",
 )  # fmt: skip
 
 

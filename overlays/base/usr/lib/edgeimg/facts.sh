@@ -22,12 +22,14 @@ memory() {
             MemTotal:) total=$kib ;;
             MemAvailable:) available=$kib ;;
             SwapTotal:) swap=$kib ;;
-            SwapFree:) swap_used=$((swap - kib)) ; break ;;
+            SwapFree:)
+                swap_used=$((swap - kib))
+                break
+                ;;
         esac
     done < /proc/meminfo
     used=$((total - available))
 }
-
 
 image() {
     # "gateway 0.1.0, slot A": the image and the slot that it runs from.
