@@ -40,4 +40,4 @@ standin arch:
 
 # Measure: one script per claim
 bench name *args:
-    .venv/bin/python tests/bench/{{name}}.py "${@:2}"
+    python3 tests/bench/{{name}}.py "${@:2}"

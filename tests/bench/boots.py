@@ -1,6 +1,6 @@
 """What the root's compression does to a boot: time to the pod and memory, side by side in one run.
 
-    .venv/bin/python tests/bench/boots.py [--arch ARCH] [--k3s standin|PATH] [--rounds N] [WAY]…
+    python3 tests/bench/boots.py [--arch ARCH] [--k3s standin|PATH] [--rounds N] [WAY]…
 
 WAY is a value of `image.compression`. Each round boots every way once more (twice each time, as
 `edgeimg smoke` does), so that a change of the machine's load meets all of them. Nothing else
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import environment  # noqa: F401
 from edgeimg.cache.store import default_root
 
 PROJECT = Path(__file__).parents[2]
@@ -80,13 +80,8 @@ def figures(boot: dict[str, Any]) -> dict[str, float]:
 
 def edgeimg(directory: Path, *arguments: str) -> Any:
     """Run the command line; its result."""
-    command = [sys.executable, "-c", "from edgeimg.cli import main; main()", *arguments]
     done = subprocess.run(
-        [*command, "-q", "--json"],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        stdout=subprocess.PIPE,
-        check=False,
+        ["edgeimg", *arguments, "-q", "--json"], cwd=directory, stdout=subprocess.PIPE, check=False
     )
     if done.returncode:
         sys.exit(done.returncode)

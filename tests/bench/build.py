@@ -1,6 +1,6 @@
 """How long builds take, side by side in one run: fresh, with one file changed, with none changed.
 
-    .venv/bin/python tests/bench/build.py [--arch ARCH]... [--k3s standin|PATH]
+    python3 tests/bench/build.py [--arch ARCH]... [--k3s standin|PATH]
 
 Downloads and K3s are in the cache before the clock starts ("warm caches"). `fresh` has nothing
 else; `changed` differs from the build before by one overlay file; `unchanged` by nothing.
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import environment  # noqa: F401
 from edgeimg.cache.store import default_root
 
 PROJECT = Path(__file__).parents[2]

@@ -1,14 +1,17 @@
-"""How long the checks take, and each of them: `python tests/bench/check.py [ARCH…]`.
+"""How long the checks take, and each of them.
+
+    python3 tests/bench/check.py [ARCH]…
 
 Takes the default recipe with the stand-in from the cache (build once with `--k3s standin`).
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
+import environment  # noqa: F401
 from edgeimg import arch as architectures
 from edgeimg.build import inputs, plan, stages
 from edgeimg.build.plan import BuildOptions, K3sChoice
@@ -20,11 +23,13 @@ from edgeimg.recipe.file import load
 CHECKS = (elf, hardening, modes, secrets, sysctl, units)
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Print seconds of processor time by check and architecture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("archs", nargs="*", metavar="ARCH", default=("x86-64", "arm64", "arm"))
     source = load(Path(__file__).parents[2] / "recipes/gateway.toml")
     store = Store(default_root())
-    for name in names or ["x86-64", "arm64", "arm"]:
+    for name in parser.parse_args().archs:
         arch = architectures.find(name)
         options = BuildOptions(output=Path(), k3s=K3sChoice(source="standin"), offline=True)
         planned = plan.plan_build(source, arch, options)
@@ -43,4 +48,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

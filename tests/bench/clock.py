@@ -1,6 +1,6 @@
 """What keeping the time costs: systemd-timesyncd, and chrony in its container, in one guest each.
 
-    .venv/bin/python tests/bench/clock.py [--seconds N]
+    python3 tests/bench/clock.py [--seconds N]
 
 Builds the default image for x86-64 with the stand-in, without and with `services/chrony.toml`,
 boots each with 512 MiB, and N seconds (default: 120) after the pod answers reads the memory of the
@@ -12,14 +12,12 @@ Feeds docs/adr/0008-timesyncd-unless-asked.md.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
+import environment  # noqa: F401
 from edgeimg.arch import X86_64
 from edgeimg.build import inputs
 from edgeimg.cache.store import Store, default_root

@@ -1,6 +1,6 @@
 """What the root's compression costs and saves: build time, slot, download.
 
-    .venv/bin/python tests/bench/compression.py ROOT [--only WORD]… [--level N]…
+    python3 tests/bench/compression.py ROOT [--only WORD]… [--level N]…
 
 ROOT is a canonical tar of a root file system, or a directory. Prints one Markdown row for each
 way of making the file system: seconds (of processor time) and bytes of mkfs.erofs, then of the
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import environment  # noqa: F401
 from edgeimg import tools
 from edgeimg.cache.store import Store, default_root
 from edgeimg.resolve import lock

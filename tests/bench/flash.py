@@ -1,12 +1,12 @@
 """Time to flash and verify, side by side: edgeimg flash, bmaptool copy, zstd | dd.
 
-    sudo .venv/bin/python tests/bench/flash.py IMAGE [--write MB/s] [--read MB/s] [--rounds N]
+    sudo python3 tests/bench/flash.py IMAGE [--write MB/s] [--read MB/s] [--rounds N]
 
 Each way gets a device of its own that starts anew: a loop device on nbdkit's memory, seen through
 nbdfuse. `duplex` (nbdkit's rate filter) limits writing and reading apart from each other, as a USB
 or NVMe drive does; `card` (its delay filter) does one request at a time, as an SD card does. Needs
 root, and of Debian: bmap-tools nbdkit libnbd-bin fuse3. Nothing else should run on the machine.
-Feeds docs/how-to/flash.md.
+Feeds docs/flash.md.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import environment  # noqa: F401
 from edgeimg.image import blockmap
 from edgeimg.image.blockmap import BlockMap
 
@@ -42,6 +43,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--device", choices=("duplex", "card"), action="append")
     asked = parser.parse_args()
+    missing = [name for name in ("bmaptool", "nbdkit", "nbdfuse") if not shutil.which(name)]
+    if missing:
+        sys.exit(f"missing: {', '.join(missing)}")
     blocks = blockmap.read(asked.image.with_name(asked.image.name.replace(".raw.zst", ".bmap")))
     half = 1 + blocks.mapped / (asked.write * MB) / 2
     with tempfile.TemporaryDirectory(prefix="edgeimg-bench.") as name:
@@ -193,5 +197,4 @@ def run(*argv: object, **options: object) -> None:
 
 
 if __name__ == "__main__":
-    missing = [name for name in ("bmaptool", "nbdkit", "nbdfuse") if not shutil.which(name)]
-    sys.exit(f"missing: {', '.join(missing)}" if missing else main())
+    main()

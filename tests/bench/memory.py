@@ -1,6 +1,6 @@
 """How much memory a gateway takes, and the least that it works with: servers and agents.
 
-    .venv/bin/python tests/bench/memory.py [--arch ARCH]… [--role ROLE]… [--minutes N]
+    python3 tests/bench/memory.py [--arch ARCH]… [--role ROLE]… [--minutes N]
         [--memory MIB] [--guess MIB] [--step MIB] [--k3s standin|PATH] [--port PORT] [--jobs N]
         [--json FILE]
 
@@ -27,8 +27,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
+import environment  # noqa: F401
 from edgeimg import process
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import inputs

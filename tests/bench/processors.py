@@ -1,6 +1,6 @@
 """What a second processor does to emulated guests: time to the pod's answer, side by side.
 
-    .venv/bin/python tests/bench/processors.py [--arch ARCH] [--k3s standin|PATH] [--guests N]
+    python3 tests/bench/processors.py [--arch ARCH] [--k3s standin|PATH] [--guests N]
         [--rounds N]
 
 Boots the default image twice in each of N guests at once (default: as many as there are
@@ -13,13 +13,11 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
+import environment  # noqa: F401
 from edgeimg import arch as architectures
 from edgeimg.build import inputs
 from edgeimg.cache.store import Store, default_root

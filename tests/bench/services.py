@@ -1,6 +1,6 @@
 """What stands by for a container: containerd's shim, or crun below systemd. In one guest.
 
-    .venv/bin/python tests/bench/services.py [--containers N]
+    python3 tests/bench/services.py [--containers N]
 
 Builds the default image for x86-64 with the stand-in and a key to log in with, boots it with
 512 MiB, runs the same small container N times each way, and reads the memory of the processes that
@@ -11,12 +11,10 @@ nobody else's. Feeds docs/adr/0006-services-without-shim.md.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
+import environment  # noqa: F401
 from edgeimg.arch import X86_64
 from edgeimg.build import inputs
 from edgeimg.cache.store import Store, default_root

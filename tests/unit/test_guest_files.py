@@ -30,6 +30,7 @@ SCRIPTS = sorted(
     for place in (
         BASE / "usr/lib/edgeimg",
         BASE / "usr/bin",
+        BASE / "usr/local/bin",
         BASE.parent / "services",
         BASE.parent / "updates",
     )
