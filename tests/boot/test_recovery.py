@@ -189,7 +189,7 @@ def test_reset_by_command_through_power_cuts(power: Switch) -> None:
         time.sleep(chance.uniform(0, 2))
         done = "\ndone\n" in gateway.said()
         print(f"cut {cut + 1}: {'after' if done else 'in'} the reset")
-        gateway = power(lambda console: console.wait_for("the next start goes on|Reached target"))
+        gateway = power(lambda console: console.wait_for("the next start goes on|Kubernetes v"))
     gateway.wait_for_shell()
     after = identity(gateway)
     assert after != before
