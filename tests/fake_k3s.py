@@ -17,10 +17,16 @@ _MACHINES = {X86_64.name: 62, ARM64.name: 183, ARM.name: 40}
 LINKS = {"containerd": "k3s", "ctr": "k3s", "kubectl": "k3s", "bridge": "cni"}
 
 
-def elf(arch: Arch, payload: bytes = b"", *, interpreter: bool = False) -> bytes:
-    """An ELF executable with one PT_LOAD segment that is the whole file."""
+def elf(
+    arch: Arch, payload: bytes = b"", *, interpreter: bool = False, stack: bool = False
+) -> bytes:
+    """An ELF executable with one PT_LOAD segment that is the whole file.
+
+    With `stack` it asks for one that is not executable (PT_GNU_STACK), as linkers write it.
+    """
     wide = arch.elf_class == 64
-    kinds = [1, 3] if interpreter else [1]
+    kinds = [(1, 5), (3, 5)] if interpreter else [(1, 5)]
+    kinds += [(0x6474E551, 6)] if stack else []
     header, entry = (64, 56) if wide else (52, 32)
     size = header + entry * len(kinds) + len(payload)
     ident = b"\x7fELF" + bytes([2 if wide else 1, 1, 1]) + bytes(9)
@@ -29,11 +35,11 @@ def elf(arch: Arch, payload: bytes = b"", *, interpreter: bool = False) -> bytes
     head = ident + struct.pack(
         layout, 2, machine, 1, 0, header, 0, 0, header, entry, len(kinds), 0, 0, 0
     )
-    for kind in kinds:
+    for kind, flags in kinds:
         head += (
-            struct.pack("<IIQQQQQQ", kind, 5, 0, 0, 0, size, size, 4096)
+            struct.pack("<IIQQQQQQ", kind, flags, 0, 0, 0, size, size, 4096)
             if wide
-            else struct.pack("<IIIIIIII", kind, 0, 0, 0, size, size, 5, 4096)
+            else struct.pack("<IIIIIIII", kind, 0, 0, 0, size, size, flags, 4096)
         )
     return head + payload
 

@@ -125,7 +125,7 @@ class FlashError(EdgeimgError):
 
 
 class ProvisionError(EdgeimgError):
-    """What a gateway is to become is malformed; the message lists every error of its files."""
+    """The settings of a gateway are malformed; the message lists every error of its files."""
 
     exit_code = 19
 

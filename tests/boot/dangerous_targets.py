@@ -413,7 +413,7 @@ def swap_in_memory() -> Iterator[Case]:
 
 @case
 def not_made_to_be_taken_out() -> Iterator[Case]:
-    yield Case(A, "not made to be taken out: say --fixed", options=())
+    yield Case(A, "not removable: add --fixed", options=())
 
 
 @case

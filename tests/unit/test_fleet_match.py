@@ -70,7 +70,7 @@ def test_other_disks_become_the_next_one_without_a_serial_number_if_somebody_say
     assert match(ROWS, progress(b="busy"), serial="").row == ROWS[2]
     left = match(ROWS, progress(b="done", c="done"), serial="other")
     assert left.row is None
-    assert "ask for serial numbers, and its serial number other is none" in left.reason
+    assert "ask for serial numbers, and its serial number other is not" in left.reason
     assert "no gateway is left" in match(
         ROWS, progress(a="done", b="busy", c="done"), serial="").reason  # fmt: skip
 

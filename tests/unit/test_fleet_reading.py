@@ -131,7 +131,7 @@ box-4,,,,,,,,5
         "fleet.csv:1: network.lan.adress: unknown column; did you mean 'network.lan.addresses'?",
         "fleet.csv:1: network: is a table: name a key in it, such as network.NAME",
         "fleet.csv:1: tmezone: unknown column; did you mean 'timezone'?",
-        "fleet.csv:1: wifi.networks: is a list of tables: say it in the file of --defaults",
+        "fleet.csv:1: wifi.networks: is a list of tables: put it into the file of --defaults",
         "fleet.csv:3: disk_serial: S1 is that of box-1 already (line 2)",
         "fleet.csv:3: hostname: ",
         "fleet.csv:4: hostname: is missing",

@@ -90,8 +90,8 @@ def test_a_directory_of_somebody_else_is_left_as_it_is(folder: Path) -> None:
 def test_nothing_is_written_unasked_where_nothing_is_mounted(folder: Path) -> None:
     done = edgeimg("card", "box.toml", folder=folder)
     assert done.returncode == 13
-    assert "nothing is mounted on card and nobody can be asked here" in done.stderr
-    assert "say --yes" in done.stderr
+    assert "nothing is mounted on card and there is no terminal to ask on" in done.stderr
+    assert "add --yes" in done.stderr
     assert list((folder / "card").iterdir()) == []
 
 

@@ -229,7 +229,7 @@ def test_k3s_and_its_modules(described: Sbom) -> None:
     assert found.purl == "pkg:golang/github.com/k3s-io/k3s@v1.35.0%2Bk3s1"
     assert below(described, "k3s") == {"k3s", "cni"}
     (program,) = (ref for ref in described.relations["k3s"] if ref.endswith("/k3s"))
-    assert "does not tell its version" in named(described, "cni").note
+    assert "its version is unknown" in named(described, "cni").note
     assert below(described, program) == {
         "stdlib",
         "github.com/k3s-io/containerd",

@@ -59,7 +59,7 @@ def refuse(findings: Iterable[Finding]) -> None:
         plural = "s" if len(found) > 1 else ""
         lines = [f"{len(found)} error{plural} found in the image", *map(str, found)]
         rules = [RULES.get(item.rule) for item in found]
-        hint = "`edgeimg check` tells all that is wrong, sizes included"
+        hint = "`edgeimg check` lists all findings, sizes included"
         if all(rule is not None and rule.acceptable for rule in rules):
-            hint = "what is meant to be goes into [check] accept of the recipe, as 'RULE:PLACE'"
+            hint = "add intended findings to [check] accept of the recipe, as 'RULE:PLACE'"
         raise CheckError("\n  ".join(lines), hint=hint)

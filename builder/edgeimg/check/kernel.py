@@ -47,7 +47,7 @@ def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -
     """What is missing; `initrd` are the names of the initrd's modules."""
     config = f"boot/config-{kernel.version}"
     if not kernel.options:
-        message = "the kernel's package does not tell its configuration"
+        message = "the kernel's package does not contain its configuration"
         fix = f"use one that has /{config}"
         return [finding("kernel-option", config, message, fix)]
     root = {

@@ -80,7 +80,7 @@ def _result(
     lines: Mapping[Location, int],
 ) -> dict[str, Any]:
     name = _rule_id(found)
-    fix = f" (to mend it: {found.fix})" if found.fix else ""
+    fix = f" (to fix it: {found.fix})" if found.fix else ""
     identity = "\0".join((name, arch, found.path, found.item))
     return {
         "ruleId": name,

@@ -67,7 +67,7 @@ def scan(path: str, source: Source) -> list[Finding]:
             name = member.encode("utf-8", "backslashreplace").decode()
             found += [_finding(rule, path, name, content) for rule in sorted(content.hits)]
     except (Unreadable, *streams.DAMAGE) as error:
-        fix = "leave it out, or accept that nobody looked into it"
+        fix = "remove it, or accept that it is not checked"
         message = f"an archive that could not be looked into: {error}"
         found.append(finding("unread-archive", path, message, fix))
     return found
@@ -152,4 +152,6 @@ def _accounts(text: bytes, found: _Found) -> None:
     """Accounts that anybody may use: the field of the password is empty (shadow(5), passwd(5))."""
     for match in re.finditer(rb"^([^:\n]+)::(?:[^:\n]*:){4}", text, re.MULTILINE):
         user = match[1].decode("utf-8", "replace")
-        found.add("password-hash", match.start(), f"{user} has no password: anybody may be them")
+        found.add(
+            "password-hash", match.start(), f"{user} has no password: anybody can log in with it"
+        )

@@ -15,7 +15,7 @@ _KEYS = frozenset(
 """Capabilities with which a process gets out of its container, or ends the system."""
 _SYSTEM = ("", "boot", "dev", "etc", "proc", "sys", "usr")
 """Directories of the gateway that are the gateway."""
-_FIX = "grant less, or accept it and say why"
+_FIX = "grant less, or accept it with a comment"
 
 
 def check(recipe: Recipe) -> list[Finding]:

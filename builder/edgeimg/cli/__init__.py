@@ -46,14 +46,14 @@ PLACES = {
 
 
 HOSTS_FAULT = {
-    errno.EACCES: "look who owns it, or name another place",
-    errno.EPERM: "look who owns it, or name another place",
-    errno.EROFS: "it is on a read-only file system: name another place",
+    errno.EACCES: "check its owner and mode, or choose another place",
+    errno.EPERM: "check its owner and mode, or choose another place",
+    errno.EROFS: "it is on a read-only file system: choose another place",
     errno.ENOSPC: "free some space (`edgeimg clean` empties the cache) and run it again",
     errno.EDQUOT: "free some space (`edgeimg clean` empties the cache) and run it again",
     errno.EIO: "its disk is broken: look at the kernel's log",
     errno.ENOTDIR: "a part of that path is a file",
-    errno.ENAMETOOLONG: "name another place",
+    errno.ENAMETOOLONG: "choose another place",
     errno.ELOOP: "its symbolic links lead in circles",
 }
 """What to do about refusals of the operating system that nobody foresaw: no bugs."""
@@ -122,7 +122,7 @@ def _run(answer: Answer) -> int:
         streams.say(shown.getvalue().rstrip())
         return USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        message = "interrupted; what was finished is kept, run it again to go on"
+        message = "interrupted; finished work is kept, run the command again to continue"
         return _fail(answer, message, None, INTERRUPTED)
     except BrokenPipeError:
         raise

@@ -18,7 +18,7 @@ key = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Public key file: the image's SHA256SUMS must be signed with it.",
 )
-fixed = click.option("--fixed", is_flag=True, help="Also disks that are not made to be taken out.")
+fixed = click.option("--fixed", is_flag=True, help="Also disks that are not removable.")
 logs = click.option(
     "--logs",
     type=click.Path(path_type=Path, file_okay=False),
@@ -45,4 +45,4 @@ def verify_image(app: App, image: Path, key: Path | None) -> None:
         found = verifying.verify(image, key)
         verifying.verify(blockmap.beside(image), key)
     if found.signer is None:
-        app.ui.note("no --key was given: digests fit, but nobody vouches for them")
+        app.ui.note("without --key only digests are verified, not who made the image")

@@ -43,14 +43,14 @@ def list_devices(app: App) -> None:
 @flash_options.image
 @click.argument("targets", metavar="DEVICE...", nargs=-1, required=True,
                 type=click.Path(path_type=Path, readable=False))  # fmt: skip
-@click.option("--yes", is_flag=True, help="Do not ask. What is dangerous is refused all the same.")
+@click.option("--yes", is_flag=True, help="Do not ask. Dangerous targets are still refused.")
 @flash_options.fixed
 @flash_options.key
 @flash_options.logs
 @click.option(
     "--ledger",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Add what was flashed to this file, as `edgeimg fleet` does.",
+    help="Record the flash in this file, as `edgeimg fleet` does.",
 )
 @with_app
 def flash(
@@ -134,7 +134,7 @@ def _begin(book: Ledger, image: Path, chosen: list[Chosen]) -> list[Entry]:
 def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> bool:
     """Show what will be lost; the answer. Raises HostError where nobody can give one."""
     if not sys.stdin.isatty():
-        raise HostError("nobody can be asked here", hint="say --yes when you mean it")
+        raise HostError("there is no terminal to ask on", hint="add --yes to confirm")
     lines = [f"{image.name} ({safety.human(blocks.image_size)}) will replace everything on:"]
     for one in filter(lambda one: one.exists, chosen):
         held = one.device.holds if one.device else ()

@@ -40,7 +40,7 @@ def fleet() -> None:
 @with_app
 @fleet_options.fleet(secrets=False)
 def check(app: App, *, fleet: Fleet) -> None:
-    """Check a fleet's file, and show its gateways. Every error of every row is told at once."""
+    """Check a fleet file and show its gateways. All errors of all rows are reported at once."""
     rows = reading.summary(fleet)
     app.result({"gateways": rows}, lambda console: console.print(_gateways(rows)))
 
@@ -61,7 +61,7 @@ def check(app: App, *, fleet: Fleet) -> None:
 @click.option(
     "--image",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Whose version the labels name.  [default: the one that the ledger tells]",
+    help="Image whose version is printed on labels.  [default: the one in the ledger]",
 )
 def labels_command(
     app: App,

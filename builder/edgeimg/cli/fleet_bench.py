@@ -36,8 +36,8 @@ class TerminalBench:
             return True
         if not sys.stdin.isatty():
             self.app.ui.note(
-                f"{chosen.title} is left alone: nobody can be asked here whether it becomes "
-                f"{row.name}. Give the gateway its disk_serial, or say --any-disk"
+                f"{chosen.title} is ignored: there is no terminal to ask whether it becomes "
+                f"{row.name}. Set disk_serial of the gateway, or use --any-disk"
             )
             return False
         held = chosen.device.holds if chosen.device else ()

@@ -85,7 +85,7 @@ def fleet_images(
     "--again",
     multiple=True,
     metavar="NAME",
-    help="Also this gateway, though the ledger says it is done; may be repeated.",
+    help="Flash this gateway again although the ledger has it as done; may be repeated.",
 )
 @click.option(
     "--wait/--no-wait",
@@ -191,7 +191,7 @@ def _for_image(app: App, fleet: Fleet, shop: Workshop) -> Fleet:
     arch = shop.facts.arch
     if not arch and any(one.box.arch for one in fleet.gateways):
         raise ImageError(
-            f"{fleet.path} asks for images by architecture, and nothing tells that of "
+            f"{fleet.path} has rows with `arch`, and there is no manifest with the architecture of "
             f"{shop.facts.file}",
             hint="keep the image's .manifest.json beside it",
         )

@@ -32,7 +32,7 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
         @click.option(
             "--defaults",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="Settings (TOML) of all gateways that say nothing else.",
+            help="Default settings (TOML) for all gateways.",
         )
         @click.option(
             "--generate-token",
@@ -116,9 +116,7 @@ def tell_damage(app: App, book: Ledger, read: Read) -> None:
     """Say which lines of a ledger say nothing."""
     if read.damaged:
         lines = ", ".join(map(str, read.damaged))
-        app.ui.note(
-            f"{book.path}: line {lines} is damaged, as a power cut leaves it, and is passed over"
-        )
+        app.ui.note(f"{book.path}: line {lines} is truncated or damaged and was skipped")
 
 
 only = click.option(

@@ -82,7 +82,7 @@ def smoke(
     jobs: int,
     junit: Path | None,
 ) -> None:
-    """Boot images in QEMU and prove that K3s runs a pod, twice.
+    """Boot images in QEMU, twice, until K3s runs a pod.
 
     The disk image is booted unchanged through UEFI firmware. Console logs, journals and the
     guest's report are kept beside the image. Exits with 12 when a guest fails.

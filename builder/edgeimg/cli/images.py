@@ -55,9 +55,9 @@ def check(
 ) -> None:
     """Check images: programs, rights, secrets, kernel, units, sizes.
 
-    Tells all that is wrong at once, and publishes nothing. What is meant to be can be named in
-    the recipe ([check] accept). Exits with 11 when there is an error, with 10 when only a budget
-    is exceeded; warnings are shown.
+    Reports all findings at once and publishes nothing. Intended findings can be accepted in the
+    recipe ([check] accept). Exits with 11 if there is an error, with 10 if only a budget is
+    exceeded. Warnings are shown.
     """
     reports = [pipeline.check(source, arch, wanted, store=app.store, ui=app.ui) for arch in archs]
     data = {"reports": [report.to_json() for report in reports]}

@@ -30,7 +30,9 @@ from edgeimg.ui import human
     help="Take new versions: of everything, of one package, or of one image (by its service or "
     "reference).",
 )
-@click.option("--check", "only_check", is_flag=True, help="Only say whether the lock is current.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Only report whether the lock is current."
+)
 @click.option(
     "--accept-unsigned-index",
     "unsigned",

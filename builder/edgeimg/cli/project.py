@@ -47,7 +47,7 @@ def init(app: App, *, directory: Path, only_schema: bool) -> None:
 @click.command(epilog="Example: edgeimg doctor --json")
 @with_app
 def doctor(app: App) -> None:
-    """Say what this host can do and what is missing. Exits with 13 when it cannot build."""
+    """Report what this host can do and what is missing. Exits with 13 if it cannot build."""
     findings = diagnosis.examine(app.store)
 
     def show(console: Console) -> None:

@@ -104,7 +104,7 @@ def _write(
 
     def shown(console: Console) -> None:
         console.print(_listing(files))
-        hint = "next: start the gateway; if anything is wrong, `edgeimg-status` there tells"
+        hint = "next: start the gateway; `edgeimg-status` on it reports problems"
         console.print(hint, highlight=False, soft_wrap=True)
 
     app.result(told, shown)
@@ -187,8 +187,8 @@ def _confirm(app: App, chosen: Target, settings: Settings) -> None:
     """Show which disk or directory it is; raises HostError where nobody can answer."""
     doubt = f"nothing is mounted on {chosen.path}" if chosen.is_unmounted else ""
     if not sys.stdin.isatty():
-        told = " and ".join(filter(None, [doubt, "nobody can be asked here"]))
-        raise HostError(told, hint="say --yes when you mean it")
+        told = " and ".join(filter(None, [doubt, "there is no terminal to ask on"]))
+        raise HostError(told, hint="add --yes to confirm")
     name = settings.hostname or "a gateway without a new name"
     with app.ui.aside():
         say(f"The settings of {name} go to {chosen.title}.")
@@ -208,7 +208,7 @@ def _facts(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 def _listing(files: Mapping[str, bytes]) -> Text:
     lines = (f"  {path}{' (secret)' if _is_secret(path) else ''}" for path in files)
-    return Text("\n".join(lines) or "  nothing: the settings say nothing")
+    return Text("\n".join(lines) or "  nothing: the settings are empty")
 
 
 def _is_secret(path: str) -> bool:

@@ -56,7 +56,7 @@ from edgeimg.release.gates import GATES
 @click.option(
     "--previous",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="The release that growth is told from.  [default: the latest one]",
+    help="Release to compare sizes with.  [default: the latest one]",
 )
 @click.option(
     "--reports",

@@ -200,8 +200,8 @@ def _show_verified(console: Console, verified: Verified, *, rebuilt: bool) -> No
                            f"{override.partition(':')[2]}", style="yellow"))  # fmt: skip
     files = f"{verified.files} file{'s' if verified.files > 1 else ''}, {human(verified.size)}"
     if verified.signer is None:
-        console.print(Text(f"! {verified.path}: {files} match their digests, but nobody vouches "
-                           "for them: give the maker's public key with --key",
+        console.print(Text(f"! {verified.path}: {files} match their digests; to verify who "
+                           "made them, name the public key with --key",
                            style="yellow"))  # fmt: skip
     else:
         console.print(Text(f"✓ {verified.path}: {files}", style="green"), soft_wrap=True)

@@ -93,11 +93,11 @@ def choose(
     if 0 < device.size < size:
         reasons.append(f"it holds {human(device.size)}, the image needs {human(size)}")
     if not (device.removable or fixed):
-        reasons.append("it is not made to be taken out: say --fixed when you mean it")
+        reasons.append("it is not removable: add --fixed to confirm")
     if reasons:
         raise HostError(
             "\n  ".join([f"{given} ({device.name}) is not written to:", *reasons]),
-            hint="`edgeimg devices` tells which disks may be",
+            hint="`edgeimg devices` lists the possible disks",
         )
     _may_be_written(given, real)
     return Chosen(given=given, real=real, device=device, identity=identity(device, real))

@@ -32,7 +32,7 @@ class Box(Table):
     """What a fleet knows of a gateway besides its settings."""
 
     disk_serial: SerialNumber | None = Field(
-        None, description="serial number of its disk, as `edgeimg devices` tells it"
+        None, description="serial number of its disk, as `edgeimg devices` prints it"
     )
     mac: Mac | None = Field(None, description="MAC address on its label")
     serial: SerialNumber | None = Field(None, description="serial number of the box, for its label")
@@ -80,7 +80,7 @@ def resolve(name: str) -> Column | str:
         return f"is a table: name a key in it, such as {name}.NAME"
     items = _items(here)
     if items is not None and _model(items):
-        return "is a list of tables: say it in the file of --defaults"
+        return "is a list of tables: put it into the file of --defaults"
     return Column(location=tuple(location), many=items is not None)
 
 

@@ -83,7 +83,7 @@ def match(
         return Match(row=free)
     if all(progress[row.name].state != "open" for row in rows):
         return Match(reason="no gateway is left for it")
-    own = f"its serial number {serial} is none of theirs" if serial else "it tells none"
+    own = f"its serial number {serial} is not in the file" if serial else "it has none"
     return Match(reason=f"the gateways that are left ask for serial numbers, and {own}")
 
 
@@ -92,5 +92,5 @@ def _told(progress: Progress) -> str:
     if progress.state == "busy" or last is None:
         return "is being flashed"
     return (
-        f"was flashed at {last.time} by {last.by} (say --again {last.gateway} to do it once more)"
+        f"was flashed at {last.time} by {last.by} (use --again {last.gateway} to do it once more)"
     )

@@ -122,7 +122,7 @@ class Station:
         if chosen.device is None:
             return FlashError(f"{path} is no disk")
         told = {key[0]: reason for key, reason in self._handled.items()}
-        reason = told.get(str(chosen.real)) or "nobody said yes"
+        reason = told.get(str(chosen.real)) or "it was not confirmed"
         return FlashError(f"{path} is left alone: {reason}")
 
     def _step(self, pool: ThreadPoolExecutor, stop: threading.Event) -> bool:

@@ -11,9 +11,7 @@ from edgeimg.fleet.rows import Defaults, Row, Rows, anchored
 from edgeimg.text import toml_text, validation
 from edgeimg.text.toml_text import Kind, Location, Place
 
-_KIND = Kind(
-    name="fleet file", error=ProvisionError, hint="`edgeimg fleet --help` tells what it holds"
-)
+_KIND = Kind(name="fleet file", error=ProvisionError, hint="see `edgeimg fleet --help`")
 _HEADER = re.compile(r"^\s*\[\[\s*gateway\s*\]\]")
 _KNOWN = ("defaults", "gateway")
 

@@ -59,7 +59,7 @@ def _disk(store: Store) -> Fact:
             topic="cache",
             state="bad",
             message=f"{place} is not writable",
-            advice="set EDGEIMG_CACHE to a directory of yours",
+            advice="set EDGEIMG_CACHE to a directory that you own",
         )
     if free < NEEDED_BYTES:
         return Fact(

@@ -96,7 +96,7 @@ class K3s(Table):
         default_factory=dict, description="pinned sha256 of the binary by architecture"
     )
     role: Literal["server", "agent"] = Field(
-        "server", description="what the gateway runs; provisioning may say otherwise"
+        "server", description="default role of a gateway; provisioning may change it"
     )
     labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, description="labels that the node registers with"

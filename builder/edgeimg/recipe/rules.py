@@ -125,7 +125,7 @@ _ALL = [
     *_rules(
         "services", "warning", "recipe",
         ("privileged-service", "Service that is granted the gateway",
-         "Its container keeps nobody in: who takes it over has the whole system."),
+         "Its container does not isolate it: whoever takes it over has the whole system."),
     ),
     *_rules(
         "listening", "error", "guest",
@@ -140,7 +140,7 @@ _ALL = [
     *_rules(
         "accept", "warning", "recipe",
         ("unused-accept", "Accepts what is not there",
-         "An exception that nobody needs any more would hide the next defect at its place."),
+         "An exception that matches nothing would hide the next defect at its place."),
     ),
 ]  # fmt: skip
 

@@ -58,7 +58,7 @@ class Mount(Table):
 
 
 class Health(Table):
-    """How to find out that a service that runs does not work any more."""
+    """How to detect that a running service does not work."""
 
     command: tuple[Argument, ...] = Field(
         min_length=1, description="run in the container; anything but exit status 0 is a failure"
@@ -69,7 +69,7 @@ class Health(Table):
 
 
 class Service(Contents):
-    """A container that the system runs. What is not granted here is denied."""
+    """A container that systemd runs. All permissions are denied unless granted here."""
 
     description: str = Field("", max_length=80, pattern=r"^[^\x00-\x1f%]*$")
     command: tuple[Argument, ...] = Field((), description="program and arguments")
@@ -83,7 +83,7 @@ class Service(Contents):
         "image names, by number",
     )
     capabilities: tuple[Capability, ...] = Field(
-        (), description="such as 'NET_BIND_SERVICE'; 'ALL' leaves no walls"
+        (), description="such as 'NET_BIND_SERVICE'; 'ALL' removes all isolation"
     )
     seccomp: Literal["default", "unconfined"] = Field(
         "default", description="which system calls it may make"
@@ -95,7 +95,9 @@ class Service(Contents):
     pids: Literal["private", "host"] = Field(
         "private", description="'host': it sees the processes of the gateway"
     )
-    mounts: tuple[Mount, ...] = Field((), description="what it sees of the gateway's files")
+    mounts: tuple[Mount, ...] = Field(
+        (), description="files and directories of the gateway that it sees"
+    )
     data: AbsolutePath | None = Field(
         None, description="where in the container its directory on the data partition is"
     )
@@ -107,14 +109,16 @@ class Service(Contents):
     memory: Size = Field(32 << 20, ge=1 << 20, description="most memory it may use")
     cpu: int | None = Field(None, ge=1, le=6400, description="per cent of one processor")
     processes: int = Field(64, ge=1, le=65536, description="most processes and threads")
-    after: tuple[UnitName, ...] = Field(
-        (), description="services or units that start before it, if they start"
+    after: tuple[UnitName, ...] = Field((), description="services or units that start before it")
+    requires: tuple[UnitName, ...] = Field(
+        (), description="services or units that must run for it to start"
     )
-    requires: tuple[UnitName, ...] = Field((), description="and without which it does not start")
     restart: Literal["always", "on-failure", "no"] = Field("always")
     stop: int = Field(10, ge=1, le=3600, description="seconds it has to end before it is killed")
-    health: Health | None = Field(None, description="when to restart it though it runs")
-    enabled: bool = Field(True, description="starts by itself; a technician may change it")
+    health: Health | None = Field(
+        None, description="health check; the service is restarted when it fails"
+    )
+    enabled: bool = Field(True, description="starts at boot; a technician can change it")
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:

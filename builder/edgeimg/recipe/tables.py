@@ -27,14 +27,14 @@ from edgeimg.text.validation import Table
 
 
 class Image(Table):
-    """What the image is called and how large its partitions are."""
+    """Name, version and partition sizes of the image."""
 
     id: ImageId = Field("gateway", description="IMAGE_ID in os-release; first part of file names")
     version: ImageVersion = Field("0.1.0", description="IMAGE_VERSION; no '_' or '+'")
     architectures: tuple[ArchName, ...] = Field(
         ARCHITECTURE_NAMES,
         min_length=1,
-        description="what the image is made for: what `--arch all` and `edgeimg lock` mean",
+        description="architectures of the image, for `--arch all` and `edgeimg lock`",
     )
     hostname: str = Field(
         "gateway",
@@ -78,12 +78,12 @@ class Packages(Table):
     prune: tuple[PathGlob, ...] = Field(
         (),
         description="paths to leave out of the root, as globs without the leading '/'; "
-        "'!glob' keeps what edgeimg's own list would leave out",
+        "'!glob' keeps paths that edgeimg's own list omits",
     )
 
 
 class Kernel(Table):
-    """The kernel, its command line, and which modules come along."""
+    """The kernel, its command line and its modules."""
 
     package: PackageName | None = Field(None, description="kernel package; default by architecture")
     cmdline: tuple[Word, ...] = Field(
@@ -101,7 +101,7 @@ class Kernel(Table):
 
 
 class Overlay(Table):
-    """Files of yours, shaped like the root they land in."""
+    """Files of the project, shaped like the root."""
 
     paths: tuple[OverlayPath, ...] = Field(
         (), description="directories, relative to the project, later ones on top"
@@ -109,7 +109,7 @@ class Overlay(Table):
 
 
 class Budget(Table):
-    """Sizes that must not be exceeded; the build fails when one is, for `writes` the smoke test."""
+    """Largest sizes. The build fails if one is exceeded; for `writes`, the smoke test."""
 
     download: Size | None = Field(None, description=".raw.zst")
     root: Size | None = Field(None, description="content of the root slot")
@@ -127,10 +127,10 @@ class Budget(Table):
 
 
 class Release(Table):
-    """How images are released; it changes nothing in them."""
+    """How images are released. It does not change images."""
 
     allow: tuple[Gate, ...] = Field(
-        (), description="what would hold a release back, and may pass; written into the release"
+        (), description="gates that do not hold a release back; recorded in the release"
     )
     key: OverlayPath | None = Field(
         None, description="public key file, relative to the project, that releases are checked with"
@@ -141,7 +141,7 @@ class Release(Table):
 
 
 class Update(Table):
-    """Where gateways get new versions from, and whose they take. Without `url` they get none."""
+    """Where gateways get new versions, and the key that signs them. No `url`, no updates."""
 
     url: str | None = Field(
         None,
@@ -151,14 +151,14 @@ class Update(Table):
     )
     key: OverlayPath | None = Field(
         None,
-        description="public key file, relative to the project; what another key has signed is not "
-        "taken",
+        description="public key file, relative to the project; gateways refuse releases "
+        "that it has not signed",
     )
     schedule: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9 ,.:*/~-]+$",
         description="when gateways look for a new version, install it and restart into it, as in "
-        "systemd.time(7): 'Sun 03:00'. Without it they do when somebody says `edgeimg-update`",
+        "systemd.time(7): 'Sun 03:00'. Without it, updates are started with `edgeimg-update`",
     )
 
     @model_validator(mode="after")
@@ -171,11 +171,11 @@ class Update(Table):
 
 
 class Check(Table):
-    """What the checks may find; it changes nothing in images."""
+    """Accepted findings and open ports. It does not change images."""
 
     accept: tuple[Accepted, ...] = Field(
         (),
-        description="findings that are meant to be, as 'RULE:PLACE'; the place is a path in the "
+        description="accepted findings, as 'RULE:PLACE'; the place is a path in the "
         "image or a glob over paths, without the leading '/', or an option, a port, a parameter",
     )
     listening: tuple[Port, ...] = Field(

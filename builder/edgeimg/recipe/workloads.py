@@ -53,7 +53,8 @@ class PodImage(Contents):
     """A container image for pods. With nothing said, a Docker engine pulls it by its name."""
 
     command: tuple[Argument, ...] = Field(
-        (), description="program and arguments, unless the manifest says; ENTRYPOINT of Docker"
+        (),
+        description="program and arguments (ENTRYPOINT of Docker); manifests may override them",
     )
     environment: dict[EnvironmentName, Argument] = Field(default_factory=dict)
     workdir: AbsolutePath | Literal["/"] | None = Field(
@@ -89,7 +90,7 @@ class Workload(Table):
     )
     kustomization: OverlayPath | None = Field(
         None,
-        description="directory below `manifests` whose kustomization is meant; default: itself",
+        description="directory below `manifests` with the kustomization; default: `manifests`",
     )
     images: dict[FullReference, PodImage] = Field(
         default_factory=dict,

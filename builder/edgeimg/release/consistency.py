@@ -67,7 +67,7 @@ def _manifest(directory: Path, file: str, listed: Digests) -> Iterator[str]:
     bmap = f"{name}.bmap"
     size = _SIZE.search((directory / bmap).read_bytes()) if bmap in listed else None
     if size and int(size[1]) != manifest["disk"]["size"]:
-        yield f"{bmap} is for a disk of {int(size[1])} bytes, {file} says otherwise"
+        yield f"{bmap} is for a disk of {int(size[1])} bytes, {file} differs"
     if FACTS in listed:
         yield from _update_files(directory, name, manifest, listed)
 
@@ -118,7 +118,7 @@ def _provenance(directory: Path, file: str, listed: Digests) -> Iterator[str]:
 def _same(file: str, told: Digests, real: Digests) -> Iterator[str]:
     for name in sorted(told.keys() | real.keys()):
         if told.get(name) != real.get(name):
-            yield f"{file} tells something else of {name}"
+            yield f"{file} disagrees about {name}"
 
 
 _JUDGES = {_MANIFEST: _manifest, FACTS: _facts, ".intoto.json": _provenance}

@@ -117,12 +117,11 @@ def refuse(holds: Iterable[Hold], allowed: Iterable[Gate]) -> tuple[Hold, ...]:
         gates = sorted({hold.gate for hold in closed}, key=GATES.index)
         lines = [_line(hold) for hold in closed[:_MOST]]
         if len(closed) > _MOST:
-            lines.append(f"and {len(closed) - _MOST} more: `edgeimg check` tells all")
+            lines.append(f"and {len(closed) - _MOST} more: `edgeimg check` lists all")
         options = " ".join(f"--allow {gate}" for gate in gates)
         raise _ERRORS.get(gates[0], ReleaseError)(
             "\n  ".join(["held back, nothing is released", *lines]),
-            hint=f"mend it; what may pass all the same is allowed by name: {options}, or "
-            "[release] allow in the recipe",
+            hint=f"fix it, or override explicitly with {options}, or [release] allow in the recipe",
         )
     return tuple(found)
 

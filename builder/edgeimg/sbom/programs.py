@@ -93,7 +93,7 @@ def add_silent(made: Collection, k3s: K3sBundle, told: Container[str]) -> None:
                     sha256=digest_of(k3s.tree, path),
                     paths=(path,),
                     parts=("root",),
-                    note="brought by K3s; it does not tell its version",
+                    note="part of K3s; its version is unknown",
                 ),
                 "k3s",
             )

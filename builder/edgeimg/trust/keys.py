@@ -186,7 +186,7 @@ def _refuse_open(path: Path, mend: str) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _OTHERS:
         raise SigningKeyError(
-            f"others can get at {path} (mode {mode:04o}): a secret in it is none any more",
+            f"others can get at {path} (mode {mode:04o}): consider its secret compromised",
             hint=f"{mend} {path}, and make a new key if others use this machine",
         )
 

@@ -87,7 +87,7 @@ def signature(data: bytes, document: bytes) -> Signature:
     if len(issuer) != 20:
         raise ValueError("it does not name the key it was made with")
     if found.unhashed != bytes((9, _ISSUER)) + issuer[-8:]:
-        raise ValueError("it carries data that nobody signed")
+        raise ValueError("it contains data that is not signed")
     if found.encode() != data:
         raise ValueError("it is not in the form that gpg writes")
     if found.digest(document)[:2] != found.start:

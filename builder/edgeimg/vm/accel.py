@@ -92,4 +92,4 @@ def _watch(log: Path, monitor: Qmp) -> str:
         if log.exists() and log.stat().st_size:
             return ""
         time.sleep(0.1)
-    return f"a trial guest's firmware said nothing within {PROBE_SECONDS:.0f} s"
+    return f"the firmware of a trial guest printed nothing within {PROBE_SECONDS:.0f} s"

@@ -39,7 +39,7 @@ class Channel:
             alive()
             left = deadline - time.monotonic()
             if left <= 0:
-                raise SmokeError("the guest did not tell it before the deadline")
+                raise SmokeError("the guest did not report it before the deadline")
             self._socket.settimeout(min(1.0, left))
             try:
                 data = self._socket.recv(65536)

@@ -45,7 +45,7 @@ def run(
         )  # fmt: skip
         ports = ", ".join(f"localhost:{host} → {guest}" for host, guest in forwards) or "none"
         progress.note(f"{arch.name} under {chosen.name.upper()} ({chosen.reason}); ports: {ports}")
-        progress.note("Ctrl-A x ends the machine, Ctrl-A h tells more keys")
+        progress.note("Ctrl-A x ends the machine, Ctrl-A h lists more keys")
         argv = qemu_argv(spec)
         environment = toolbox.environment({"TERM": os.environ.get("TERM", "vt220")})
         status = process.interactive(toolbox.argv(argv[0], *argv[1:]), env=environment)

@@ -53,7 +53,7 @@ def make(
     program = made.command or ((f"/usr/bin/{short_name(reference)}",) if made.binary else ())
     if not program:
         raise ArchiveError(
-            f"the image {reference} has no command", hint="say which of its programs to start"
+            f"the image {reference} has no command", hint="name the program to start"
         )
     run = ImageConfig(
         entrypoint=program,
