@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,69 @@ spec:
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
     )
     assert problems(f"apiVersion: v1\nkind: X\n{bomb}" + "spec: {containers: [{image: q}]}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("spec: {containers: [{image: 'x:1'}], containers: []}", "a.yaml:3: the key 'containers'"),
+        ("m: &m {image: 'x:1'}\nspec: {containers: [{<<: *m}]}", "a.yaml:3: the image x:1"),
+        ("spec: {ephemeralContainers: [{image: 'x:1'}]}", "a.yaml:3: the image x:1"),
+        ("spec: {volumes: [{image: {reference: 'x:1'}}]}", "a.yaml:3: the image x:1"),
+        ("spec: {containers: {app: {image: 'x:1'}}}", "a.yaml:3: the image x:1"),
+        ("spec: {image: 'x:1'}", "a.yaml:3: the image x:1"),
+        ("spec: {templates: [{container: {image: 'x:1'}}]}", "a.yaml:3: the image x:1"),
+        ("spec: {containers: [{image: [evil]}]}", "a.yaml:3: "),
+        ("spec: {containers: [{image: ' evil'}]}", "a.yaml:3: "),
+        ("metadata: {name: {{ .Release.Name }}}", "a.yaml:3: a template that is not rendered"),
+        ("{{- if .Values.x }}\nx: 1", "a template that is not rendered"),
+        ("spec: {containers: [{image: '{{ .x }}'}]}", "a.yaml:3: a template that is not rendered"),
+        ("metadata: {name: '{{ .x }}'}", "a.yaml:3: a template that is not rendered"),
+        ("[a]: 1", "a.yaml:3: a key that is not a text"),
+    ],
+)
+def test_manifests_are_read_as_kubernetes_reads_them(text: str, told: str) -> None:
+    assert told in problems(f"apiVersion: v1\nkind: X\n{text}\n")[0]
+
+
+def test_what_is_in_a_list_is_an_object_too() -> None:
+    text = "apiVersion: v1\nkind: List\nitems:\n- {kind: Pod}\n"
+    assert problems(text) == ["a.yaml:4: no Kubernetes object: it has no apiVersion"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{\n\t"apiVersion": "v1",\n\t"kind": "Pod"\n}',
+        "apiVersion: v1\nkind: ConfigMap\ndata: {a: 'summary: {{ $value }}'}\n",
+        "apiVersion: v1\nkind: ConfigMap\ndata: {a: 'containers: [{image: x}]'}\n",
+        "# nothing\n---\napiVersion: v1\nkind: A\n---\n",
+        "apiVersion: v1\nkind: CustomResourceDefinition\nspec: {properties: {containers: "
+        "{type: array, items: {properties: {image: {type: string}}}}}}\n",
+    ],
+)
+def test_manifests_that_are_right(text: str) -> None:
+    assert manifests.join("w", {"a.yaml": text}, ())
+
+
+def test_a_byte_order_mark_does_not_get_into_the_file() -> None:
+    files = Tree().with_nodes({"a.yaml": file(b"\xef\xbb\xbfapiVersion: v1\nkind: A\n")})
+    assert manifests.join("w", manifests.texts(files), ()) == b"---\napiVersion: v1\nkind: A\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- a\n" * 1_000_000,
+        "---\n" * 1_000_000,
+        "apiVersion: v1\nkind: X\na0: &a0 {x: 1}\n"
+        + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 99)),
+    ],
+)
+def test_hostile_manifests_end_soon(text: str) -> None:
+    started = time.monotonic()
+    assert problems(text)
+    assert time.monotonic() - started < 25
 
 
 def test_files_are_joined_in_their_order_and_linked_where_k3s_looks() -> None:
