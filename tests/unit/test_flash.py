@@ -349,17 +349,41 @@ def test_block_maps_that_are_refused(
 def test_block_maps_that_say_impossible_things(
     tmp_path: Path, blocks: list[tuple[int, int]]
 ) -> None:
+    path = tmp_path / "x.bmap"
+    path.write_text(block_map("40960", "4096", blocks))
+    with pytest.raises(ImageError):
+        blockmap.read(path)
+
+
+def test_block_maps_of_impossible_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "x.bmap"
+    path.write_text(block_map("40961", "4096", [(0, 10)]))  # its last block is cut short
+    assert blockmap.read(path).mapped == 40961
+    for size, block, last in (
+        ("40960", "4096", 10),
+        ("4096", "4096", 0),
+        (f"{10**30}", "4096", 0),
+        ("\u0664" * 6, "4096", 0),
+        ("-40960", "4096", 0),
+        ("40960", f"{512 << 40}", 0),
+        ("40960", "0", 0),
+        ("40960", "1000", 0),
+        ("40960", "9" * 5000, 0),
+    ):
+        path.write_text(block_map(size, block, [(0, last)]))
+        with pytest.raises(ImageError, match="is damaged") as caught:
+            blockmap.read(path)
+        assert "set_int_max_str_digits" not in caught.value.message
+
+
+def block_map(size: str, block: str, blocks: list[tuple[int, int]]) -> str:
     rows = "".join(f'<Range chksum="{"0" * 64}"> {a}-{b} </Range>' for a, b in blocks)
     text = (
-        '<bmap version="2.0"><ImageSize>40960</ImageSize><BlockSize>4096</BlockSize>'
+        f'<bmap version="2.0"><ImageSize>{size}</ImageSize><BlockSize>{block}</BlockSize>'
         f"<ChecksumType>sha256</ChecksumType><BmapFileChecksum>{'0' * 64}</BmapFileChecksum>"
         f"<BlockMap>{rows}</BlockMap></bmap>"
     )
-    text = text.replace("0" * 64 + "</Bmap", hashlib.sha256(text.encode()).hexdigest() + "</Bmap")
-    path = tmp_path / "x.bmap"
-    path.write_text(text)
-    with pytest.raises(ImageError):
-        blockmap.read(path)
+    return text.replace("0" * 64 + "</Bmap", hashlib.sha256(text.encode()).hexdigest() + "</Bmap")
 
 
 def entry(path: str, kind: str = "disk", **more: Any) -> dict[str, Any]:

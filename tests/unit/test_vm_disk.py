@@ -29,7 +29,9 @@ def test_a_compressed_image_is_unpacked_once_with_holes(tmp_path: Path) -> None:
     assert raw_image(image, Store(tmp_path / "cache")) == raw
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9] + b"damaged!!", lambda data: data[:-9]])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9] + b"damaged!!", lambda data: data[:-9], lambda data: data[:4]]
+)
 def test_a_damaged_image_is_one_clear_error_and_leaves_nothing(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:

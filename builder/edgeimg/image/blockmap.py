@@ -14,6 +14,10 @@ from edgeimg.text import bounded
 
 _MAX_BYTES = 1 << 20
 _RANGE = re.compile(r"\s*(\d{1,12})(?:-(\d{1,12}))?\s*")
+_NUMBER = re.compile(r"[0-9]{1,15}")
+_SMALLEST = 2 * 34 * 512
+"""Bytes of a disk that is nothing but its two partition tables (UEFI, "GPT")."""
+_LARGEST_BLOCK = 1 << 24
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -84,15 +88,23 @@ def _parse(data: bytes) -> BlockMap:
     own = fields["BmapFileChecksum"]
     if hashlib.sha256(data.replace(own.encode(), b"0" * 64, 1)).hexdigest() != own:
         raise ValueError("its own digest does not match")
-    size, block = int(fields["ImageSize"]), int(fields["BlockSize"])
+    size, block = _number(fields, "ImageSize"), _number(fields, "BlockSize")
+    if size < _SMALLEST or not 512 <= block <= _LARGEST_BLOCK or block % 512:
+        raise ValueError(f"a disk of {size} bytes in blocks of {block}")
     ranges = root.find("BlockMap")
     extents = [_extent(item, block, size) for item in (ranges if ranges is not None else ())]
     for one, other in pairwise(extents):
         if other.start < one.end:
             raise ValueError("its ranges overlap")
-    if not extents or block <= 0 or block % 512:
+    if not extents:
         raise ValueError("it maps nothing")
     return BlockMap(image_size=size, extents=tuple(extents))
+
+
+def _number(fields: dict[str, str], name: str) -> int:
+    if not _NUMBER.fullmatch(fields[name]):
+        raise ValueError(f"{name} is not a number of bytes")
+    return int(fields[name])
 
 
 def _extent(item: ET.Element, block: int, size: int) -> Extent:
@@ -102,6 +114,6 @@ def _extent(item: ET.Element, block: int, size: int) -> Extent:
         raise ValueError(f"unexpected {item.tag} {item.text!r}")
     first, last = int(match[1]), int(match[2] or match[1])
     start, end = first * block, min((last + 1) * block, size)
-    if not 0 <= start < end <= size:
+    if first > last or last * block >= size:
         raise ValueError(f"blocks {first}-{last} are not in the image")
     return Extent(start=start, end=end, sha256=sha256)

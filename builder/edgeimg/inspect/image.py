@@ -101,7 +101,10 @@ def unpack(file: BinaryIO, output: Path, *, name: str) -> Path:
 
     Raises ImageError when it is damaged or ends early, HostError when the disk is full.
     """
-    size = zstandard.frame_content_size(file.read(32))
+    try:
+        size = zstandard.frame_content_size(file.read(32))
+    except zstandard.ZstdError:
+        size = 0
     file.seek(0)
     if not 0 < size <= _LARGEST:
         raise ImageError(f"{name} is no compressed disk image")
