@@ -1,7 +1,8 @@
 """A service from each source, for each architecture: a container image out of a real Docker engine,
-an OCI layout, Debian packages, a static program. Built for all; booted where that is affordable.
+an OCI layout, Debian packages, a static program. Built for all; test_services.py runs those of
+x86-64.
 
-EDGEIMG_TEST_ARM_SMOKE=1 boots the ARM images too, which takes a quarter of an hour.
+EDGEIMG_TEST_ARM_SMOKE=1 boots the ARM images, which takes a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ def test_services_of_every_source_run(project: Path, arch: Arch) -> None:
     assert {name: services[name]["kind"] for name in KINDS} == KINDS
     # The same image, out of the engine and out of the file.
     assert services["engine"]["image"] == services["layout"]["image"] != ""
-    if arch is not X86_64 and not ARM_SMOKE:
+    if arch is X86_64:
+        return
+    if not ARM_SMOKE:
         pytest.skip("built; to boot it as well, EDGEIMG_TEST_ARM_SMOKE=1")
     told = edgeimg(project, "smoke", *SOURCES, "-a", arch.name, "--cpus", str(CPUS), "--json")
     (report,) = json.loads(told)["reports"]

@@ -1,13 +1,16 @@
 """Services of a running gateway: restarted, health-checked, walled in, and told apart by name.
 
-The default image with three services on top, looked at over ssh, which is one of them.
+The default image with services of every source on top, looked at over ssh, which is one of them. It
+is booted once, until a pod runs; the tests go on from there.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +20,11 @@ from edgeimg.arch import ARCHITECTURES, X86_64
 from edgeimg.vm.disk import raw_image
 
 from tests import gateway as gateways
-from tests.gateway import EMPTY, FILL, Gateway, booted, built, edgeimg
+from tests import snapshot
+from tests.cluster import KUBECTL
+from tests.gateway import EMPTY, FILL, Gateway, built, edgeimg
 from tests.integration import docker_engine
+from tests.snapshot import Hardware, Snapshot, forked
 
 pytestmark = [
     pytest.mark.boot,
@@ -67,10 +73,17 @@ data = "/keep"
 archive = "programs/image-{arch}.tar"
 user = "image"
 
+[services.layout]
+archive = "programs/layout-{arch}"
+
 [services.packaged]
 packages = ["busybox-static"]
 command = ["busybox", "sleep", "100000"]
 """
+SERVED = {"archived", "hanging", "health", "layout", "packaged", "steady", "writing"}
+SERVED |= {"pulled"} if HAS_ENGINE else set()
+"""What runs, beside ssh: a Docker archive, an OCI layout, packages, a static program, and an image
+out of a Docker engine."""
 PULLED = """
 [services.pulled]
 image = "REGISTRY/acme/sleeper:1"
@@ -90,6 +103,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
         (programs / f"busybox-{arch.name}").write_bytes(busybox.read())
         images[arch] = docker_engine.sleeper(busybox, arch)
         (programs / f"image-{arch.name}.tar").write_bytes(images[arch])
+        with tarfile.open(fileobj=io.BytesIO(images[arch])) as tar:
+            tar.extractall(programs / f"layout-{arch.name}", filter="data")
+        (programs / f"layout-{arch.name}" / "manifest.json").unlink()  # of `docker save`
     shutil.copy(programs / "busybox-x86-64", programs / "root/usr/bin/busybox")
     (programs / "root/usr/bin/busybox").chmod(0o755)
 
@@ -107,17 +123,29 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
 
 
 @pytest.fixture(scope="module")
-def gateway(project: Path, cache, toolbox, tmp_path_factory) -> Iterator[Gateway]:
-    raw = raw_image(built(project, X86_64), cache)
+def running(project: Path, cache, toolbox, tmp_path_factory) -> Snapshot:
+    """The gateway once its first pod runs."""
+    hardware = Hardware(raw=raw_image(built(project, X86_64), cache), toolbox=toolbox("qemu"))
+    place = tmp_path_factory.mktemp("snapshots") / snapshot.key(hardware)
+    return snapshot.snapshot(place, hardware, project / "key", pod_runs)
+
+
+def pod_runs(gateway: Gateway) -> None:
+    create = f"{KUBECTL} create --validate=false -f /usr/share/edgeimg/smoke/pod.yaml"
+    gateway.until(f"[ -s /etc/rancher/k3s/k3s.yaml ] && {create}", 900)
+    gateway.until(f"{KUBECTL} get pod edgeimg-hello --no-headers | grep Running", 900)
+
+
+@pytest.fixture(scope="module")
+def gateway(project: Path, running: Snapshot, tmp_path_factory) -> Iterator[Gateway]:
     console = tmp_path_factory.mktemp("guest") / "console.log"
-    with booted(raw, project / "key", toolbox=toolbox("qemu"), console=console) as running:
-        running.without_k3s()
-        yield running
+    with forked(running, project / "key", console) as gateway:
+        gateway.without_k3s()
+        yield gateway
 
 
 def test_services_are_listed_with_what_they_are_and_do(gateway: Gateway) -> None:
-    made = {"archived", "hanging", "health", "packaged", "steady", "writing"}
-    made |= {"pulled"} if HAS_ENGINE else set()
+    made = SERVED
     for name in made:
         gateway.until(f"systemctl is-active container-{name}.service", 60)
     told = {one["name"]: one for one in json.loads(gateway.run("edgeimg-service list --json"))}
@@ -218,16 +246,38 @@ def test_disabling_lasts_and_enabling_starts(gateway: Gateway) -> None:
     assert "no service nothing" in gateway.attempt("edgeimg-service show nothing").stderr
 
 
-def test_a_full_data_disk_stops_no_service_and_space_freed_heals_k3s(gateway: Gateway) -> None:
-    gateway.run("systemctl start --no-block k3s.service")
-    gateway.until("systemctl is-active k3s.service", 600)
-    gateway.run(FILL, timeout=300)
-    assert int(gateway.run("df -k /var | awk 'END { print $4 }'")) < 64
-    gateway.run("edgeimg-service restart steady")
-    gateway.run("edgeimg-service restart health")
-    time.sleep(20)
-    for name in ("ssh", "health", "steady"):
-        gateway.until(f"systemctl is-active container-{name}.service", 30)
-    assert gateway.login().returncode == 0
-    gateway.run(EMPTY)
-    gateway.until("/usr/lib/edgeimg/healthz; grep -q ^200 /run/edgeimg/health/healthz", 300)
+def test_a_full_data_disk_stops_no_service_and_space_freed_heals_k3s(
+    project: Path, running: Snapshot, tmp_path: Path
+) -> None:
+    with forked(running, project / "key", tmp_path / "console.log") as gateway:
+        gateway.run("systemctl is-active k3s.service")
+        gateway.run(FILL, timeout=300)
+        assert int(gateway.run("df -k /var | awk 'END { print $4 }'")) < 64
+        gateway.run("edgeimg-service restart steady")
+        gateway.run("edgeimg-service restart health")
+        time.sleep(20)
+        for name in ("ssh", "health", "steady"):
+            gateway.until(f"systemctl is-active container-{name}.service", 30)
+        assert gateway.login().returncode == 0
+        gateway.run(EMPTY)
+        gateway.until("/usr/lib/edgeimg/healthz; grep -q ^200 /run/edgeimg/health/healthz", 300)
+
+
+def test_it_restarts_and_powers_off_without_noise(
+    project: Path, running: Snapshot, tmp_path: Path
+) -> None:
+    console = tmp_path / "console.log"
+    with forked(running, project / "key", console) as gateway:
+        address = gateway.run(f"{KUBECTL} get pod edgeimg-hello -o jsonpath={{.status.podIP}}")
+        assert gateway.run(f"wget -q -T 20 -O - http://{address}:8080/")
+        gateway.restart(600)
+        for name in SERVED:
+            gateway.until(f"systemctl is-active container-{name}.service", 120)
+        done = gateway.attempt("systemctl poweroff")
+        assert (done.stdout, done.stderr) == ("", "")
+        assert gateway.guest.process.wait(300) == 0
+    text = console.read_text(errors="replace")
+    assert "Kubernetes" in text  # the banner
+    assert "Power down" in text
+    for noise in ("start job", "start running", "stop running", "  OK  ", "bus"):
+        assert noise not in text, noise
