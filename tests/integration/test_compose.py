@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from edgeimg import fetch, process, tools, tree
 from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.build import overlays
 from edgeimg.cache.store import Store
 from edgeimg.check import elf
+from edgeimg.compose import applets, ldcache, packages, patterns, presets, rootfs
 from edgeimg.compose import kernel as kernels
-from edgeimg.compose import ldcache, packages, patterns, presets, rootfs
 from edgeimg.compose.kernel import Kernel
 from edgeimg.fetch import mirrors as mirror_list
 from edgeimg.lock.model import Lock, Package
@@ -27,11 +28,11 @@ from edgeimg.recipe.file import load
 from edgeimg.sources import deb
 from edgeimg.sources.deb import Deb
 from edgeimg.tree import Kind, Tree
-from edgeimg.tree.overlay import from_directory
 
 pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parents[2]
-RECIPE = load(PROJECT / "recipes/gateway.toml").recipe
+SOURCE = load(PROJECT / "recipes/gateway.toml")
+RECIPE = SOURCE.recipe
 each_arch = pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
 
 Debs = tuple[tuple[Package, Deb], ...]
@@ -74,9 +75,10 @@ class Inputs:
 
     def compose(self, arch: Arch) -> Tree:
         """The root of one architecture, without K3s."""
-        overlay = from_directory(PROJECT / "overlays/base", origin="overlay:base")
+        recipe = RECIPE.for_arch(arch)
         debs, kernel = self.group(arch, "root"), self.kernel(arch)
-        return rootfs.compose(RECIPE.for_arch(arch), arch, debs, kernel, [overlay], self.store)
+        extra = [overlays.read(SOURCE, recipe)]
+        return rootfs.compose(recipe, arch, debs, kernel, extra, self.store)
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +264,20 @@ def test_the_loader_finds_libraries_where_the_cache_says(inputs: Inputs) -> None
     root = inputs.root(arch)
     for directory in ldcache.directories(root, arch):
         assert root[root.resolve(directory)].kind is Kind.DIRECTORY
+
+
+@each_arch
+def test_busybox_runs_as_every_program_that_nothing_else_provides(
+    inputs: Inputs, arch: Arch
+) -> None:
+    root = inputs.root(arch)
+    known = applets.applets(root.read("usr/bin/busybox"))
+    left = {name for rule in patterns.read("applets")["leave"] for name in rule["names"]}
+    assert {"ls", "vi", "ping", "awk", "nc", "tar", "init", "sh"} <= set(known)
+    for name in known:
+        present = [p for place in ("bin", "sbin") if (p := f"usr/{place}/{name}") in root]
+        links = [path for path in present if root[path].target == "busybox"]
+        expected = [] if name in left or present != links else [f"usr/bin/{name}"]
+        assert links == expected and (present or name in left), name
+    # systemd's, though busybox has a program of this name.
+    assert root["usr/bin/poweroff"].target == "systemctl"

@@ -11,6 +11,7 @@ from typing import Literal
 
 from edgeimg import tree
 from edgeimg.arch import Arch
+from edgeimg.build import overlays
 from edgeimg.cache.store import key, source_digest
 from edgeimg.compose import updates
 from edgeimg.errors import RecipeError
@@ -93,6 +94,8 @@ class BuildPlan:
     """With the overrides of `arch` and of the command line applied."""
     lock: Lock
     overlay: Tree
+    links: Mapping[str, tuple[str, int]]
+    """File of the project and line of each link of the recipe, by its path in the image."""
     given: Mapping[str, Tree]
     """The project's files of each service and of each image for pods, by its name."""
     manifests: Mapping[str, Tree]
@@ -169,7 +172,8 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
         arch=arch,
         recipe=recipe,
         lock=lock,
-        overlay=_overlay(source, recipe),
+        overlay=overlays.read(source, recipe),
+        links=overlays.places(source),
         given={
             group.partition(":")[2]: _files(source, group, made, arch)
             for group, made in recipe.contents().items()
@@ -261,13 +265,3 @@ def _updates(source: RecipeFile, recipe: Recipe) -> Tree:
             hint="export the key that releases are signed with: edgeimg genkey --export FILE",
         ) from None
     return updates.compose(recipe.update, keyring)
-
-
-def _overlay(source: RecipeFile, recipe: Recipe) -> Tree:
-    trees = []
-    for name in recipe.overlay.paths:
-        path = source.project / name
-        if not path.is_dir():
-            raise RecipeError(f"{source.path}: overlay.paths: there is no directory {path}")
-        trees.append(overlay.from_directory(path, origin=f"overlay:{path.name}"))
-    return tree.union(trees)

@@ -141,13 +141,18 @@ def check(plan: BuildPlan, composed: Composed, sizes: Mapping[str, int]) -> Chec
 
 
 def _with_source(plan: BuildPlan, root: Tree, found: Finding) -> Finding:
-    """The finding with the overlay's file that it is in, so that an editor can open it."""
+    """The finding with the overlay's file or the recipe's line that it comes from, so that an
+    editor can open it.
+    """
     node = root.get(found.path)
     if node is None or found.path not in plan.overlay:
         return found
     for path in reversed(plan.recipe.overlay.paths):
         if node.origin == f"overlay:{Path(path).name}":
             return replace(found, source=f"{path.rstrip('/')}/{found.path}")
+    if found.path in plan.links:
+        file, line = plan.links[found.path]
+        return replace(found, source=file, line=line)
     return found
 
 

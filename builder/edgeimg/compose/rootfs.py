@@ -10,6 +10,7 @@ from edgeimg.compose import kernel as kernels
 from edgeimg.compose import packages as debian
 from edgeimg.compose import patterns
 from edgeimg.compose.accounts import add_accounts
+from edgeimg.compose.applets import link_applets
 from edgeimg.compose.certificates import bundle_certificates
 from edgeimg.compose.dpkg import add_database
 from edgeimg.compose.identity import add_defaults, add_identity
@@ -45,6 +46,7 @@ def compose(
     tree = tree.merge(root_modules(recipe, kernel, store))
     for top in extra:
         tree = tree.merge(top)
+    tree = link_applets(tree, recipe.packages.prune)
     tree = add_identity(tree, recipe, arch)
     tree = add_accounts(tree)
     tree = apply_presets(tree)

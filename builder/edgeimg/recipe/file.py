@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from edgeimg.errors import RecipeError
 from edgeimg.recipe.include import read
 from edgeimg.recipe.model import Recipe
 from edgeimg.text import validation
+from edgeimg.text.toml_text import Location, Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,8 @@ class RecipeFile:
     recipe: Recipe
     files: tuple[Path, ...] = ()
     """The recipes that it includes, and itself."""
+    place: Callable[[Location], Place] = field(default=lambda _: Place(path=Path(), line=1))
+    """Where a key of the recipe, or the table around it, is written."""
 
     @property
     def lock_path(self) -> Path:
@@ -53,4 +57,10 @@ def load(path: Path) -> RecipeFile:
         ) from None
     folder = path.resolve().parent
     project = folder.parent if folder.name == "recipes" else folder
-    return RecipeFile(path=path, project=project, recipe=recipe, files=document.files)
+    return RecipeFile(
+        path=path,
+        project=project,
+        recipe=recipe,
+        files=document.files,
+        place=document.place,
+    )

@@ -68,20 +68,25 @@ def _included(path: Path, data: dict[str, Any], lines: Mapping[Location, int]) -
 
 
 def _over(base: Document, top: Document) -> Document:
-    places = {**base.places, **top.places, **_appended(base.data, top.data, top)}
+    places = {**base.places, **top.places, **_merged(base, top, base.data, top.data)}
     return Document(data=merge(base.data, top.data), files=(*base.files, *top.files), places=places)
 
 
-def _appended(
-    base: dict[str, Any], top: dict[str, Any], document: Document, above: Location = ()
+def _merged(
+    base: Document, top: Document, mine: dict[str, Any], theirs: dict[str, Any], at: Location = ()
 ) -> dict[Location, Place]:
-    """Where the items of lists that both have were written, by their place in the merged list."""
+    """Where keys and items of tables and lists that both have were written, by their place in the
+    merged ones.
+    """
     places: dict[Location, Place] = {}
-    for key, mine in base.items():
-        location, theirs = (*above, key), top.get(key)
-        if isinstance(mine, dict) and isinstance(theirs, dict):
-            places |= _appended(mine, theirs, document, location)
-        elif isinstance(mine, list) and isinstance(theirs, list):
-            written = document.place(location)
-            places |= {(*location, len(mine) + at): written for at in range(len(theirs))}
+    for key, old in mine.items():
+        location, new = (*at, key), theirs.get(key)
+        if key not in theirs:
+            places[location] = base.place(location)
+        elif isinstance(old, dict) and isinstance(new, dict):
+            places |= _merged(base, top, old, new, location)
+        elif isinstance(old, list) and isinstance(new, list):
+            places |= {(*location, n): base.place((*location, n)) for n in range(len(old))}
+            written = top.place(location)
+            places |= {(*location, len(old) + n): written for n in range(len(new))}
     return places

@@ -14,12 +14,15 @@ from edgeimg.recipe.types import (
     Gate,
     ImageId,
     ImageVersion,
+    LinkTarget,
+    MaskPath,
     ModuleGlob,
     OverlayPath,
     PackageName,
     PathGlob,
     Port,
     RoomSize,
+    RootPath,
     Size,
     Word,
 )
@@ -106,6 +109,39 @@ class Overlay(Table):
     paths: tuple[OverlayPath, ...] = Field(
         (), description="directories, relative to the project, later ones on top"
     )
+    mask: tuple[MaskPath, ...] = Field(
+        (),
+        description="paths in the image that become links to /dev/null, which masks units, "
+        "generators and files of tmpfiles.d; '!path' takes one off. A file of an overlay wins",
+    )
+    links: dict[RootPath, LinkTarget] = Field(
+        default_factory=dict,
+        description="symbolic links by their path in the image: their targets; an empty target "
+        "takes one off. A file of an overlay wins",
+    )
+
+    @model_validator(mode="after")
+    def _one_link_for_a_path(self) -> Self:
+        if both := sorted(self.masked & {path for path, target in self.links.items() if target}):
+            raise ValueError(f"{both[0]} is in mask and in links: take it off with '!{both[0]}'")
+        return self
+
+    @property
+    def masked(self) -> frozenset[str]:
+        """The paths that become links to /dev/null."""
+        found: set[str] = set()
+        for path in self.mask:
+            if path.startswith("!"):
+                found.discard(path[1:])
+            else:
+                found.add(path)
+        return frozenset(found)
+
+    @property
+    def symlinks(self) -> dict[str, str]:
+        """Every link of `mask` and `links`: its target by its path in the image."""
+        masks = dict.fromkeys(self.masked, "/dev/null")
+        return masks | {path: target for path, target in self.links.items() if target}
 
 
 class Budget(Table):

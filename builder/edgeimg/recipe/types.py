@@ -92,6 +92,12 @@ def _port(entry: str) -> str:
     return entry
 
 
+def _inside(path: str) -> str:
+    if any(part in ("", ".", "..") for part in path.removeprefix("!").split("/")):
+        raise ValueError("expected a path in the image such as 'etc/resolv.conf'")
+    return path
+
+
 COMPRESSION = (
     r"^(none|lz4|lz4hc(,([0-9]|1[0-2]))?|lzma(,[0-9])?|deflate(,[0-9])?|zstd(,(1?[0-9]|2[0-2]))?)$"
 )
@@ -108,6 +114,18 @@ Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 PathGlob = Annotated[str, StringConstraints(pattern=r"^!?[^/!\x00-\x1f][^\x00-\x1f]{0,255}$")]
 ModuleGlob = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_*?\[][^\x00-\x20]{0,127}$")]
 OverlayPath = Annotated[str, StringConstraints(pattern=r"^[^/\x00-\x1f][^\x00-\x1f]{0,255}$")]
+RootPath = Annotated[
+    str,
+    StringConstraints(pattern=r"^[^/!\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,255}$"),
+    AfterValidator(_inside),
+]
+"""In the image, without the leading `/`."""
+MaskPath = Annotated[
+    str,
+    StringConstraints(pattern=r"^!?[^/!\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,255}$"),
+    AfterValidator(_inside),
+]
+LinkTarget = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,1024}$")]
 ArchKey = Annotated[str, AfterValidator(_known_arch)]
 Gate = Literal["standin", "unsigned-index", "dirty-overlay", "budget", "checks", "boot"]
 """What holds a release back."""

@@ -1,0 +1,40 @@
+"""What the recipe's [overlay] puts into a root: its links, and its directories on top."""
+
+from __future__ import annotations
+
+from edgeimg.errors import RecipeError
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.recipe.model import Recipe
+from edgeimg.text.toml_text import Location
+from edgeimg.tree import Tree, symlink, union
+from edgeimg.tree.overlay import from_directory
+
+
+def read(source: RecipeFile, recipe: Recipe) -> Tree:
+    """The links of `mask` and `links`, and the files of `paths`, of which later ones win.
+
+    `recipe` is that of `source` for one architecture. Raises RecipeError for a missing directory,
+    ArchiveError for what no image may hold.
+    """
+    links = {path: symlink(target) for path, target in recipe.overlay.symlinks.items()}
+    trees = [Tree().with_nodes(links)]
+    for name in recipe.overlay.paths:
+        path = source.project / name
+        if not path.is_dir():
+            raise RecipeError(f"{source.path}: overlay.paths: there is no directory {path}")
+        trees.append(from_directory(path, origin=f"overlay:{path.name}"))
+    return union(trees)
+
+
+def places(source: RecipeFile) -> dict[str, tuple[str, int]]:
+    """File of the project and line where each link of [overlay] is written, by its path.
+
+    Links that one architecture alone has are not among them.
+    """
+    table = source.recipe.overlay
+    keys: dict[str, Location] = {
+        **{path: ("overlay", "mask", at) for at, path in enumerate(table.mask)},
+        **{path: ("overlay", "links", path) for path in table.links},
+    }
+    found = {path: source.place(keys[path]) for path in table.symlinks}
+    return {path: (source.name_of(place.path), place.line) for path, place in found.items()}
