@@ -42,7 +42,8 @@ ROOMS = [
     {"recipe"},
     {"ui", "process"},
     {"text"},
-    {"progress", "arch", "errors", "builtin"},
+    {"builtin"},
+    {"progress", "arch", "errors"},
 ]
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 

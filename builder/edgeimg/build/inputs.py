@@ -82,6 +82,7 @@ def k3s_identity(plan: BuildPlan) -> str:
         case "file":
             return f"file {sha256_file(k3s_file(plan.recipe))}"
         case "standin":
+            standin.require()
             return f"standin {standin.digest(standin.SOURCES)}"
 
 

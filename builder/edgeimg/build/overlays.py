@@ -19,7 +19,7 @@ def read(source: RecipeFile, recipe: Recipe) -> Tree:
     links = {path: symlink(target) for path, target in recipe.overlay.symlinks.items()}
     trees = [Tree().with_nodes(links)]
     for name in recipe.overlay.paths:
-        path = source.project / name
+        path = source.locate(name)
         if not path.is_dir():
             raise RecipeError(f"{source.path}: overlay.paths: there is no directory {path}")
         trees.append(from_directory(path, origin=f"overlay:{path.name}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgeimg import fetch, process
@@ -16,11 +17,12 @@ from edgeimg.build.stages import CheckReport, Composed
 from edgeimg.cache import limit as store_limit
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.check import sarif
-from edgeimg.errors import ImageError
+from edgeimg.errors import ImageError, LockError
 from edgeimg.inspect.image import Inspection
 from edgeimg.inspect.image import inspect as read_image
 from edgeimg.pack import image as packing
 from edgeimg.recipe.file import RecipeFile
+from edgeimg.resolve import builtin_parts
 from edgeimg.resolve import lock as locks
 from edgeimg.sbom import Sbom
 from edgeimg.smoke import smoke as guests
@@ -130,6 +132,11 @@ def lock(
     ui: Ui,
 ) -> list[str]:
     """Resolve the recipe and write its lock; returns the changes, one line each."""
+    if source.is_built_in:
+        raise LockError(
+            f"{source.path.name} is edgeimg's own recipe, and its lock comes with it",
+            hint="start a project, which has a recipe and a lock of its own: edgeimg init",
+        )
     previous = locks.load(source.lock_path) if source.lock_path.exists() else None
     with ui.step("resolve packages"):
         resolved = locks.resolve(
@@ -143,13 +150,16 @@ def lock(
             project=source.project,
             progress=ui,
         )
+    resolved = replace(resolved, builtin=builtin_parts.used(source))
     locks.write(resolved, source.lock_path)
     return locks.changes(previous, resolved)
 
 
 def check_lock(source: RecipeFile) -> None:
     """Raises LockError when the lock is missing or does not fit the recipe."""
-    locks.verify(source.recipe, locks.load(source.lock_path))
+    lock = locks.load(source.lock_path)
+    locks.verify(source.recipe, lock)
+    builtin_parts.verify(source, lock)
 
 
 def smoke(

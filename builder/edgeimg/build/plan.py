@@ -12,6 +12,7 @@ from typing import Literal
 from edgeimg import tree
 from edgeimg.arch import Arch
 from edgeimg.build import overlays
+from edgeimg.builtin import PREFIX
 from edgeimg.cache.store import key, source_digest
 from edgeimg.compose import updates
 from edgeimg.errors import RecipeError
@@ -22,6 +23,7 @@ from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.tables import Image
 from edgeimg.recipe.types import Gate
 from edgeimg.recipe.workloads import Workload, short_name
+from edgeimg.resolve import builtin_parts
 from edgeimg.resolve import lock as locks
 from edgeimg.tree import Tree, overlay
 from edgeimg.trust import openpgp
@@ -102,6 +104,8 @@ class BuildPlan:
     """The project's manifests of each workload."""
     updates: Tree
     """How the gateway updates itself; empty when it does not."""
+    builtin: Mapping[str, str]
+    """Digests of the parts of edgeimg that it uses, by name."""
     project: Path
     """Where the recipe's paths start."""
     output: Path
@@ -164,6 +168,7 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
     """
     lock = locks.load(source.lock_path)
     locks.verify(source.recipe, lock)
+    builtin = builtin_parts.verify(source, lock)
     recipe = _with_epoch(source.recipe.for_arch(arch), os.environ.get("SOURCE_DATE_EPOCH"))
     if options.k3s is not None:
         k3s = recipe.k3s.model_copy(update=asdict(options.k3s))
@@ -182,6 +187,7 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
             name: _manifests(source, name, workload) for name, workload in recipe.workloads.items()
         },
         updates=_updates(source, recipe),
+        builtin=builtin.parts if builtin else {},
         project=source.project,
         output=options.output,
         offline=options.offline,
@@ -224,22 +230,26 @@ def _files(source: RecipeFile, group: str, made: Contents, arch: Arch) -> Tree:
         given = made.program(arch.name)
         if given is None:
             raise RecipeError(f"{key}.binary: there is none for {arch.name}")
-        path = source.project / given
+        path = source.locate(given)
         if not path.is_file():
             raise RecipeError(f"{key}.binary: there is no file {path}")
-        program = tree.file(path.read_bytes(), mode=0o755, origin=f"overlay:{given}")
+        program = tree.file(path.read_bytes(), mode=0o755, origin=_origin(given))
         files = files.with_nodes({f"usr/bin/{short_name(name)}": program})
     if made.files is not None:
-        directory = source.project / made.files
+        directory = source.locate(made.files)
         if not directory.is_dir():
             raise RecipeError(f"{key}.files: there is no directory {directory}")
-        files = files.merge(overlay.from_directory(directory, origin=f"overlay:{made.files}"))
+        files = files.merge(overlay.from_directory(directory, origin=_origin(made.files)))
     return files
+
+
+def _origin(name: str) -> str:
+    return f"overlay:{name.removeprefix(PREFIX)}"
 
 
 def _manifests(source: RecipeFile, name: str, workload: Workload) -> Tree:
     """The project's manifests of one workload. Raises RecipeError when they are missing."""
-    path = source.project / workload.manifests
+    path = source.locate(workload.manifests)
     if path.is_file():
         return tree.Tree().with_nodes({path.name: tree.file(path.read_bytes())})
     if not path.is_dir():
@@ -253,7 +263,7 @@ def _updates(source: RecipeFile, recipe: Recipe) -> Tree:
     """What [update] puts into the image. Raises RecipeError for a key that is none."""
     if recipe.update.key is None:
         return Tree()
-    path = source.project / recipe.update.key
+    path = source.locate(recipe.update.key)
     key = f"{source.path}: update.key"
     try:
         keyring = openpgp.public_keys(path.read_bytes())

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgeimg import tools
+from edgeimg import __version__, tools
 from edgeimg.arch import Arch
 from edgeimg.build.inputs import Inputs
 from edgeimg.build.plan import BuildPlan
@@ -217,6 +217,8 @@ def _manifest(plan: BuildPlan, composed: Composed, packed: Packed, key: str) -> 
             for package in tools.packages(plan.lock, "pack", host)
         ),
         digests={"recipe": plan.recipe.digest(), "lock": plan.lock.recipe_digest, "build": key},
+        edgeimg=__version__,
+        builtin=plan.builtin,
         unsigned_index=plan.inputs.unsigned_index,
         files=_files(composed.source.root),
         kernel_config=composed.source.kernel.options,

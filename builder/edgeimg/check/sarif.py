@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from typing import Any
 from urllib.parse import quote
 
+from edgeimg import __version__
 from edgeimg.check.findings import Finding
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.rules import RULES
@@ -41,7 +41,7 @@ def _run(arch: str, findings: Sequence[Finding], source: RecipeFile | None) -> d
         "tool": {
             "driver": {
                 "name": "edgeimg",
-                "semanticVersion": metadata.version("edgeimg"),
+                "semanticVersion": __version__,
                 "rules": [_rule(name, findings) for name in names],
             }
         },

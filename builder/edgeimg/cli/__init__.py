@@ -40,7 +40,8 @@ PLACES = {
     "devices": "flashing", "flash": "flashing", "provision": "provisioning", "fleet": "fleet",
     "release": "release", "diff": "release", "genkey": "trust", "verify": "trust",
     "sbom": "inventory", "cve": "inventory", "lock": "inputs", "clean": "inputs",
-    "init": "project", "doctor": "project", "completion": "project",
+    "init": "project", "show": "project", "eject": "project", "doctor": "project",
+    "completion": "project",
 }  # fmt: skip
 """Which module of this package has a command."""
 

@@ -1,4 +1,4 @@
-"""edgeimg init, doctor, completion."""
+"""edgeimg init, show, eject, doctor, completion."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 from pathlib import Path
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import CompletionItem, get_completion_class
 from rich.console import Console
 from rich.text import Text
 
+from edgeimg import builtin
 from edgeimg.cache.store import disk_errors
 from edgeimg.cli.app import App, with_app
 from edgeimg.errors import HostError
+from edgeimg.project import copies, ejection, template
 from edgeimg.project import doctor as diagnosis
-from edgeimg.project import template
 from edgeimg.recipe.model import schema
 
 
@@ -25,7 +26,7 @@ from edgeimg.recipe.model import schema
 def init(app: App, *, directory: Path, only_schema: bool) -> None:
     """Start a project.
 
-    A commented recipe, its JSON Schema for editors, and an overlay.
+    A recipe that includes edgeimg's own, its lock and JSON Schema, and an overlay.
 
     Existing files are never overwritten.
     """
@@ -44,11 +45,59 @@ def init(app: App, *, directory: Path, only_schema: bool) -> None:
     app.result({"written": names}, show)
 
 
+def _complete_name(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    del ctx, param
+    bare = incomplete.removeprefix(builtin.PREFIX)
+    prefix = builtin.PREFIX if incomplete.startswith(builtin.PREFIX) else ""
+    return [CompletionItem(prefix + n) for n in builtin.names() if n.startswith(bare)]
+
+
+@click.command(epilog="Examples: edgeimg show    edgeimg show gateway")
+@click.argument("name", required=False, shell_complete=_complete_name)
+@with_app
+def show(app: App, *, name: str | None) -> None:
+    """Print a built-in recipe or file; without NAME, list their names.
+
+    Recipes include built-in recipes as edgeimg:NAME.
+    """
+    path = builtin.find(name) if name else builtin.directory()
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+        data = {"name": builtin.name_of(path), "text": text}
+        app.result(data, lambda _: click.echo(text, nl=False))
+        return
+    prefix = f"{builtin.name_of(path)}/" if name else ""
+    names = [known for known in builtin.names() if known.startswith(prefix)]
+    app.result({"names": names}, lambda _: click.echo("\n".join(names)))
+
+
+@click.command(epilog="Example: edgeimg eject overlays/base/usr/lib/systemd/system/k3s.service")
+@click.argument("name", shell_complete=_complete_name)
+@with_app
+def eject(app: App, *, name: str) -> None:
+    """Copy a built-in recipe or file into the project, to change it there.
+
+    What is copied gets no more updates from edgeimg. Nothing is overwritten.
+    """
+    with disk_errors(Path()):
+        copied = ejection.eject(name, Path())
+    data = {"written": [str(path) for path in copied.written], "use": copied.use}
+
+    def present(console: Console) -> None:
+        for path in copied.written:
+            console.print(f"wrote {path}", highlight=False, markup=False)
+        console.print(copied.use, highlight=False, markup=False)
+
+    app.result(data, present)
+
+
 @click.command(epilog="Example: edgeimg doctor --json")
 @with_app
 def doctor(app: App) -> None:
     """Report what this host can do and what is missing. Exits with 13 if it cannot build."""
-    findings = diagnosis.examine(app.store)
+    findings = [*diagnosis.examine(app.store), *copies.examine(Path())]
 
     def show(console: Console) -> None:
         marks = {"ok": ("✓", "green"), "note": ("•", "yellow"), "bad": ("✗", "red")}
@@ -75,4 +124,4 @@ def completion(shell: str) -> None:
     click.echo(complete(root, {}, "edgeimg", "_EDGEIMG_COMPLETE").source())
 
 
-COMMANDS: tuple[click.Command, ...] = (init, doctor, completion)
+COMMANDS: tuple[click.Command, ...] = (init, show, eject, doctor, completion)

@@ -160,7 +160,7 @@ def _source(recipe: Path | None, *, needed: bool) -> RecipeFile | None:
 def _recipe_key(source: RecipeFile | None) -> Path | None:
     if source is None or source.recipe.release.key is None:
         return None
-    key = source.project / source.recipe.release.key
+    key = source.locate(source.recipe.release.key)
     if not key.is_file():
         raise VerifyError(
             f"there is no public key {key}, which [release] key of {source.path} names",

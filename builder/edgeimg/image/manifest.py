@@ -129,6 +129,10 @@ class Manifest:
     """The kernel's options that are set, without `CONFIG_`."""
     tools: tuple[PackageFacts, ...] = ()
     """The build host's programs that made it."""
+    edgeimg: str = ""
+    """The version of edgeimg that made it."""
+    builtin: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the parts of edgeimg that its recipe uses, by name."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """What it was made from: `recipe`, `lock`, `build`."""
     unsigned_index: bool = False
@@ -142,6 +146,7 @@ class Manifest:
             "disk": asdict(self.disk),
             "sizes": dict(sorted(self.sizes.items())),
             "tools": [asdict(package) for package in sorted(self.tools)],
+            "edgeimg": {"version": self.edgeimg, "builtin": dict(sorted(self.builtin.items()))},
             "digests": dict(sorted(self.digests.items())),
             "unsigned_index": self.unsigned_index,
             "kernel_config": dict(sorted(self.kernel_config.items())),

@@ -114,12 +114,20 @@ def _services(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _edgeimg(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The version that made it, and the beginning of the digest of each built-in part it used."""
+    facts = manifest.get("edgeimg", {"version": None, "builtin": {}})
+    parts = {name: digest[:12] for name, digest in facts["builtin"].items()}
+    return {"version": facts["version"], **parts}
+
+
 def _k3s(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(value) for name, value in manifest["k3s"].items()}
 
 
 _SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "image": lambda manifest: {**manifest["image"], "kernel": manifest["kernel"]},
+    "edgeimg": _edgeimg,
     "k3s": _k3s,
     "packages": _packages,
     "services": _services,
@@ -128,4 +136,4 @@ _SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "kernel_config": lambda manifest: dict(manifest.get("kernel_config", {})),
     "files": lambda manifest: dict(manifest.get("files", {})),
 }
-_ADDED = ("kernel_config", "files", "services")
+_ADDED = ("edgeimg", "kernel_config", "files", "services")

@@ -21,7 +21,7 @@ import tomli_w
 from edgeimg import arch
 from edgeimg.cache.store import disk_errors, write_whole
 from edgeimg.errors import LockError
-from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
+from edgeimg.lock.model import ArchLock, BuiltIn, ImagePin, K3sAsset, Lock, Package
 from edgeimg.text import bounded, toml_text
 
 FORMAT = 1
@@ -85,6 +85,16 @@ def dumps(lock: Lock) -> str:
         "format": FORMAT,
         "recipe": lock.recipe_digest,
         "suite": lock.suite,
+        **(
+            {
+                "builtin": {
+                    "version": lock.builtin.version,
+                    "parts": dict(sorted(lock.builtin.parts.items())),
+                }
+            }
+            if lock.builtin
+            else {}
+        ),
         "image": {name: _image_table(image) for name, image in sorted(lock.images.items())},
         "tools": {
             group: {host: _package_table(packages) for host, packages in sorted(hosts.items())}
@@ -124,7 +134,9 @@ class _MalformedError(Exception):
 
 
 def _lock(document: dict[str, Any]) -> Lock:
-    _keys(document, "", required={"format", "recipe", "suite", "image"}, optional={"tools"})
+    _keys(
+        document, "", required={"format", "recipe", "suite", "image"}, optional={"builtin", "tools"}
+    )
     if document["format"] != FORMAT:
         raise _MalformedError(f"format is {document['format']!r}, this edgeimg reads {FORMAT}")
     lock = Lock(
@@ -134,6 +146,7 @@ def _lock(document: dict[str, Any]) -> Lock:
             name: _image(table, f"image.{name}")
             for name, table in _table(document["image"], "image", arches=True).items()
         },
+        builtin=_builtin(document["builtin"]) if "builtin" in document else None,
         tools={
             group: {
                 host: _packages(table, f"tools.{group}.{host}")
@@ -162,6 +175,18 @@ def _require_one_name(lock: Lock) -> None:
     for name, image in lock.images.items():
         if image.k3s and image.airgap and image.k3s.sha256 == image.airgap.sha256:
             raise _MalformedError(f"image.{name}: k3s and airgap are one file")
+
+
+def _builtin(value: Any) -> BuiltIn:
+    table = _table(value, "builtin")
+    _keys(table, "builtin", required={"version", "parts"}, optional=set())
+    return BuiltIn(
+        version=_text(table["version"], "builtin.version", re.compile(r"[0-9A-Za-z.+-]+")),
+        parts={
+            name: _text(digest, f"builtin.parts.{name}", _SHA256)
+            for name, digest in _table(table["parts"], "builtin.parts").items()
+        },
+    )
 
 
 def _image(value: Any, key: str) -> ArchLock:

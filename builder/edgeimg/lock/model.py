@@ -74,6 +74,16 @@ class ArchLock:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BuiltIn:
+    """The parts of edgeimg itself that a recipe uses."""
+
+    version: str
+    """Of the edgeimg that they came with."""
+    parts: dict[str, str]
+    """Hex sha256 by the name that recipes use, such as `edgeimg:overlays/base`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lock:
     """All inputs: images by architecture, the tools trees by group and host architecture."""
 
@@ -83,5 +93,7 @@ class Lock:
     """The Debian suite that everything was resolved from."""
     images: dict[str, ArchLock]
     """By `Arch.name`."""
+    builtin: BuiltIn | None = None
+    """None when the recipe names no part of edgeimg."""
     tools: dict[str, dict[str, tuple[Package, ...]]] = field(default_factory=dict)
     """Group (`pack`, `qemu`, `go`) to build host (`Arch.name`) to packages."""

@@ -1,41 +1,60 @@
-"""The project that `edgeimg init` starts: written, commented, ready to be locked."""
+"""The project that `edgeimg init` starts: a recipe of its own on top of edgeimg's, and its lock."""
 
 from __future__ import annotations
 
 import json
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from edgeimg import builtin
+from edgeimg.lock import file as lock_file
+from edgeimg.recipe.file import load
 from edgeimg.recipe.model import schema
+from edgeimg.resolve import builtin_parts
 
+_RECIPE = """\
+#:schema recipe.schema.json
+# Your gateway: edgeimg's default one, and what is written here on top. Tables are merged, lists
+# appended, everything else is replaced. `edgeimg show gateway` prints what is included, `edgeimg
+# show` all that can be: "edgeimg:updates", "edgeimg:services/wifi", ...
+# After changing [packages] or [k3s], and after updating edgeimg, run `edgeimg lock`.
+include = ["edgeimg:gateway"]
+
+[image]
+id = "gateway"             # first part of every file name
+version = "0.1.0"          # no "_" and no "+"
+
+[overlay]
+paths = ["overlays/mine"]  # files of yours; they win over edgeimg's
+"""
 _OVERLAY_NOTE = """\
 Files below this directory go into the image, at the same place in its root:
 usr/lib/sysctl.d/50-mine.conf becomes /usr/lib/sysctl.d/50-mine.conf.
 They become root's, with mode 0755 when executable and 0644 otherwise.
 Directories with nothing in them are left out; tmpfiles.d makes such ones on the gateway.
 """
+_IGNORED = "/out/\n"
 
 
 def write(directory: Path) -> list[Path]:
     """Write the files that are not there yet below `directory`; returns what was written."""
+    recipe = directory / "recipes/gateway.toml"
     files = {
-        directory / "recipes/gateway.toml": _default("gateway.toml"),
-        directory / "recipes/gateway.lock.toml": _default("gateway.lock.toml"),
-        directory / "recipes/updates.toml": _default("updates.toml"),
+        recipe: _RECIPE,
         directory / "recipes/recipe.schema.json": json.dumps(schema(), indent=2) + "\n",
         directory / "overlays/mine/usr/share/doc/overlay.txt": _OVERLAY_NOTE,
+        directory / ".gitignore": _IGNORED,
     }
     written = [path for path, text in files.items() if _write_new(path, text)]
-    for name in ("overlays/base", "overlays/services", "overlays/updates", "recipes/services"):
-        if not (directory / name).exists():
-            shutil.copytree(builtin.directory(name), directory / name, symlinks=True)
-            written.append(directory / name)
+    if recipe in written and _write_new(lock := recipe.with_suffix(".lock.toml"), _lock(recipe)):
+        written.append(lock)
     return written
 
 
-def _default(name: str) -> str:
-    return (builtin.directory("recipes") / name).read_text()
+def _lock(recipe: Path) -> str:
+    """That of the default recipe, whose packages these are, with the built-in parts recorded."""
+    locked = lock_file.load(builtin.directory("recipes/gateway.lock.toml"))
+    return lock_file.dumps(replace(locked, builtin=builtin_parts.used(load(recipe))))
 
 
 def _write_new(path: Path, text: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from edgeimg import builtin
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.include import read
 from edgeimg.recipe.model import Recipe
@@ -33,10 +34,23 @@ class RecipeFile:
         return self.path.with_suffix(".lock.toml")
 
     def name_of(self, path: Path) -> str:
-        """A file by its path in the project; one from elsewhere by its name."""
+        """A file by its path in the project; a built-in one as recipes name it; any other by its
+        own name.
+        """
         real = path.resolve()
         home = self.project.resolve()
-        return str(real.relative_to(home)) if real.is_relative_to(home) else path.name
+        if real.is_relative_to(home):
+            return str(real.relative_to(home))
+        return builtin.PREFIX + builtin.name_of(path) if builtin.contains(path) else path.name
+
+    def locate(self, name: str) -> Path:
+        """Where something is that the recipe names. Raises RecipeError for unknown built-ins."""
+        return builtin.locate(name, self.project)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is one of edgeimg's own, read where edgeimg is installed."""
+        return builtin.contains(self.path)
 
 
 def load(path: Path) -> RecipeFile:

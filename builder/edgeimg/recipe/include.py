@@ -1,7 +1,8 @@
 """A recipe and the ones that it includes → one table, and where each key of it was written.
 
-`include` names files relative to the one that names them. They are read in their order, the
-including file last: tables are merged, lists appended, the rest replaced by the later one.
+`include` names files relative to the one that names them, or built-in recipes (`edgeimg:gateway`).
+They are read in their order, the including file last: tables are merged, lists appended, the rest
+replaced by the later one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeimg import builtin
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.model import merge
 from edgeimg.text import toml_text
@@ -39,22 +41,27 @@ class Document:
         return Place(path=self.files[-1], line=1)
 
 
-def read(path: Path, around: tuple[Path, ...] = ()) -> Document:
+def read(path: Path, around: tuple[Path, ...] = (), *, own: bool = True) -> Document:
     """Read a recipe with everything that it includes; `around` are the files that led here.
+
+    What a built-in recipe (`own` is false) names is built in, too.
 
     Raises RecipeError for what cannot be read or is not TOML, and for files that include
     themselves.
     """
-    own, lines = toml_text.read(path, _KIND)
+    data, lines = toml_text.read(path, _KIND)
     whole = Document()
-    for name in _included(path, own, lines):
-        other = path.parent / name
+    for name in _included(path, data, lines):
+        mine = own and not name.startswith(builtin.PREFIX)
+        other = path.parent / name if mine or not own else builtin.find(name)
         chain = (*around, path)
         if other.resolve() in {known.resolve() for known in chain} or len(chain) > DEPTH:
             raise RecipeError(f"{path}:{lines[KEY,]}: {KEY}: {name} includes itself")
-        whole = _over(whole, read(other, chain))
+        whole = _over(whole, read(other, chain, own=mine))
     places = {location: Place(path=path, line=line) for location, line in lines.items()}
-    return _over(whole, Document(data=own, files=(path,), places=places))
+    return _over(
+        whole, Document(data=data if own else _built_in(data), files=(path,), places=places)
+    )
 
 
 def _included(path: Path, data: dict[str, Any], lines: Mapping[Location, int]) -> list[str]:
@@ -65,6 +72,18 @@ def _included(path: Path, data: dict[str, Any], lines: Mapping[Location, int]) -
             f'["gateway.toml"], found {names!r}'
         )
     return names
+
+
+def _built_in(value: Any) -> Any:
+    """The values of a built-in recipe, its paths with the prefix that leads to edgeimg's data."""
+    match value:
+        case dict():
+            return {key: _built_in(item) for key, item in value.items()}
+        case list():
+            return [_built_in(item) for item in value]
+        case str() if value.partition("/")[0] in builtin.ROOTS and "/" in value:
+            return builtin.PREFIX + value
+    return value
 
 
 def _over(base: Document, top: Document) -> Document:

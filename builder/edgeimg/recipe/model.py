@@ -120,8 +120,9 @@ def schema() -> dict[str, Any]:
     described["properties"]["include"] = {
         "type": "array",
         "items": {"type": "string", "minLength": 1},
-        "description": "recipes to start from, relative to this file: tables are merged, lists "
-        "appended, the rest replaced by the later file, this one last",
+        "description": "recipes to start from: built-in ones such as 'edgeimg:gateway', or files "
+        "relative to this one: tables are merged, lists appended, the rest replaced by the later "
+        "file, this one last",
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -107,7 +107,9 @@ class Overlay(Table):
     """Files of the project, shaped like the root."""
 
     paths: tuple[OverlayPath, ...] = Field(
-        (), description="directories, relative to the project, later ones on top"
+        (),
+        description="directories of the project, or built-in ones such as "
+        "'edgeimg:overlays/base'; later ones on top",
     )
     mask: tuple[MaskPath, ...] = Field(
         (),

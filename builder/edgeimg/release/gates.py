@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from edgeimg import process
+from edgeimg import builtin, process
 from edgeimg.build.plan import BuildPlan
 from edgeimg.check.findings import Finding, errors
 from edgeimg.errors import (
@@ -70,8 +70,10 @@ def of_inputs(plans: Sequence[BuildPlan], files: Sequence[Path], project: Path) 
                     "match its signature",
                 )
             )
-    taken = {project / path for plan in plans for path in plan.paths}
-    return holds + _uncommitted([*files, *sorted(taken)], project)
+    taken = {builtin.locate(path, project) for plan in plans for path in plan.paths}
+    # The lock has the digests of built-in parts.
+    own = [path for path in (*files, *sorted(taken)) if not builtin.contains(path)]
+    return holds + _uncommitted(own, project)
 
 
 def of_k3s(manifests: Iterable[Mapping[str, Any]]) -> list[Hold]:

@@ -50,6 +50,8 @@ def _inventory(lock: Lock | None) -> dict[str, str]:
     if lock is None:
         return {}
     rows: dict[str, str] = {}
+    if lock.builtin:
+        rows |= {name: digest[:12] for name, digest in lock.builtin.parts.items()}
     for name, image in lock.images.items():
         for group, packages in image.groups.items():
             rows |= {f"{name} {group} {p.name}": _identity(p) for p in packages}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeimg import builtin
 from edgeimg.arch import Arch
 from edgeimg.cache.store import Store
 from edgeimg.errors import LockError
@@ -81,7 +82,7 @@ def _archive(name: str, made: Contents, arch: Arch, project: Path) -> ImagePin:
 
 
 def _place(name: str, made: Contents, arch: Arch, project: Path) -> Path:
-    place = project / (made.image_file(arch.name) or "")
+    place = builtin.locate(made.image_file(arch.name) or "", project)
     if not place.exists():
         raise LockError(f"{name}: its archive is missing: there is no {place}")
     return place

@@ -47,11 +47,7 @@ def build(
     `toolbox_go` gives a Go program where the host has none. Raises HostError without sources or
     Go, ToolError with the end of the log when it does not compile.
     """
-    if not (sources / "build.py").is_file():
-        raise HostError(
-            f"the stand-in's sources are not at {sources}: edgeimg does not run from a checkout",
-            hint=_HINT,
-        )
+    require(sources)
     go = _find_go(toolbox_go)
     version = _go_version(go, sources)
     name = _key(arch, version, sources)
@@ -74,6 +70,15 @@ def build(
         _run(argv, sources, f"stand-in {arch.name}", progress)
 
     return store.derived(name, make)
+
+
+def require(sources: Path = SOURCES) -> None:
+    """Raises HostError where the stand-in's sources are not: they are in checkouts only."""
+    if not (sources / "build.py").is_file():
+        raise HostError(
+            "the stand-in is only in a checkout of edgeimg, and this edgeimg is an installation",
+            hint=_HINT,
+        )
 
 
 def cached(arch: Arch, store: Store, *, sources: Path = SOURCES) -> Path | None:
