@@ -46,6 +46,13 @@ def plan(project: Path) -> BuildPlan:
     return plan_build(load(project / RECIPE), X86_64, options)
 
 
+def test_built_in_parts_hold_no_links() -> None:
+    """A wheel has none: they belong into [overlay] links and mask."""
+    found = [path for name in builtin.ROOTS for path in (PROJECT / name).rglob("*")]
+    assert len(found) > 100
+    assert [path for path in found if path.is_symlink()] == []
+
+
 def test_a_new_project_is_thin_and_its_lock_fits(thin: Path) -> None:
     files = [path for path in thin.rglob("*") if path.is_file()]
     assert len(files) < 12
