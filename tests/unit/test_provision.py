@@ -175,6 +175,16 @@ def test_files_from_other_systems_are_text_too(root: Root) -> None:
     assert root.read("etc/hostname") == "box-9\n"
 
 
+def test_keys_of_the_image_and_of_the_card_have_a_line_each(root: Root) -> None:
+    own = KEY.replace("me@desk", "image@maker")
+    (root.path / "etc/edgeimg/ssh/authorized_keys").write_text(own)  # without its line's end
+    limited = f'restrict,from="10.0.0.0/8" {KEY}'
+    root.put({"edgeimg/authorized_keys": f"{KEY}\n{limited}".encode()})
+    assert root.start() == ""
+    keys = root.read("etc/edgeimg/ssh/authorized_keys").splitlines()
+    assert keys == [own, KEY, limited]
+
+
 def secret(text: str = SECRET) -> SecretStr:
     return SecretStr(text)
 
@@ -415,10 +425,15 @@ BAD = {
         (b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", "line 1: expected a public key"),
         (KEY.encode() + b"\nAAAAC3NzaC1lZDI1NTE5\n", "line 2: expected a public key"),
         (b"\x1f\x8b\x08\0", "control characters"),
+        (b"any junk line " + KEY.encode(), "line 1: expected a public key"),
     ],
     "k3s.yaml": [
         (b"rule: agent\n", "line 1: unknown key 'rule'"),
         (b"role: master\n", "expected server or agent"),
+        (b"role+: agent\n", "line 1: expected 'role' without '+'"),
+        (b"token: \"a\tb\"\n", "control characters (a tab)"),
+        (b"node-name: a\xff\n", "is no UTF-8"),
+        (b"server: https://10.0.0.1:65536\n", "expected an address such as https://"),
         (b"role: agent\ntoken: x\n", "needs 'server' and 'token'"),
         (b"role: agent\nserver: 10.0.0.1\ntoken: x\n", "expected an address such as https://"),
         (b"token: x\ntoken: y\n", "line 2: 'token' is there twice"),
@@ -440,6 +455,9 @@ BAD = {
         (b"[Network]\nAddress=10.0.0.1/24\n", "[Match]"),
         (b"[Match]\nName=en*\n[Network]\nAddress=10.0.0\xc2\xb71\n", "expected an address"),
         (b"[Match]\nName=en*\n[Network]\nDHCP yes\n", "line 4: expected 'Key=value'"),
+        (b"[Match]\nName=e0\n[Network]\nAddress=1.2.3.4/99\n", "line 4: expected an address"),
+        (b"[Match]\nName=e0\n[Network]\nGateway=999.9.1.1\n", "line 4: expected an address"),
+        (b"[Match]\nName=e0\n[Network]\nAddress=fd00::1::2/64\n", "line 4: expected an address"),
     ],
     "network/lan": [(b"[Match]\n", "expected *.network or *.netdev")],
     "network/20-v.netdev": [(b"[NetDev]\nName=v\n", "expected Name= and Kind=")],
@@ -451,6 +469,8 @@ BAD = {
         (b"Europe/Berlin\n", "expected one rule"),
         (b"CET-1\nUTC0\n", "expected one rule"),
         (b"CET-1CEST\n", "expected one rule"),
+        (b"AAA" + b"9" * 95 + b"\n", "expected one rule"),
+        (b"CET-1CEST,M13.5.0,M10.5.0\n", "expected one rule"),
         (b"# nothing\n", "expected one rule"),
     ],
     "wifi.conf": [
@@ -480,6 +500,10 @@ BAD = {
         (b"[a]\n[a]\n", "line 2: [a] is there twice"),
         (b"[a]\nendpoint=ftp://x\n", "line 2: expected endpoint="),
         (b"[a]\nuser=x\n", "needs both user= and password="),
+        (b"[a]\nendpoint=https://m:abc\n", "line 2: expected endpoint="),
+        (b"[a]\nendpoint=https://m:99999\n", "line 2: expected a port"),
+        (b"[a]\nuser=x\npassword=\xff\n", "is no UTF-8"),
+        (b"[a]\nuser=x\npassword=a\tb\n", "control characters (a tab)"),
         (b"[*]\ninsecure=yes\n", "needs an endpoint="),
         (b"[a]\nca=../x.crt\n", "line 2: expected endpoint="),
         (b"[a]\nca=09.crt\n", "there is no registry-ca/09.crt"),

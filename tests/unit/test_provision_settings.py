@@ -112,6 +112,8 @@ BAD = {
     "hostname = 'Box'": "expected a name of lower-case letters, digits and '-'",
     "hostname = 3": "valid string, found 3",
     "timezone = 'CET-1CEST'": "expected a time zone",
+    "timezone = 'UTC+1'": "expected 'Etc/GMT-1'",
+    "timezone = 'GMT-2'": "expected 'Etc/GMT+2'",
     "ntp = ['a b']": "expected the name or address of a server",
     "ca_files = ['key']": "holds a private key",
     "ca_files = ['gateway.toml']": "holds no certificates",
@@ -124,6 +126,7 @@ BAD = {
     f"{NETWORK}interface = 'e0'\nmtu = 9": "greater than or equal to 68, found 9",
     f"{NETWORK}interface = 'e0'\naddresses = ['10.0.0.2/24']\ngateway = '10.0.1.1'":
         "10.0.1.1 is in none of the networks",
+    f"{NETWORK}interface = 'e0'\naddresses = ['fe80::5%eth0/64']": "expected 'fe80::5'",
     f"{NETWORK}vlan = 3": "a VLAN needs 'on'",
     f"{NETWORK}vlan = 3\non = 'x'": "there is no card [network.x]",
     f"{NETWORK}interface = 'e0'\n[network.b]\ninterface = 'e0'": "e0 is [network.lan] already",

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from edgeimg.provision import zones
+from edgeimg.recipe.provisioning import PORT, V6
 from edgeimg.text.validation import HUSHED, near
 
 LIMIT = 65536
@@ -34,6 +35,8 @@ _SSH_KEY = re.compile(
     r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+)[ \t]+[A-Za-z0-9+/]+=*"
     r"([ \t].*)?"
 )
+
+_HOST = rf"(\[{V6}\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:({PORT}))?"
 
 
 class Given(str):
@@ -99,7 +102,7 @@ def _matching(pattern: str, expected: str, *, repeated: bool = True) -> Any:
     form = re.compile(pattern)
 
     def checked(text: str) -> str:
-        if not form.search(text):
+        if not form.fullmatch(text):
             why = f"expected {expected}"
             raise ValueError(why) if repeated else hushed(why)
         return text
@@ -146,6 +149,7 @@ def _script(value: Any, info: ValidationInfo) -> SecretStr:
 
 
 def _interface(text: str) -> str:
+    _no_scope(text)
     try:
         return str(ipaddress.ip_interface(text)) if "/" in text else _no_prefix()
     except ValueError:
@@ -156,7 +160,14 @@ def _no_prefix() -> str:
     raise ValueError
 
 
+def _no_scope(text: str) -> None:
+    """The card of a link-local address is that of its table."""
+    if "%" in text:
+        raise hushed(f"expected '{text.partition('%')[0]}', without the name of a card")
+
+
 def _address(text: str) -> str:
+    _no_scope(text)
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
@@ -164,6 +175,7 @@ def _address(text: str) -> str:
 
 
 def _destination(text: str) -> str:
+    _no_scope(text)
     try:
         return str(ipaddress.ip_network(text))
     except ValueError:
@@ -173,12 +185,14 @@ def _destination(text: str) -> str:
 def _proxy_url(text: str) -> str:
     if "@" in text:
         raise hushed("name user and password apart from the address: 'user', 'password_file'")
-    if not re.fullmatch(r"https?://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?", text):
+    if not re.fullmatch(rf"https?://{_HOST}/?", text):
         raise ValueError("expected an address such as 'http://proxy.lan:3128'")
     return text
 
 
 def _timezone(name: str) -> str:
+    if meant := zones.mistaken(name):
+        raise hushed(f"{name} is east for people and west in rules: expected '{meant}' for {name}")
     if zones.is_rule(name) or name in zones.names():
         return name
     close = near(name, sorted(zones.names()), all_else=False)
@@ -211,7 +225,10 @@ CertificateFile = Annotated[str, BeforeValidator(_certificates), WithJsonSchema(
 ScriptFile = Annotated[SecretStr, BeforeValidator(_script), WithJsonSchema({"type": "string"})]
 TokenFile = _secret(_is_token, "a token, without spaces and without both kinds of quotes")
 PassphraseFile = _secret(_is_passphrase, "a passphrase of 8 to 63 characters (ASCII)")
-PasswordFile = _secret(lambda text: len(text) <= 128, "a password of at most 128 characters")
+PasswordFile = _secret(
+    lambda text: len(text) <= 16384 and text == text.strip(),
+    "a password of at most 16384 characters, without blanks around it",
+)
 ApnPasswordFile = _secret(
     lambda text: re.fullmatch(r"[^\s,\"'=]{1,64}", text) is not None,
     "a password without spaces, commas, quotes and '='",
@@ -240,11 +257,11 @@ ServerName = _matching(
     "the name or address of a server",
 )
 ServerUrl = _matching(
-    r"^https://(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?$",
+    rf"^https://{_HOST}/?$",
     "an address such as 'https://10.0.0.1:6443'",
 )
 EndpointUrl = _matching(
-    r"^https?://[A-Za-z0-9.\[\]:-]{1,255}(/[A-Za-z0-9._/-]*)?$",
+    rf"^https?://{_HOST}(/[A-Za-z0-9._/-]*)?$",
     "an address such as 'https://mirror.example.org:5000'",
 )
 NoProxy = _matching(

@@ -12,14 +12,28 @@ import re
 
 # std offset [dst [offset] , start , end], the form `Mm.w.d` of dates alone (tzset(3)).
 _NAME = r"(?:[A-Za-z]{3,6}|<[A-Za-z0-9+-]{3,6}>)"
-_TIME = r"[+-]?\d{1,3}(?::\d{2}){0,2}"
-_DATE = rf",(?:M\d{{1,2}}\.[1-5]\.[0-6]|J?\d{{1,3}})(?:/{_TIME})?"
-_RULE = re.compile(rf"{_NAME}{_TIME}(?:{_NAME}(?:{_TIME})?{_DATE}{_DATE})?")
+_OFFSET = r"[+-]?(?:[01]?[0-9]|2[0-4])(?::[0-5][0-9]){0,2}"
+_TIME = r"[+-]?(?:[0-9]?[0-9]|1[0-6][0-9])(?::[0-5][0-9]){0,2}"
+_DAY = r"36[0-5]|3[0-5][0-9]|[12]?[0-9]?[0-9]"
+_DATE = rf",(?:M(?:1[0-2]|0?[1-9])\.[1-5]\.[0-6]|J?(?:{_DAY}))(?:/{_TIME})?"
+_RULE = re.compile(rf"{_NAME}{_OFFSET}(?:{_NAME}(?:{_OFFSET})?{_DATE}{_DATE})?")
+_MISTAKEN = re.compile(r"(?:UTC|GMT)([+-])(\d{1,2})")
 
 
 def is_rule(text: str) -> bool:
     """Whether a text is a rule such as `CET-1CEST,M3.5.0,M10.5.0/3`."""
     return _RULE.fullmatch(text) is not None
+
+
+def mistaken(text: str) -> str | None:
+    """The zone that `UTC+1` means, which as a rule is an hour west of Greenwich; None for others.
+
+    `Etc/GMT-1` is the name of the zone that is an hour ahead of UTC.
+    """
+    match = _MISTAKEN.fullmatch(text)
+    if match is None or text in names():
+        return None
+    return f"Etc/GMT{'-' if match[1] == '+' else '+'}{int(match[2])}"
 
 
 @functools.cache

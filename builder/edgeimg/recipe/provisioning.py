@@ -25,9 +25,14 @@ _ALLOWED = re.compile(
 )
 _FLAG = re.compile("[a-z][a-z0-9-]*")
 _V4 = r"[0-9][0-9]?[0-9]?\.[0-9][0-9]?[0-9]?\.[0-9][0-9]?[0-9]?\.[0-9][0-9]?[0-9]?"
-_V6 = "[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+"
-_IP = f"({_V4}|{_V6})"
-_NET = f"({_V4}/[0-9][0-9]?|{_V6}/[0-9][0-9]?[0-9]?)"
+V6 = "[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+"
+PORT = (
+    "6553[0-5]|655[0-2][0-9]|65[0-4][0-9][0-9]|6[0-4][0-9][0-9][0-9]"
+    "|[1-5][0-9][0-9][0-9][0-9]|[1-9][0-9]?[0-9]?[0-9]?"
+)
+"""As extended regular expressions (POSIX), without intervals, like `Option.values`."""
+_IP = f"({_V4}|{V6})"
+_NET = f"({_V4}/[0-9][0-9]?|{V6}/[0-9][0-9]?[0-9]?)"
 _NAME = "[A-Za-z0-9][A-Za-z0-9._-]*"
 _LABEL = f"([a-z0-9][a-z0-9.-]*/)?{_NAME}"
 _DURATION = "([0-9]+(h|ms|m|s))+"
@@ -147,7 +152,8 @@ _TOKEN = Option(values="[^ ]+", expected="a token, without spaces")
 HARMLESS: dict[str, Option] = {
     "role": Option(values=_words("server", "agent"), expected="server or agent"),
     "server": Option(
-        values="https://[^ ]+", expected="an address such as https://10.0.0.1:6443"
+        values=rf"https://(\[{V6}\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:({PORT}))?/?",
+        expected="an address such as https://10.0.0.1:6443",
     ),
     "token": _TOKEN,
     "node-name": Option(values="[a-z0-9]([a-z0-9.-]*[a-z0-9])?", expected="a name"),
@@ -177,7 +183,7 @@ HARMLESS: dict[str, Option] = {
         "cluster-dns": Option(values=_list(_IP), expected="an address"),
         "cluster-domain": Option(values=_NAME, expected="a domain: 'cluster.local'"),
         "service-node-port-range": Option(
-            values="[0-9]+[:-][0-9]+", expected="ports: '30000-32767'"
+            values=f"({PORT})[:-]({PORT})", expected="ports: '30000-32767'"
         ),
         "flannel-backend": Option(
             values=_words("none", "vxlan", "host-gw", "wireguard-native"),
@@ -186,7 +192,7 @@ HARMLESS: dict[str, Option] = {
         "advertise-address": Option(values=_IP, expected="an address"),
         "bind-address": Option(values=_IP, expected="an address"),
         "https-listen-port": Option(
-            values="[1-9][0-9]?[0-9]?[0-9]?|[1-5][0-9][0-9][0-9][0-9]", expected="a port"
+            values=PORT, expected="a port"
         ),
         "disable": Option(
             values=_list("[a-z0-9][a-z0-9.-]*"), expected="names of packaged components"

@@ -11,6 +11,34 @@ function bad(what) {
     failed = 1
     exit
 }
+function is_address(text,   prefix, part, count, i, groups) {
+    # IPv4 or IPv6 (RFC 4291), with a prefix or without.
+    prefix = -1
+    if (text ~ /\/[0-9][0-9]?[0-9]?$/) {
+        prefix = text
+        sub(/^.*\//, "", prefix)
+        sub(/\/.*$/, "", text)
+    }
+    if (text ~ /:/ && text ~ /\./) {
+        part[1] = text
+        sub(/^.*:/, "", part[1])
+        if (!is_address(part[1])) return 0
+        sub(/[^:]*$/, "0:0", text)
+    }
+    if (text !~ /:/) {
+        count = split(text, part, ".")
+        if (count != 4) return 0
+        for (i = 1; i <= 4; i++) if (part[i] !~ /^[0-9][0-9]?[0-9]?$/ || part[i] + 0 > 255) return 0
+        return prefix + 0 <= 32
+    }
+    if (text !~ /^[0-9a-fA-F:]+$/ || text ~ /:::/ || text ~ /::.*::/ || text ~ /^:[^:]/ || text ~ /[^:]:$/) return 0
+    count = split(text, part, ":")
+    for (i = 1; i <= count; i++) {
+        if (part[i] !~ /^[0-9a-fA-F]?[0-9a-fA-F]?[0-9a-fA-F]?[0-9a-fA-F]?$/) return 0
+        if (part[i] != "") groups++
+    }
+    return (text ~ /::/ ? groups < 8 : groups == 8) && prefix + 0 <= 128
+}
 { sub(/[ \t]+$/, "") }
 /^[ \t]*([#;]|$)/ { next }
 /^\[.*\]$/ {
@@ -27,7 +55,7 @@ section == "" { bad("line " NR ": expected a section such as [Match] first") }
     sub(/^[ \t]+/, "", text)
     has[section]++
     has[section "/" key] = text != ""
-    if ((key == "Address" || key == "Gateway") && text !~ /^[0-9a-fA-F.:]+(\/[0-9]+)?$/ && text !~ /^_(dhcp4|ipv6ra)$/)
+    if ((key == "Address" || key == "Gateway") && !is_address(text) && text !~ /^_(dhcp4|ipv6ra)$/)
         bad("line " NR ": expected an address, such as " key "=192.168.1.2" (key == "Address" ? "/24" : ""))
 }
 END {

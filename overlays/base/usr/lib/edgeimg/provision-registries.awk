@@ -43,7 +43,11 @@ function tell(host) {
     next
 }
 !sections { bad("expected a registry such as [docker.io] first") }
-/^endpoint=https?:\/\/[A-Za-z0-9.:_-]+(\/[A-Za-z0-9._\/-]*)?$/ {
+/^endpoint=https?:\/\/([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(\/[A-Za-z0-9._\/-]*)?$/ {
+    port = host_of(substr($0, 10))
+    sub(/^\[.*\]/, "", port)
+    if (port ~ /:/ && (port !~ /:[1-9][0-9]?[0-9]?[0-9]?[0-9]?$/ || substr(port, index(port, ":") + 1) + 0 > 65535))
+        bad("expected a port, 1 to 65535, behind the host")
     endpoint[sections, ++endpoints[sections]] = substr($0, 10)
     next
 }
