@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -143,13 +144,20 @@ def test_a_tampered_package_is_removed_and_fetched_anew(
     }
     for wrong in (data[:-1] + b"\x00\x01"[data[-1] == 0 :][:1], data[: len(data) // 2], b""):
         blob.write_bytes(wrong)
-        assert_one_error(project.build(), 6, f"package:{package.name} in the cache .* removed")
+        assert_one_error(
+            project.build("--offline"), 6, f"package:{package.name} in the cache .* removed"
+        )
         assert not blob.exists()
     assert_one_error(project.build("--offline"), 5, f"offline, but 1 of .*{package.name}")
     assert server.log == []
     project.succeeds()
     assert blob.read_bytes() == data
     assert len(server.log) == 1
+    blob.write_bytes(data[:-1])
+    shutil.rmtree(project.output)
+    project.succeeds()  # it is fetched anew in the same run
+    assert blob.read_bytes() == data
+    assert len(server.log) == 2
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
