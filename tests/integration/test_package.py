@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 from edgeimg import __version__, builtin
 from edgeimg.arch import X86_64
-from edgeimg.cache.store import source_digest
+from edgeimg.cache.store import Store, source_digest
 from edgeimg.errors import HostError
-from edgeimg.tools import Toolbox
-
-from tests.fake_k3s import FakeK3s
+from edgeimg.progress import Silent
+from edgeimg.sources import standin
 
 pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parents[2]
@@ -105,11 +104,10 @@ def test_installed_overlays_are_executable_where_they_were(installed: Path) -> N
     assert not (data / "standin").exists()
 
 
-@pytest.mark.usefixtures("toolbox", "downloads")
+@pytest.mark.usefixtures("downloads")
 def test_an_image_is_made_in_an_empty_directory(
     run: Callable[..., subprocess.CompletedProcess[str]],
-    toolbox: Callable[[str], Toolbox],
-    tmp_path: Path,
+    cache: Store,
 ) -> None:
     def ok(*argv: object) -> Any:
         done = run(*argv, "--json")
@@ -119,15 +117,14 @@ def test_an_image_is_made_in_an_empty_directory(
     assert len(ok("init")["written"]) < 12
     assert ok("lock", "--check") == {"current": True}
     assert not any(f["topic"] == "copies" for f in ok("doctor")["findings"])
-    k3s = tmp_path / "k3s"
-    k3s.write_bytes(FakeK3s(X86_64).binary())
+    k3s = standin.build(X86_64, store=cache, progress=Silent())
     built = ok("build", "-a", "x86-64", "--k3s", k3s)
     image = next(str(v) for v in _strings(built) if str(v).endswith(".raw.zst"))
     assert ok("inspect", image)
     assert ok("check", "-a", "x86-64", "--k3s", k3s)
-    standin = run("build", "-a", "x86-64", "--k3s", "standin")
-    assert standin.returncode == HostError.exit_code
-    assert "only in a checkout" in standin.stderr and standin.stderr.count("\n") <= 3
+    without = run("build", "-a", "x86-64", "--k3s", "standin")
+    assert without.returncode == HostError.exit_code
+    assert "only in a checkout" in without.stderr and without.stderr.count("\n") <= 3
 
 
 def _strings(value: Any) -> list[str]:
