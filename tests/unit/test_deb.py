@@ -325,7 +325,7 @@ def test_a_damaged_blob_is_removed_whatever_its_size(blobs: Store, damaged: byte
         "Section: x\nsection: y\n",
         "Section: a\0b\n",
         "Section: a\x1b[31mb\n",
-        "Section: a\r\n",
+        "Section: a\rb\n",
         "Description: x\n a\0b\n",
         "Sec tion: x\n",
         ": x\n",
@@ -343,6 +343,13 @@ def test_a_control_file_may_have_much(tmp_path: Path) -> None:
     found = read_deb(deb_bytes([member("./x", b"1")], control=control), tmp_path)
     assert found.control["Description"] == "ä ö\n\tlong\n .\n 漢字"
     assert found.control["X-A-1"] == ""
+
+
+def test_a_control_file_may_have_the_line_ends_of_other_systems(tmp_path: Path) -> None:
+    control = "X-A: one\r\nDescription: x\r\n y\r\n"
+    found = read_deb(deb_bytes([member("./x", b"1")], control=control), tmp_path)
+    assert found.control["X-A"] == "one"
+    assert found.control["Description"] == "x\n y"
 
 
 def test_a_large_control_file_is_read_at_once(tmp_path: Path) -> None:

@@ -103,12 +103,13 @@ def _require_same(package: Package, found: Deb) -> None:
 def parse_control(text: str, label: str) -> dict[str, str]:
     """The fields of one deb822 paragraph (deb-control(5)), without control characters.
 
-    Raises ArchiveError for a malformed one, a field that is there twice, a second paragraph.
+    Lines end with LF or CR LF, as dpkg accepts. Raises ArchiveError for a malformed one, a field
+    that is there twice, a second paragraph.
     """
     lines: dict[str, list[str]] = {}
     seen: set[str] = set()
     current: list[str] | None = None
-    for line in text.strip("\n").split("\n"):
+    for line in text.replace("\r\n", "\n").strip("\n").split("\n"):
         if match := _FIELD.fullmatch(line):
             name = match["name"]
             if name.lower() in seen:
