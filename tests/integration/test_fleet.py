@@ -556,7 +556,7 @@ def test_nobody_to_ask_and_disks_in_use(release: Release, tmp_path: Path) -> Non
         loop_devices.insert(slots[0], tmp_path / "box-1.card")
         command = ("fleet", "flash", release.image, path, *slots, "--no-wait", "--json")
         done = run(*command)
-        assert "no terminal to ask on" in " ".join(done.stderr.split())
+        assert "there is no terminal to ask" in " ".join(done.stderr.split())
         assert done.returncode == 18
         assert f"{slots[0]} is left alone: it was not confirmed" in done.stderr
         assert f"there is no device {slots[1]}" in done.stderr
