@@ -222,7 +222,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {project!r}]
 import conftest
-from builder import lock
+from edgeimg.lock import file as lock
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
 from edgeimg.tools import Toolbox, build_host
