@@ -127,10 +127,13 @@ def test_the_recipe_names_the_key(release: Made) -> None:
 
 
 def test_one_changed_byte_anywhere_is_refused(release: Made, tmp_path: Path) -> None:
-    """Places in every file, and more in the longer ones."""
+    """Places in every file that has bytes, and more in the longer ones.
+
+    A console log is empty when its guest was ended before it wrote.
+    """
     copy = release.copy(tmp_path / "copy")
     verify(copy, release.public)
-    files = sorted(path for path in copy.rglob("*") if path.is_file())
+    files = sorted(path for path in copy.rglob("*") if path.is_file() and path.stat().st_size)
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     sizes = [path.stat().st_size for path in files]
@@ -302,7 +305,7 @@ LIES: dict[str, tuple[str, Callable[[Any], object], str]] = {
     "a file less": (
         "release.json",
         lambda data: data["files"].pop(),
-        "something else of os_list.json",
+        "release.json disagrees about os_list.json",
     ),
     "another origin": (
         "gateway_0.1.0.intoto.json",
