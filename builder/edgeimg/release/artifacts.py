@@ -16,8 +16,8 @@ from typing import Any
 
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ImageError, ToolError
-from edgeimg.image import sparse
 from edgeimg.pack import fat
+from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
 
 _ENTRIES = "EFI/Linux"
