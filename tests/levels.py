@@ -39,7 +39,7 @@ LEVELS: dict[str, list[list[str]]] = {
     "integration": [["pytest", "-q", "--durations=25", "-n", "2", "tests/integration"]],
     "browser": [["pytest", "-q", "-rs", "tests/browser"]],
     # Each guest has one processor (tests/gateway.py), which keeps one core busy.
-    "boot": [["pytest", "-v", "-rP", "--durations=50", "-n", "2", *IN_ORDER, "tests/boot"]],
+    "boot": [["pytest", "-v", "-rPs", "--durations=50", "-n", "2", *IN_ORDER, "tests/boot"]],
     "release": [["pytest", "-v", "tests/release"]],
 }
 

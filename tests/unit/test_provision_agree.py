@@ -44,6 +44,7 @@ ANY = st.one_of(ADDRESS, ODD)
 PREFIXED = st.builds("{}/{}".format, ANY, st.integers(0, 33))
 WORD = st.one_of(st.text(max_size=20), st.sampled_from(["hush ", "a\tb", 'a"b', "a'b\\"]))
 SECRET = WORD.map(SecretStr)
+TOKEN = st.one_of(WORD, form("[!-~]{1,20}")).map(SecretStr)
 PATH = st.sampled_from(["", "/", "/v2/x", "/a_b-c.d"])
 URL = st.builds("https://{}{}".format, HOST, PATH)
 PLAIN = form("[a-z0-9$@#]{1,9}")
@@ -105,10 +106,10 @@ TABLES: dict[str, st.SearchStrategy[Any]] = {
             {"endpoints": st.lists(URL, max_size=2)}, optional={**LOGIN, "insecure": st.booleans()}
         ), min_size=1, max_size=2),
     "k3s": st.fixed_dictionaries(
-        {"server": URL, "token_file": SECRET},
+        {"server": URL, "token_file": TOKEN},
         optional={
             "role": st.sampled_from(["server", "agent"]), "node_name": NAME,
-            "agent_token_file": SECRET, "node_ips": st.lists(ANY, max_size=2),
+            "agent_token_file": TOKEN, "node_ips": st.lists(ANY, max_size=2),
             "labels": st.dictionaries(
                 form("([a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[a-z0-9])?"),
                 form("([A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?)?"), max_size=2),
@@ -189,6 +190,15 @@ def test_a_line_end_behind_a_value_is_part_of_it(value: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(value)
     Settings.model_validate(without(value))
+
+
+def test_a_secret_is_not_empty() -> None:
+    def token(text: str) -> Settings:
+        return Settings.model_validate({"k3s": {"token_file": SecretStr(text)}})
+
+    assert token("abc")
+    with pytest.raises(ValidationError):
+        token("")
 
 
 def without(value: Any) -> Any:

@@ -84,7 +84,8 @@ def _line(value: Any, info: ValidationInfo) -> SecretStr:
 
 def _secret(check: Callable[[str], bool], expected: str) -> Any:
     def checked(value: SecretStr) -> SecretStr:
-        if not check(value.get_secret_value()):
+        text = value.get_secret_value()
+        if not text or not check(text):
             raise hushed(f"expected {expected}")
         return value
 
