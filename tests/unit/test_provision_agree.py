@@ -153,7 +153,7 @@ def test_what_the_desk_accepts_the_gateway_accepts(root: Path, table: str) -> No
     found: Files = {}
 
     @settings(
-        max_examples=200, deadline=None, database=None, derandomize=True,
+        max_examples=400, deadline=None, database=None, derandomize=True,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(TABLES[table])
