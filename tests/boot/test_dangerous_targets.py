@@ -97,7 +97,7 @@ def guest_files(
         ),
         **{f"srv/{name}": tree.file((work / name).read_bytes())
            for name in ("gateway.raw.zst", "gateway.bmap")},
-        **below("srv/builder", PROJECT / "builder"),
+        **below("srv/edgeimg", PROJECT / "builder/edgeimg"),
         **below("srv/packages", wheels),
     }  # fmt: skip
     archive = cpio.archive(contents.with_nodes(srv))
