@@ -129,9 +129,8 @@ class TinyImages:
     def make(self, arch: Arch, files: Mapping[str, Node], work: Path) -> image.Packed:
         """The finished disk image, in the directory `work`."""
         source = self.source(arch, files)
-        root = image.make_root(source, store=self.cache, toolbox=self.pack)
-        first = image.make_initrd(source, store=self.cache, toolbox=self.pack)
-        return image.make_disk(source, root, first, work, toolbox=self.pack)
+        filesystems = image.make_filesystems(source, store=self.cache, toolbox=self.pack)
+        return image.make_disk(source, filesystems, work, toolbox=self.pack)
 
 
 def publish_tiny(tiny: TinyImages, packed: image.Packed, directory: Path) -> publish.Published:

@@ -19,7 +19,7 @@ from typing import Any
 from edgeimg.arch import X86_64, Arch
 from edgeimg.tools import Toolbox
 from edgeimg.vm import accel, machine
-from edgeimg.vm.argv import qemu_argv
+from edgeimg.vm.argv import GuestOptions, qemu_argv
 from edgeimg.vm.machine import readable
 from edgeimg.vm.qmp import Qmp
 
@@ -152,8 +152,9 @@ def powered(
     first = not kept.exists()
     if not first:
         kept.rename(work / "kept.qcow2")
+    options = GuestOptions(memory=memory, cpus=CPUS)
     spec = machine.layout(
-        arch, raw, work, accel=accel.tcg(arch, "a test"), memory=memory, toolbox=toolbox, cpus=CPUS
+        arch, raw, work, options, accel=accel.tcg(arch, "a test"), toolbox=toolbox
     )
     if not first:
         (work / "kept.qcow2").replace(kept)

@@ -11,13 +11,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from edgeimg.arch import X86_64, Arch
 from edgeimg.smoke.boots import LOSSES
 from edgeimg.tools import Toolbox
 from edgeimg.vm import accel, machine
-from edgeimg.vm.argv import Lan
+from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.machine import Guest, GuestLostError
 
 PROJECT = Path(__file__).parents[1]
@@ -26,6 +27,7 @@ _OPTIONS = (
     "ConnectTimeout=20",
 )  # fmt: skip
 CPUS = 1
+OPTIONS = GuestOptions(cpus=CPUS)
 """Of a guest: QEMU emulates one faster than two where as many guests run as there are cores
 (tests/bench/processors.py)."""
 FILL = (
@@ -177,27 +179,23 @@ def booted(
     toolbox: Toolbox,
     console: Path,
     arch: Arch = X86_64,
-    memory: int = 512,
-    lan: Lan | None = None,
-    clock: str = "utc",
-    cpus: int = CPUS,
+    options: GuestOptions = OPTIONS,
     seconds: float | None = None,
-    forwards: tuple[tuple[int, int], ...] = (),
     watch: Callable[[], None] = lambda: None,
 ) -> Iterator[Gateway]:
-    """Boot a raw disk image until one can log in, within `seconds`; emulated; `memory` in MiB.
+    """Boot a raw disk image until one can log in, within `seconds`; emulated.
 
     `watch` is called while that is waited for, and raises when there is no use in waiting.
     """
     port = free_port()
+    reached = replace(options, forwards=((port, 22), *options.forwards))
     for attempt in range(LOSSES + 1):
         with (
             # Not below a test's directory: a socket's path has 107 bytes at most.
             tempfile.TemporaryDirectory(prefix="edgeimg-ssh-") as sockets,
             machine.start(
-                arch, raw, accel=accel.tcg(arch, "a test"), memory=memory, console=console,
-                toolbox=toolbox, forwards=((port, 22), *forwards), watchful=attempt < LOSSES,
-                lan=lan, clock=clock, cpus=cpus,
+                arch, raw, reached, accel=accel.tcg(arch, "a test"), console=console,
+                toolbox=toolbox, watchful=attempt < LOSSES,
             ) as guest,
             Gateway(guest, port, key, Path(sockets, "control")).connected() as running,
         ):  # fmt: skip

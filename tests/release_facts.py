@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from typing import Any
 
 from edgeimg.check.findings import Finding
+from edgeimg.image.manifest import Manifest
 from edgeimg.report import Component, ImageFacts, ReportFacts
+from edgeimg.smoke.report import SmokeReport
 from edgeimg.smoke.verdict import STAGES
 
 MIB = 1 << 20
@@ -50,13 +52,16 @@ def smoke(arch: str, **changes: Any) -> dict[str, Any]:
     """What `SmokeReport.to_json` would give."""
     return {
         "arch": arch,
+        "image": f"gateway_1.2.0_{arch}.raw.zst",
+        "image_sha256": "0" * 64,
+        "directory": "",
+        "seconds": 200.0,
         "accel": "tcg",
+        "accel_reason": "a test",
         "memory_mib": 512,
         "cpus": 2,
         "boots": [boot(), boot(end=120, before=20)],
         "checks": [{"name": "boot 1: pod is Running", "failure": ""}],
-        "passed": True,
-        "failures": [],
         **changes,
     }
 
@@ -86,6 +91,8 @@ def manifest(arch: str, version: str = "1.2.0", **changes: Any) -> dict[str, Any
         ],
         "components": components,
         "sizes": {"root": 100 * MIB, "uki": 16 * MIB, "initrd": 4 * MIB},
+        "root_hash": "0" * 64,
+        "disk": {"uuid": "u", "size": 1, "partitions": []},
         "kernel_config": {"EROFS_FS": "m"},
         "files": files,
         **changes,
@@ -94,7 +101,7 @@ def manifest(arch: str, version: str = "1.2.0", **changes: Any) -> dict[str, Any
 
 def image(arch: str = "x86-64", **changes: Any) -> ImageFacts:
     """One image that booted, within its budget, without findings."""
-    values: Mapping[str, Any] = {
+    values: dict[str, Any] = {
         "manifest": manifest(arch),
         "sizes": {"root": 100 * MIB, "download": 90 * MIB, "initrd": 4 * MIB},
         "budget": {"root": 256 * MIB, "download": 120 * MIB},
@@ -111,6 +118,11 @@ def image(arch: str = "x86-64", **changes: Any) -> ImageFacts:
         ],
         **changes,
     }
+    for name in ("manifest", "previous"):
+        if values.get(name) is not None:
+            values[name] = Manifest.from_json(json.dumps(values[name]).encode())
+    if values["smoke"] is not None:
+        values["smoke"] = SmokeReport.from_json(values["smoke"])
     return ImageFacts(**values)
 
 
@@ -140,8 +152,6 @@ def hostile() -> ReportFacts:
         boots=[second, first],
         accel=HOSTILE,
         checks=[{"name": HOSTILE, "failure": HOSTILE}],
-        failures=[HOSTILE],
-        passed=False,
     )
     return ReportFacts(
         version=HOSTILE,

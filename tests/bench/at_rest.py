@@ -21,6 +21,7 @@ from typing import Any
 from edgeimg.arch import Arch
 from edgeimg.errors import EdgeimgError
 from edgeimg.tools import Toolbox
+from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.machine import GuestLostError
 
 from tests import gateway as gateways
@@ -142,8 +143,11 @@ def _attempt(setup: Setup, mib: int, minutes: float, within: float) -> Outcome:
         agents.call("DELETE", f"{PODS}/{setup.pod}?gracePeriodSeconds=0")
         agents.call("DELETE", f"/api/v1/nodes/{setup.node}")
     with gateways.booted(
-        setup.raw, setup.key, toolbox=setup.toolbox, console=console, arch=setup.arch, memory=mib,
-        cpus=2, forwards=((port, API if server else KUBELET),), seconds=within,
+        setup.raw, setup.key, toolbox=setup.toolbox, console=console, arch=setup.arch,
+        options=GuestOptions(
+            memory=mib, cpus=2, forwards=((port, API if server else KUBELET),)
+        ),
+        seconds=within,
         watch=lambda: _well(console),
     ) as gateway:  # fmt: skip
         guest = Guest(gateway, console, began + within)

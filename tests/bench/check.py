@@ -35,9 +35,9 @@ def main() -> None:
         planned = plan.plan_build(source, arch, options)
         k3s = inputs.get_k3s(planned, store, Silent())
         composed = stages.compose(planned, inputs.unpack(planned, {}, store, Silent()), k3s, store)
-        root = composed.source.root
+        root = composed.root
         began = time.process_time()
-        found = stages.check(planned, composed, {}).findings
+        found = stages.check(composed, {}).findings
         total = time.process_time() - began
         print(f"{name}: {len(root)} files, {root.size() >> 20} MiB, {len(found)} findings: "
               f"{total:.1f} s")  # fmt: skip

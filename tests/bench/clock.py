@@ -23,6 +23,7 @@ from edgeimg.build import inputs
 from edgeimg.cache.store import Store, default_root
 from edgeimg.progress import Silent
 from edgeimg.resolve import lock
+from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.disk import raw_image
 
 from tests import gateway as gateways
@@ -53,7 +54,9 @@ def main() -> None:
             gateways.edgeimg(root, "lock", "-r", path, "--accept-unsigned-index", "arm")
             raw = raw_image(gateways.built(root, X86_64, "-r", path), store)
             console = root / f"{unit}.log"
-            with gateways.booted(raw, key, toolbox=qemu, console=console, cpus=2) as gateway:
+            with gateways.booted(
+                raw, key, toolbox=qemu, console=console, options=GuestOptions(cpus=2)
+            ) as gateway:
                 gateway.until("systemctl is-active edgeimg-healthy.service", 900)
                 time.sleep(seconds)
                 rows += measure(gateway, unit)

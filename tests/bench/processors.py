@@ -25,6 +25,7 @@ from edgeimg.progress import Silent
 from edgeimg.resolve import lock
 from edgeimg.smoke.boots import Trial, boot_twice
 from edgeimg.vm import accel
+from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.disk import raw_image
 
 from tests.gateway import PROJECT, built
@@ -47,8 +48,9 @@ def main() -> None:
 
         def boot(cpus: int, guest: int) -> None:
             trial = Trial(
-                arch=arch, raw=raw, accel=accel.tcg(arch, "a benchmark"), memory=512, cpus=cpus,
-                seconds=arch.qemu.boot_seconds, directory=Path(name, f"guest-{guest}"),
+                arch=arch, raw=raw, accel=accel.tcg(arch, "a benchmark"),
+                options=GuestOptions(cpus=cpus), seconds=arch.qemu.boot_seconds,
+                directory=Path(name, f"guest-{guest}"),
                 toolbox=toolbox,
             )  # fmt: skip
             trial.directory.mkdir(exist_ok=True)

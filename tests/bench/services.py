@@ -20,6 +20,7 @@ from edgeimg.build import inputs
 from edgeimg.cache.store import Store, default_root
 from edgeimg.progress import Silent
 from edgeimg.resolve import lock
+from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.disk import raw_image
 
 from tests import gateway as gateways
@@ -49,7 +50,11 @@ def main() -> None:
         locked = lock.load(root / "recipes/gateway.lock.toml")
         qemu = inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent())
         with gateways.booted(
-            raw, key, toolbox=qemu, console=root / "console.log", cpus=2
+            raw,
+            key,
+            toolbox=qemu,
+            console=root / "console.log",
+            options=GuestOptions(cpus=2),
         ) as gateway:
             gateway.until("systemctl is-active containerd.service")
             rows = {way: measure(gateway, way, count) for way in START}

@@ -27,12 +27,12 @@ from edgeimg.provision.rendering import files
 from edgeimg.provision.settings import Settings
 from edgeimg.recipe.tables import Image
 from edgeimg.tools import Toolbox
-from edgeimg.vm.argv import Lan
+from edgeimg.vm.argv import GuestOptions, Lan
 from edgeimg.vm.disk import raw_image
 from pydantic import SecretStr
 
 from tests.cluster import ALL, DAEMONSET, PATIENCE, Cluster, Stopwatch, image
-from tests.gateway import PROJECT, Gateway, booted
+from tests.gateway import CPUS, PROJECT, Gateway, booted
 
 pytestmark = [
     pytest.mark.boot,
@@ -98,8 +98,11 @@ def cluster(
         partition.write(raw, wanted, toolbox=toolbox("pack"))
         return booted(
             raw, key, toolbox=toolbox("qemu"), console=PROJECT / f"out/test/{member.name}.log",
-            arch=member.arch, memory=512 if member.number == 1 else 256,
-            lan=Lan(port=port, mac=member.mac), clock="1970-01-01T00:00:00", seconds=PATIENCE,
+            arch=member.arch, seconds=PATIENCE,
+            options=GuestOptions(
+                memory=512 if member.number == 1 else 256, cpus=CPUS,
+                lan=Lan(port=port, mac=member.mac), clock="1970-01-01T00:00:00",
+            ),
         )  # fmt: skip
 
     guests = [start(member) for member in members]

@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 from edgeimg.arch import ARM, ARM64, X86_64, Arch
 from edgeimg.tools import Toolbox
-from edgeimg.vm.argv import Lan
+from edgeimg.vm.argv import GuestOptions, Lan
 
 from tests import disk_scan, loop_devices
 from tests.cluster import ALL, PATIENCE, Cluster, Stopwatch, image
-from tests.gateway import PROJECT, Gateway, booted
+from tests.gateway import CPUS, PROJECT, Gateway, booted
 
 pytestmark = [
     pytest.mark.boot,
@@ -108,7 +108,10 @@ def fleet(
         return booted(
             folder / box.name, folder / "key", toolbox=toolbox("qemu"),
             console=PROJECT / f"out/test/fleet-{box.name}.log", arch=box.arch,
-            memory=512 if box.number == 1 else 256, lan=Lan(port=port, mac=box.mac),
+            options=GuestOptions(
+                memory=512 if box.number == 1 else 256, cpus=CPUS,
+                lan=Lan(port=port, mac=box.mac),
+            ),
             seconds=PATIENCE,
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from edgeimg.pack.image import Packed
 from edgeimg.smoke.boots import LOSSES
 from edgeimg.tools import Toolbox
 from edgeimg.vm import accel, machine
+from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.machine import GuestLostError
 
 from tests.gateway import CPUS
@@ -66,8 +67,8 @@ def boot(toolbox: Callable[[str], Toolbox], tmp_path: Path) -> Boot:
     def once(raw: Path, until: str, arch: Arch) -> str:
         console = tmp_path / "console.log"
         with machine.start(
-            arch, raw, accel=accel.tcg(arch, "a test"), memory=512, console=console,
-            toolbox=toolbox("qemu"), cpus=CPUS,
+            arch, raw, GuestOptions(cpus=CPUS), accel=accel.tcg(arch, "a test"), console=console,
+            toolbox=toolbox("qemu"),
         ) as guest:  # fmt: skip
             deadline = time.monotonic() + DEADLINE
             while time.monotonic() < deadline:

@@ -13,6 +13,7 @@ from edgeimg.smoke import boots
 from edgeimg.smoke.boots import Trial, boot_twice
 from edgeimg.tools import Toolbox
 from edgeimg.vm import accel
+from edgeimg.vm.argv import GuestOptions
 
 pytestmark = pytest.mark.boot
 
@@ -34,7 +35,7 @@ def test_a_lost_guest_is_started_again_and_at_last_judged(
         arch=X86_64,
         raw=image.raw,
         accel=accel.tcg(X86_64, "a test"),
-        memory=512,
+        options=GuestOptions(),
         seconds=100,
         directory=tmp_path,
         toolbox=toolbox("qemu"),

@@ -20,11 +20,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from edgeimg.provision import partition, reading
 from edgeimg.provision.rendering import files
-from edgeimg.vm.argv import Lan
+from edgeimg.vm.argv import GuestOptions, Lan
 from edgeimg.vm.disk import raw_image
 
 from tests import gateway as gateways
-from tests.gateway import Gateway, booted
+from tests.gateway import CPUS, Gateway, booted
 
 pytestmark = [
     pytest.mark.boot,
@@ -138,7 +138,9 @@ def gateway(mirror: Mirror, cache, toolbox, tmp_path_factory) -> Iterator[Gatewa
         free.bind(("127.0.0.1", 0))
         lan = Lan(port=free.getsockname()[1], mac=MAC)
     console = tmp_path_factory.mktemp("guest") / "console.log"
-    with booted(raw, key, toolbox=toolbox("qemu"), console=console, lan=lan) as running:
+    with booted(
+        raw, key, toolbox=toolbox("qemu"), console=console, options=GuestOptions(cpus=CPUS, lan=lan)
+    ) as running:
         yield running
 
 

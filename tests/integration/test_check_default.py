@@ -68,8 +68,8 @@ def _cached(store: Store, directory: Path) -> Made:
 
 
 def look(planned: BuildPlan, composed: Composed, root: Tree | None = None) -> list[Finding]:
-    source = composed.source if root is None else replace(composed.source, root=root)
-    return list(stages.check(planned, replace(composed, source=source), {}).findings)
+    changed = replace(composed, plan=planned, root=composed.root if root is None else root)
+    return list(stages.check(changed, {}).findings)
 
 
 @each_arch
@@ -85,7 +85,7 @@ def test_what_the_exceptions_are_for_is_there(made: Made, arch: Arch) -> None:
     bare = recipe.model_copy(update={"check": recipe.check.model_copy(update={"accept": ()})})
     places = {finding.place for finding in look(replace(planned, recipe=bare), composed)}
     busyboxes = {f"{rootfs(name)}/usr/bin/busybox" for name in ("health", "ssh")}
-    listed = images.listed(composed.source.root)
+    listed = images.listed(composed.root)
     inside = {"hello": "bin/busybox", "pause": "catatonit"}
     pods = {f"{place}/{inside[short_name(reference)]}" for reference, (_, place) in listed.items()}
     assert places == {"usr/bin/mount", "usr/bin/umount", "services.ssh", *busyboxes, *pods}
@@ -95,7 +95,7 @@ def test_what_the_exceptions_are_for_is_there(made: Made, arch: Arch) -> None:
 def test_planted_defects_are_found_in_the_real_root(made: Made, arch: Arch) -> None:
     """Real programs with one thing changed, and secrets in odd places: one finding each."""
     planned, composed = made(arch)
-    root = composed.source.root
+    root = composed.root
     program = root["usr/sbin/nft"]
     shadow = f"a:{keys.sha512crypt()}:::::::\n"
     files = {
@@ -162,7 +162,7 @@ def test_our_marks_are_those_of_systemd_analyze(made: Made, tmp_path: Path) -> N
     host = tools.build_host()
     if host is not X86_64:
         pytest.skip("the default image of this host's architecture is needed")
-    root = made(host)[1].source.root
+    root = made(host)[1].root
     root.without(lambda path, _: path.startswith(("usr/lib/modules", "usr/lib/k3s"))).extract(
         tmp_path
     )

@@ -81,6 +81,7 @@ def test_a_release_is_whole_signed_and_made_once(project: Project, home: Path) -
     held = project.run("release", *release(project, home))
     assert_one_error(held, errors.SmokeError.exit_code, r"held back.*\n  boot: x86-64: not true")
     assert not (project.output / "release/0.1.0").exists()
+    assert held.stderr.count("x86-64: compose the root") == 1
 
     done = project.run("release", *release(project, home, *ALLOWED, "--json"))
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from edgeimg import process, sbom
 from edgeimg.arch import ARCHITECTURES, ARM64, Arch
 from edgeimg.build import pipeline
-from edgeimg.build.plan import BuildOptions, K3sChoice
+from edgeimg.build.plan import BuildOptions, K3sChoice, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.cve import cve, versions
 from edgeimg.errors import EdgeimgError
@@ -52,7 +52,7 @@ def describe(cache: Store, tmp_path_factory: pytest.TempPathFactory) -> Describe
         binary = directory / arch.name
         binary.write_bytes(FakeK3s(arch).binary())
         wanted = BuildOptions(output=directory, k3s=K3sChoice(source="file", path=binary))
-        return pipeline.sbom(source, arch, wanted, store=cache, ui=Ui(verbosity=-1))
+        return pipeline.sbom(plan_build(source, arch, wanted), store=cache, ui=Ui(verbosity=-1))
 
     return run
 

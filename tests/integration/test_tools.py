@@ -12,7 +12,7 @@ from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.errors import ToolError
 from edgeimg.tools import Toolbox
 from edgeimg.vm import accel, machine
-from edgeimg.vm.argv import qemu_argv
+from edgeimg.vm.argv import GuestOptions, qemu_argv
 
 pytestmark = pytest.mark.integration
 Tools = Callable[[str], Toolbox]
@@ -91,7 +91,7 @@ def test_qemu_of_each_architecture_starts_its_machine(
     qemu, raw = toolbox("qemu"), tmp_path / "disk.raw"
     raw.write_bytes(bytes(MIB))
     spec = machine.layout(
-        arch, raw, tmp_path, accel=accel.tcg(arch, "a test"), memory=128,
+        arch, raw, tmp_path, GuestOptions(memory=128), accel=accel.tcg(arch, "a test"),
         console=tmp_path / "console.log", toolbox=qemu,
     )  # fmt: skip
     program, *arguments = qemu_argv(spec)

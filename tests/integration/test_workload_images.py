@@ -11,7 +11,7 @@ import pytest
 from edgeimg import tools
 from edgeimg.arch import ARCHITECTURES, ARM64, X86_64
 from edgeimg.build import pipeline
-from edgeimg.build.plan import BuildOptions, K3sChoice
+from edgeimg.build.plan import BuildOptions, K3sChoice, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.errors import EdgeimgError, RecipeError
 from edgeimg.recipe.file import load
@@ -60,7 +60,8 @@ def test_edgex_is_locked_and_built_from_images_of_its_names(tmp_path: Path, cach
     (tmp_path / "k3s").write_bytes(FakeK3s(ARM64).binary())
     chosen = K3sChoice(source="file", path=tmp_path / "k3s")
     options = BuildOptions(output=tmp_path / "out", k3s=chosen, offline=False)
-    described = pipeline.sbom(load(path), ARM64, options, store=cache, ui=Ui(verbosity=-1))
+    planned = plan_build(load(path), ARM64, options)
+    described = pipeline.sbom(planned, store=cache, ui=Ui(verbosity=-1))
     found = {c.ref: c for c in described.components}
     for reference in recipe.pod_images:
         assert f"image:{reference}" in found

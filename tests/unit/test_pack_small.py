@@ -81,14 +81,14 @@ def contents() -> manifest.Contents:
 
 
 def test_manifest_survives_the_root() -> None:
-    read = manifest.decode(contents().file())
+    read = manifest.Contents.from_json(contents().file())
     assert read.k3s == contents().k3s
     assert [package.name for package in read.packages] == ["a", "b"]
     assert read.services == contents().services
     assert read.file() == contents().file()
     # Images of before there were services are read as well.
     older = {k: v for k, v in json.loads(contents().file()).items() if k != "services"}
-    assert manifest.decode(json.dumps(older).encode()).services == ()
+    assert manifest.Contents.from_json(json.dumps(older).encode()).services is None
 
 
 @pytest.mark.parametrize(
@@ -106,13 +106,13 @@ def test_manifest_survives_the_root() -> None:
 def test_foreign_manifests_are_refused(change: dict[str, object]) -> None:
     data = json.dumps({**json.loads(contents().file()), **change}).encode()
     with pytest.raises(ImageError):
-        manifest.decode(data)
+        manifest.Contents.from_json(data)
 
 
 @given(st.binary(max_size=60))
 def test_garbage_is_no_manifest(data: bytes) -> None:
     with pytest.raises(ImageError):
-        manifest.decode(data)
+        manifest.Contents.from_json(data)
 
 
 def test_command_line() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from edgeimg.arch import ARCHITECTURES
 from edgeimg.build.plan import BuildOptions, plan_build
+from edgeimg.image.manifest import K3sFacts
 from edgeimg.recipe.file import load
 from edgeimg.release import os_list, provenance
 from edgeimg.release.gates import Hold
@@ -15,6 +16,7 @@ from edgeimg.release.os_list import Entry
 from edgeimg.release.provenance import Origin
 from edgeimg.sbom import Distribution
 
+K3S = K3sFacts(version="v1.35.0+k3s1", source="release", sha256="cc" * 32, standin=False)
 PROJECT = Path(__file__).parents[2]
 
 
@@ -27,7 +29,7 @@ def statement() -> bytes:
         recipe="gateway.toml",
         recipes={"recipes/gateway.toml": "aa" * 32, "recipes/base.toml": "ee" * 32},
         lock_sha256="bb" * 32,
-        k3s={"arm": {"sha256": "cc" * 32, "version": "v1.35.0+k3s1"}},
+        k3s={"arm": K3S},
         distribution=Distribution(version="13"),
         tools=plans[0].lock.tools["pack"]["x86-64"],
         builder_version="0.1.0",

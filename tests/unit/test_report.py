@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import html5lib
 import pytest
 from edgeimg.check.findings import Finding
+from edgeimg.image.manifest import FileFacts
 from edgeimg.report import ReportFacts, page
 from edgeimg.report.verdict import verdict
 
@@ -39,7 +41,7 @@ def told(text: str) -> str:
         release(image(smoke=None)),
         release(image(components=[], budget={}, sizes={})),
         release(image(manifest=manifest("x86-64", files={}, components={}, packages=[]))),
-        release(image(smoke=smoke("x86-64", boots=[boot(reached=0)], passed=False))),
+        release(image(smoke=smoke("x86-64", boots=[boot(reached=0)]))),
         release(image(previous=manifest("x86-64", version="1.1.0", kernel="6.12.0"))),
         release(image(findings=[Finding("size", "warning", "a", "b")]), overrides=["standin"]),
         ReportFacts(version="1", images=[]),
@@ -85,10 +87,13 @@ def test_text_stays_text() -> None:
 
 
 def test_a_file_name_that_is_no_text_can_be_written() -> None:
-    base = manifest("x86-64")
-    base["files"]["usr/\udcff"] = [1, "k3s", "0"]
-    base["components"]["overlay:\udcfe"] = 1
-    assert page(release(image(manifest=base))).encode()
+    facts = image()
+    base = facts.manifest
+    files = {**(base.files or {}), "usr/\udcff": FileFacts(size=1, origin="k3s", sha256="0")}
+    components = {**base.contents.components, "overlay:\udcfe": 1}
+    contents = replace(base.contents, components=components)
+    named = replace(base, files=files, contents=contents)
+    assert page(release(replace(facts, manifest=named))).encode()
 
 
 def test_the_trees_of_the_treemap_are_in_the_page() -> None:
@@ -115,7 +120,7 @@ def test_the_verdict_is_the_first_thing_told() -> None:
 
 
 def test_what_failed_says_so() -> None:
-    bad = smoke("arm", boots=[boot(reached=3)], passed=False, failures=["boot 1: no 'node'"])
+    bad = smoke("arm", boots=[boot(reached=3)], checks=[{"name": "boot 1", "failure": "no 'node'"}])
     text = told(page(release(image(), image("arm", manifest=manifest("arm"), smoke=bad))))
     assert "x86-64 boots, runs K3s and answers from a pod; arm did not pass the boot test." in text
     assert "boot 1: no 'node'" in text

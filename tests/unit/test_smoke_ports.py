@@ -8,7 +8,8 @@ from typing import Any
 
 from edgeimg.cache.store import sha256_file
 from edgeimg.smoke import smoke
-from edgeimg.smoke.smoke import SmokeReport
+from edgeimg.smoke.report import SmokeReport
+from edgeimg.smoke.smoke import Expected
 from edgeimg.smoke.verdict import STAGES
 
 
@@ -32,13 +33,14 @@ def report(directory: Path) -> Path:
     told = {
         "arch": "x86-64", "image": image.name, "image_sha256": sha256_file(image), "accel": "tcg",
         "accel_reason": "", "memory_mib": 512, "cpus": 2, "seconds": 1.0, "boots": boots,
+        "checks": [], "directory": "",
     }  # fmt: skip
     (directory / "report.json").write_text(json.dumps(told))
     return image
 
 
 def earlier(directory: Path, *ports: str) -> SmokeReport | None:
-    return smoke.earlier(directory, report(directory), 512, ports)
+    return smoke.earlier(directory, report(directory), 512, Expected(ports=ports))
 
 
 def test_expected_ports_pass(tmp_path: Path) -> None:
@@ -53,20 +55,22 @@ def test_an_unexpected_port_fails_the_guest(tmp_path: Path) -> None:
 
 
 def test_without_a_list_any_port_passes(tmp_path: Path) -> None:
-    found = smoke.earlier(tmp_path, report(tmp_path), 512)
+    found = smoke.earlier(tmp_path, report(tmp_path), 512, Expected())
     assert found is not None
     assert found.findings == ()
 
 
 def test_writes_at_rest_are_judged_when_there_is_a_budget(tmp_path: Path) -> None:
     image = report(tmp_path)
-    assert smoke.earlier(tmp_path, image, 512, None, 1 << 20) is None, "it was not measured"
+    assert smoke.earlier(tmp_path, image, 512, Expected(writes=1 << 20)) is None, (
+        "it was not measured"
+    )
     told = json.loads((tmp_path / "report.json").read_text())
     told["boots"][1]["report"]["rest"] = {
         "since": 0.0, "until": 60.0, "bytes": 4096, "writers": {"k3s": 4096},
     }  # fmt: skip
     (tmp_path / "report.json").write_text(json.dumps(told))
-    assert smoke.earlier(tmp_path, image, 512, None, 60 * 4096 - 1) is None
-    found = smoke.earlier(tmp_path, image, 512, None, 60 * 4096)
+    assert smoke.earlier(tmp_path, image, 512, Expected(writes=60 * 4096 - 1)) is None
+    found = smoke.earlier(tmp_path, image, 512, Expected(writes=60 * 4096))
     assert found is not None
     assert "writes at rest are within budget" in [check.name for check in found.checks]

@@ -113,7 +113,7 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, key: bytes | None, said: 
         (tmp_path / "keys.asc").write_bytes(key)
     source = load(recipe)
     with pytest.raises(RecipeError, match=r"update\.key: .*keys\.asc") as raised:
-        plan._updates(source, source.recipe)
+        plan._update_key(source, source.recipe)
     assert said in str(raised.value)
 
 

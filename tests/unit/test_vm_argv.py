@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64, Arch
 from edgeimg.vm.accel import tcg
-from edgeimg.vm.argv import Accel, GuestSpec, Lan, qemu_argv
+from edgeimg.vm.argv import Accel, GuestOptions, GuestSpec, Lan, qemu_argv
 
 W = Path("/w")
 
@@ -17,7 +17,7 @@ def spec(arch: Arch = X86_64) -> GuestSpec:
     return GuestSpec(
         arch=arch,
         accel=tcg(arch, "test"),
-        memory=512,
+        options=GuestOptions(),
         disk=W / "disk.qcow2",
         firmware_code=W / "code.fd",
         firmware_vars=W / "vars.fd",
@@ -69,7 +69,7 @@ def test_the_whole_command_line(arch: Arch, program: str, machine: list[str]) ->
 
 
 def test_processors_are_as_many_as_told() -> None:
-    argv = qemu_argv(replace(spec(), cpus=1))
+    argv = qemu_argv(replace(spec(), options=GuestOptions(cpus=1)))
     assert argv[argv.index("-smp") + 1] == "1"
 
 
@@ -79,7 +79,13 @@ def test_every_architecture_has_its_case_above() -> None:
 
 def test_interactive_guests_have_the_terminal_a_shell_and_ports() -> None:
     argv = qemu_argv(
-        replace(spec(), console=None, report=None, shell=True, forwards=((6443, 6443), (80, 8080)))
+        replace(
+            spec(),
+            console=None,
+            report=None,
+            shell=True,
+            options=GuestOptions(forwards=((6443, 6443), (80, 8080))),
+        )
     )
     assert "user,id=net,hostfwd=tcp:127.0.0.1:6443-:6443,hostfwd=tcp:127.0.0.1:80-:8080" in argv
     assert argv[-6:] == [
@@ -93,7 +99,7 @@ def test_interactive_guests_have_the_terminal_a_shell_and_ports() -> None:
 
 def test_a_guest_on_a_network_of_guests_with_a_clock_that_has_stopped() -> None:
     lan = Lan(port=45454, mac="52:54:00:00:00:01")
-    argv = qemu_argv(replace(spec(), lan=lan, clock="1970-01-01T00:00:00"))
+    argv = qemu_argv(replace(spec(), options=GuestOptions(lan=lan, clock="1970-01-01T00:00:00")))
     expected = [word if word != "base=utc" else "base=1970-01-01T00:00:00" for word in REST]
     here = expected.index("virtio-rng-pci,rng=rng") + 1
     expected[here:here] = [

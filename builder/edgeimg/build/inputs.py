@@ -9,16 +9,17 @@ from pathlib import Path
 
 from edgeimg import fetch, tools
 from edgeimg.build import containers
-from edgeimg.build.plan import BuildPlan, k3s_file
-from edgeimg.cache.store import Store, sha256_file
+from edgeimg.build.plan import BuildPlan, k3s_file, k3s_release
+from edgeimg.cache.store import Store
 from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
-from edgeimg.errors import LockError
+from edgeimg.errors import DigestError, LockError
 from edgeimg.fetch import mirrors
 from edgeimg.lock.file import REPAIR
-from edgeimg.lock.model import K3sAsset, Lock, Package
+from edgeimg.lock.model import Lock, Package
 from edgeimg.progress import Progress
-from edgeimg.sources import container_images, deb, k3s, k3s_airgap, k3s_release, kubernetes, standin
+from edgeimg.sources import container_images, deb, k3s, k3s_airgap, kubernetes, standin
+from edgeimg.sources import k3s_release as releases
 from edgeimg.sources.deb import Deb
 from edgeimg.sources.k3s import K3sBundle
 from edgeimg.tools import Toolbox
@@ -74,18 +75,6 @@ def host_tools(
     return fetch.healed(digests, prepare, store, offline=offline, progress=progress)
 
 
-def k3s_identity(plan: BuildPlan) -> str:
-    """Names the K3s binary that a build will use, without having it."""
-    match plan.recipe.k3s.source:
-        case "release":
-            return f"release {_release(plan).sha256}"
-        case "file":
-            return f"file {sha256_file(k3s_file(plan.recipe))}"
-        case "standin":
-            standin.require()
-            return f"standin {standin.digest(standin.SOURCES)}"
-
-
 def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
     """Fetch, find or compile K3s, as the plan says, and take it apart.
 
@@ -93,12 +82,18 @@ def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
     """
     source, arch = plan.recipe.k3s.source, plan.arch
     if source == "release":
-        asset = _release(plan)
-        binary = k3s_release.fetch(asset, store, offline=plan.offline, progress=progress)
+        asset = k3s_release(arch, plan.lock)
+        binary = releases.fetch(asset, store, offline=plan.offline, progress=progress)
         label = f"K3s {asset.version} for {arch.name}"
         return k3s.unpack(binary, arch, store, source=source, version=asset.version, label=label)
     if source == "file":
-        return k3s.unpack(k3s_file(plan.recipe), arch, store, source=source)
+        bundle = k3s.unpack(k3s_file(plan.recipe), arch, store, source=source)
+        if plan.k3s_identity != f"file {bundle.sha256}":
+            raise DigestError(
+                f"{plan.recipe.k3s.path} changed while edgeimg worked with it",
+                hint="start again when the file is complete",
+            )
+        return bundle
 
     def debian_go() -> Path:
         toolbox = host_tools(plan.lock, "go", store, offline=plan.offline, progress=progress)
@@ -128,7 +123,7 @@ def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dic
     }
     # The stand-in has no components that would run them.
     if plan.inputs.airgap is not None and plan.recipe.k3s.source != "standin":
-        archives[k3s_airgap.KEY] = k3s_release.fetch(
+        archives[k3s_airgap.KEY] = releases.fetch(
             plan.inputs.airgap, store, offline=plan.offline, progress=progress
         )
     return archives
@@ -174,15 +169,6 @@ def _host_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
     """K3s for this host, whose kubectl renders kustomizations: of the version in the image."""
     host = tools.build_host()
     return get_k3s(replace(plan, arch=host), store, progress)
-
-
-def _release(plan: BuildPlan) -> K3sAsset:
-    if plan.inputs.k3s is None:
-        raise LockError(
-            f"the lock pins no K3s release for {plan.arch.name}",
-            hint='set k3s.source = "release" in the recipe and run `edgeimg lock`',
-        )
-    return plan.inputs.k3s
 
 
 def _read(package: Package, plan: BuildPlan, store: Store, progress: Progress) -> Deb:

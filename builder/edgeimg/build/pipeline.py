@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeimg import fetch, process
 from edgeimg import sbom as inventory
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import inputs as sources
-from edgeimg.build import plan, result, stages
-from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, SmokeOptions
+from edgeimg.build import result, stages
+from edgeimg.build.plan import BuildPlan, K3sChoice, SmokeOptions
 from edgeimg.build.result import Built
 from edgeimg.build.stages import CheckReport, Composed
 from edgeimg.cache import limit as store_limit
@@ -20,63 +20,65 @@ from edgeimg.check import sarif
 from edgeimg.errors import ImageError, LockError
 from edgeimg.inspect.image import Inspection
 from edgeimg.inspect.image import inspect as read_image
+from edgeimg.lock.model import Lock
 from edgeimg.pack import image as packing
 from edgeimg.recipe.file import RecipeFile
+from edgeimg.recipe.model import Recipe
 from edgeimg.resolve import builtin_parts
 from edgeimg.resolve import lock as locks
 from edgeimg.sbom import Sbom
 from edgeimg.smoke import smoke as guests
-from edgeimg.smoke.smoke import SmokeReport
+from edgeimg.smoke.junit import junit
+from edgeimg.smoke.report import SmokeReport
+from edgeimg.smoke.smoke import Expected
 from edgeimg.sources import k3s_release
 from edgeimg.tools import Toolbox
 from edgeimg.ui import Ui
 from edgeimg.vm import run as interactive
+from edgeimg.vm.argv import GuestOptions
 
 
-def build(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store, ui: Ui) -> Built:
-    """Build one image. A build whose inputs did not change returns the finished one."""
-    planned = plan.plan_build(source, arch, options)
-    key = planned.key(sources.k3s_identity(planned))
-    result.announce(planned, ui)
-    if finished := result.existing(planned, key, ui):
+def build(plan: BuildPlan, *, store: Store, ui: Ui, composed: Composed | None = None) -> Built:
+    """Build one image. A build whose inputs did not change returns the finished one.
+
+    `composed` is the root of this plan, when the caller has composed it already.
+    """
+    result.announce(plan, ui)
+    if finished := result.existing(plan, ui):
         return finished
     store.sweep()
     store_limit.trim(store.results, store_limit.limit())
-    toolbox, composed = compose(planned, store, ui)
-    with ui.step(f"{arch.name}: check its programs"):
-        stages.check_programs(composed, arch)
-    with ui.step(f"{arch.name}: pack the root and the initrd"):
-        root = packing.make_root(composed.source, store=store, toolbox=toolbox)
-        first = packing.make_initrd(composed.source, store=store, toolbox=toolbox)
-    with ui.step(f"{arch.name}: assemble and compress the disk"):
-        return stages.publish(planned, composed, root, first, key, store, toolbox, ui)
+    toolbox = _pack_tools(plan, store, ui)
+    composed = composed or compose(plan, store, ui)
+    with ui.step(f"{plan.arch.name}: check its programs"):
+        stages.check_programs(composed)
+    with ui.step(f"{plan.arch.name}: pack the root and the initrd"):
+        filesystems = packing.make_filesystems(composed.source, store=store, toolbox=toolbox)
+    with ui.step(f"{plan.arch.name}: assemble and compress the disk"):
+        return stages.publish(composed, filesystems, store, toolbox, ui)
 
 
-def plan_all(source: RecipeFile, archs: Sequence[Arch], options: BuildOptions) -> None:
-    """Refuse what is wrong for any of the architectures before hours are spent on the first."""
-    for arch in archs:
-        sources.k3s_identity(plan.plan_build(source, arch, options))
-
-
-def check(
-    source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store, ui: Ui
-) -> CheckReport:
+def check(plan: BuildPlan, *, store: Store, ui: Ui) -> CheckReport:
     """Check the programs and the sizes of one image. Publishes nothing, and refuses nothing:
     what would fail a build is in the report, all of it.
     """
-    planned = plan.plan_build(source, arch, options)
-    result.announce(planned, ui)
-    finished = result.existing(planned, planned.key(sources.k3s_identity(planned)), ui)
-    toolbox, composed = compose(planned, store, ui)
+    result.announce(plan, ui)
+    finished = result.existing(plan, ui)
+    composed = compose(plan, store, ui)
     if finished:
-        sizes = dict(finished.sizes)
+        sizes = finished.sizes
     else:
-        with ui.step(f"{arch.name}: pack it, to know its sizes"):
-            root = packing.make_root(composed.source, store=store, toolbox=toolbox)
-            first = packing.make_initrd(composed.source, store=store, toolbox=toolbox)
-            sizes = stages.measure(composed, root, first, store, toolbox)
-    with ui.step(f"{arch.name}: check all of it"):
-        return stages.check(planned, composed, sizes)
+        toolbox = _pack_tools(plan, store, ui)
+        with ui.step(f"{plan.arch.name}: pack it, to know its sizes"):
+            filesystems = packing.make_filesystems(composed.source, store=store, toolbox=toolbox)
+            sizes = stages.measure(composed, filesystems, store, toolbox)
+    return check_composed(composed, sizes, ui)
+
+
+def check_composed(composed: Composed, sizes: Mapping[str, int], ui: Ui) -> CheckReport:
+    """All checks of a composed root; `sizes` are bytes by part of the image."""
+    with ui.step(f"{composed.plan.arch.name}: check all of it"):
+        return stages.check(composed, sizes)
 
 
 def write_sarif(source: RecipeFile, reports: Sequence[CheckReport], path: Path) -> None:
@@ -86,39 +88,36 @@ def write_sarif(source: RecipeFile, reports: Sequence[CheckReport], path: Path) 
         path.write_bytes(sarif.document({r.arch: r.findings for r in reports}, source))
 
 
-def compose(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Toolbox, Composed]:
+def compose(plan: BuildPlan, store: Store, ui: Ui) -> Composed:
     """Everything up to the finished root: what all that looks into an image has in common."""
-    name, offline = planned.arch.name, planned.offline
-    with ui.step(f"{name}: get tools and packages"):
-        toolbox = sources.host_tools(planned.lock, "pack", store, offline=offline, progress=ui)
-        sources.fetch_packages(planned.inputs.packages(), store, offline=offline, progress=ui)
-        images = sources.container_archives(planned, store, ui)
-    with ui.step(f"{name}: get K3s ({planned.recipe.k3s.source})"):
-        k3s = sources.get_k3s(planned, store, ui)
-    with ui.step(f"{name}: unpack {len(planned.inputs.packages())} packages"):
-        inputs = sources.unpack(planned, images, store, ui)
+    name, packages = plan.arch.name, plan.inputs.packages()
+    with ui.step(f"{name}: get its packages"):
+        sources.fetch_packages(packages, store, offline=plan.offline, progress=ui)
+        images = sources.container_archives(plan, store, ui)
+    with ui.step(f"{name}: get K3s ({plan.recipe.k3s.source})"):
+        k3s = sources.get_k3s(plan, store, ui)
+    with ui.step(f"{name}: unpack {len(packages)} packages"):
+        inputs = sources.unpack(plan, images, store, ui)
     with ui.step(f"{name}: compose the root"):
-        return toolbox, stages.compose(planned, inputs, k3s, store)
+        return stages.compose(plan, inputs, k3s, store)
 
 
-def sbom(source: RecipeFile, arch: Arch, options: BuildOptions, *, store: Store, ui: Ui) -> Sbom:
+def sbom(plan: BuildPlan, *, store: Store, ui: Ui) -> Sbom:
     """What is inside one image: composed, but not packed. Publishes nothing."""
-    planned = plan.plan_build(source, arch, options)
-    result.announce(planned, ui)
-    _, composed = compose(planned, store, ui)
-    return describe(planned, composed, ui)
+    result.announce(plan, ui)
+    return describe(compose(plan, store, ui), ui)
 
 
-def describe(planned: BuildPlan, composed: Composed, ui: Ui) -> Sbom:
+def describe(composed: Composed, ui: Ui) -> Sbom:
     """The bill of materials of a composed root."""
-    with ui.step(f"{planned.arch.name}: list what is inside"):
+    with ui.step(f"{composed.plan.arch.name}: list what is inside"):
         return inventory.describe(
             contents=composed.contents,
-            root=composed.source.root,
+            root=composed.root,
             groups=composed.inputs.groups,
-            kernel=composed.source.kernel,
+            kernel=composed.inputs.kernel,
             k3s=composed.k3s,
-            images=planned.inputs.images,
+            images=composed.plan.inputs.images,
         )
 
 
@@ -162,68 +161,65 @@ def check_lock(source: RecipeFile) -> None:
     builtin_parts.verify(source, lock)
 
 
-def smoke(
-    source: RecipeFile, archs: Sequence[Arch], options: SmokeOptions, *, store: Store, ui: Ui
-) -> list[SmokeReport]:
-    """Boot the built images twice each, until a pod runs. Raises ImageError when one is missing."""
-    images = {arch: _built_image(source, arch, options.output) for arch in archs}
-    toolbox = _qemu(source, store, ui)
+@dataclass(frozen=True, kw_only=True)
+class BootImage:
+    """A built image that is to be booted."""
 
-    def boot(arch: Arch) -> SmokeReport:
-        image, directory = images[arch], images[arch].parent / "smoke"
-        recipe = source.recipe.for_arch(arch)
-        ports, writes = recipe.check.listening, recipe.budget.writes if options.rest else None
-        known = (
-            None
-            if options.again
-            else guests.earlier(directory, image, options.memory, ports, writes)
+    arch: Arch
+    recipe: Recipe
+    """With the overrides of `arch` applied."""
+    path: Path
+
+
+def built_images(source: RecipeFile, archs: Sequence[Arch], output: Path) -> list[BootImage]:
+    """The images that earlier builds left in `output`. Raises ImageError when one is missing."""
+    return [_built_image(source, arch, output) for arch in archs]
+
+
+def smoke(
+    images: Sequence[BootImage], lock: Lock, options: SmokeOptions, *, store: Store, ui: Ui
+) -> list[SmokeReport]:
+    """Boot built images twice each, until a pod runs."""
+    toolbox = _qemu(lock, store, ui)
+    guest = options.guest.shared(min(len(images), options.jobs))
+
+    def boot(image: BootImage) -> SmokeReport:
+        arch, recipe, directory = image.arch, image.recipe, image.path.parent / "smoke"
+        expected = Expected(
+            ports=recipe.check.listening, writes=recipe.budget.writes if options.rest else None
         )
-        if known:
-            ui.note(f"{arch.name}: these bytes passed before, see {directory}")
-            return known
-        with ui.step(f"{arch.name}: boot it twice with {options.memory} MiB"):
+        if not options.again:
+            known = guests.earlier(directory, image.path, guest.memory, expected)
+            if known:
+                ui.note(f"{arch.name}: these bytes passed before, see {directory}")
+                return known
+        with ui.step(f"{arch.name}: boot it twice with {guest.memory} MiB"):
             return guests.smoke(
-                image,
+                image.path,
                 arch,
+                guest,
+                expected,
+                directory=directory,
                 toolbox=toolbox,
                 store=store,
-                directory=directory,
-                memory=options.memory,
-                cpus=options.cpus,
-                deadline=options.deadline,
-                accel=options.accel,
-                ports=ports,
-                writes=writes,
                 progress=ui,
             )
 
-    reports = process.parallel(boot, archs, jobs=options.jobs)
+    reports = process.parallel(boot, images, jobs=options.jobs)
     if options.junit is not None:
         with disk_errors(options.junit):
             options.junit.parent.mkdir(parents=True, exist_ok=True)
-            options.junit.write_bytes(guests.junit(reports))
+            options.junit.write_bytes(junit(reports))
     return reports
 
 
-def run(
-    source: RecipeFile,
-    arch: Arch,
-    options: SmokeOptions,
-    forwards: tuple[tuple[int, int], ...],
-    *,
-    store: Store,
-    ui: Ui,
-) -> None:
+def run(image: BootImage, lock: Lock, options: GuestOptions, *, store: Store, ui: Ui) -> None:
     """Boot a built image on this terminal."""
-    image = _built_image(source, arch, options.output)
     interactive.run(
-        image,
-        arch,
-        memory=options.memory,
-        cpus=options.cpus,
-        wanted=options.accel,
-        forwards=forwards,
-        toolbox=_qemu(source, store, ui),
+        image.path,
+        image.arch,
+        options,
+        toolbox=_qemu(lock, store, ui),
         store=store,
         progress=ui,
     )
@@ -257,18 +253,22 @@ def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:
     return K3sChoice(source="standin")
 
 
-def _qemu(source: RecipeFile, store: Store, ui: Ui) -> Toolbox:
-    lock = locks.load(source.lock_path)
+def _pack_tools(plan: BuildPlan, store: Store, ui: Ui) -> Toolbox:
+    with ui.step(f"{plan.arch.name}: get the tools that pack it"):
+        return sources.host_tools(plan.lock, "pack", store, offline=plan.offline, progress=ui)
+
+
+def _qemu(lock: Lock, store: Store, ui: Ui) -> Toolbox:
     with ui.step("get QEMU"):
         return sources.host_tools(lock, "qemu", store, offline=False, progress=ui)
 
 
-def _built_image(source: RecipeFile, arch: Arch, output: Path) -> Path:
-    image = source.recipe.for_arch(arch).image
-    name = f"{image.id}_{image.version}_{arch.name}"
+def _built_image(source: RecipeFile, arch: Arch, output: Path) -> BootImage:
+    recipe = source.recipe.for_arch(arch)
+    name = f"{recipe.image.id}_{recipe.image.version}_{arch.name}"
     path = output / name / f"{name}.raw.zst"
     if not path.is_file():
         raise ImageError(
             f"there is no image {path}", hint=f"build it: edgeimg build --arch {arch.name}"
         )
-    return path
+    return BootImage(arch=arch, recipe=recipe, path=path)

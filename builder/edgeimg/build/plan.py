@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +15,9 @@ from edgeimg import tree
 from edgeimg.arch import Arch
 from edgeimg.build import overlays
 from edgeimg.builtin import PREFIX
-from edgeimg.cache.store import key, source_digest
-from edgeimg.compose import updates
-from edgeimg.errors import RecipeError
-from edgeimg.lock.model import ArchLock, Lock
+from edgeimg.cache.store import key, sha256_file, source_digest
+from edgeimg.errors import LockError, RecipeError
+from edgeimg.lock.model import ArchLock, K3sAsset, Lock
 from edgeimg.recipe.contents import Contents
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.model import Recipe
@@ -25,8 +26,10 @@ from edgeimg.recipe.types import Gate
 from edgeimg.recipe.workloads import Workload, short_name
 from edgeimg.resolve import builtin_parts
 from edgeimg.resolve import lock as locks
+from edgeimg.sources import standin
 from edgeimg.tree import Tree, overlay
 from edgeimg.trust import openpgp
+from edgeimg.vm.argv import GuestOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +53,10 @@ class BuildOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeOptions:
-    """What `edgeimg smoke` was told; memory in MiB, deadline in seconds per boot."""
+    """What `edgeimg smoke` is to do."""
 
     output: Path
-    memory: int = 512
-    cpus: int = 2
-    accel: str = "auto"
-    deadline: int | None = None
+    guest: GuestOptions
     junit: Path | None = None
     jobs: int = 1
     """How many guests may run at once."""
@@ -102,10 +102,12 @@ class BuildPlan:
     """The project's files of each service and of each image for pods, by its name."""
     manifests: Mapping[str, Tree]
     """The project's manifests of each workload."""
-    updates: Tree
-    """How the gateway updates itself; empty when it does not."""
     builtin: Mapping[str, str]
     """Digests of the parts of edgeimg that it uses, by name."""
+    update_key: bytes
+    """The binary OpenPGP keyring that the gateway trusts for updates; empty without [update]."""
+    k3s_identity: str
+    """Names the K3s binary: its source, and its digest or that of its sources."""
     project: Path
     """Where the recipe's paths start."""
     output: Path
@@ -139,8 +141,9 @@ class BuildPlan:
         """Where the finished files go."""
         return self.output / self.name
 
-    def key(self, k3s_identity: str) -> str:
-        """Names the build: equal keys mean equal bytes. `k3s_identity` names the K3s binary."""
+    @cached_property
+    def key(self) -> str:
+        """Names the build: equal keys mean equal bytes."""
         facts = {
             "arch": self.arch.name,
             "recipe": self.recipe.digest(),
@@ -153,21 +156,31 @@ class BuildPlan:
             "overlay": self.overlay.digest(),
             "given": {name: tree.digest() for name, tree in sorted(self.given.items())},
             "manifests": {name: tree.digest() for name, tree in sorted(self.manifests.items())},
-            "updates": self.updates.digest(),
-            "k3s": k3s_identity,
+            "update_key": sha256(self.update_key).hexdigest(),
+            "k3s": self.k3s_identity,
             # An image that was let through is not one that an ordinary build may find again.
             **({"over_budget": True} if self.over_budget else {}),
         }
         return key("image", source_digest(), json.dumps(facts, sort_keys=True))
 
 
-def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPlan:
-    """Read everything a build needs besides downloads. Nothing is written.
+def plan_builds(
+    source: RecipeFile, archs: Sequence[Arch], options: BuildOptions
+) -> tuple[BuildPlan, ...]:
+    """Read everything that the builds need besides downloads, once. Nothing is written.
 
-    Raises LockError when the lock is missing or stale, RecipeError for a missing overlay.
+    Raises LockError when the lock is missing, stale or lacks the K3s release, RecipeError for a
+    missing overlay, a missing K3s file or a bad update key.
     """
-    lock = locks.load(source.lock_path)
-    locks.verify(source.recipe, lock)
+    lock = _lock(source)
+    return tuple(plan_build(source, arch, options, lock) for arch in archs)
+
+
+def plan_build(
+    source: RecipeFile, arch: Arch, options: BuildOptions, lock: Lock | None = None
+) -> BuildPlan:
+    """The plan of one architecture, from a verified lock or the recipe's; see `plan_builds`."""
+    lock = lock or _lock(source)
     builtin = builtin_parts.verify(source, lock)
     recipe = _with_epoch(source.recipe.for_arch(arch), os.environ.get("SOURCE_DATE_EPOCH"))
     if options.k3s is not None:
@@ -186,7 +199,8 @@ def plan_build(source: RecipeFile, arch: Arch, options: BuildOptions) -> BuildPl
         manifests={
             name: _manifests(source, name, workload) for name, workload in recipe.workloads.items()
         },
-        updates=_updates(source, recipe),
+        update_key=_update_key(source, recipe),
+        k3s_identity=_k3s_identity(recipe, arch, lock),
         builtin=builtin.parts if builtin else {},
         project=source.project,
         output=options.output,
@@ -206,6 +220,34 @@ def k3s_file(recipe: Recipe) -> Path:
     if not path.is_file():
         raise RecipeError(f"there is no K3s binary at {path}")
     return path
+
+
+def k3s_release(arch: Arch, lock: Lock) -> K3sAsset:
+    """The K3s release that the lock pins for `arch`. Raises LockError when it pins none."""
+    asset = lock.images[arch.name].k3s
+    if asset is None:
+        raise LockError(
+            f"the lock pins no K3s release for {arch.name}",
+            hint='set k3s.source = "release" in the recipe and run `edgeimg lock`',
+        )
+    return asset
+
+
+def _lock(source: RecipeFile) -> Lock:
+    lock = locks.load(source.lock_path)
+    locks.verify(source.recipe, lock)
+    return lock
+
+
+def _k3s_identity(recipe: Recipe, arch: Arch, lock: Lock) -> str:
+    match recipe.k3s.source:
+        case "release":
+            return f"release {k3s_release(arch, lock).sha256}"
+        case "file":
+            return f"file {sha256_file(k3s_file(recipe))}"
+        case "standin":
+            standin.require()
+            return f"standin {standin.digest(standin.SOURCES)}"
 
 
 def _with_epoch(recipe: Recipe, epoch: str | None) -> Recipe:
@@ -259,14 +301,14 @@ def _manifests(source: RecipeFile, name: str, workload: Workload) -> Tree:
     return overlay.from_directory(path, origin=f"workload:{name}")
 
 
-def _updates(source: RecipeFile, recipe: Recipe) -> Tree:
-    """What [update] puts into the image. Raises RecipeError for a key that is none."""
+def _update_key(source: RecipeFile, recipe: Recipe) -> bytes:
+    """The keyring of [update]. Raises RecipeError for a file that holds no public key."""
     if recipe.update.key is None:
-        return Tree()
+        return b""
     path = source.locate(recipe.update.key)
     key = f"{source.path}: update.key"
     try:
-        keyring = openpgp.public_keys(path.read_bytes())
+        return openpgp.public_keys(path.read_bytes())
     except OSError as error:
         raise RecipeError(f"{key}: cannot read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -274,4 +316,3 @@ def _updates(source: RecipeFile, recipe: Recipe) -> Tree:
             f"{key}: {path}: {error}",
             hint="export the key that releases are signed with: edgeimg genkey --export FILE",
         ) from None
-    return updates.compose(recipe.update, keyring)

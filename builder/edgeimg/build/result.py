@@ -5,55 +5,74 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeimg.build.plan import BuildPlan
-from edgeimg.cache.store import sha256_file
+from edgeimg.errors import ImageError
 from edgeimg.image.layout import FILES, SUMS
+from edgeimg.image.manifest import SUFFIX, Manifest
+from edgeimg.pack.publish import PublishedFile, describe
 from edgeimg.progress import Progress
-from edgeimg.recipe.tables import Budget
-from edgeimg.text import json_text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
     """A finished image; sizes are bytes."""
 
-    arch: str
-    name: str
-    directory: Path
-    files: Mapping[str, int]
-    """Size by file name."""
-    sha256: str
-    """Of the .raw.zst."""
-    root_hash: str
-    k3s: str
-    standin: bool
-    sizes: Mapping[str, int]
-    budget: Budget
+    plan: BuildPlan
+    manifest: Manifest
+    files: Mapping[str, PublishedFile]
+    """By name, in `directory`."""
     unchanged: bool
     """An earlier build had made it already."""
+
+    @property
+    def name(self) -> str:
+        """`<id>_<version>_<arch>`: the first part of every file name."""
+        return self.plan.name
+
+    @property
+    def directory(self) -> Path:
+        """Where the files are."""
+        return self.plan.directory
 
     @property
     def download(self) -> Path:
         """The compressed disk image."""
         return self.directory / f"{self.name}.raw.zst"
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def sha256(self) -> str:
+        """Of the compressed disk image."""
+        return self.files[self.download.name].sha256
+
+    @property
+    def k3s(self) -> str:
+        """The version inside, and whether it is the stand-in."""
+        facts = self.manifest.contents.k3s
+        return f"{facts.version} (stand-in, not K3s)" if facts.standin else facts.version
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the image's parts, and of the download."""
+        return {**self.manifest.sizes, "download": self.files[self.download.name].size}
+
+    def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
         # What is written at rest is the smoke test's to measure.
-        limits = self.budget.model_dump(exclude={"components", "writes"}, exclude_none=True)
+        limits = self.plan.recipe.budget.model_dump(
+            exclude={"components", "writes"}, exclude_none=True
+        )
         return {
-            "arch": self.arch,
+            "arch": self.plan.arch.name,
             "name": self.name,
             "directory": str(self.directory),
             "image": str(self.download),
             "sha256": self.sha256,
-            "root_hash": self.root_hash,
+            "root_hash": self.manifest.root_hash,
             "k3s": self.k3s,
-            "standin": self.standin,
-            "files": dict(self.files),
-            "sizes": dict(self.sizes),
+            "standin": self.manifest.contents.k3s.standin,
+            "files": {name: file.size for name, file in self.files.items()},
+            "sizes": self.sizes,
             "budget": limits,
             "unchanged": self.unchanged,
         }
@@ -78,41 +97,18 @@ def announce(plan: BuildPlan, progress: Progress) -> None:
         )
 
 
-def existing(plan: BuildPlan, key: str, progress: Progress) -> Built | None:
+def existing(plan: BuildPlan, progress: Progress) -> Built | None:
     """The finished image of an earlier build with the same key, if every byte of it is whole."""
     try:
-        manifest = json_text.read(plan.directory / f"{plan.name}.manifest.json")
-        if manifest["digests"]["build"] != key:
+        manifest = Manifest.read(plan.directory / f"{plan.name}{SUFFIX}")
+        if manifest.digests.get("build") != plan.key:
             return None
         listing = (plan.directory / SUMS).read_text()
-        sums = {
-            f"{plan.name}{suffix}": sha256_file(plan.directory / f"{plan.name}{suffix}")
-            for suffix in FILES
-        }
-    except (OSError, ValueError, LookupError, TypeError):
+        found = [describe(plan.directory / f"{plan.name}{suffix}") for suffix in FILES]
+    except (OSError, ValueError, ImageError):
         return None
-    if listing != "".join(f"{digest}  {name}\n" for name, digest in sums.items()):
+    if listing != "".join(f"{file.sha256}  {file.name}\n" for file in found):
         progress.note(f"{plan.directory} was damaged after it was built: it is built again")
         return None
-    return describe(plan, manifest, sums, unchanged=True)
-
-
-def describe(
-    plan: BuildPlan, manifest: Mapping[str, Any], sums: Mapping[str, str], *, unchanged: bool
-) -> Built:
-    """The finished image in `plan.directory`, from its manifest and its list of digests."""
-    files = {name: (plan.directory / name).stat().st_size for name in sums}
-    k3s = manifest["k3s"]
-    return Built(
-        arch=plan.arch.name,
-        name=plan.name,
-        directory=plan.directory,
-        files=files,
-        sha256=sums[f"{plan.name}.raw.zst"],
-        root_hash=manifest["root_hash"],
-        k3s=f"{k3s['version']} (stand-in, not K3s)" if k3s["standin"] else k3s["version"],
-        standin=k3s["standin"],
-        sizes={**manifest["sizes"], "download": files[f"{plan.name}.raw.zst"]},
-        budget=plan.recipe.budget,
-        unchanged=unchanged,
-    )
+    files = {file.name: file for file in found}
+    return Built(plan=plan, manifest=manifest, files=files, unchanged=True)

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edgeimg import __version__, tools
-from edgeimg.arch import Arch
 from edgeimg.build.inputs import Inputs
 from edgeimg.build.plan import BuildPlan
-from edgeimg.build.result import Built, describe
+from edgeimg.build.result import Built
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.check import elf, size
 from edgeimg.check.all import everything
 from edgeimg.check.findings import Finding, errors, refuse
 from edgeimg.check.size import Sizes
 from edgeimg.compose import kernel as kernels
-from edgeimg.compose import rootfs
-from edgeimg.compose.updates import require_programs
+from edgeimg.compose import rootfs, updates
+from edgeimg.errors import ImageError
 from edgeimg.image.manifest import (
     PATH,
+    SUFFIX,
     Contents,
     FileFacts,
     K3sFacts,
@@ -33,24 +32,36 @@ from edgeimg.image.manifest import (
 from edgeimg.pack import image as packing
 from edgeimg.pack import initrd
 from edgeimg.pack import publish as publishing
-from edgeimg.pack.image import Packed, Source
+from edgeimg.pack.image import Filesystems, Packed, Source
+from edgeimg.progress import Progress
 from edgeimg.services.compose import require_runtime
 from edgeimg.services.layout import CONTAINERS, SERVICES
 from edgeimg.sources.k3s import K3sBundle
-from edgeimg.text import json_text
 from edgeimg.tools import Toolbox
 from edgeimg.tree import Tree, file
-from edgeimg.ui import Ui
 
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
     """A root that is ready to be packed, and what it says about itself."""
 
-    source: Source
-    contents: Contents
+    plan: BuildPlan
     inputs: Inputs
     k3s: K3sBundle
+    root: Tree
+    contents: Contents
+
+    @property
+    def source(self) -> Source:
+        """What is packed."""
+        return Source(
+            recipe=self.plan.recipe,
+            arch=self.plan.arch,
+            root=self.root,
+            kernel=self.inputs.kernel,
+            initrd=self.inputs.initrd,
+            boot=self.inputs.boot,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +78,7 @@ class CheckReport:
         """How many findings are errors."""
         return len(errors(self.findings))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
         return asdict(self)
 
@@ -79,11 +90,18 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
         plan.arch,
         inputs.packages,
         inputs.kernel,
-        (k3s.tree, inputs.images, inputs.services, inputs.workloads, plan.updates, plan.overlay),
+        (
+            k3s.tree,
+            inputs.images,
+            inputs.services,
+            inputs.workloads,
+            updates.compose(plan.recipe.update, plan.update_key),
+            plan.overlay,
+        ),
         store,
     )
     require_runtime(root, plan.recipe.services)
-    require_programs(root, plan.recipe.update)
+    updates.require_programs(root, plan.recipe.update)
     contents = Contents(
         id=plan.recipe.image.id,
         version=plan.recipe.image.version,
@@ -102,41 +120,33 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
         provision=ProvisionFacts(allow=plan.recipe.provision.allowed),
     )
     described = root.merge(Tree().with_nodes({PATH: file(contents.file())}))
-    source = Source(
-        recipe=plan.recipe,
-        arch=plan.arch,
-        root=described,
-        kernel=inputs.kernel,
-        initrd=inputs.initrd,
-        boot=inputs.boot,
-    )
-    return Composed(source=source, contents=contents, inputs=inputs, k3s=k3s)
+    return Composed(plan=plan, inputs=inputs, k3s=k3s, root=described, contents=contents)
 
 
-def check_programs(composed: Composed, arch: Arch) -> None:
+def check_programs(composed: Composed) -> None:
     """Raises CheckError when a program of the root could not run there."""
-    refuse(elf.check(composed.source.root, arch))
+    refuse(elf.check(composed.root, composed.plan.arch))
 
 
-def check(plan: BuildPlan, composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
+def check(composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
     """All checks of one image, none of which raises; `sizes` are bytes by part."""
-    components, source = dict(composed.contents.components), composed.source
+    plan, kernel, components = composed.plan, composed.inputs.kernel, composed.contents.components
     wanted = (*initrd.MODULES, *plan.recipe.kernel.initrd)
     findings = [
         *everything(
-            source.root,
+            composed.root,
             plan.recipe,
             plan.arch,
-            source.kernel,
-            initrd=kernels.match(source.kernel, wanted, strict=False),
+            kernel,
+            initrd=kernels.match(kernel, wanted, strict=False),
         ),
         *size.check(plan.recipe.budget, Sizes(parts=sizes, components=components)),
     ]
     return CheckReport(
         arch=plan.arch.name,
-        findings=tuple(_with_source(plan, source.root, found) for found in findings),
+        findings=tuple(_with_source(plan, composed.root, found) for found in findings),
         sizes=dict(sizes),
-        components=components,
+        components=dict(components),
     )
 
 
@@ -157,30 +167,28 @@ def _with_source(plan: BuildPlan, root: Tree, found: Finding) -> Finding:
 
 
 def measure(
-    composed: Composed, root: Path, initrd: Path, store: Store, toolbox: Toolbox
+    composed: Composed, filesystems: Filesystems, store: Store, toolbox: Toolbox
 ) -> dict[str, int]:
     """The sizes (bytes) that a build of this would have, download included; nothing is kept."""
     with store.work("disk") as work, disk_errors(store.root):
-        packed = packing.make_disk(composed.source, root, initrd, work, toolbox=toolbox)
+        packed = packing.make_disk(composed.source, filesystems, work, toolbox=toolbox)
         download = work / "download"
         publishing.compress(packed.raw, download, toolbox=toolbox)
         return {**packed.sizes, "download": download.stat().st_size}
 
 
 def publish(
-    plan: BuildPlan,
     composed: Composed,
-    root: Path,
-    initrd: Path,
-    key: str,
+    filesystems: Filesystems,
     store: Store,
     toolbox: Toolbox,
-    ui: Ui,
+    progress: Progress,
 ) -> Built:
     """Assemble the disk, hold it against the budget, and publish it by rename."""
+    plan = composed.plan
     with store.work("disk") as work, disk_errors(store.root):
-        packed = packing.make_disk(composed.source, root, initrd, work, toolbox=toolbox)
-        manifest = _manifest(plan, composed, packed, key)
+        packed = packing.make_disk(composed.source, filesystems, work, toolbox=toolbox)
+        manifest = _manifest(composed, packed)
         previous = _previous(plan)
 
         def accept(download: int) -> None:
@@ -190,7 +198,7 @@ def publish(
             )
             judge = size.check if plan.over_budget else size.enforce
             for finding in judge(plan.recipe.budget, measured, previous):
-                ui.note(str(finding))
+                progress.note(str(finding))
 
         published = publishing.publish(
             packed.raw,
@@ -199,14 +207,14 @@ def publish(
             name=plan.name,
             accept=accept,
             toolbox=toolbox,
-            progress=ui,
+            progress=progress,
         )
-    sums = {item.name: item.sha256 for item in published.files}
-    return describe(plan, manifest.to_json(), sums, unchanged=False)
+    files = {file.name: file for file in published.files}
+    return Built(plan=plan, manifest=manifest, files=files, unchanged=False)
 
 
-def _manifest(plan: BuildPlan, composed: Composed, packed: Packed, key: str) -> Manifest:
-    host = tools.build_host()
+def _manifest(composed: Composed, packed: Packed) -> Manifest:
+    plan, host = composed.plan, tools.build_host()
     return Manifest(
         contents=composed.contents,
         root_hash=packed.root_hash,
@@ -216,12 +224,16 @@ def _manifest(plan: BuildPlan, composed: Composed, packed: Packed, key: str) -> 
             PackageFacts(name=package.name, version=package.version, arch=package.arch)
             for package in tools.packages(plan.lock, "pack", host)
         ),
-        digests={"recipe": plan.recipe.digest(), "lock": plan.lock.recipe_digest, "build": key},
+        digests={
+            "recipe": plan.recipe.digest(),
+            "lock": plan.lock.recipe_digest,
+            "build": plan.key,
+        },
         edgeimg=__version__,
         builtin=plan.builtin,
         unsigned_index=plan.inputs.unsigned_index,
-        files=_files(composed.source.root),
-        kernel_config=composed.source.kernel.options,
+        files=_files(composed.root),
+        kernel_config=composed.inputs.kernel.options,
     )
 
 
@@ -252,7 +264,7 @@ def _files(root: Tree) -> dict[str, FileFacts]:
 def _previous(plan: BuildPlan) -> Sizes | None:
     """Of the image that this build replaces: what a table of growth compares with."""
     try:
-        manifest = json_text.read(plan.directory / f"{plan.name}.manifest.json")
-        return Sizes(parts=dict(manifest["sizes"]), components=dict(manifest["components"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        manifest = Manifest.read(plan.directory / f"{plan.name}{SUFFIX}")
+    except ImageError:
         return None
+    return Sizes(parts=manifest.sizes, components=manifest.contents.components)

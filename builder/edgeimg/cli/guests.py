@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgeimg.arch import Arch
 from edgeimg.build import pipeline
-from edgeimg.build.plan import BuildOptions, SmokeOptions
+from edgeimg.build.plan import BuildOptions, SmokeOptions, plan_builds
 from edgeimg.cli import options, render
-from edgeimg.cli.app import App, with_app
+from edgeimg.cli.app import App, Command, with_app
 from edgeimg.errors import SmokeError
 from edgeimg.recipe.file import RecipeFile
+from edgeimg.resolve import lock as locks
+from edgeimg.vm.argv import GuestOptions
 
 accel = click.option(
     "--accel",
@@ -33,13 +38,10 @@ memory = click.option(
 cpus = click.option(
     "--cpus",
     type=click.IntRange(1, 8),
-    default=2,
-    show_default=True,
+    default=None,
     metavar="N",
-    help="Processors of the guest. Where guests are emulated, and as many run at once as there are "
-    "cores, one each is faster.",
+    help="Processors of each guest.  [default: 2, or 1 where several guests run at once]",
 )
-
 deadline = click.option(
     "--deadline",
     type=click.IntRange(10),
@@ -49,14 +51,31 @@ deadline = click.option(
 )
 
 
+_NAMES = ("memory", "cpus", "accel", "deadline")
+
+
+def guest(*chosen: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    """Give a command some of the options above; it receives GuestOptions as `guest`."""
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            values = {name: kwargs.pop(name) for name in _NAMES if name in kwargs}
+            return function(*args, guest=GuestOptions(**values), **kwargs)
+
+        command: Command = wrapper
+        for option in reversed(chosen):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 @click.command(epilog="Example: edgeimg smoke --arch all --junit smoke.xml")
 @options.archs()
 @options.recipe
 @options.output
-@memory
-@cpus
-@accel
-@deadline
+@guest(memory, cpus, accel, deadline)
 @click.option(
     "-j",
     "--jobs",
@@ -75,10 +94,7 @@ def smoke(
     source: RecipeFile,
     archs: tuple[Arch, ...],
     output: Path,
-    memory: int,
-    cpus: int,
-    accel: str,
-    deadline: int | None,
+    guest: GuestOptions,
     jobs: int,
     junit: Path | None,
 ) -> None:
@@ -87,11 +103,10 @@ def smoke(
     The disk image is booted unchanged through UEFI firmware. Console logs, journals and the
     guest's report are kept beside the image. Exits with 12 when a guest fails.
     """
-    wanted = SmokeOptions(
-        output=output, memory=memory, cpus=cpus, accel=accel, deadline=deadline, junit=junit,
-        jobs=jobs,
-    )  # fmt: skip
-    reports = pipeline.smoke(source, archs, wanted, store=app.store, ui=app.ui)
+    wanted = SmokeOptions(output=output, guest=guest, junit=junit, jobs=jobs)
+    images = pipeline.built_images(source, archs, output)
+    lock = locks.load(source.lock_path)
+    reports = pipeline.smoke(images, lock, wanted, store=app.store, ui=app.ui)
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.smoke(console, reports))
     failed = [report.arch for report in reports if report.failures]
@@ -106,9 +121,7 @@ def smoke(
 @options.archs()
 @options.recipe
 @options.output
-@memory
-@cpus
-@accel
+@guest(memory, cpus, accel)
 @click.option(
     "-f",
     "--forward",
@@ -126,9 +139,7 @@ def run(
     source: RecipeFile,
     archs: tuple[Arch, ...],
     output: Path,
-    memory: int,
-    cpus: int,
-    accel: str,
+    guest: GuestOptions,
     forwards: tuple[str, ...],
 ) -> None:
     """Boot a built image, with its console on this terminal.
@@ -137,18 +148,17 @@ def run(
     """
     if len(archs) != 1:
         raise click.UsageError("run boots one architecture at a time")
-    ports = tuple(_port_pair(text) for text in forwards)
-    wanted = SmokeOptions(output=output, memory=memory, cpus=cpus, accel=accel)
-    pipeline.run(source, archs[0], wanted, ports, store=app.store, ui=app.ui)
+    chosen = replace(guest, forwards=tuple(_port_pair(text) for text in forwards))
+    (image,) = pipeline.built_images(source, archs, output)
+    lock = locks.load(source.lock_path)
+    pipeline.run(image, lock, chosen, store=app.store, ui=app.ui)
 
 
 @click.command(epilog="Example: edgeimg demo --arch arm64")
 @options.archs(default="x86-64")
 @options.recipe
 @options.build
-@memory
-@cpus
-@accel
+@guest(memory, cpus, accel)
 @with_app
 def demo(
     app: App,
@@ -156,20 +166,20 @@ def demo(
     source: RecipeFile,
     archs: tuple[Arch, ...],
     wanted: BuildOptions,
-    memory: int,
-    cpus: int,
-    accel: str,
+    guest: GuestOptions,
 ) -> None:
     """Build the default image and boot it until a pod runs.
 
     Uses the official K3s when it can be reached, otherwise the stand-in, and says which.
     """
     chosen = replace(wanted, k3s=wanted.k3s or pipeline.reachable_k3s(source, ui=app.ui))
-    built = [pipeline.build(source, arch, chosen, store=app.store, ui=app.ui) for arch in archs]
+    plans = plan_builds(source, archs, chosen)
+    built = [pipeline.build(plan, store=app.store, ui=app.ui) for plan in plans]
     if not app.as_json:
         render.images(app.ui.console, built)
-    guest = SmokeOptions(output=wanted.output, memory=memory, cpus=cpus, accel=accel, rest=False)
-    reports = pipeline.smoke(source, archs, guest, store=app.store, ui=app.ui)
+    images = pipeline.built_images(source, archs, wanted.output)
+    boots = SmokeOptions(output=wanted.output, guest=guest, rest=False)
+    reports = pipeline.smoke(images, plans[0].lock, boots, store=app.store, ui=app.ui)
     data = {
         "images": [image.to_json() for image in built],
         "reports": [report.to_json() for report in reports],

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from edgeimg.arch import Arch
 from edgeimg.build import pipeline
-from edgeimg.build.plan import BuildOptions
+from edgeimg.build.plan import BuildOptions, plan_builds
 from edgeimg.check import size
 from edgeimg.check.findings import refuse
 from edgeimg.cli import options, render
@@ -28,8 +28,8 @@ def build(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: Buil
     Inputs come from the recipe's lock and are fetched once. A build whose inputs did not
     change does nothing.
     """
-    pipeline.plan_all(source, archs, wanted)
-    built = [pipeline.build(source, arch, wanted, store=app.store, ui=app.ui) for arch in archs]
+    plans = plan_builds(source, archs, wanted)
+    built = [pipeline.build(plan, store=app.store, ui=app.ui) for plan in plans]
     data = {"images": [image.to_json() for image in built]}
     app.result(data, lambda console: render.images(console, built))
 
@@ -59,7 +59,8 @@ def check(
     recipe ([check] accept). Exits with 11 if there is an error, with 10 if only a budget is
     exceeded. Warnings are shown.
     """
-    reports = [pipeline.check(source, arch, wanted, store=app.store, ui=app.ui) for arch in archs]
+    plans = plan_builds(source, archs, wanted)
+    reports = [pipeline.check(plan, store=app.store, ui=app.ui) for plan in plans]
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.checks(console, reports))
     if sarif is not None:

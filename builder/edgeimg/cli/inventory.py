@@ -14,7 +14,7 @@ from rich.text import Text
 from edgeimg import sbom as inventory
 from edgeimg.arch import Arch
 from edgeimg.build import pipeline
-from edgeimg.build.plan import BuildOptions, K3sChoice
+from edgeimg.build.plan import BuildOptions, K3sChoice, plan_builds
 from edgeimg.cache.store import write_whole
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, with_app
@@ -67,11 +67,11 @@ def sbom(
     wanted = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
     encode = {"cyclonedx": inventory.cyclonedx, "spdx": inventory.spdx}[kind]
     told: list[dict[str, Any]] = []
-    for arch in archs:
-        described = pipeline.sbom(source, arch, wanted, store=app.store, ui=app.ui)
+    for plan in plan_builds(source, archs, wanted):
+        described = pipeline.sbom(plan, store=app.store, ui=app.ui)
         document = encode(described)
         facts: dict[str, Any] = {
-            "arch": arch.name,
+            "arch": plan.arch.name,
             "name": described.name,
             "format": kind,
             "standin": described.standin,
@@ -131,10 +131,8 @@ def cve(
     else:
         wanted = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
         documents = [
-            json.loads(
-                inventory.cyclonedx(pipeline.sbom(source, arch, wanted, store=app.store, ui=app.ui))
-            )
-            for arch in archs
+            json.loads(inventory.cyclonedx(pipeline.sbom(plan, store=app.store, ui=app.ui)))
+            for plan in plan_builds(source, archs, wanted)
         ]
     with app.ui.step("look for known vulnerabilities"):
         judged = [

@@ -11,14 +11,14 @@ from edgeimg.arch import Arch
 from edgeimg.build.plan import BuildOptions, ReleaseOptions, SmokeOptions
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, with_app
-from edgeimg.cli.guests import accel as accel_option
-from edgeimg.cli.guests import deadline as deadline_option
-from edgeimg.cli.guests import memory as memory_option
+from edgeimg.cli.guests import accel, cpus, deadline, memory
+from edgeimg.cli.guests import guest as guest_options
 from edgeimg.inspect import diff as differences
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.types import Gate
 from edgeimg.release import make as ship
 from edgeimg.release.gates import GATES
+from edgeimg.vm.argv import GuestOptions
 
 
 @click.command(
@@ -72,9 +72,7 @@ from edgeimg.release.gates import GATES
     default=lambda: min(3, os.cpu_count() or 1),
     help="How many guests may boot at once.  [default: one per processor, at most 3]",
 )
-@memory_option
-@accel_option
-@deadline_option
+@guest_options(memory, cpus, accel, deadline)
 @with_app
 def release(
     app: App,
@@ -90,9 +88,7 @@ def release(
     previous: Path | None,
     reports: Path | None,
     jobs: int,
-    memory: int,
-    accel: str,
-    deadline: int | None,
+    guest: GuestOptions,
 ) -> None:
     """Build, check, boot, sign and publish a version, or nothing.
 
@@ -100,18 +96,16 @@ def release(
     committed, an exceeded budget, a finding, or a boot that failed. Exits with 15, 10, 11 or 12.
     Started again, it goes on where it was.
     """
-    guest = SmokeOptions(
+    boots = SmokeOptions(
         output=wanted.output,
-        memory=memory,
-        accel=accel,
-        deadline=deadline,
+        guest=guest,
         jobs=jobs,
         again=False,
         junit=None if reports is None else reports / "smoke.junit.xml",
     )
     chosen = ReleaseOptions(
         build=wanted,
-        guest=guest,
+        guest=boots,
         directory=directory,
         allow=frozenset(allow),
         key=key,

@@ -17,7 +17,7 @@ from edgeimg.inspect.diff import Diff
 from edgeimg.inspect.image import Inspection
 from edgeimg.release.make import Released
 from edgeimg.smoke import wear
-from edgeimg.smoke.smoke import SmokeReport
+from edgeimg.smoke.report import SmokeReport
 from edgeimg.ui import human
 
 LARGEST = 12
@@ -28,7 +28,7 @@ def images(console: Console, built: Sequence[Built]) -> None:
     """One row per image: sizes against budget; then, where it is."""
     table = new_table("Image", "Download", "Root", "Initrd")
     for image in built:
-        budget = image.budget
+        budget = image.plan.recipe.budget
         table.add_row(
             Text(image.name, no_wrap=True),
             _against(image.sizes["download"], budget.download),
@@ -112,7 +112,7 @@ def inspection(console: Console, found: Inspection) -> None:
         disk.add_row(part.label, f"{part.size >> 20} MiB", uuid)
     console.print(disk)
     services = new_table("Service", "Made of", "Digest")
-    for service in sorted(contents.services):
+    for service in sorted(contents.services or ()):
         what = Text(f"{service.kind}: {service.source}", overflow="fold")
         services.add_row(service.name, what, (service.image or service.digest)[:19])
     if contents.services:

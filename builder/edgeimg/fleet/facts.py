@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeimg.cache.store import sha256_file
-from edgeimg.errors import ImageError
-from edgeimg.text import json_text
+from edgeimg.image.manifest import SUFFIX, Manifest
 
 _SUFFIXES = (".zst", ".raw")
 
@@ -32,22 +31,19 @@ def read(image: Path) -> ImageFacts:
     Raises ImageError when a manifest is there and damaged.
     """
     digest = sha256_file(image)
-    manifest = image.with_name(f"{stem(image)}.manifest.json")
-    if not manifest.is_file():
+    path = image.with_name(f"{stem(image)}{SUFFIX}")
+    if not path.is_file():
         return ImageFacts(file=image.name, digest=digest)
-    try:
-        told = json_text.read(manifest)
-        own = told["image"]
-        return ImageFacts(
-            file=image.name,
-            digest=digest,
-            name=f"{own['id']} {own['version']} {own['arch']}",
-            version=str(own["version"]),
-            arch=str(own["arch"]),
-            root_hash=str(told["root_hash"]),
-        )
-    except (OSError, ValueError, LookupError, TypeError):
-        raise ImageError(f"{manifest} is damaged", hint="get it once more") from None
+    manifest = Manifest.read(path)
+    own = manifest.contents
+    return ImageFacts(
+        file=image.name,
+        digest=digest,
+        name=f"{own.id} {own.version} {own.arch}",
+        version=own.version,
+        arch=own.arch,
+        root_hash=manifest.root_hash,
+    )
 
 
 def stem(image: Path) -> str:

@@ -10,14 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from edgeimg.errors import ImageError
 from edgeimg.image.partitions import DiskPlan
-from edgeimg.text import json_text
+from edgeimg.text import bounded, json_text
 
 PATH = "usr/share/edgeimg/manifest.json"
 SCHEMA = "edgeimg-manifest-1"
+SUFFIX = ".manifest.json"
+_NAME = "the image's manifest"
+_Model = TypeVar("_Model")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -88,10 +94,21 @@ class Contents:
     packages: tuple[PackageFacts, ...]
     components: Mapping[str, int]
     """Bytes in the root by what brought them: `k3s`, `package:systemd`, `kernel`, …"""
-    services: tuple[ServiceFacts, ...] = ()
+    services: tuple[ServiceFacts, ...] | None = ()
+    """None: the manifest is of an edgeimg that listed no services."""
     provision: ProvisionFacts = ProvisionFacts()
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def name(self) -> str:
+        """`<id>_<version>_<arch>`: the first part of every file name."""
+        return f"{self.id}_{self.version}_{self.arch}"
+
+    @classmethod
+    def from_json(cls, data: bytes, name: str = _NAME) -> Contents:
+        """The contents in a manifest. Raises ImageError for a damaged one, which `name` names."""
+        return _model(cls, _contents(_document(data, name), name), name)
+
+    def to_json(self) -> dict[str, object]:
         """The part of the manifest that is in the root."""
         return {
             "schema": SCHEMA,
@@ -104,7 +121,7 @@ class Contents:
             "kernel": self.kernel,
             "k3s": asdict(self.k3s),
             "packages": [asdict(package) for package in sorted(self.packages)],
-            "services": [asdict(service) for service in sorted(self.services)],
+            "services": [asdict(service) for service in sorted(self.services or ())],
             "components": dict(sorted(self.components.items())),
             "provision": asdict(self.provision),
         }
@@ -123,14 +140,15 @@ class Manifest:
     disk: DiskPlan
     sizes: Mapping[str, int]
     """Bytes of `root`, `verity`, `initrd`, `kernel`, `uki`, …"""
-    files: Mapping[str, FileFacts] = field(default_factory=dict)
-    """Of the root, by path; directories and links are left out."""
-    kernel_config: Mapping[str, str] = field(default_factory=dict)
-    """The kernel's options that are set, without `CONFIG_`."""
+    files: Mapping[str, FileFacts] | None = field(default_factory=dict)
+    """Of the root, by path; directories and links are left out. None: an older edgeimg's manifest
+    does not list them."""
+    kernel_config: Mapping[str, str] | None = field(default_factory=dict)
+    """The kernel's options that are set, without `CONFIG_`. None: as for `files`."""
     tools: tuple[PackageFacts, ...] = ()
     """The build host's programs that made it."""
     edgeimg: str = ""
-    """The version of edgeimg that made it."""
+    """The version of edgeimg that made it; empty in manifests that did not name it."""
     builtin: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the parts of edgeimg that its recipe uses, by name."""
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -138,7 +156,41 @@ class Manifest:
     unsigned_index: bool = False
     """Its packages come from an index that did not match its signature."""
 
-    def to_json(self) -> dict[str, Any]:
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """The manifest in a file. Raises ImageError when it cannot be read or is damaged."""
+        try:
+            data = bounded.read(path, json_text.MAX_BYTES)
+        except OSError as error:
+            raise ImageError(
+                f"cannot read {path}: {error.strerror}",
+                hint=f"an image has its {SUFFIX} beside it",
+            ) from error
+        return cls.from_json(data, str(path))
+
+    @classmethod
+    def from_json(cls, data: bytes, name: str = _NAME) -> Manifest:
+        """The manifest in `data`, of this or an older edgeimg.
+
+        Raises ImageError for a damaged one, which `name` names.
+        """
+        raw = _document(data, name)
+        files = raw.get("files")
+        if isinstance(files, dict):
+            keys = ("size", "origin", "sha256")
+            raw["files"] = {
+                path: dict(zip(keys, facts, strict=True))
+                if isinstance(facts, list) and len(facts) == len(keys)
+                else facts
+                for path, facts in files.items()
+            }
+        maker = raw.get("edgeimg")
+        if isinstance(maker, dict):
+            raw["edgeimg"], raw["builtin"] = maker.get("version"), maker.get("builtin")
+        old: dict[str, object] = {"files": None, "kernel_config": None}
+        return _model(cls, {**old, **raw, "contents": _contents(raw, name)}, name)
+
+    def to_json(self) -> dict[str, object]:
         """The content of `.manifest.json`."""
         return {
             **self.contents.to_json(),
@@ -149,41 +201,47 @@ class Manifest:
             "edgeimg": {"version": self.edgeimg, "builtin": dict(sorted(self.builtin.items()))},
             "digests": dict(sorted(self.digests.items())),
             "unsigned_index": self.unsigned_index,
-            "kernel_config": dict(sorted(self.kernel_config.items())),
+            "kernel_config": dict(sorted((self.kernel_config or {}).items())),
             "files": {
                 path: [facts.size, facts.origin, facts.sha256]
-                for path, facts in sorted(self.files.items())
+                for path, facts in sorted((self.files or {}).items())
             },
         }
 
 
-def encode(data: Mapping[str, Any]) -> bytes:
+def encode(data: Mapping[str, object]) -> bytes:
     """JSON as edgeimg writes it: indented, in the given order, with a newline at its end."""
     return (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def decode(data: bytes) -> Contents:
-    """The contents in a manifest. Raises ImageError when it is none of ours."""
+def _document(data: bytes, name: str) -> dict[str, object]:
+    """The JSON object in `data`, of the schema that this edgeimg reads."""
     try:
         raw = json_text.parse(data)
-        if raw["schema"] != SCHEMA:
-            raise ImageError(
-                f"the image's manifest is of another kind: {raw['schema']!r}, expected {SCHEMA!r}",
-                hint="use the edgeimg that built it",
-            )
-        return Contents(
-            **raw["image"],
-            kernel=raw["kernel"],
-            k3s=K3sFacts(**raw["k3s"]),
-            packages=tuple(PackageFacts(**package) for package in raw["packages"]),
-            components={str(name): int(size) for name, size in raw["components"].items()},
-            # Images of the first versions had none.
-            services=tuple(ServiceFacts(**service) for service in raw.get("services", ())),
-            provision=_provision(raw.get("provision", {})),
+    except json_text.MalformedError as error:
+        raise ImageError(f"{name} is damaged: {error}") from error
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if schema is None:
+        raise ImageError(f"{name} is not the manifest of an image")
+    if schema != SCHEMA:
+        raise ImageError(
+            f"{name} has the schema {schema!r}, expected {SCHEMA!r}",
+            hint="use the edgeimg that built it",
         )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ImageError("the image's manifest is damaged") from error
+    return dict(raw)
 
 
-def _provision(raw: Mapping[str, Any]) -> ProvisionFacts:
-    return ProvisionFacts(allow=tuple(map(str, raw.get("allow", ()))))
+def _contents(raw: Mapping[str, object], name: str) -> dict[str, object]:
+    image = raw.get("image")
+    if not isinstance(image, dict):
+        raise ImageError(f"{name} is damaged: image: Field required")
+    return {"services": None, **raw, **image}
+
+
+def _model(model: type[_Model], values: Mapping[str, object], name: str) -> _Model:
+    try:
+        return TypeAdapter(model).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ImageError(f"{name} is damaged: {place}: {first['msg']}") from error

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from edgeimg.errors import ImageError
-from edgeimg.image.manifest import SCHEMA
-from edgeimg.text import json_text
+from edgeimg.image.manifest import SUFFIX, FileFacts, Manifest
 
 Value = str | int | None
+Facts = Mapping[str, Value | FileFacts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,49 +38,31 @@ class Diff:
     new: str
     sections: Mapping[str, tuple[Change, ...]]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
         return asdict(self)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The manifest in the file `path`, or beside the image file `path`.
-
-    Raises ImageError when it is no manifest of ours.
-    """
+def read(path: Path) -> Manifest:
+    """The manifest in the file `path`, or beside the image file `path`. Raises ImageError."""
     name = path.name.removesuffix(".zst").removesuffix(".raw")
-    manifest = path if path.name.endswith(".json") else path.with_name(f"{name}.manifest.json")
-    try:
-        data = json_text.read(manifest)
-        if data["schema"] != SCHEMA:
-            raise ImageError(f"{manifest} is a manifest of another kind: {data['schema']}")
-        compare(data, data)
-    except OSError as error:
-        raise ImageError(
-            f"cannot read {manifest}: {error.strerror}",
-            hint="name two .manifest.json files, or images that have theirs beside them",
-        ) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ImageError(
-            f"{manifest} is no manifest of an image, or is damaged: {json_text.reason(error)}"
-        ) from error
-    return dict(data)
+    return Manifest.read(path if path.name.endswith(".json") else path.with_name(name + SUFFIX))
 
 
-def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> Diff:
+def compare(old: Manifest, new: Manifest) -> Diff:
     """Everything that differs between two manifests (docs/reference/manifest.md)."""
     sections: dict[str, tuple[Change, ...]] = {}
     for section, facts in _SECTIONS.items():
         before, after = facts(old), facts(new)
         # Manifests of older versions of edgeimg do not list everything.
-        if section in _ADDED and section not in old:
+        if before is None:
             continue
-        if changes := _changes(before, after):
+        if changes := _changes(before, after or {}):
             sections[section] = changes
-    return Diff(old=_label(old), new=_label(new), sections=sections)
+    return Diff(old=old.contents.name, new=new.contents.name, sections=sections)
 
 
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+def _changes(before: Facts, after: Facts) -> tuple[Change, ...]:
     return tuple(
         Change(name=name, before=_shown(before.get(name)), after=_shown(after.get(name)))
         for name in sorted(before.keys() | after.keys())
@@ -90,50 +70,54 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Chang
     )
 
 
-def _shown(value: Any) -> Value:
-    """What is told of a value: of a file (size, component, digest) the size."""
-    if isinstance(value, list):
-        return int(value[0])
-    return value if isinstance(value, int | None) else str(value)
+def _shown(value: Value | FileFacts) -> Value:
+    """What a difference shows of a value: of a file the size."""
+    return value.size if isinstance(value, FileFacts) else value
 
 
-def _label(manifest: Mapping[str, Any]) -> str:
-    image = manifest["image"]
-    return f"{image['id']}_{image['version']}_{image['arch']}"
-
-
-def _packages(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {package["name"]: package["version"] for package in manifest["packages"]}
-
-
-def _services(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Each service by what it is made of, and the beginning of its digest: any change shows."""
+def _image(manifest: Manifest) -> Facts:
+    own = manifest.contents
     return {
-        service["name"]: f"{service['kind']} {service['source']} ({service['digest'][:12]})"
-        for service in manifest.get("services", ())
+        "id": own.id,
+        "version": own.version,
+        "arch": own.arch,
+        "epoch": own.epoch,
+        "kernel": own.kernel,
     }
 
 
-def _edgeimg(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _edgeimg(manifest: Manifest) -> Facts | None:
     """The version that made it, and the beginning of the digest of each built-in part it used."""
-    facts = manifest.get("edgeimg", {"version": None, "builtin": {}})
-    parts = {name: digest[:12] for name, digest in facts["builtin"].items()}
-    return {"version": facts["version"], **parts}
+    if not manifest.edgeimg:
+        return None
+    parts = {name: digest[:12] for name, digest in manifest.builtin.items()}
+    return {"version": manifest.edgeimg, **parts}
 
 
-def _k3s(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: str(value) for name, value in manifest["k3s"].items()}
+def _services(manifest: Manifest) -> Facts | None:
+    """Each service by what it is made of, and the beginning of its digest: any change shows."""
+    services = manifest.contents.services
+    if services is None:
+        return None
+    return {
+        service.name: f"{service.kind} {service.source} ({service.digest[:12]})"
+        for service in services
+    }
 
 
-_SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "image": lambda manifest: {**manifest["image"], "kernel": manifest["kernel"]},
+_SECTIONS: Mapping[str, Callable[[Manifest], Facts | None]] = {
+    "image": _image,
     "edgeimg": _edgeimg,
-    "k3s": _k3s,
-    "packages": _packages,
+    "k3s": lambda manifest: {
+        name: str(value) for name, value in asdict(manifest.contents.k3s).items()
+    },
+    "packages": lambda manifest: {
+        package.name: package.version for package in manifest.contents.packages
+    },
     "services": _services,
-    "sizes": lambda manifest: dict(manifest["sizes"]),
-    "components": lambda manifest: dict(manifest["components"]),
-    "kernel_config": lambda manifest: dict(manifest.get("kernel_config", {})),
-    "files": lambda manifest: dict(manifest.get("files", {})),
+    "sizes": lambda manifest: manifest.sizes,
+    "components": lambda manifest: manifest.contents.components,
+    "kernel_config": lambda manifest: manifest.kernel_config,
+    "files": lambda manifest: manifest.files,
 }
-_ADDED = ("edgeimg", "kernel_config", "files", "services")
+"""What is compared, by section; None: the manifest does not list it."""

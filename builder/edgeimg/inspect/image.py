@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import zstandard
 
@@ -41,7 +41,7 @@ class Inspection:
     os_release: Mapping[str, str]
     contents: Contents
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """For `--json`."""
         return {
             **self.contents.to_json(),
@@ -80,7 +80,7 @@ def inspect(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspec
             os_release=uki.parse_os_release(
                 erofs.read(root, "usr/lib/os-release", toolbox=toolbox)
             ),
-            contents=manifest.decode(erofs.read(root, manifest.PATH, toolbox=toolbox)),
+            contents=Contents.from_json(erofs.read(root, manifest.PATH, toolbox=toolbox)),
         )
 
 

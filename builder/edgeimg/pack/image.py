@@ -48,6 +48,23 @@ class Packed:
     """Content of `root`, `verity`, `uki`, `initrd`, and of the kernel within the UKI."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Filesystems:
+    """The files of an image that are cached by their content."""
+
+    root: Path
+    """The root's EROFS image."""
+    initrd: Path
+
+
+def make_filesystems(source: Source, *, store: Store, toolbox: Toolbox) -> Filesystems:
+    """Pack the root and the initrd, or take them from the cache."""
+    return Filesystems(
+        root=make_root(source, store=store, toolbox=toolbox),
+        initrd=make_initrd(source, store=store, toolbox=toolbox),
+    )
+
+
 def make_root(source: Source, *, store: Store, toolbox: Toolbox) -> Path:
     """The root's EROFS image, from the cache when an equal tree was packed before."""
     image = source.recipe.image
@@ -83,23 +100,23 @@ def make_initrd(source: Source, *, store: Store, toolbox: Toolbox) -> Path:
     name = key("initrd", contents.digest(), str(initrd.LEVEL), toolbox.root.name)
 
     def make(result: Path) -> None:
-        initrd.make(source.initrd, modules, result, arch=source.arch, toolbox=toolbox)
+        initrd.make(contents, result, toolbox=toolbox)
 
     return store.derived(name, make)
 
 
-def make_disk(source: Source, root: Path, first: Path, work: Path, *, toolbox: Toolbox) -> Packed:
-    """Assemble the disk image in the directory `work` from the root and the initrd `first`.
+def make_disk(source: Source, filesystems: Filesystems, work: Path, *, toolbox: Toolbox) -> Packed:
+    """Assemble the disk image in the directory `work`.
 
     Raises BudgetError when something does not fit its partition, ToolError, HostError.
     """
     recipe, arch, image = source.recipe, source.arch, source.recipe.image
-    tree = verity.make(root, work / "root.verity", toolbox=toolbox)
+    tree = verity.make(filesystems.root, work / "root.verity", toolbox=toolbox)
     cmdline = uki.cmdline(arch, root_hash=tree.root_hash, extra=recipe.kernel.cmdline)
     kernel = scratch.write(source.kernel.image, work / "vmlinuz")
-    parts = uki.Parts(
+    boot = uki.Parts(
         kernel=kernel,
-        initrd=first,
+        initrd=filesystems.initrd,
         stub=_boot_file(source, f"linux{arch.efi}.efi.stub", work),
         addon=_boot_file(source, f"addon{arch.efi}.efi.stub", work),
         cmdline=cmdline,
@@ -107,8 +124,8 @@ def make_disk(source: Source, root: Path, first: Path, work: Path, *, toolbox: T
         uname=source.kernel.version,
     )
     unified = work / "uki.efi"
-    uki.make(parts, unified, arch=arch, epoch=image.epoch, toolbox=toolbox)
-    sizes = {"root-a": root.stat().st_size, "root-a-verity": tree.path.stat().st_size}
+    uki.make(boot, unified, arch=arch, epoch=image.epoch, toolbox=toolbox)
+    sizes = {"root-a": filesystems.root.stat().st_size, "root-a-verity": tree.path.stat().st_size}
     plan = disk.plan(recipe, arch, tree.root_hash, sizes)
     system, config = work / "esp.fat", work / "config.fat"
     esp.make(
@@ -129,7 +146,12 @@ def make_disk(source: Source, root: Path, first: Path, work: Path, *, toolbox: T
         epoch=image.epoch,
         toolbox=toolbox,
     )
-    contents = {"esp": system, "root-a": root, "root-a-verity": tree.path, "config": config}
+    contents = {
+        "esp": system,
+        "root-a": filesystems.root,
+        "root-a-verity": tree.path,
+        "config": config,
+    }
     raw = work / "disk.raw"
     disk.write(plan, contents, raw, toolbox=toolbox)
     return Packed(
@@ -143,7 +165,7 @@ def make_disk(source: Source, root: Path, first: Path, work: Path, *, toolbox: T
             "verity": sizes["root-a-verity"],
             "uki": unified.stat().st_size,
             "kernel": kernel.stat().st_size,
-            "initrd": first.stat().st_size,
+            "initrd": filesystems.initrd.stat().st_size,
         },
     )
 

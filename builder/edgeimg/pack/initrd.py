@@ -58,14 +58,11 @@ MODULES = (
 architecture does not have, or has built in, is nothing. `kernel.initrd` of a recipe adds more."""
 
 
-def make(userland: Tree, modules: Tree, output: Path, *, arch: Arch, toolbox: Toolbox) -> None:
-    """Write the initrd to `output`: a newc cpio archive, compressed with zstd.
+def make(contents: Tree, output: Path, *, toolbox: Toolbox) -> None:
+    """Write the initrd that `compose` made to `output`: a newc cpio archive, compressed with zstd.
 
-    `userland` holds the packages of the lock's `initrd` group; what is needed is taken from
-    it. `modules` is a selection of the kernel's modules with their indexes. Equal trees give
-    equal bytes. Raises ArchiveError when the packages lack something, ToolError.
+    Equal trees give equal bytes. Raises ToolError.
     """
-    contents = compose(userland, modules, arch=arch)
     # One thread, and a compressor pinned by the lock: the same bytes on every host.
     packed = toolbox.run(
         "zstd", f"-{LEVEL}", "--quiet", "--stdout", "--single-thread",
@@ -75,7 +72,12 @@ def make(userland: Tree, modules: Tree, output: Path, *, arch: Arch, toolbox: To
 
 
 def compose(userland: Tree, modules: Tree, *, arch: Arch) -> Tree:
-    """What the initrd holds, as a tree."""
+    """The initrd as a tree.
+
+    `userland` holds the packages of the lock's `initrd` group; only what is needed is taken from
+    it. `modules` is a selection of the kernel's modules with their indexes. Raises ArchiveError
+    when the packages lack something.
+    """
     nodes: dict[str, Node] = {
         "init": tree.file(SCRIPT.read_bytes(), mode=0o755),
         **{name: tree.directory() for name in ("dev", "proc", "sys", "run", "sysroot")},

@@ -90,7 +90,7 @@ def publish(
             accept((work / f"{name}.raw.zst").stat().st_size)
             (work / f"{name}.bmap").write_bytes(_block_map(disk, manifest))
             (work / f"{name}.manifest.json").write_bytes(encode(manifest.to_json()))
-            files = tuple(_describe(path) for path in sorted(work.iterdir()))
+            files = tuple(describe(path) for path in sorted(work.iterdir()))
             _rename(work, directory, files)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -115,7 +115,8 @@ def _block_map(disk: Path, manifest: Manifest) -> bytes:
     return bmap.document(disk, bmap.ranges(manifest.disk, used))
 
 
-def _describe(path: Path) -> PublishedFile:
+def describe(path: Path) -> PublishedFile:
+    """A file with its size and digest. Raises OSError."""
     return PublishedFile(name=path.name, size=path.stat().st_size, sha256=sha256_file(path))
 
 

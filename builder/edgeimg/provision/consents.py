@@ -9,8 +9,7 @@ from pathlib import Path
 
 from edgeimg.arch import ARCHITECTURES
 from edgeimg.errors import ImageError
-from edgeimg.image import manifest
-from edgeimg.image.manifest import ProvisionFacts
+from edgeimg.image.manifest import PATH, SUFFIX, Contents, ProvisionFacts
 from edgeimg.pack import disk, erofs
 from edgeimg.tools import Toolbox
 
@@ -27,7 +26,7 @@ def of_disk(raw: Path, *, toolbox: Toolbox) -> ProvisionFacts:
     layout = disk.read(raw, name=raw.name, toolbox=toolbox)
     slots = [part for part in layout.partitions if part.type in _ROOTS and part.label != disk.EMPTY]
     found = [
-        manifest.decode(erofs.read(raw, manifest.PATH, toolbox=toolbox, offset=part.start))
+        Contents.from_json(erofs.read(raw, PATH, toolbox=toolbox, offset=part.start))
         for part in slots
     ]
     if not found:
@@ -42,8 +41,8 @@ def beside(image: Path) -> ProvisionFacts | None:
     Raises ImageError when it is damaged.
     """
     stem = image.name.removesuffix(".zst").removesuffix(".raw")
-    path = image.with_name(f"{stem}.manifest.json")
+    path = image.with_name(f"{stem}{SUFFIX}")
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        return manifest.decode(file.read(_LARGEST)).provision
+        return Contents.from_json(file.read(_LARGEST), str(path)).provision

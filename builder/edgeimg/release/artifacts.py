@@ -10,13 +10,12 @@ the partition must have, which for root and root-verity are the halves of the ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ImageError, ToolError
 from edgeimg.image import sparse
+from edgeimg.image.manifest import Manifest
 from edgeimg.pack import fat
 from edgeimg.tools import Toolbox
 
@@ -28,27 +27,24 @@ _TIMEOUT = 1800.0
 
 
 def split(
-    raw: Path, name: str, manifest: Mapping[str, Any], directory: Path, *, toolbox: Toolbox
+    raw: Path, name: str, manifest: Manifest, directory: Path, *, toolbox: Toolbox
 ) -> list[Path]:
     """Write the update files of the raw disk image `raw`, described by `manifest`.
 
     xz, because systemd 257 (Debian 13) unpacks no zstd. Equal images give equal bytes. Raises
     ToolError, HostError, ImageError when the image is not what its manifest says.
     """
-    try:
-        parts = {part["name"]: part for part in manifest["disk"]["partitions"]}
-        root, verity, esp = parts["root-a"], parts["root-a-verity"], parts["esp"]
-        sizes = manifest["sizes"]
-        slots = [(root, sizes["root"], "root"), (verity, sizes["verity"], "verity")]
-        plans = [
-            (part["start"], size, directory / f"{name}_{part['uuid']}.{suffix}")
-            for part, size, suffix in slots
-        ]
-    except (KeyError, TypeError) as error:
-        raise ImageError(f"the manifest of {name} is damaged: {error}") from error
+    disk, sizes = manifest.disk, manifest.sizes
+    slots = [
+        (disk["root-a"], sizes["root"], "root"),
+        (disk["root-a-verity"], sizes["verity"], "verity"),
+    ]
     return [
-        *(_slot(raw, start, size, path, toolbox) for start, size, path in plans),
-        _uki(raw, esp["start"], directory / f"{name}.efi", toolbox),
+        *(
+            _slot(raw, part.start, size, directory / f"{name}_{part.uuid}.{suffix}", toolbox)
+            for part, size, suffix in slots
+        ),
+        _uki(raw, disk["esp"].start, directory / f"{name}.efi", toolbox),
     ]
 
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
 from edgeimg.cache.store import Store, disk_errors, key, sha256_file
-from edgeimg.errors import ReleaseError
+from edgeimg.errors import ImageError, ReleaseError
 from edgeimg.image.manifest import encode
 from edgeimg.release import artifacts, os_list, provenance
 from edgeimg.release import sums as listings
@@ -37,9 +37,7 @@ _SPLIT_VERSION = "1"
 class Part:
     """One architecture's image, and what it is accompanied by."""
 
-    plan: BuildPlan
     built: Built
-    manifest: Mapping[str, Any]
     raw: Path
     """The disk image, decompressed."""
     distribution: Distribution
@@ -47,6 +45,11 @@ class Part:
     """Bills of materials by suffix: `.cdx.json`, …"""
     components: Sequence[Mapping[str, str]]
     """Their rows, for people."""
+
+    @property
+    def plan(self) -> BuildPlan:
+        """What it was built from."""
+        return self.built.plan
 
 
 def identity(plans: Sequence[BuildPlan]) -> tuple[str, str]:
@@ -78,16 +81,19 @@ def write(
     image_id, version = identity(plans)
     with disk_errors(directory):
         directory.mkdir(parents=True)
-        for part in parts:
-            _place(part, directory, toolbox, store)
-        listing = os_list.document([_entry(part) for part in parts], url=url)
-        (directory / "os_list.json").write_bytes(listing)
-        subjects = {path.name: sha256_file(path) for path in sorted(directory.iterdir())}
-        statement = provenance.statement(subjects, plans, origin)
-        (directory / f"{image_id}_{version}.intoto.json").write_bytes(statement)
-        facts = _facts(parts, origin.overrides, directory)
-        (directory / FACTS).write_bytes(encode(facts))
-        sums(directory)
+        digests = {
+            name: digest
+            for part in parts
+            for name, digest in _place(part, directory, toolbox, store)
+        }
+        document = os_list.document([_entry(part) for part in parts], url=url)
+        digests["os_list.json"] = _write(directory / "os_list.json", document)
+        statement = provenance.statement(digests, plans, origin)
+        name = f"{image_id}_{version}.intoto.json"
+        digests[name] = _write(directory / name, statement)
+        facts = encode(_facts(parts, origin.overrides, directory, digests))
+        digests[FACTS] = _write(directory / FACTS, facts)
+        (directory / SUMS).write_bytes(listings.encode(digests))
 
 
 def sums(directory: Path) -> Path:
@@ -119,20 +125,34 @@ def split(part: Part, *, toolbox: Toolbox, store: Store) -> Path:
 
     def make(result: Path) -> None:
         result.mkdir()
-        artifacts.split(part.raw, part.built.name, part.manifest, result, toolbox=toolbox)
+        artifacts.split(part.raw, part.built.name, part.built.manifest, result, toolbox=toolbox)
 
     name = key("split", _SPLIT_VERSION, part.built.sha256, toolbox.root.name)
     return store.derived(name, make)
 
 
-def _place(part: Part, directory: Path, toolbox: Toolbox, store: Store) -> None:
-    """The image's own files, its update files and bills of materials."""
+def _place(
+    part: Part, directory: Path, toolbox: Toolbox, store: Store
+) -> Iterator[tuple[str, str]]:
+    """Place the image's own files, its update files and bills of materials; names and digests."""
     own = [part.built.directory / file for file in part.built.files]
     for source in (*own, *split(part, toolbox=toolbox, store=store).iterdir()):
         # A copy: whoever changes a release must not change what is built from.
-        shutil.copyfile(source, directory / source.name)
+        target = shutil.copyfile(source, directory / source.name)
+        digest = sha256_file(target)
+        built = part.built.files.get(source.name)
+        if built is not None and built.sha256 != digest:
+            raise ImageError(f"{source} is not what was built: its SHA-256 is {digest}")
+        yield target.name, digest
     for suffix, data in sorted(part.sbom.items()):
-        (directory / f"{part.built.name}{suffix}").write_bytes(data)
+        name = f"{part.built.name}{suffix}"
+        yield name, _write(directory / name, data)
+
+
+def _write(path: Path, data: bytes) -> str:
+    """Write a file; its SHA-256."""
+    path.write_bytes(data)
+    return sha256(data).hexdigest()
 
 
 def _entry(part: Part) -> Entry:
@@ -141,7 +161,7 @@ def _entry(part: Part) -> Entry:
         name=f"{image.id} {image.version} ({part.plan.arch.name})",
         arch=part.plan.arch.name,
         download=part.built.download.name,
-        download_size=part.built.files[part.built.download.name],
+        download_size=part.built.sizes["download"],
         download_sha256=part.built.sha256,
         raw_size=part.raw.stat().st_size,
         raw_sha256=sha256_file(part.raw),
@@ -149,7 +169,9 @@ def _entry(part: Part) -> Entry:
     )
 
 
-def _facts(parts: Sequence[Part], overrides: Sequence[Hold], directory: Path) -> dict[str, Any]:
+def _facts(
+    parts: Sequence[Part], overrides: Sequence[Hold], directory: Path, digests: Mapping[str, str]
+) -> dict[str, object]:
     image_id, version = identity([part.plan for part in parts])
     return {
         "schema": SCHEMA,
@@ -161,14 +183,14 @@ def _facts(parts: Sequence[Part], overrides: Sequence[Hold], directory: Path) ->
                 "arch": part.plan.arch.name,
                 "file": part.built.download.name,
                 "sha256": part.built.sha256,
-                "root_hash": part.built.root_hash,
-                "k3s": dict(part.manifest["k3s"]),
-                "build": part.manifest["digests"]["build"],
+                "root_hash": part.built.manifest.root_hash,
+                "k3s": asdict(part.built.manifest.contents.k3s),
+                "build": part.built.manifest.digests["build"],
             }
             for part in parts
         ],
         "files": [
-            {"name": path.name, "size": path.stat().st_size, "sha256": sha256_file(path)}
-            for path in sorted(directory.iterdir())
+            {"name": name, "size": (directory / name).stat().st_size, "sha256": digest}
+            for name, digest in sorted(digests.items())
         ],
     }

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from edgeimg.errors import ImageError
+from edgeimg.image.manifest import SUFFIX, Manifest
 from edgeimg.release.layout import FACTS
+from edgeimg.smoke import report as smoke
+from edgeimg.smoke.report import SmokeReport
 from edgeimg.text import json_text
 
 Digests = Mapping[str, str]
 """SHA-256 by name, of the files of one directory, each of which has been checked."""
-_MANIFEST = ".manifest.json"
-_SMOKE = ".smoke.json"
 _SIZE = re.compile(rb"<ImageSize>\s*(\d+)\s*</ImageSize>")
 
 
@@ -31,16 +33,16 @@ def check_evidence(evidence: Path, listed: Digests, release: Digests) -> list[st
     """What was seen must have been seen of the images of this release."""
 
     def judge(directory: Path, name: str, _: Digests) -> Iterator[str]:
-        seen = json_text.read(directory / name)
-        image = name.removesuffix(_SMOKE) + ".raw.zst"
-        if seen["image"] != image or seen["image_sha256"] != release.get(image):
+        seen = SmokeReport.read(directory / name)
+        image = name.removesuffix(smoke.SUFFIX) + ".raw.zst"
+        if seen.image != image or seen.image_sha256 != release.get(image):
             yield f"{name}: another image was booted than {image}"
 
-    images = {name.removesuffix(_MANIFEST) for name in release if name.endswith(_MANIFEST)}
-    told = {name.removesuffix(_SMOKE) for name in listed if name.endswith(_SMOKE)}
+    images = {name.removesuffix(SUFFIX) for name in release if name.endswith(SUFFIX)}
+    told = {name.removesuffix(smoke.SUFFIX) for name in listed if name.endswith(smoke.SUFFIX)}
     found = [f"{name} was not booted" for name in sorted(images - told)]
     for name in sorted(told):
-        found += _guarded(judge, evidence, f"{name}{_SMOKE}", listed)
+        found += _guarded(judge, evidence, f"{name}{smoke.SUFFIX}", listed)
     return found
 
 
@@ -52,41 +54,40 @@ def _guarded(
 ) -> list[str]:
     try:
         return list(judge(directory, name, listed))
+    except ImageError as error:
+        return [error.message]
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         return [f"{name} is damaged: {json_text.reason(error)}"]
 
 
 def _manifest(directory: Path, file: str, listed: Digests) -> Iterator[str]:
-    manifest = json_text.read(directory / file)
-    image, name = manifest["image"], file.removesuffix(_MANIFEST)
-    told = f"{image['id']}_{image['version']}_{image['arch']}"
-    if told != name:
-        yield f"{file} is about {told}"
+    manifest = Manifest.read(directory / file)
+    name = file.removesuffix(SUFFIX)
+    if manifest.contents.name != name:
+        yield f"{file} is about {manifest.contents.name}"
     if f"{name}.raw.zst" not in listed:
         yield f"{file}: there is no {name}.raw.zst"
     bmap = f"{name}.bmap"
     size = _SIZE.search((directory / bmap).read_bytes()) if bmap in listed else None
-    if size and int(size[1]) != manifest["disk"]["size"]:
+    if size and int(size[1]) != manifest.disk.size:
         yield f"{bmap} is for a disk of {int(size[1])} bytes, {file} differs"
     if FACTS in listed:
         yield from _update_files(directory, name, manifest, listed)
 
 
-def _update_files(
-    directory: Path, name: str, manifest: Mapping[str, Any], listed: Digests
-) -> Iterator[str]:
+def _update_files(directory: Path, name: str, manifest: Manifest, listed: Digests) -> Iterator[str]:
     """Update files are named after the halves of the root hash (Discoverable Partitions)."""
-    uuids = {part["name"]: part["uuid"] for part in manifest["disk"]["partitions"]}
+    uuids = {part.name: part.uuid for part in manifest.disk.partitions}
     halves = uuids["root-a"] + uuids["root-a-verity"]
-    if halves.replace("-", "") != manifest["root_hash"]:
+    if halves.replace("-", "") != manifest.root_hash:
         yield f"{name}: its partitions are not named after its root hash"
     for part, suffix in (("root-a", "root.xz"), ("root-a-verity", "verity.xz")):
         if f"{name}_{uuids[part]}.{suffix}" not in listed:
             yield f"{name}: there is no update file {name}_{uuids[part]}.{suffix}"
     uki = directory / f"{name}.efi"
-    if uki.name not in listed or uki.stat().st_size != manifest["sizes"]["uki"]:
+    if uki.name not in listed or uki.stat().st_size != manifest.sizes["uki"]:
         yield f"{uki.name} is not the boot file that the manifest describes"
-    elif manifest["root_hash"].encode() not in uki.read_bytes():
+    elif manifest.root_hash.encode() not in uki.read_bytes():
         yield f"{uki.name} does not boot the root of {name}"
 
 
@@ -96,13 +97,14 @@ def _facts(directory: Path, file: str, listed: Digests) -> Iterator[str]:
     yield from _same(file, told, {name: listed[name] for name in listed if name != file})
     for image in facts["images"]:
         name = f"{facts['id']}_{facts['version']}_{image['arch']}"
-        manifest = json_text.read(directory / f"{name}{_MANIFEST}")
+        manifest = Manifest.read(directory / f"{name}{SUFFIX}")
         said = (image["file"], image["sha256"], image["root_hash"], image["k3s"])
-        real = (f"{name}.raw.zst", listed.get(f"{name}.raw.zst"), manifest["root_hash"])
-        if said != (*real, manifest["k3s"]) or image["build"] != manifest["digests"]["build"]:
-            yield f"{file} and {name}{_MANIFEST} disagree"
+        real = (f"{name}.raw.zst", listed.get(f"{name}.raw.zst"), manifest.root_hash)
+        k3s, build = asdict(manifest.contents.k3s), manifest.digests["build"]
+        if said != (*real, k3s) or image["build"] != build:
+            yield f"{file} and {name}{SUFFIX} disagree"
     images = {f"{facts['id']}_{facts['version']}_{image['arch']}" for image in facts["images"]}
-    for name in sorted(name.removesuffix(_MANIFEST) for name in listed if _MANIFEST in name):
+    for name in sorted(name.removesuffix(SUFFIX) for name in listed if SUFFIX in name):
         if name not in images:
             yield f"{file} does not know the image {name}"
 
@@ -121,4 +123,4 @@ def _same(file: str, told: Digests, real: Digests) -> Iterator[str]:
             yield f"{file} disagrees about {name}"
 
 
-_JUDGES = {_MANIFEST: _manifest, FACTS: _facts, ".intoto.json": _provenance}
+_JUDGES = {SUFFIX: _manifest, FACTS: _facts, ".intoto.json": _provenance}

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeimg import report
 from edgeimg.cache.store import disk_errors
 from edgeimg.check import sarif
 from edgeimg.check.findings import Finding
-from edgeimg.image.manifest import encode
+from edgeimg.errors import ImageError
+from edgeimg.image.manifest import SUFFIX, Manifest, encode
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.release.assemble import Part
 from edgeimg.release.gates import Hold
 from edgeimg.report import Component, ImageFacts, ReportFacts
-from edgeimg.smoke.smoke import SmokeReport, junit
-from edgeimg.text import json_text
+from edgeimg.smoke.junit import junit
+from edgeimg.smoke.report import SmokeReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,31 +66,26 @@ def _facts(seen: Evidence) -> ReportFacts:
 
 
 def _image(
-    part: Part,
-    found: Sequence[Finding],
-    boot: SmokeReport,
-    previous: Mapping[str, Any] | None,
+    part: Part, found: Sequence[Finding], boot: SmokeReport, previous: Manifest | None
 ) -> ImageFacts:
     budget = part.plan.recipe.budget.model_dump(exclude={"components"}, exclude_none=True)
     return ImageFacts(
-        manifest=part.manifest,
+        manifest=part.built.manifest,
         sizes=part.built.sizes,
         budget=budget,
-        smoke=boot.to_json(),
+        smoke=boot,
         findings=found,
         components=[Component(**row) for row in part.components],
         previous=previous,
     )
 
 
-def _manifest(release: Path | None, part: Part) -> Mapping[str, Any] | None:
+def _manifest(release: Path | None, part: Part) -> Manifest | None:
     """The manifest of the same architecture in another release; None when it has none."""
     if release is None:
         return None
     image = part.plan.recipe.image
-    for path in sorted(release.glob(f"{image.id}_*_{part.plan.arch.name}.manifest.json")):
-        try:
-            return dict(json_text.read(path))
-        except (OSError, ValueError):
-            continue
+    for path in sorted(release.glob(f"{image.id}_*_{part.plan.arch.name}{SUFFIX}")):
+        with contextlib.suppress(ImageError):
+            return Manifest.read(path)
     return None

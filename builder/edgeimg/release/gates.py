@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from edgeimg import builtin, process
 from edgeimg.build.plan import BuildPlan
@@ -19,8 +19,10 @@ from edgeimg.errors import (
     SmokeError,
     ToolError,
 )
+from edgeimg.image.manifest import Manifest
 from edgeimg.recipe.types import Gate
-from edgeimg.smoke.smoke import PORTS, Check
+from edgeimg.smoke.smoke import PORTS
+from edgeimg.smoke.verdict import Check
 
 GATES: tuple[Gate, ...] = get_args(Gate)
 _TIMEOUT = 60.0
@@ -76,15 +78,15 @@ def of_inputs(plans: Sequence[BuildPlan], files: Sequence[Path], project: Path) 
     return holds + _uncommitted(own, project)
 
 
-def of_k3s(manifests: Iterable[Mapping[str, Any]]) -> list[Hold]:
+def of_k3s(manifests: Iterable[Manifest]) -> list[Hold]:
     """A stand-in that came in as a file is known when it was unpacked."""
     return [
         Hold(
             gate="standin",
-            reason=f"{manifest['image']['arch']}: the K3s inside is the stand-in, not K3s",
+            reason=f"{manifest.contents.arch}: the K3s inside is the stand-in, not K3s",
         )
         for manifest in manifests
-        if manifest["k3s"]["standin"]
+        if manifest.contents.k3s.standin
     ]
 
 

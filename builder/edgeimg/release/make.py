@@ -6,13 +6,14 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edgeimg import __version__, sbom, tools
 from edgeimg import arch as architectures
 from edgeimg.arch import Arch
 from edgeimg.build import inputs as sources
-from edgeimg.build import pipeline, plan, stages
+from edgeimg.build import pipeline
+from edgeimg.build import plan as planning
+from edgeimg.build.pipeline import BootImage
 from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, ReleaseOptions
 from edgeimg.build.stages import CheckReport
 from edgeimg.cache.store import Store, disk_errors, sha256_file, source_digest
@@ -24,7 +25,7 @@ from edgeimg.release import assemble, evidence, gates
 from edgeimg.release.assemble import Part
 from edgeimg.release.evidence import Evidence
 from edgeimg.release.gates import Hold
-from edgeimg.release.layout import EVIDENCE, FACTS
+from edgeimg.release.layout import EVIDENCE, FACTS, SUMS
 from edgeimg.release.provenance import Origin
 from edgeimg.text import json_text
 from edgeimg.trust import keys, signatures
@@ -44,7 +45,7 @@ class Released:
     key: str | None = None
     """Fingerprint of the key it was signed with just now; None: it had been released before."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
         return {
             "version": self.version,
@@ -65,7 +66,7 @@ def release(
     """
     allowed = options.allow | set(source.recipe.release.allow)
     chosen = replace(options.build, over_budget="budget" in allowed)
-    plans = [plan.plan_build(source, arch, chosen) for arch in archs]
+    plans = planning.plan_builds(source, archs, chosen)
     if finished := _finished(plans, options.directory):
         return finished
     signer = keys.find(options.key, home=options.home)
@@ -74,15 +75,18 @@ def release(
         signatures.rehearse(signer, passphrase_file=options.passphrase_file)
     holds = gates.of_inputs(plans, [*source.files, source.lock_path], source.project)
     gates.refuse(holds, allowed)
-    pipeline.plan_all(source, archs, chosen)
 
-    made = [_make(source, planned, chosen, store, ui) for planned in plans]
+    made = [_make(planned, store, ui) for planned in plans]
     parts, found = [part for part, _ in made], [report.findings for _, report in made]
-    holds += gates.of_k3s(part.manifest for part in parts)
+    holds += gates.of_k3s(part.built.manifest for part in parts)
     holds += _of_findings(source, plans, found, options)
     gates.refuse(holds, allowed)
 
-    boots = pipeline.smoke(source, archs, options.guest, store=store, ui=ui)
+    images = [
+        BootImage(arch=plan.arch, recipe=plan.recipe, path=part.built.download)
+        for plan, part in zip(plans, parts, strict=True)
+    ]
+    boots = pipeline.smoke(images, plans[0].lock, options.guest, store=store, ui=ui)
     found = [(*before, *boot.findings) for before, boot in zip(found, boots, strict=True)]
     holds += [hold for boot in boots for hold in gates.of_boot(boot.arch, boot.checks)]
     holds += _of_findings(source, plans, found, options)
@@ -100,9 +104,9 @@ def release(
     )
     evidence.write(seen, work / EVIDENCE)
     with ui.step(f"sign it with {signer.fingerprint[-16:]}"), ui.aside():
+        assemble.sums(work / EVIDENCE)
         for directory in (work, work / EVIDENCE):
-            listing = assemble.sums(directory)
-            signatures.sign(listing, signer, passphrase_file=options.passphrase_file)
+            signatures.sign(directory / SUMS, signer, passphrase_file=options.passphrase_file)
         assemble.publish(work, final)
     return Released(
         version=final.name,
@@ -149,27 +153,20 @@ def rebuild(
             k3s=k3s_file if k3s[arch.name] == "file" else K3sChoice(source=k3s[arch.name]),
             over_budget=any(hold.gate == "budget" for hold in overrides),
         )
-        planned = plan.plan_build(source, arch, chosen)
-        parts.append(_make(source, planned, chosen, fresh, ui)[0])
+        planned = planning.plan_build(source, arch, chosen)
+        parts.append(_make(planned, fresh, ui)[0])
     _write(source, parts, overrides, work / "release", fresh, ui)
     return work / "release"
 
 
-def _make(
-    source: RecipeFile, planned: BuildPlan, options: BuildOptions, store: Store, ui: Ui
-) -> tuple[Part, CheckReport]:
-    """One architecture: built, looked into, described."""
-    arch = planned.arch
-    built = pipeline.build(source, arch, options, store=store, ui=ui)
-    _, composed = pipeline.compose(planned, store, ui)
-    with ui.step(f"{arch.name}: check all of it"):
-        report = stages.check(planned, composed, built.sizes)
-    bill = pipeline.describe(planned, composed, ui)
-    manifest = json_text.read(built.directory / f"{built.name}.manifest.json")
+def _make(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Part, CheckReport]:
+    """One architecture: composed, built, looked into, described."""
+    composed = pipeline.compose(planned, store, ui)
+    built = pipeline.build(planned, store=store, ui=ui, composed=composed)
+    report = pipeline.check_composed(composed, built.sizes, ui)
+    bill = pipeline.describe(composed, ui)
     part = Part(
-        plan=planned,
         built=built,
-        manifest=manifest,
         raw=disk.raw_image(built.download, store),
         distribution=bill.distribution,
         sbom={".cdx.json": sbom.cyclonedx(bill), ".spdx.json": sbom.spdx(bill)},
@@ -203,14 +200,13 @@ def _write(
     store: Store,
     ui: Ui,
 ) -> None:
-    lock = parts[0].plan.lock
-    offline = parts[0].plan.offline
+    lock, offline = parts[0].plan.lock, parts[0].plan.offline
     host = tools.build_host()
     origin = Origin(
         recipe=source.path.name,
         recipes={source.name_of(path): sha256_file(path) for path in source.files},
         lock_sha256=sha256_file(source.lock_path),
-        k3s={part.plan.arch.name: part.manifest["k3s"] for part in parts},
+        k3s={part.plan.arch.name: part.built.manifest.contents.k3s for part in parts},
         distribution=parts[0].distribution,
         tools=tools.packages(lock, "pack", host),
         builder_version=__version__,
@@ -246,9 +242,9 @@ def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
         facts = json_text.read(final / FACTS)
         before = {image["arch"]: image["build"] for image in facts["images"]}
         overrides = tuple(Hold(**hold) for hold in facts["overrides"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         before, overrides = {}, ()
-    wanted = {planned.arch.name: planned.key(sources.k3s_identity(planned)) for planned in plans}
+    wanted = {planned.arch.name: planned.key for planned in plans}
     if before != wanted:
         raise ReleaseError(
             f"version {final.name} has been released, from something else: {final}",

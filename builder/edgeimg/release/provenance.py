@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edgeimg.build.plan import BuildPlan
-from edgeimg.image.manifest import encode
+from edgeimg.image.manifest import K3sFacts, encode
 from edgeimg.lock.model import Package
 from edgeimg.release.gates import Hold
 from edgeimg.sbom import Distribution, purl
@@ -31,7 +30,7 @@ class Origin:
     recipes: Mapping[str, str]
     """Digests of it and of all that it includes, by path in the project."""
     lock_sha256: str
-    k3s: Mapping[str, Mapping[str, Any]]
+    k3s: Mapping[str, K3sFacts]
     """Facts of the K3s inside, by architecture, as in the manifest."""
     distribution: Distribution
     """Whose packages they are, as the bills of materials name it."""
@@ -82,14 +81,14 @@ def statement(subjects: Mapping[str, str], plans: Sequence[BuildPlan], origin: O
     )
 
 
-def _dependencies(plans: Sequence[BuildPlan], origin: Origin) -> list[dict[str, Any]]:
+def _dependencies(plans: Sequence[BuildPlan], origin: Origin) -> list[dict[str, object]]:
     packages = {package for plan in plans for package in plan.inputs.packages()}
     images = {pin for plan in plans for pin in plan.inputs.images.values()}
     return [
         *(_resource(path, sha256) for path, sha256 in sorted(origin.recipes.items())),
         _resource(origin.recipe.removesuffix(".toml") + ".lock.toml", origin.lock_sha256),
         *(
-            _resource(f"k3s-{arch}", facts["sha256"], version=facts["version"])
+            _resource(f"k3s-{arch}", facts.sha256, version=facts.version)
             for arch, facts in sorted(origin.k3s.items())
         ),
         *(
@@ -107,7 +106,7 @@ def _purl(package: Package, distribution: Distribution) -> str:
     return purl.debian(package.name, package.version, arch=package.arch, distribution=distribution)
 
 
-def _resource(name: str, sha256: str, **facts: str) -> dict[str, Any]:
+def _resource(name: str, sha256: str, **facts: str) -> dict[str, object]:
     """A ResourceDescriptor (in-toto v1)."""
     known = {"uri": facts["uri"]} if "uri" in facts else {}
     noted = {"annotations": {"version": facts["version"]}} if "version" in facts else {}

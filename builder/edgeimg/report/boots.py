@@ -6,11 +6,10 @@ the same stages (edgeimg.smoke.smoke).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from edgeimg.report.facts import ImageFacts
+from edgeimg.smoke.verdict import Boot
 
 PHASES = {
     "firmware": "Firmware",
@@ -73,21 +72,21 @@ class Timeline:
 
 def timelines(image: ImageFacts) -> tuple[Timeline, ...]:
     """Every boot of an image, as far as it got."""
-    boots = (image.smoke or {}).get("boots") or ()
+    boots = image.smoke.boots if image.smoke else ()
     return tuple(_timeline(image.arch, number, boot) for number, boot in enumerate(boots, 1))
 
 
-def _timeline(arch: str, number: int, boot: Mapping[str, Any]) -> Timeline:
-    stages = [stage for stage in boot.get("stages") or () if stage["name"] in PHASES]
+def _timeline(arch: str, number: int, boot: Boot) -> Timeline:
+    stages = [stage for stage in boot.stages if stage.name in PHASES]
     # An event may have been read late, but never early.
-    before = max(0.0, min((s["elapsed"] - s["uptime"] for s in stages), default=0.0))
+    before = max(0.0, min((stage.elapsed - stage.uptime for stage in stages), default=0.0))
     marks: list[tuple[str, float]] = []
     if stages:
-        booted = ((boot.get("report") or {}).get("boot_us") or {}).get("Userspace") or 0
+        booted = (boot.report.get("boot_us") or {}).get("Userspace") or 0
         marks.append(("firmware", before))
-        if 0 < booted / 1e6 <= stages[0]["uptime"]:
+        if 0 < booted / 1e6 <= stages[0].uptime:
             marks.append(("kernel", before + booted / 1e6))
-        marks += [(stage["name"], before + stage["uptime"]) for stage in stages]
+        marks += [(stage.name, before + stage.uptime) for stage in stages]
     phases, last = [], 0.0
     for key, end in marks:
         phases.append(Phase(key=key, start=last, end=max(last, end)))
@@ -96,6 +95,6 @@ def _timeline(arch: str, number: int, boot: Mapping[str, Any]) -> Timeline:
         arch=arch,
         number=number,
         phases=tuple(phases),
-        samples=tuple((before + when, used) for when, used in boot.get("samples") or ()),
-        problem=str(boot.get("problem") or ""),
+        samples=tuple((before + when, used) for when, used in boot.samples),
+        problem=boot.problem,
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from edgeimg.check.findings import Finding
+from edgeimg.image.manifest import Manifest
+from edgeimg.smoke.report import SmokeReport
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -25,23 +26,22 @@ class Component:
 class ImageFacts:
     """One image of the release."""
 
-    manifest: Mapping[str, Any]
-    """Its `.manifest.json` (docs/reference/manifest.md)."""
+    manifest: Manifest
     sizes: Mapping[str, int]
     """Bytes of `download`, `root`, `uki`, `initrd`; what is not known is left out."""
     budget: Mapping[str, int] = field(default_factory=dict)
     """Bytes that the parts must not exceed."""
-    smoke: Mapping[str, Any] | None = None
-    """SmokeReport.to_json(), None when it was not booted."""
+    smoke: SmokeReport | None = None
+    """None when it was not booted."""
     findings: Sequence[Finding] = ()
     components: Sequence[Component] = ()
-    previous: Mapping[str, Any] | None = None
+    previous: Manifest | None = None
     """The manifest of the release before this one."""
 
     @property
     def arch(self) -> str:
         """The architecture's name."""
-        return str(self.manifest["image"]["arch"])
+        return self.manifest.contents.arch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,4 +56,4 @@ class ReportFacts:
     @property
     def name(self) -> str:
         """What the images are called."""
-        return str(self.images[0].manifest["image"]["id"]) if self.images else "release"
+        return self.images[0].manifest.contents.id if self.images else "release"

@@ -60,7 +60,7 @@ def grown(image: ImageFacts) -> Growth | None:
     parts = [change for change in diff.sections.get("sizes", ()) if change.name in _SIZES]
     return Growth(
         arch=image.arch,
-        old=str(image.previous["image"]["version"]),
+        old=image.previous.contents.version,
         total=growth(sum(change.growth for change in components)),
         parts=_steps(parts, len(parts), _SIZES),
         components=_steps(components, len(components)),

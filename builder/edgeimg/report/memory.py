@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgeimg.report.boots import MIB, Timeline, timelines
 from edgeimg.report.facts import ImageFacts
 from edgeimg.report.text import duration, percent, ticks
+from edgeimg.smoke.report import SmokeReport
 
 _MARKS = {"containerd": "containerd", "k3s": "K3s API ready", "pod": "Pod Running"}
 _HEADROOM = 1.06
@@ -54,17 +55,16 @@ class Chart:
 
 def charts(images: tuple[ImageFacts, ...]) -> tuple[Chart, ...]:
     """A chart per image that was booted, all with the same scale of memory."""
-    booted = [image for image in images if (image.smoke or {}).get("boots")]
-    limits = [int((image.smoke or {}).get("memory_mib") or 512) for image in booted]
+    booted = [(image, image.smoke) for image in images if image.smoke and image.smoke.boots]
+    limits = [smoke.memory_mib for _, smoke in booted]
     top = max(limits, default=512) * _HEADROOM
-    return tuple(_chart(image, limit, top) for image, limit in zip(booted, limits, strict=True))
+    return tuple(_chart(image, smoke, top) for image, smoke in booted)
 
 
-def _chart(image: ImageFacts, limit: int, top: float) -> Chart:
-    boots = timelines(image)
+def _chart(image: ImageFacts, smoke: SmokeReport, top: float) -> Chart:
+    boots, limit = timelines(image), smoke.memory_mib
     end = max((when for boot in boots for when, _ in boot.samples), default=0.0)
-    reports = [boot.get("report") or {} for boot in (image.smoke or {})["boots"]]
-    memories = [report.get("memory_kib") or {} for report in reports]
+    memories = [boot.report.get("memory_kib") or {} for boot in smoke.boots]
     total = max((memory.get("total", 0) for memory in memories), default=0) / MIB
     usable = Mark(x=0, y=_y(total, top), label=f"{total:.0f} MiB left by the kernel")
     return Chart(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgeimg.image.manifest import Manifest
 from edgeimg.report.facts import ImageFacts
 from edgeimg.report.text import clean, human, percent
 
@@ -46,11 +47,11 @@ class Sizes:
 
 def sizes(image: ImageFacts) -> Sizes:
     """The content of one root, largest first."""
-    components = {str(name): int(size) for name, size in image.manifest["components"].items()}
-    files = _files(image.manifest)
-    notes = {package["name"]: str(package["version"]) for package in image.manifest["packages"]}
-    notes["k3s"] = str(image.manifest["k3s"]["version"])
-    notes["kernel"] = str(image.manifest["kernel"])
+    contents, files = image.manifest.contents, _files(image.manifest)
+    components = contents.components
+    notes = {package.name: package.version for package in contents.packages}
+    notes["k3s"] = contents.k3s.version
+    notes["kernel"] = contents.kernel
     total = sum(components.values())
     ranked = sorted(components.items(), key=lambda item: (-item[1], item[0]))
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -90,9 +91,9 @@ def _place(component: str) -> tuple[str, str]:
     return (kind if kind in GROUPS else "other"), name or kind
 
 
-def _files(manifest: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+def _files(manifest: Manifest) -> dict[str, dict[str, int]]:
     """Bytes by path, by component. Manifests of older versions list no files."""
     found: dict[str, dict[str, int]] = {}
-    for path, facts in (manifest.get("files") or {}).items():
-        found.setdefault(str(facts[1]), {})[clean(str(path))] = int(facts[0])
+    for path, facts in (manifest.files or {}).items():
+        found.setdefault(facts.origin, {})[clean(path)] = facts.size
     return found

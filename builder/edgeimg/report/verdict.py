@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edgeimg.check.findings import errors
 from edgeimg.report.boots import MIB, PHASES, timelines
 from edgeimg.report.facts import ImageFacts, ReportFacts
 from edgeimg.report.text import duration, human, percent
 from edgeimg.smoke import wear
+from edgeimg.smoke.report import SmokeReport
+from edgeimg.smoke.verdict import Check
+from edgeimg.text.json_text import JsonObject
 
 OVERRIDES = {
     "standin": "The K3s inside is the project's stand-in, a Kubernetes for tests and "
@@ -49,8 +51,8 @@ class Card:
     standin: bool
     facts: tuple[tuple[str, str], ...]
     meters: tuple[Meter, ...]
-    checks: tuple[Mapping[str, str], ...]
-    """Name and failure, in the order they were made."""
+    checks: tuple[Check, ...]
+    """In the order they were made."""
     failures: tuple[str, ...]
 
 
@@ -104,23 +106,21 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _card(image: ImageFacts) -> Card:
-    smoke = image.smoke
-    k3s = image.manifest["k3s"]
-    checks = tuple((smoke or {}).get("checks") or ())
+    smoke, k3s = image.smoke, image.manifest.contents.k3s
     return Card(
         arch=image.arch,
-        state="untested" if smoke is None else "passed" if smoke.get("passed") else "failed",
-        k3s=str(k3s["version"]),
-        standin=bool(k3s["standin"]),
+        state="untested" if smoke is None else "failed" if smoke.failures else "passed",
+        k3s=k3s.version,
+        standin=k3s.standin,
         facts=tuple(_facts(image)),
         meters=(*_memory(smoke), *_writes(image), *_sizes(image)),
-        checks=checks,
-        failures=tuple(str(failure) for failure in (smoke or {}).get("failures") or ()),
+        checks=smoke.checks if smoke else (),
+        failures=smoke.failures if smoke else (),
     )
 
 
 def _facts(image: ImageFacts) -> list[tuple[str, str]]:
-    rows = [("Kernel", str(image.manifest["kernel"]))]
+    rows = [("Kernel", image.manifest.contents.kernel)]
     report = _last_report(image.smoke)
     if report:
         node, pod = report.get("node") or {}, report.get("pod") or {}
@@ -135,9 +135,9 @@ def _facts(image: ImageFacts) -> list[tuple[str, str]]:
         rows.append((boot.name, told))
     rows.append(("Checks", _found(image)))
     if image.smoke:
-        accel = str(image.smoke.get("accel") or "?")
+        accel = image.smoke.accel
         how = {"tcg": "emulated (QEMU TCG)", "kvm": "QEMU with KVM"}.get(accel, accel)
-        cpus, memory = image.smoke.get("cpus"), image.smoke.get("memory_mib")
+        cpus, memory = image.smoke.cpus, image.smoke.memory_mib
         many = "" if cpus == 1 else "s"
         rows.append(("Booted on", f"{how}, {cpus}\u00a0CPU{many}, {memory}\u00a0MiB"))
     return rows
@@ -151,18 +151,17 @@ def _found(image: ImageFacts) -> str:
     return ", ".join(told) or "no findings"
 
 
-def _last_report(smoke: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    reports = [boot.get("report") for boot in (smoke or {}).get("boots") or ()]
-    return next((report for report in reversed(reports) if report), {})
+def _last_report(smoke: SmokeReport | None) -> JsonObject:
+    boots = smoke.boots if smoke else ()
+    return next((boot.report for boot in reversed(boots) if boot.report), {})
 
 
-def _memory(smoke: Mapping[str, Any] | None) -> list[Meter]:
-    boots = (smoke or {}).get("boots") or ()
-    memories = [(boot.get("report") or {}).get("memory_kib") or {} for boot in boots]
+def _memory(smoke: SmokeReport | None) -> list[Meter]:
+    memories = [boot.report.get("memory_kib") or {} for boot in (smoke.boots if smoke else ())]
     peak = max((memory.get("peak", 0) for memory in memories), default=0) / MIB
-    if not smoke or not peak:
+    if smoke is None or not peak:
         return []
-    limit = int(smoke.get("memory_mib") or 512)
+    limit = smoke.memory_mib
     return [
         Meter(
             label="Memory, peak",

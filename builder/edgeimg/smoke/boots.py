@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edgeimg.arch import Arch
 from edgeimg.errors import EdgeimgError, SmokeError
 from edgeimg.progress import Advance, Progress
 from edgeimg.smoke import wear
 from edgeimg.smoke.verdict import STAGES, Boot, Sample, Stage
+from edgeimg.text.json_text import JsonObject
 from edgeimg.tools import Toolbox
 from edgeimg.vm import machine
-from edgeimg.vm.argv import Accel
+from edgeimg.vm.argv import Accel, GuestOptions
 from edgeimg.vm.machine import Guest, GuestLostError
 
 LOSSES = 2
@@ -40,9 +40,7 @@ class Trial:
     raw: Path
     """The disk image, decompressed; only read."""
     accel: Accel
-    memory: int
-    """MiB."""
-    cpus: int = 2
+    options: GuestOptions
     seconds: float
     """How long one boot may take."""
     directory: Path
@@ -74,9 +72,8 @@ def _attempt(trial: Trial, progress: Progress, *, watchful: bool) -> tuple[Boot,
     with (
         progress.task(f"{trial.arch.name} boots", 2 * len(STAGES), "items") as advance,
         machine.start(
-            trial.arch, trial.raw, accel=trial.accel, memory=trial.memory,
+            trial.arch, trial.raw, trial.options, accel=trial.accel,
             console=trial.directory / "console.log", toolbox=trial.toolbox, watchful=watchful,
-            cpus=trial.cpus,
         ) as guest,
     ):  # fmt: skip
         return _two_boots(guest, trial, advance, progress.debug)
@@ -136,7 +133,7 @@ def _one_boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[s
         )
 
 
-def _sample(event: dict[str, Any]) -> list[Sample]:
+def _sample(event: JsonObject) -> list[Sample]:
     """The memory in use that an event tells of, if it does. Guests of older images do not."""
     try:
         used = int(event["memory_used"]) // 1024
@@ -145,7 +142,7 @@ def _sample(event: dict[str, Any]) -> list[Sample]:
         return []
 
 
-def _answer(guest: Guest, command: str, seconds: float) -> dict[str, Any]:
+def _answer(guest: Guest, command: str, seconds: float) -> JsonObject:
     """What the guest answers to `report` or `rest`; empty when it does not within `seconds`."""
     with contextlib.suppress(EdgeimgError, OSError):
         guest.channel.send(command)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from edgeimg.text.json_text import Json, JsonObject
 
 MIN_AVAILABLE_KIB = 32 * 1024
 """Memory that must be left when the pod runs: below 24 MiB the kubelet evicts pods."""
@@ -45,7 +47,7 @@ class Boot:
     stages: tuple[Stage, ...] = ()
     samples: tuple[Sample, ...] = ()
     """Every five seconds or so, and at each stage, until the report."""
-    report: dict[str, Any] = field(default_factory=dict)
+    report: JsonObject = field(default_factory=dict)
     problem: str = ""
     """Why the boot did not get to its report."""
 
@@ -64,7 +66,7 @@ def judge(boot: Boot) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def compare(first: dict[str, Any], second: dict[str, Any]) -> tuple[Check, ...]:
+def compare(first: JsonObject, second: JsonObject) -> tuple[Check, ...]:
     """What must be the same after a restart, and what must not."""
     checks = [
         _equal(f"same {label} after the restart", first, second, path)
@@ -81,7 +83,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _services(report: dict[str, Any]) -> list[Check]:
+def _services(report: JsonObject) -> list[Check]:
     units = report.get("failed_units")
     logs = "; ".join(report.get("failed_logs") or ())
     return [
@@ -94,7 +96,7 @@ def _services(report: dict[str, Any]) -> list[Check]:
     ]
 
 
-def _container(service: dict[str, Any]) -> Check:
+def _container(service: JsonObject) -> Check:
     """A service that starts with the gateway runs, and answers its health check if it has one."""
     state, health = service.get("state"), service.get("health")
     wrong = "" if state == "active" else f"it is {state}"
@@ -105,7 +107,7 @@ def _container(service: dict[str, Any]) -> Check:
     return Check(name=f"service {service.get('name')} runs", failure=wrong)
 
 
-def _agent(report: dict[str, Any]) -> list[Check]:
+def _agent(report: JsonObject) -> list[Check]:
     """It runs, or waits: for its server (systemd says `activating`), or to be told of one."""
     state = report.get("k3s")
     well = state in ("active", "activating", "waiting")
@@ -113,7 +115,7 @@ def _agent(report: dict[str, Any]) -> list[Check]:
     return [Check(name="K3s runs or waits for its server", failure=failure)]
 
 
-def _kubernetes(report: dict[str, Any]) -> list[Check]:
+def _kubernetes(report: JsonObject) -> list[Check]:
     node, pod = report.get("node") or {}, report.get("pod") or {}
     in_image = (report.get("k3s_image") or {}).get("version") or "nothing"
     running = report.get("kubelet_version") or "nothing"
@@ -135,7 +137,7 @@ def _kubernetes(report: dict[str, Any]) -> list[Check]:
     ]
 
 
-def _memory(report: dict[str, Any]) -> list[Check]:
+def _memory(report: JsonObject) -> list[Check]:
     available = (report.get("memory_kib") or {}).get("available", 0)
     enough = available >= MIN_AVAILABLE_KIB
     failure = "" if enough else f"{available // 1024} MiB left, expected {MIN_AVAILABLE_KIB >> 10}"
@@ -147,11 +149,9 @@ def _expect(name: str, found: object, expected: object) -> Check:
     return Check(name=name, failure=failure)
 
 
-def _equal(
-    name: str, first: dict[str, Any], second: dict[str, Any], path: tuple[str, ...]
-) -> Check:
-    before: Any = first
-    after: Any = second
+def _equal(name: str, first: JsonObject, second: JsonObject, path: tuple[str, ...]) -> Check:
+    before: Json = first
+    after: Json = second
     for part in path:
         before, after = (before or {}).get(part), (after or {}).get(part)
     same = before == after and before

@@ -6,11 +6,10 @@ answer is kept in the boot's report.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from edgeimg.smoke.verdict import Check
+from edgeimg.text.json_text import JsonObject
 
 NAME = "writes at rest are within budget"
 KEY = "rest"
@@ -45,7 +44,7 @@ class Rest:
         return ", ".join(f"{name} {mib:.1f} MiB" for name, mib in hourly)
 
 
-def measured(report: Mapping[str, Any]) -> Rest | None:
+def measured(report: JsonObject) -> Rest | None:
     """The measurement in a boot's report; None when there is none that makes sense."""
     try:
         rest = report[KEY]
@@ -61,7 +60,7 @@ def measured(report: Mapping[str, Any]) -> Rest | None:
     return found if seconds >= _LEAST_SECONDS and found.bytes >= 0 else None
 
 
-def judge(report: Mapping[str, Any], budget: int) -> Check:
+def judge(report: JsonObject, budget: int) -> Check:
     """Whether what is written stays within `budget`, in bytes an hour."""
     rest = measured(report)
     if rest is None:

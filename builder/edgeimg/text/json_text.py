@@ -14,6 +14,10 @@ from typing import Any, NoReturn
 
 from edgeimg.text import bounded
 
+Json = Any
+"""A value of a JSON text, whose kind is not known yet."""
+JsonObject = dict[str, Any]
+"""An object of a JSON text."""
 MAX_BYTES = 32 << 20
 MAX_VALUES = 1 << 20
 """Values in one document; what is counted is `,`, `[` and `{`, so texts full of commas count."""
@@ -26,12 +30,12 @@ class MalformedError(ValueError):
     """A text is not JSON or out of bounds, with a message for people."""
 
 
-def read(path: Path, *, limit: int = MAX_BYTES, values: int = MAX_VALUES) -> Any:
+def read(path: Path, *, limit: int = MAX_BYTES, values: int = MAX_VALUES) -> Json:
     """The value of a regular file. Raises OSError, MalformedError."""
     return parse(bounded.read(path, limit), limit=limit, values=values)
 
 
-def parse(data: bytes, *, limit: int = MAX_BYTES, values: int = MAX_VALUES) -> Any:
+def parse(data: bytes, *, limit: int = MAX_BYTES, values: int = MAX_VALUES) -> Json:
     """The value of a JSON text of at most `limit` bytes.
 
     Raises MalformedError for what is not JSON or is out of bounds.
@@ -85,7 +89,7 @@ def _constant(name: str) -> NoReturn:
     raise MalformedError(f"not JSON: {name}")
 
 
-def _check_depth(value: Any) -> None:
+def _check_depth(value: Json) -> None:
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         level = [
@@ -100,7 +104,7 @@ def _check_depth(value: Any) -> None:
     raise RecursionError
 
 
-def _check_texts(value: Any) -> None:
+def _check_texts(value: Json) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeimg.arch import Arch
@@ -42,14 +42,45 @@ class Lan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuestOptions:
+    """What may be chosen of a guest, from the command line to QEMU's arguments."""
+
+    memory: int = 512
+    """MiB."""
+    cpus: int | None = None
+    """None: see `processors` and `shared`."""
+    accel: str = "auto"
+    """`auto`, `kvm` or `tcg`; what is used in the end is an `Accel`."""
+    deadline: int | None = None
+    """Seconds for one boot; None: by accelerator and architecture."""
+    forwards: tuple[tuple[int, int], ...] = ()
+    """TCP ports: of the host's loopback, of the guest."""
+    lan: Lan | None = None
+    """A second card, beside the one that reaches the host."""
+    clock: str = "utc"
+    """What the guest's clock shows at power-on: the time, or `1970-01-01T00:00:00`."""
+
+    @property
+    def processors(self) -> int:
+        """How many the guest has."""
+        return self.cpus or 2
+
+    def shared(self, guests: int) -> GuestOptions:
+        """The options of each of several guests that run at once.
+
+        Without `cpus` each has one processor: more processors than the host has slow down
+        emulated guests.
+        """
+        return replace(self, cpus=1) if self.cpus is None and guests > 1 else self
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuestSpec:
     """One virtual machine; every path is on the host."""
 
     arch: Arch
     accel: Accel
-    memory: int
-    """MiB."""
-    cpus: int = 2
+    options: GuestOptions
     disk: Path
     """A qcow2 image; the guest writes to it."""
     firmware_code: Path
@@ -65,12 +96,6 @@ class GuestSpec:
     """A socket that QEMU makes, with the guest's checker at the other end."""
     shell: bool = False
     """Ask the guest for a root shell on its console."""
-    forwards: tuple[tuple[int, int], ...] = field(default=())
-    """TCP ports: of the host's loopback, of the guest."""
-    lan: Lan | None = None
-    """A second card, beside the one that reaches the host."""
-    clock: str = "utc"
-    """What the guest's clock shows at power-on: the time, or `1970-01-01T00:00:00`."""
 
 
 def qemu_argv(spec: GuestSpec) -> list[str]:
@@ -82,8 +107,8 @@ def qemu_argv(spec: GuestSpec) -> list[str]:
         *(word for path in spec.firmware_dirs for word in ("-L", str(path))),
         *("-machine", spec.arch.qemu.machine),
         *("-accel", spec.accel.argument, "-cpu", spec.accel.cpu),
-        *("-smp", str(spec.cpus), "-m", f"{spec.memory}M"),
-        *("-rtc", f"base={spec.clock}"),
+        *("-smp", str(spec.options.processors), "-m", f"{spec.options.memory}M"),
+        *("-rtc", f"base={spec.options.clock}"),
         *_firmware(spec),
         *_devices(spec),
         *_console(spec),
@@ -103,7 +128,9 @@ def _firmware(spec: GuestSpec) -> list[str]:
 
 
 def _devices(spec: GuestSpec) -> list[str]:
-    ports = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for host, guest in spec.forwards)
+    ports = "".join(
+        f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for host, guest in spec.options.forwards
+    )
     devices = [
         # The disk is thrown away with the guest, so it need not survive the host's power cut.
         *("-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,file={_escape(spec.disk)}"),
@@ -114,11 +141,11 @@ def _devices(spec: GuestSpec) -> list[str]:
         *("-object", "rng-random,id=rng,filename=/dev/urandom"),
         *("-device", "virtio-rng-pci,rng=rng"),
     ]
-    if spec.lan is not None:
-        group = f"socket,id=lan,mcast={_GROUP}:{spec.lan.port},localaddr=127.0.0.1"
+    if spec.options.lan is not None:
+        group = f"socket,id=lan,mcast={_GROUP}:{spec.options.lan.port},localaddr=127.0.0.1"
         devices += [
             *("-netdev", group),
-            *("-device", f"virtio-net-pci,netdev=lan,mac={spec.lan.mac},romfile="),
+            *("-device", f"virtio-net-pci,netdev=lan,mac={spec.options.lan.mac},romfile="),
         ]
     if spec.report is not None:
         devices += [

@@ -17,7 +17,7 @@ from edgeimg.errors import SmokeError, ToolError
 from edgeimg.process import Process
 from edgeimg.tools import Toolbox
 from edgeimg.vm import disk
-from edgeimg.vm.argv import Accel, GuestSpec, Lan, qemu_argv
+from edgeimg.vm.argv import Accel, GuestOptions, GuestSpec, qemu_argv
 from edgeimg.vm.channel import Channel
 from edgeimg.vm.qmp import Qmp
 
@@ -85,30 +85,22 @@ class Guest:
 def start(
     arch: Arch,
     raw: Path,
+    options: GuestOptions,
     *,
     accel: Accel,
-    memory: int,
     console: Path,
     toolbox: Toolbox,
     watchful: bool = True,
-    forwards: tuple[tuple[int, int], ...] = (),
-    lan: Lan | None = None,
-    clock: str = "utc",
-    cpus: int = 2,
 ) -> Iterator[Guest]:
-    """Boot the raw disk image through UEFI; the image is only read, `memory` is in MiB.
+    """Boot the raw disk image through UEFI; the image is only read.
 
-    The serial console goes to the file `console`; `watchful`: see Guest.alive,
-    `forwards`, `lan`, `clock`, `cpus`: see GuestSpec. QEMU and its disk are gone
-    when the block is left. Raises ToolError or HostError when QEMU cannot start.
+    The serial console goes to the file `console`; `watchful`: see Guest.alive. QEMU and its disk
+    are gone when the block is left. Raises ToolError or HostError when QEMU cannot start.
     """
     # Not below the user's directory: a socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="edgeimg-vm-") as name, disk_errors(Path(name)):
         work = Path(name)
-        spec = layout(
-            arch, raw, work, accel=accel, memory=memory, console=console, toolbox=toolbox,
-            forwards=forwards, lan=lan, clock=clock, cpus=cpus,
-        )  # fmt: skip
+        spec = layout(arch, raw, work, options, accel=accel, console=console, toolbox=toolbox)
         argv = qemu_argv(spec)
         errors = work / "qemu.log"
         with (
@@ -143,15 +135,11 @@ def layout(
     arch: Arch,
     raw: Path,
     work: Path,
+    options: GuestOptions,
     *,
     accel: Accel,
-    memory: int,
     toolbox: Toolbox,
     console: Path | None = None,
-    forwards: tuple[tuple[int, int], ...] = (),
-    lan: Lan | None = None,
-    clock: str = "utc",
-    cpus: int = 2,
 ) -> GuestSpec:
     """Lay out a guest's files in `work` and describe the guest. Without a console: interactive."""
     disk.overlay(raw, work / "disk.qcow2", toolbox=toolbox)
@@ -159,7 +147,7 @@ def layout(
     return GuestSpec(
         arch=arch,
         accel=accel,
-        memory=memory,
+        options=options,
         disk=work / "disk.qcow2",
         firmware_code=toolbox.path(arch.qemu.firmware_code),
         firmware_vars=work / "vars.fd",
@@ -168,10 +156,6 @@ def layout(
         console=console,
         report=work / "report" if console is not None else None,
         shell=console is None,
-        forwards=forwards,
-        lan=lan,
-        clock=clock,
-        cpus=cpus,
     )
 
 

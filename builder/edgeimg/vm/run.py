@@ -14,36 +14,31 @@ from edgeimg.errors import HostError, ToolError
 from edgeimg.progress import Progress
 from edgeimg.tools import Toolbox
 from edgeimg.vm import accel, disk, machine
-from edgeimg.vm.argv import qemu_argv
+from edgeimg.vm.argv import GuestOptions, qemu_argv
 
 
 def run(
     image: Path,
     arch: Arch,
+    options: GuestOptions,
     *,
-    memory: int = 512,
-    cpus: int = 2,
-    wanted: str = "auto",
-    forwards: tuple[tuple[int, int], ...] = (),
     toolbox: Toolbox,
     store: Store,
     progress: Progress,
 ) -> None:
     """Boot `image` with a root shell on this terminal until it powers off or Ctrl-A x is typed.
 
-    Changes go to a throw-away disk. `memory` is in MiB. Raises HostError without a terminal,
+    Changes go to a throw-away disk. Raises HostError without a terminal,
     ToolError when QEMU fails (a forwarded port may be taken).
     """
     if not sys.stdin.isatty():
         raise HostError("edgeimg run needs a terminal", hint="use `edgeimg smoke` in scripts")
-    chosen = accel.detect(arch, wanted, toolbox=toolbox, store=store, progress=progress)
+    chosen = accel.detect(arch, options.accel, toolbox=toolbox, store=store, progress=progress)
     raw = disk.raw_image(image, store)
     with tempfile.TemporaryDirectory(prefix="edgeimg-vm-") as name:
-        spec = machine.layout(
-            arch, raw, Path(name), accel=chosen, memory=memory, cpus=cpus, forwards=forwards,
-            toolbox=toolbox,
-        )  # fmt: skip
-        ports = ", ".join(f"localhost:{host} → {guest}" for host, guest in forwards) or "none"
+        spec = machine.layout(arch, raw, Path(name), options, accel=chosen, toolbox=toolbox)
+        forwards = (f"localhost:{host} → {guest}" for host, guest in options.forwards)
+        ports = ", ".join(forwards) or "none"
         progress.note(f"{arch.name} under {chosen.name.upper()} ({chosen.reason}); ports: {ports}")
         progress.note("Ctrl-A x ends the machine, Ctrl-A h lists more keys")
         argv = qemu_argv(spec)

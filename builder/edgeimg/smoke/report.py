@@ -1,0 +1,79 @@
+"""What a smoke test leaves: `report.json` beside an image, `NAME.smoke.json` in a release."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgeimg.check.findings import Finding
+from edgeimg.errors import ImageError
+from edgeimg.smoke.verdict import Boot, Check
+from edgeimg.text import json_text
+
+SUFFIX = ".smoke.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmokeReport:
+    """What a guest did, and whether that is what is expected of it."""
+
+    arch: str
+    image: str
+    image_sha256: str
+    """Of the file that was booted."""
+    accel: str
+    accel_reason: str
+    memory_mib: int
+    cpus: int
+    directory: Path
+    """Where the console log, the journals and this report are."""
+    boots: tuple[Boot, ...]
+    checks: tuple[Check, ...]
+    seconds: float
+    findings: tuple[Finding, ...] = ()
+    """Ports that are open and should not be."""
+    lost: int = 0
+    """How many guests before this one were lost by the emulator."""
+
+    @classmethod
+    def read(cls, path: Path) -> SmokeReport:
+        """The report in a file, of this or an older edgeimg. Raises ImageError."""
+        try:
+            return cls.from_json(json_text.read(path), str(path))
+        except (OSError, json_text.MalformedError) as error:
+            raise ImageError(f"cannot read {path}: {json_text.reason(error)}") from error
+
+    @classmethod
+    def from_json(cls, data: object, name: str = "the smoke report") -> SmokeReport:
+        """The report that `to_json` made `data` of. Raises ImageError, which `name` names."""
+        try:
+            return TypeAdapter(cls).validate_python(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ImageError(f"{name} is damaged: {place}: {first['msg']}") from error
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What went wrong, one line each; empty when the guest passed."""
+        return tuple(f"{check.name}: {check.failure}" for check in self.checks if check.failure)
+
+    @property
+    def k3s_version(self) -> str:
+        """What ran, as the image and the guest name it; says so when it is the stand-in."""
+        report = next((boot.report for boot in self.boots if boot.report), {})
+        info = report.get("k3s_image") or {}
+        version = str(info.get("version") or report.get("kubelet_version") or "?")
+        return f"{version} (stand-in)" if info.get("standin") else version
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values, for `--json` and report.json."""
+        return {
+            **asdict(replace(self, directory=Path())),
+            "directory": str(self.directory),
+            "passed": not self.failures,
+            "failures": list(self.failures),
+            "k3s_version": self.k3s_version,
+        }
