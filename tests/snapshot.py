@@ -22,7 +22,7 @@ from edgeimg.arch import X86_64, Arch
 from edgeimg.smoke.boots import LOSSES
 from edgeimg.tools import Toolbox
 from edgeimg.vm import accel, machine
-from edgeimg.vm.argv import qemu_argv
+from edgeimg.vm.argv import GuestOptions, qemu_argv
 from edgeimg.vm.channel import Channel
 from edgeimg.vm.machine import Guest, GuestLostError
 from edgeimg.vm.qmp import Qmp
@@ -166,10 +166,10 @@ def _argv(
 ) -> list[str]:
     """QEMU's command line, and the layers of the disk and of the UEFI variables."""
     tools = hardware.toolbox
+    options = GuestOptions(memory=hardware.memory, cpus=hardware.cpus, forwards=((port, 22),))
     spec = machine.layout(
-        hardware.arch, hardware.raw, work, accel=accel.tcg(hardware.arch, "a test"),
-        memory=hardware.memory, cpus=hardware.cpus, toolbox=tools, console=console,
-        forwards=((port, 22),),
+        hardware.arch, hardware.raw, work, options, accel=accel.tcg(hardware.arch, "a test"),
+        toolbox=tools, console=console,
     )  # fmt: skip
     argv = qemu_argv(replace(spec, qmp=sockets / "qmp", report=sockets / "report"))
     create = ("qemu-img", "create", "-q", "-f", "qcow2")

@@ -58,7 +58,7 @@ OWNERS = {
     "packageurl": ["sbom"],
     "PIL": ["fleet"],
     "segno": ["fleet"],
-    "pydantic": ["fleet", "image", "provision", "recipe", "smoke", "text"],
+    "pydantic": ["fleet", "provision", "text", "recipe"],
     "system_calls": ["services"],
     "jinja2": ["report"],
     "yaml": ["workloads", "text"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,8 @@ import pytest
 from edgeimg.arch import ARM, X86_64
 from edgeimg.build import result
 from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
+from edgeimg.image.manifest import Contents, K3sFacts, Manifest, encode
+from edgeimg.image.partitions import DiskPlan
 from edgeimg.progress import Silent
 from edgeimg.recipe.file import load
 
@@ -59,18 +60,28 @@ def test_an_index_without_a_good_signature_is_named() -> None:
 
 @pytest.fixture
 def finished(plan: BuildPlan, tmp_path: Path) -> BuildPlan:
-    """The plan of a build whose files, with the key `k`, are in its directory."""
+    """The plan of a build whose files, are in its directory."""
     plan = dataclasses.replace(plan, output=tmp_path)
     plan.directory.mkdir()
-    manifest = {
-        "digests": {"build": "k"},
-        "k3s": {"version": "v1.35.0+k3s1", "standin": False},
-        "root_hash": "r",
-        "sizes": {"root": 7},
-    }
+    manifest = Manifest(
+        contents=Contents(
+            id="gateway",
+            version="1",
+            arch="x86-64",
+            epoch=1,
+            kernel="6.12",
+            k3s=K3sFacts(version="v1.35.0+k3s1", source="release", sha256="0", standin=False),
+            packages=(),
+            components={},
+        ),
+        root_hash="r",
+        disk=DiskPlan(uuid="u", size=1, partitions=()),
+        sizes={"root": 7},
+        digests={"build": plan.key},
+    )
     files = {
         f"{plan.name}.bmap": b"<bmap/>",
-        f"{plan.name}.manifest.json": json.dumps(manifest).encode(),
+        f"{plan.name}.manifest.json": encode(manifest.to_json()),
         f"{plan.name}.raw.zst": bytes(range(256)) * 16,
     }
     for name, data in files.items():
@@ -89,12 +100,13 @@ def flip(path: Path, offset: int) -> None:
 
 def test_a_finished_image_is_found_by_its_key(finished: BuildPlan) -> None:
     told = Told()
-    built = result.existing(finished, "k", told)
+    built = result.existing(finished, told)
     assert built is not None
     assert built.unchanged
     assert built.sha256 == hashlib.sha256(bytes(range(256)) * 16).hexdigest()
-    assert built.files[f"{finished.name}.bmap"] == 7
-    assert result.existing(finished, "another key", told) is None
+    assert built.files[f"{finished.name}.bmap"].size == 7
+    other = dataclasses.replace(finished, k3s_identity="another")
+    assert result.existing(other, told) is None
     assert told.notes == []
 
 
@@ -105,10 +117,10 @@ def test_a_damaged_file_is_not_called_unchanged(finished: BuildPlan, suffix: str
     for offset in range(0, len(whole), 5):
         told = Told()
         flip(path, offset)
-        assert result.existing(finished, "k", told) is None
+        assert result.existing(finished, told) is None
         assert "damaged" in "".join(told.notes)
         path.write_bytes(whole)
-    assert result.existing(finished, "k", Told()) is not None
+    assert result.existing(finished, Told()) is not None
 
 
 @pytest.mark.parametrize("name", ["manifest", "SHA256SUMS"])
@@ -118,9 +130,9 @@ def test_no_byte_of_manifest_or_sums_may_differ(finished: BuildPlan, name: str) 
     whole = path.read_bytes()
     for offset in range(len(whole)):
         flip(path, offset)
-        assert result.existing(finished, "k", Told()) is None, offset
+        assert result.existing(finished, Told()) is None, offset
         path.write_bytes(whole)
-    assert result.existing(finished, "k", Told()) is not None
+    assert result.existing(finished, Told()) is not None
 
 
 MISSING: dict[str, Callable[[Path, str], object]] = {
@@ -136,4 +148,4 @@ MISSING: dict[str, Callable[[Path, str], object]] = {
 @pytest.mark.parametrize("what", MISSING)
 def test_an_incomplete_image_is_not_called_unchanged(finished: BuildPlan, what: str) -> None:
     MISSING[what](finished.directory, finished.name)
-    assert result.existing(finished, "k", Told()) is None
+    assert result.existing(finished, Told()) is None

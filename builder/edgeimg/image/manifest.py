@@ -11,13 +11,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Literal, TypeVar
 
 from edgeimg.errors import ImageError
 from edgeimg.image.partitions import DiskPlan
-from edgeimg.text import bounded, json_text
+from edgeimg.text import bounded, json_text, typed
 
 PATH = "usr/share/edgeimg/manifest.json"
 SCHEMA = "edgeimg-manifest-1"
@@ -40,8 +38,7 @@ class K3sFacts:
     """Which K3s is inside."""
 
     version: str
-    source: str
-    """`release`, `file` or `standin`."""
+    source: Literal["release", "file", "standin"]
     sha256: str
     """Of the binary it was unpacked from."""
     standin: bool
@@ -222,7 +219,7 @@ def _document(data: bytes, name: str) -> dict[str, object]:
         raise ImageError(f"{name} is damaged: {error}") from error
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if schema is None:
-        raise ImageError(f"{name} is not the manifest of an image")
+        raise ImageError(f"{name} is damaged: not the manifest of an image")
     if schema != SCHEMA:
         raise ImageError(
             f"{name} has the schema {schema!r}, expected {SCHEMA!r}",
@@ -240,8 +237,6 @@ def _contents(raw: Mapping[str, object], name: str) -> dict[str, object]:
 
 def _model(model: type[_Model], values: Mapping[str, object], name: str) -> _Model:
     try:
-        return TypeAdapter(model).validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ImageError(f"{name} is damaged: {place}: {first['msg']}") from error
+        return typed.validate(model, values)
+    except json_text.MalformedError as error:
+        raise ImageError(f"{name} is damaged: {error}") from error

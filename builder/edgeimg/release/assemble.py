@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from edgeimg.errors import ImageError, ReleaseError
 from edgeimg.image.manifest import encode
 from edgeimg.release import artifacts, os_list, provenance
 from edgeimg.release import sums as listings
+from edgeimg.release.facts import ReleasedFile, ReleasedImage, ReleaseFacts
 from edgeimg.release.gates import Hold
 from edgeimg.release.layout import FACTS, SIGNATURE, SUMS
 from edgeimg.release.os_list import Entry
@@ -29,7 +30,6 @@ from edgeimg.release.provenance import Origin
 from edgeimg.sbom import Distribution
 from edgeimg.tools import Toolbox
 
-SCHEMA = "edgeimg-release-1"
 _SPLIT_VERSION = "1"
 
 
@@ -91,7 +91,7 @@ def write(
         statement = provenance.statement(digests, plans, origin)
         name = f"{image_id}_{version}.intoto.json"
         digests[name] = _write(directory / name, statement)
-        facts = encode(_facts(parts, origin.overrides, directory, digests))
+        facts = encode(_facts(parts, origin.overrides, directory, digests).to_json())
         digests[FACTS] = _write(directory / FACTS, facts)
         (directory / SUMS).write_bytes(listings.encode(digests))
 
@@ -171,26 +171,25 @@ def _entry(part: Part) -> Entry:
 
 def _facts(
     parts: Sequence[Part], overrides: Sequence[Hold], directory: Path, digests: Mapping[str, str]
-) -> dict[str, object]:
+) -> ReleaseFacts:
     image_id, version = identity([part.plan for part in parts])
-    return {
-        "schema": SCHEMA,
-        "id": image_id,
-        "version": version,
-        "overrides": [hold.to_json() for hold in overrides],
-        "images": [
-            {
-                "arch": part.plan.arch.name,
-                "file": part.built.download.name,
-                "sha256": part.built.sha256,
-                "root_hash": part.built.manifest.root_hash,
-                "k3s": asdict(part.built.manifest.contents.k3s),
-                "build": part.built.manifest.digests["build"],
-            }
+    return ReleaseFacts(
+        id=image_id,
+        version=version,
+        overrides=tuple(overrides),
+        images=tuple(
+            ReleasedImage(
+                arch=part.plan.arch.name,
+                file=part.built.download.name,
+                sha256=part.built.sha256,
+                root_hash=part.built.manifest.root_hash,
+                k3s=part.built.manifest.contents.k3s,
+                build=part.built.manifest.digests["build"],
+            )
             for part in parts
-        ],
-        "files": [
-            {"name": name, "size": (directory / name).stat().st_size, "sha256": digest}
+        ),
+        files=tuple(
+            ReleasedFile(name=name, size=(directory / name).stat().st_size, sha256=digest)
             for name, digest in sorted(digests.items())
-        ],
-    }
+        ),
+    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
-from edgeimg.errors import ImageError
+from edgeimg.errors import ImageError, VerifyError
 from edgeimg.image.manifest import SUFFIX, Manifest
+from edgeimg.release.facts import ReleasedImage, ReleaseFacts
 from edgeimg.release.layout import FACTS
 from edgeimg.smoke import report as smoke
 from edgeimg.smoke.report import SmokeReport
@@ -54,7 +54,7 @@ def _guarded(
 ) -> list[str]:
     try:
         return list(judge(directory, name, listed))
-    except ImageError as error:
+    except (ImageError, VerifyError) as error:
         return [error.message]
     except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
         return [f"{name} is damaged: {json_text.reason(error)}"]
@@ -92,18 +92,22 @@ def _update_files(directory: Path, name: str, manifest: Manifest, listed: Digest
 
 
 def _facts(directory: Path, file: str, listed: Digests) -> Iterator[str]:
-    facts = json_text.read(directory / file)
-    told = {entry["name"]: entry["sha256"] for entry in facts["files"]}
-    yield from _same(file, told, {name: listed[name] for name in listed if name != file})
-    for image in facts["images"]:
-        name = f"{facts['id']}_{facts['version']}_{image['arch']}"
+    facts = ReleaseFacts.read(directory / file)
+    digests = {entry.name: entry.sha256 for entry in facts.files}
+    yield from _same(file, digests, {name: listed[name] for name in listed if name != file})
+    images = {f"{facts.id}_{facts.version}_{image.arch}": image for image in facts.images}
+    for name, image in images.items():
         manifest = Manifest.read(directory / f"{name}{SUFFIX}")
-        said = (image["file"], image["sha256"], image["root_hash"], image["k3s"])
-        real = (f"{name}.raw.zst", listed.get(f"{name}.raw.zst"), manifest.root_hash)
-        k3s, build = asdict(manifest.contents.k3s), manifest.digests["build"]
-        if said != (*real, k3s) or image["build"] != build:
+        expected = ReleasedImage(
+            arch=image.arch,
+            file=f"{name}.raw.zst",
+            sha256=listed.get(f"{name}.raw.zst", ""),
+            root_hash=manifest.root_hash,
+            k3s=manifest.contents.k3s,
+            build=manifest.digests["build"],
+        )
+        if image != expected:
             yield f"{file} and {name}{SUFFIX} disagree"
-    images = {f"{facts['id']}_{facts['version']}_{image['arch']}" for image in facts["images"]}
     for name in sorted(name.removesuffix(SUFFIX) for name in listed if SUFFIX in name):
         if name not in images:
             yield f"{file} does not know the image {name}"

@@ -24,10 +24,10 @@ from edgeimg.recipe.file import RecipeFile
 from edgeimg.release import assemble, evidence, gates
 from edgeimg.release.assemble import Part
 from edgeimg.release.evidence import Evidence
+from edgeimg.release.facts import ReleaseFacts
 from edgeimg.release.gates import Hold
 from edgeimg.release.layout import EVIDENCE, FACTS, SUMS
 from edgeimg.release.provenance import Origin
-from edgeimg.text import json_text
 from edgeimg.trust import keys, signatures
 from edgeimg.ui import Ui
 from edgeimg.vm import disk
@@ -132,13 +132,11 @@ def rebuild(
     was made with one. Neither signatures nor evidence are made. Returns the directory to compare
     with. Raises VerifyError when `directory` tells no release of this recipe.
     """
+    facts = ReleaseFacts.read(directory / FACTS)
     try:
-        facts = json_text.read(directory / FACTS)
-        archs = [architectures.find(image["arch"]) for image in facts["images"]]
-        k3s = {image["arch"]: image["k3s"]["source"] for image in facts["images"]}
-        overrides = tuple(Hold(**hold) for hold in facts["overrides"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise VerifyError(f"{directory / FACTS} is damaged: {json_text.reason(error)}") from error
+        archs = {image: architectures.find(image.arch) for image in facts.images}
+    except KeyError as error:
+        raise VerifyError(f"{directory / FACTS} is of an unknown architecture: {error}") from error
     fresh = Store(work / "cache", store.progress)
     _empty(fresh.root)
     blobs = store.root / "blobs"
@@ -147,15 +145,16 @@ def rebuild(
             path.mkdir(parents=True, exist_ok=True)
         (fresh.root / "blobs").symlink_to(blobs.resolve())
     parts = []
-    for arch in archs:
+    for image, arch in archs.items():
+        k3s = image.k3s.source
         chosen = BuildOptions(
             output=work / "out",
-            k3s=k3s_file if k3s[arch.name] == "file" else K3sChoice(source=k3s[arch.name]),
-            over_budget=any(hold.gate == "budget" for hold in overrides),
+            k3s=k3s_file if k3s == "file" else K3sChoice(source=k3s),
+            over_budget=any(hold.gate == "budget" for hold in facts.overrides),
         )
         planned = planning.plan_build(source, arch, chosen)
         parts.append(_make(planned, fresh, ui)[0])
-    _write(source, parts, overrides, work / "release", fresh, ui)
+    _write(source, parts, facts.overrides, work / "release", fresh, ui)
     return work / "release"
 
 
@@ -239,10 +238,10 @@ def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
     if not final.exists():
         return None
     try:
-        facts = json_text.read(final / FACTS)
-        before = {image["arch"]: image["build"] for image in facts["images"]}
-        overrides = tuple(Hold(**hold) for hold in facts["overrides"])
-    except (OSError, ValueError, LookupError, TypeError):
+        facts = ReleaseFacts.read(final / FACTS)
+        before = {image.arch: image.build for image in facts.images}
+        overrides = facts.overrides
+    except VerifyError:
         before, overrides = {}, ()
     wanted = {planned.arch.name: planned.key for planned in plans}
     if before != wanted:

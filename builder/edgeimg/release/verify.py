@@ -10,8 +10,8 @@ from typing import Any
 from edgeimg.errors import VerifyError
 from edgeimg.progress import Progress, Silent
 from edgeimg.release import consistency, sums
+from edgeimg.release.facts import ReleaseFacts
 from edgeimg.release.layout import EVIDENCE, FACTS, SIGNATURE
-from edgeimg.text import json_text
 from edgeimg.trust import signatures
 from edgeimg.trust.signatures import Signer
 
@@ -115,11 +115,10 @@ def _listing(directory: Path, key: Path | None) -> tuple[dict[str, str], Signer 
 
 def _told(directory: Path) -> tuple[str, tuple[str, ...]]:
     try:
-        facts = json_text.read(directory / FACTS)
-        overrides = tuple(f"{hold['gate']}: {hold['reason']}" for hold in facts["overrides"])
-        return str(facts["version"]), overrides
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise _refused(directory, [f"{FACTS} is damaged: {json_text.reason(error)}"]) from error
+        facts = ReleaseFacts.read(directory / FACTS)
+    except VerifyError as error:
+        raise _refused(directory, [error.message]) from error
+    return facts.version, tuple(f"{hold.gate}: {hold.reason}" for hold in facts.overrides)
 
 
 def _refused(path: Path, problems: Sequence[str]) -> VerifyError:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from edgeimg.check.findings import Finding
 from edgeimg.errors import ImageError
 from edgeimg.smoke.verdict import Boot, Check
-from edgeimg.text import json_text
+from edgeimg.text import json_text, typed
 
 SUFFIX = ".smoke.json"
 
@@ -49,11 +47,9 @@ class SmokeReport:
     def from_json(cls, data: object, name: str = "the smoke report") -> SmokeReport:
         """The report that `to_json` made `data` of. Raises ImageError, which `name` names."""
         try:
-            return TypeAdapter(cls).validate_python(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise ImageError(f"{name} is damaged: {place}: {first['msg']}") from error
+            return typed.validate(cls, data)
+        except json_text.MalformedError as error:
+            raise ImageError(f"{name} is damaged: {error}") from error
 
     @property
     def failures(self) -> tuple[str, ...]:
