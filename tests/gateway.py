@@ -27,9 +27,9 @@ _OPTIONS = (
     "ConnectTimeout=20",
 )  # fmt: skip
 CPUS = 1
-OPTIONS = GuestOptions(cpus=CPUS)
 """Of a guest: QEMU emulates one faster than two where as many guests run as there are cores
 (tests/bench/processors.py)."""
+OPTIONS = GuestOptions(cpus=CPUS)
 FILL = (
     "left=$(df -k /var | awk 'END { print $4 }');"
     " busybox fallocate -l $((left - 8192))k /var/ballast;"
