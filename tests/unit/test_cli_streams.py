@@ -32,6 +32,8 @@ def manifest(path: Path, identity: str, version: str = "1") -> Path:
                 "packages": [],
                 "components": {},
                 "sizes": {},
+                "root_hash": "0",
+                "disk": {"uuid": "u", "size": 1, "partitions": []},
             }
         )
     )

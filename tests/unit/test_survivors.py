@@ -248,11 +248,11 @@ def test_a_disk_that_came_into_use_is_refused(disks: Disks) -> None:
 def test_a_program_of_another_architecture_is_not_built() -> None:
     def composed(arch: Arch) -> Any:
         programs = Tree().with_nodes({"usr/bin/x": file(elf(arch), mode=0o755)})
-        return SimpleNamespace(source=SimpleNamespace(root=programs))
+        return SimpleNamespace(plan=SimpleNamespace(arch=X86_64), root=programs)
 
-    stages.check_programs(composed(X86_64), X86_64)
+    stages.check_programs(composed(X86_64))
     with pytest.raises(CheckError, match="usr/bin/x"):
-        stages.check_programs(composed(ARM64), X86_64)
+        stages.check_programs(composed(ARM64))
 
 
 @pytest.mark.parametrize("over_budget", [False, True])
@@ -271,7 +271,6 @@ def test_an_image_beyond_its_budget_is_not_published(
     monkeypatch.setattr(stages.packing, "make_disk", lambda *_, **__: packed)
     monkeypatch.setattr(stages.publishing, "publish", publish)
     monkeypatch.setattr(stages, "_manifest", lambda *_: SimpleNamespace(to_json=dict))
-    monkeypatch.setattr(stages, "describe", lambda *_, **__: None)
     plan: Any = SimpleNamespace(
         recipe=SimpleNamespace(budget=Budget.model_validate({"download": 1000})),
         over_budget=over_budget,
@@ -279,11 +278,10 @@ def test_an_image_beyond_its_budget_is_not_published(
         name="x",
     )
     composed: Any = SimpleNamespace(
-        source=None, contents=SimpleNamespace(components={"edgeimg": 1})
+        plan=plan, source=None, contents=SimpleNamespace(components={"edgeimg": 1})
     )
     nothing: Any = None
-    store, ui = Store(tmp_path), Ui(verbosity=-1)
-    arguments = (plan, composed, tmp_path, tmp_path, "k", store, nothing, ui)
+    arguments = (composed, nothing, Store(tmp_path), nothing, Ui(verbosity=-1))
     if over_budget:
         stages.publish(*arguments)
     else:
