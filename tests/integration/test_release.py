@@ -35,6 +35,12 @@ KILLS = int(os.environ.get("EDGEIMG_TEST_KILLS", "3"))
 """How often a release is killed; `EDGEIMG_TEST_KILLS=20` for a long look."""
 NAME = "gateway_0.1.0_x86-64"
 ALLOWED = ("--allow", "boot")
+ONCE = (
+    "edgeimg.lock.file.load", "edgeimg.build.plan.plan_build", "edgeimg.build.overlays.read",
+    "edgeimg.build.stages.compose", "edgeimg.compose.rootfs.compose",
+    "edgeimg.pack.image.make_filesystems", "edgeimg.pack.image.make_disk",
+)  # fmt: skip
+"""What a release of one image does once."""
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +84,17 @@ def digests(directory: Path) -> dict[str, str]:
 
 
 def test_a_release_is_whole_signed_and_made_once(project: Project, home: Path) -> None:
-    held = project.run("release", *release(project, home))
+    counts = project.root / "cache/counts"
+    argv = project.argv(*release(project, home), command="release")
+    argv[1:3] = ["-m", "tests.counting", str(counts), ",".join(ONCE)]
+    held = subprocess.run(
+        argv, cwd=project.root, env=project.environment(), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
     assert_one_error(held, errors.SmokeError.exit_code, r"held back.*\n  boot: x86-64: not true")
     assert not (project.output / "release/0.1.0").exists()
     assert held.stderr.count("x86-64: compose the root") == 1
+    assert json.loads(counts.read_text()) == dict.fromkeys(ONCE, 1)
 
     done = project.run("release", *release(project, home, *ALLOWED, "--json"))
     assert done.returncode == 0, done.stderr
