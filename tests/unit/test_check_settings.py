@@ -159,7 +159,7 @@ def test_the_syntax_of_unit_files() -> None:
     assert unit.last("Wants") == ""
 
 
-@given(st.sampled_from(sorted(units.read("units")["others"])), st.text(max_size=20))
+@given(st.sampled_from(sorted(units.weights().others)), st.text(max_size=20))
 def test_any_value_can_be_judged(key: str, text: str) -> None:
     assert 0 <= units.exposure(service(f"{key}={text}\n")) <= 10
 

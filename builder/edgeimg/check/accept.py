@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from edgeimg.check.data import read
 from edgeimg.check.findings import Finding, finding
 from edgeimg.recipe.rules import RULES
+from edgeimg.text import typed
 
 KEY = "check.accept"
 
 
-def defaults() -> list[str]:
+@dataclass(frozen=True)
+class _Group:
+    findings: tuple[str, ...]
+
+
+def defaults() -> tuple[str, ...]:
     """The exceptions that hold for every image."""
-    return [entry for group in read("accepted")["accepted"] for entry in group["findings"]]
+    groups = typed.data_file(__file__, "accepted", dict[str, tuple[_Group, ...]])
+    return tuple(entry for group in groups["accepted"] for entry in group.findings)
 
 
 def covers(entry: str, found: Finding) -> bool:

@@ -6,8 +6,9 @@ GitLab documentation, "Code Quality report format"; a subset of Code Climate's.
 from __future__ import annotations
 
 import json
-from typing import Any
 from urllib.parse import unquote
+
+from edgeimg.text.json_text import JsonObject
 
 _SEVERITIES = {"error": "critical", "warning": "minor"}
 
@@ -19,7 +20,7 @@ def document(sarif: bytes) -> bytes:
     return (json.dumps(entries, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _entry(result: dict[str, Any]) -> dict[str, Any]:
+def _entry(result: JsonObject) -> dict[str, object]:
     place = result["locations"][0]["physicalLocation"]
     return {
         "description": result["message"]["text"],

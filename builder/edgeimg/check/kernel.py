@@ -5,14 +5,14 @@ The list, with reasons, is kernel.toml.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from edgeimg.check.data import read
 from edgeimg.check.findings import Finding, finding
 from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
 from edgeimg.recipe.model import Recipe
+from edgeimg.text import typed
 from edgeimg.tree import Tree
 
 
@@ -27,18 +27,32 @@ class Need:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Group:
+    reason: str
+    options: tuple[str, ...]
+    initrd: bool = False
+
+
+@dataclass(frozen=True)
+class _Needs:
+    need: tuple[_Group, ...]
+    compression: Mapping[str, str]
+
+
 def needs(recipe: Recipe) -> list[Need]:
     """What an image of this recipe asks of its kernel."""
-    data = read("kernel")
+    data = typed.data_file(__file__, "kernel", _Needs)
     found = []
-    for group in data["need"]:
-        for entry in group["options"]:
+    for group in data.need:
+        for entry in group.options:
             option, _, module = entry.partition(" ")
-            initrd, reason = group.get("initrd", False), group["reason"]
-            found.append(Need(option=option, module=module, initrd=initrd, reason=reason))
+            found.append(
+                Need(option=option, module=module, initrd=group.initrd, reason=group.reason)
+            )
     method = recipe.image.compression.partition(",")[0]
-    if method in data["compression"]:
-        option, reason = data["compression"][method], f"the root is compressed with {method}"
+    if method in data.compression:
+        option, reason = data.compression[method], f"the root is compressed with {method}"
         found.append(Need(option=option, module="", initrd=True, reason=reason))
     return found
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 from urllib.parse import quote
 
 from edgeimg import __version__
@@ -33,7 +32,7 @@ def document(findings: Mapping[str, Sequence[Finding]], source: RecipeFile | Non
     return text.encode("utf-8", "backslashreplace")
 
 
-def _run(arch: str, findings: Sequence[Finding], source: RecipeFile | None) -> dict[str, Any]:
+def _run(arch: str, findings: Sequence[Finding], source: RecipeFile | None) -> dict[str, object]:
     names = sorted({_rule_id(found) for found in findings} | set(RULES))
     lines = key_lines(source.path.read_text(encoding="utf-8")) if source else {}
     recipe = _recipe_path(source)
@@ -58,7 +57,7 @@ def _rule_id(found: Finding) -> str:
     return found.rule or found.check
 
 
-def _rule(name: str, findings: Sequence[Finding]) -> dict[str, Any]:
+def _rule(name: str, findings: Sequence[Finding]) -> dict[str, object]:
     rule = RULES.get(name)
     if rule is None:  # of a family that has no table
         severity = next(found.severity for found in findings if _rule_id(found) == name)
@@ -78,7 +77,7 @@ def _result(
     names: list[str],
     recipe: str,
     lines: Mapping[Location, int],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     name = _rule_id(found)
     fix = f" (to fix it: {found.fix})" if found.fix else ""
     identity = "\0".join((name, arch, found.path, found.item))
@@ -97,7 +96,7 @@ def _result(
     }
 
 
-def _physical(found: Finding, recipe: str, lines: Mapping[Location, int]) -> dict[str, Any]:
+def _physical(found: Finding, recipe: str, lines: Mapping[Location, int]) -> dict[str, object]:
     rule = RULES.get(found.rule)
     if rule is not None and rule.place in ("recipe", "guest"):
         line = _line(found.path, lines)

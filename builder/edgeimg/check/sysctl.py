@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 from dataclasses import dataclass
-from typing import Any
 
-from edgeimg.check.data import read
 from edgeimg.check.findings import Finding, finding
+from edgeimg.text import typed
 from edgeimg.tree import Kind, Tree
 
 DIRECTORIES = ("etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d")
@@ -26,13 +25,28 @@ class Setting:
     line: int
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """What one kernel parameter should be (sysctl.toml)."""
+
+    name: str
+    reason: str
+    values: tuple[str, ...] = ()
+    """It is one of these, if any."""
+    least: int = 0
+    """Otherwise it is a number not below."""
+    default: str | None = None
+    """What the kernel has when nobody sets it, where that is known for sure."""
+
+
 def check(tree: Tree) -> list[Finding]:
     """Parameters that have another value than expected once the image has started."""
     lines = settings(tree)
+    parameters = typed.data_file(__file__, "sysctl", dict[str, tuple[Parameter, ...]])
     return [
         found
-        for parameter in read("sysctl")["parameter"]
-        if (found := _judge(parameter, effective(lines, parameter["name"])))
+        for parameter in parameters["parameter"]
+        if (found := _judge(parameter, effective(lines, parameter.name)))
     ]
 
 
@@ -71,12 +85,12 @@ def _parse(tree: Tree, path: str) -> list[Setting]:
     return found
 
 
-def _judge(parameter: dict[str, Any], setting: Setting | None) -> Finding | None:
-    name, reason = parameter["name"], parameter["reason"]
-    value = setting.value if setting else parameter.get("default")
+def _judge(parameter: Parameter, setting: Setting | None) -> Finding | None:
+    name, reason = parameter.name, parameter.reason
+    value = setting.value if setting else parameter.default
     if value is not None and _fits(parameter, value):
         return None
-    wanted = " or ".join(parameter["is"]) if "is" in parameter else f"{parameter['least']} or more"
+    wanted = " or ".join(parameter.values) or f"{parameter.least} or more"
     fix = f"set {name} to {wanted}"
     if setting:
         message = f"line {setting.line} sets {name} to {value}, expected {wanted}: {reason}"
@@ -85,7 +99,7 @@ def _judge(parameter: dict[str, Any], setting: Setting | None) -> Finding | None
     return finding("sysctl", _UNSET, message, fix, item=name)
 
 
-def _fits(parameter: dict[str, Any], value: str) -> bool:
-    if "is" in parameter:
-        return value in parameter["is"]
-    return value.isdigit() and int(value) >= int(parameter["least"])
+def _fits(parameter: Parameter, value: str) -> bool:
+    if parameter.values:
+        return value in parameter.values
+    return value.isdigit() and int(value) >= parameter.least

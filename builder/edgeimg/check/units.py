@@ -9,10 +9,13 @@ safe as what they do.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
-from edgeimg.check.data import read
 from edgeimg.check.findings import Finding, finding
 from edgeimg.check.unit_files import Unit, services, started
+from edgeimg.text import typed
 from edgeimg.tree import Tree
 
 POOR = 9.0
@@ -56,11 +59,31 @@ def _is_started(name: str, wanted: set[str]) -> bool:
     return any(unit.startswith(start) and unit.endswith(".service") for unit in wanted)
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What a missing protection weighs (units.toml)."""
+
+    flags: Mapping[str, int]
+    values: Mapping[str, Mapping[str, int]]
+    early: Mapping[str, tuple[str, ...]]
+    capabilities: Mapping[str, int]
+    namespaces: Mapping[str, int]
+    families: Mapping[str, int]
+    calls: Mapping[str, int]
+    others: Mapping[str, int]
+
+
+@lru_cache
+def weights() -> Weights:
+    """The weights, read once."""
+    return typed.data_file(__file__, "units", Weights)
+
+
 def exposure(unit: Unit) -> float:
     """The mark of a service, from 0 (nothing is open) to 10, in tenths, rounded up."""
-    data = read("units")
+    data = weights()
     parts = [*_flags(unit, data), *_values(unit, data), *_lists(unit, data), *_others(unit, data)]
-    early = set(data["early"]["names"]) if not _has_defaults(unit) else set()
+    early = set(data.early["names"]) if not _has_defaults(unit) else set()
     judged = [(weight, bad) for name, weight, bad in parts if name not in early]
     total = sum(weight for weight, _ in judged)
     open_ = sum(-(-weight * bad // 10) for weight, bad in judged)
@@ -101,9 +124,9 @@ def _value(unit: Unit, key: str) -> str:
     return unit.last(key)
 
 
-def _flags(unit: Unit, data: dict[str, dict[str, int]]) -> list[Part]:
+def _flags(unit: Unit, data: Weights) -> list[Part]:
     parts = []
-    for name, weight in data["flags"].items():
+    for name, weight in data.flags.items():
         value = _value(unit, name)
         on = value.lower() in ("1", "yes", "true", "on", "disconnected", "self", "identity", "full")
         if name == "PrivateMounts":
@@ -112,9 +135,9 @@ def _flags(unit: Unit, data: dict[str, dict[str, int]]) -> list[Part]:
     return parts
 
 
-def _values(unit: Unit, data: dict[str, dict[str, dict[str, int]]]) -> list[Part]:
+def _values(unit: Unit, data: Weights) -> list[Part]:
     parts = []
-    for name, weights in data["values"].items():
+    for name, weights in data.values.items():
         value = _value(unit, name).lower()
         if value in ("1", "true", "on"):
             value = "yes"
@@ -122,16 +145,16 @@ def _values(unit: Unit, data: dict[str, dict[str, dict[str, int]]]) -> list[Part
     return parts
 
 
-def _lists(unit: Unit, data: dict[str, dict[str, int]]) -> list[Part]:
+def _lists(unit: Unit, data: Weights) -> list[Part]:
     parts: list[Part] = []
-    for group, weight in data["capabilities"].items():
+    for group, weight in data.capabilities.items():
         kept = any(_has_capability(unit, name) for name in group.split())
         parts.append(("CapabilityBoundingSet", weight, 10 if kept else 0))
-    for kind, weight in data["namespaces"].items():
+    for kind, weight in data.namespaces.items():
         parts.append(("RestrictNamespaces", weight, 10 if _may_unshare(unit, kind) else 0))
-    for group, weight in data["families"].items():
+    for group, weight in data.families.items():
         parts.append(("RestrictAddressFamilies", weight, 10 if _may_open(unit, group) else 0))
-    for calls, weight in data["calls"].items():
+    for calls, weight in data.calls.items():
         parts.append(("SystemCallFilter", weight, _call_tenths(unit, calls)))
     return parts
 
@@ -200,8 +223,8 @@ def _call_tenths(unit: Unit, calls: str) -> int:
     return 9 if inside else 0
 
 
-def _others(unit: Unit, data: dict[str, dict[str, int]]) -> list[Part]:
-    weights, root = data["others"], _is_root(unit)
+def _others(unit: Unit, data: Weights) -> list[Part]:
+    weights, root = data.others, _is_root(unit)
     given = unit.last("UMask")
     umask = int(given, 8) if re.fullmatch(r"[0-7]{1,4}", given) else 0o022
     tests = ((0o002, 10), (0o004, 5), (0o020, 2), (0o040, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import click
 
@@ -13,9 +12,9 @@ class Answer:
     """The one JSON document of a run with --json: its result, its error, or both."""
 
     def __init__(self) -> None:
-        self._parts: dict[str, Any] = {}
+        self._parts: dict[str, object] = {}
 
-    def add(self, part: Mapping[str, Any]) -> None:
+    def add(self, part: Mapping[str, object]) -> None:
         """Add keys to the document."""
         self._parts.update(part)
 

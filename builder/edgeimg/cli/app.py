@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import click
 from rich.console import Console
@@ -14,7 +13,7 @@ from edgeimg.cache.store import Store, default_root
 from edgeimg.cli.answer import Answer
 from edgeimg.ui import Ui, new_console
 
-Command = Callable[..., Any]
+Command = Callable[..., object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +26,7 @@ class App:
     answer: Answer
     store: Store
 
-    def result(self, data: Mapping[str, Any], show: Callable[[Console], None]) -> None:
+    def result(self, data: Mapping[str, object], show: Callable[[Console], None]) -> None:
         """Tell the command's result on stdout: `data` with --json, else what `show` draws."""
         if self.as_json:
             self.answer.add(data)
@@ -42,7 +41,9 @@ def with_app(function: Command) -> Command:
     @click.option("-q", "--quiet", is_flag=True, help="Show errors and the result only.")
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
     @functools.wraps(function)
-    def wrapper(*args: Any, verbose: bool, quiet: bool, as_json: bool, **kwargs: Any) -> Any:
+    def wrapper(
+        *args: object, verbose: bool, quiet: bool, as_json: bool, **kwargs: object
+    ) -> object:
         ui = Ui(verbosity=1 if verbose else -1 if quiet else 0)
         answer = click.get_current_context().ensure_object(Answer)
         store = Store(default_root(), ui)

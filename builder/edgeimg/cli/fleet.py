@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
@@ -127,7 +126,7 @@ def ledger_command(app: App, *, path: Path, gateway: str, serial: str, digest: s
     read = book.read()
     fleet_options.tell_damage(app, book, read)
     runs = ledgers.select(read.runs(), gateway=gateway, serial=serial, digest=digest)
-    data: dict[str, Any] = {"runs": [run.model_dump() for run in runs]}
+    data: dict[str, object] = {"runs": [run.model_dump() for run in runs]}
     app.result(data, lambda console: console.print(_runs(runs)))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -55,7 +54,7 @@ def fleet_images(
     """Make an image of each gateway: IMAGE with its settings. They hold secrets: keep them safe."""
     shop = _workshop(app, image, key, Ledger(fleet_options.beside(fleet.path)), None)
     chosen = _for_image(app, fleet.named(only), shop)
-    made: list[dict[str, Any]] = []
+    made: list[dict[str, object]] = []
     with disk_errors(output):
         output.mkdir(parents=True, exist_ok=True)
     for gateway in chosen.gateways:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -42,14 +41,14 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
         @functools.wraps(function)
         def wrapper(
             app: App,
-            *args: Any,
+            *args: object,
             path: Path,
             defaults: Path | None,
             generate_token: bool,
-            **kwargs: Any,
-        ) -> Any:
+            **kwargs: object,
+        ) -> object:
             image = kwargs.get("image")
-            consents = beside_image(image) if image else None
+            consents = beside_image(image) if isinstance(image, Path) else None
             allowed = consents.allow if consents else load_recipe(None).recipe.provision.allowed
             found = _load(
                 app, path, defaults, generate_token=generate_token, secrets=secrets, allowed=allowed
@@ -100,7 +99,7 @@ def ledger(function: Command) -> Command:
         help="What was flashed is written there.  [default: beside FILE, as FILE.ledger.jsonl]",
     )
     @functools.wraps(function)
-    def wrapper(*args: Any, where: Path | None, fleet: Fleet, **kwargs: Any) -> Any:
+    def wrapper(*args: object, where: Path | None, fleet: Fleet, **kwargs: object) -> object:
         book = Ledger(where or beside(fleet.path))
         return function(*args, fleet=fleet, book=book, **kwargs)
 
@@ -156,8 +155,8 @@ def style(function: Command) -> Command:
     )
     @functools.wraps(function)
     def wrapper(
-        *args: Any, size: tuple[float, float], dpi: int, url: str | None, **kwargs: Any
-    ) -> Any:
+        *args: object, size: tuple[float, float], dpi: int, url: str | None, **kwargs: object
+    ) -> object:
         return function(*args, style=Style(size=size, dpi=dpi, url=url), **kwargs)
 
     return wrapper

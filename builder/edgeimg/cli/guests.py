@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -51,17 +50,21 @@ deadline = click.option(
 )
 
 
-_NAMES = ("memory", "cpus", "accel", "deadline")
-
-
 def guest(*chosen: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Give a command some of the options above; it receives GuestOptions as `guest`."""
 
     def decorate(function: Command) -> Command:
         @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            values = {name: kwargs.pop(name) for name in _NAMES if name in kwargs}
-            return function(*args, guest=GuestOptions(**values), **kwargs)
+        def wrapper(
+            *args: object,
+            memory: int = GuestOptions.memory,
+            cpus: int | None = None,
+            accel: str = GuestOptions.accel,
+            deadline: int | None = None,
+            **kwargs: object,
+        ) -> object:
+            guest = GuestOptions(memory=memory, cpus=cpus, accel=accel, deadline=deadline)
+            return function(*args, guest=guest, **kwargs)
 
         command: Command = wrapper
         for option in reversed(chosen):

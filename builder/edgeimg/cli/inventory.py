@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -66,11 +65,11 @@ def sbom(
         raise click.UsageError("several architectures need --output DIRECTORY")
     wanted = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
     encode = {"cyclonedx": inventory.cyclonedx, "spdx": inventory.spdx}[kind]
-    told: list[dict[str, Any]] = []
+    told: list[dict[str, object]] = []
     for plan in plan_builds(source, archs, wanted):
         described = pipeline.sbom(plan, store=app.store, ui=app.ui)
         document = encode(described)
-        facts: dict[str, Any] = {
+        facts: dict[str, object] = {
             "arch": plan.arch.name,
             "name": described.name,
             "format": kind,
@@ -150,7 +149,7 @@ def cve(
         )
 
 
-def _show_written(console: Console, told: Sequence[dict[str, Any]]) -> None:
+def _show_written(console: Console, told: Sequence[dict[str, object]]) -> None:
     for one in told:
         if "file" in one:
             line = Text(f"{one['file']}: {one['components']} components")

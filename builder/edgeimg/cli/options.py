@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -33,10 +32,12 @@ def recipe(function: Command) -> Command:
         help="The recipe.  [default: recipes/gateway.toml]",
     )
     @functools.wraps(function)
-    def wrapper(*args: Any, path: Path | None, **kwargs: Any) -> Any:
+    def wrapper(
+        *args: object, path: Path | None, archs: tuple[Arch, ...] | None = None, **kwargs: object
+    ) -> object:
         source = load_recipe(path)
-        if "archs" in kwargs:
-            kwargs["archs"] = _of_recipe(source, kwargs["archs"])
+        if archs is not None:
+            kwargs["archs"] = _of_recipe(source, archs)
         return function(*args, source=source, **kwargs)
 
     return wrapper
@@ -152,8 +153,8 @@ def build(function: Command) -> Command:
     @offline
     @functools.wraps(function)
     def wrapper(
-        *args: Any, k3s: K3sChoice | None, output: Path, offline: bool, **kwargs: Any
-    ) -> Any:
+        *args: object, k3s: K3sChoice | None, output: Path, offline: bool, **kwargs: object
+    ) -> object:
         wanted = BuildOptions(output=output, k3s=k3s, offline=offline)
         return function(*args, wanted=wanted, **kwargs)
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -197,7 +196,7 @@ def _confirm(app: App, chosen: Target, settings: Settings) -> None:
         click.confirm("Write?", abort=True, err=True)
 
 
-def _facts(files: Mapping[str, bytes]) -> dict[str, Any]:
+def _facts(files: Mapping[str, bytes]) -> dict[str, object]:
     return {
         "files": [
             {"path": path, "bytes": len(content), "secret": _is_secret(path)}

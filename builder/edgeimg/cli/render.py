@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +17,7 @@ from edgeimg.inspect.image import Inspection
 from edgeimg.release.make import Released
 from edgeimg.smoke import wear
 from edgeimg.smoke.report import SmokeReport
+from edgeimg.smoke.verdict import Boot
 from edgeimg.ui import human
 
 LARGEST = 12
@@ -181,7 +181,7 @@ def _guest(report: SmokeReport) -> Table:
     return table
 
 
-def _facts(report: SmokeReport, boot: Any) -> dict[str, str]:
+def _facts(report: SmokeReport, boot: Boot) -> dict[str, str]:
     found = boot.report
     node, pod = found.get("node") or {}, found.get("pod") or {}
     memory = found.get("memory_kib") or {}
@@ -204,7 +204,7 @@ def _facts(report: SmokeReport, boot: Any) -> dict[str, str]:
     return facts if found else {"problem": "see below"}
 
 
-def _service(told: dict[str, Any]) -> str:
+def _service(told: dict[str, object]) -> str:
     """Its name, and what is wrong or out of the ordinary with it."""
     state, health = told.get("state", "?"), told.get("health", "-")
     odd = health if health == "failing" else state if state != "active" else ""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from edgeimg.compose.patterns import read
 from edgeimg.compose.prune import prune
 from edgeimg.errors import ArchiveError
+from edgeimg.text import typed
 from edgeimg.tree import Kind, Tree, symlink
 
 BUSYBOX = "usr/bin/busybox"
@@ -22,6 +23,17 @@ _NAME = rb"(?:\[\[?|[a-z][a-z0-9_.+-]{0,31})\0"
 _TABLE = re.compile(rb"(?:" + _NAME + rb"){20,}")
 _ALWAYS = frozenset((b"cat", b"ls", b"mv"))
 """In every configuration that is of use; no other list in the program has all of them in order."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    names: tuple[str, ...]
+
+
+def left_out() -> frozenset[str]:
+    """Applets that get no link (applets.toml)."""
+    rules = typed.data_file(__file__, "applets", dict[str, tuple[_Rule, ...]])
+    return frozenset(name for rule in rules["leave"] for name in rule.names)
 
 
 def link_applets(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
@@ -36,7 +48,7 @@ def link_applets(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
     program = node.read()
     if not program.startswith(_ELF):  # a script of a project's overlay
         return tree
-    left = {name for rule in read("applets")["leave"] for name in rule["names"]}
+    left = left_out()
     names = [
         name
         for name in applets(program)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from edgeimg.recipe.k3s import K3s, Registry
@@ -51,9 +50,9 @@ def nodes(k3s: K3s) -> dict[str, Node]:
     return found
 
 
-def options(k3s: K3s, role: str) -> dict[str, Any]:
+def options(k3s: K3s, role: str) -> dict[str, object]:
     """K3s' options in one role: [k3s.config] with labels and taints, less what it does not know."""
-    merged = dict(k3s.config)
+    merged: dict[str, object] = dict(k3s.config)
     labels = [f"{key}={value}" for key, value in sorted(k3s.labels.items())]
     for option, more in (("node-label", labels), ("node-taint", list(k3s.taints))):
         if more:
@@ -64,14 +63,14 @@ def options(k3s: K3s, role: str) -> dict[str, Any]:
     return merged
 
 
-def registries(given: Mapping[str, Registry]) -> dict[str, Any]:
+def registries(given: Mapping[str, Registry]) -> dict[str, object]:
     """K3s' registries.yaml."""
     unchecked = {
         urlsplit(endpoint).netloc
         for registry in given.values() if registry.insecure
         for endpoint in registry.endpoints
     }  # fmt: skip
-    told: dict[str, Any] = {
+    told: dict[str, object] = {
         "mirrors": {name: {"endpoint": list(one.endpoints)} for name, one in sorted(given.items())}
     }
     if unchecked:
@@ -96,6 +95,6 @@ def hosts(name: str, registry: Registry) -> str:
     return "\n".join(blocks)
 
 
-def _yaml(content: Mapping[str, Any], mode: int) -> Node:
+def _yaml(content: Mapping[str, object], mode: int) -> Node:
     text = json.dumps(content, indent=2, sort_keys=True)
     return file(f"{text}\n".encode(), mode=mode)

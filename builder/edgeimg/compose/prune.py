@@ -5,9 +5,16 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from edgeimg.compose.patterns import read
+from edgeimg.text import typed
 from edgeimg.tree import Node, Tree
+
+
+@dataclass(frozen=True)
+class _Rule:
+    paths: tuple[str, ...]
+    keep: tuple[str, ...] = ()
 
 
 def prune(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
@@ -18,8 +25,9 @@ def prune(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
     """
     given = [pattern.strip("/") for pattern in patterns]
     kept = [pattern.removeprefix("!").strip("/") for pattern in given if pattern.startswith("!")]
-    for rule in read("prune")["prune"]:
-        tree = _without(tree, rule["paths"], [*rule.get("keep", ()), *kept])
+    rules = typed.data_file(__file__, "prune", dict[str, tuple[_Rule, ...]])
+    for rule in rules["prune"]:
+        tree = _without(tree, rule.paths, [*rule.keep, *kept])
     return _without(tree, [pattern for pattern in given if not pattern.startswith("!")], ())
 
 

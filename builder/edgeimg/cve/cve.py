@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeimg.check.findings import Finding
 from edgeimg.cve import feeds, subjects
@@ -37,7 +36,7 @@ class Judged:
         """One for each; a warning where Debian sees no security problem."""
         return tuple(_finding(found) for found in self.vulnerabilities)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
         return {
             "image": self.title,
@@ -49,7 +48,7 @@ class Judged:
 
 
 def judge(
-    document: bytes | Mapping[str, Any],
+    document: bytes | Mapping[str, object],
     feed_paths: Iterable[Path],
     *,
     ignore: Sequence[str] = (),
@@ -120,7 +119,7 @@ def short(text: str, limit: int = _LONGEST) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
-def _plain(found: Vulnerability) -> dict[str, Any]:
+def _plain(found: Vulnerability) -> dict[str, object]:
     return {
         "id": found.id,
         "cves": list(found.cves),

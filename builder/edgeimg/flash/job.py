@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from edgeimg.cache import partials
 from edgeimg.errors import EdgeimgError, HostError
@@ -42,7 +41,7 @@ class Outcome:
     """Where it is told in detail; empty when no log was asked for, or it could not be written."""
     interrupted: bool = False
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
         told = asdict(self)
         return told | (told.pop("done") or dict.fromkeys(_COUNTS, 0)) | {"rate": self.rate}
@@ -98,9 +97,9 @@ def flash_one(
     """Write `image` to one target and read it back, in the caller's thread; `stop` ends it."""
     began, log = time.monotonic(), _Log(logs, chosen, progress)
     log.add(f"{image} ({blocks.mapped} of {blocks.image_size} bytes) to {chosen.title}")
-    told: dict[str, Any] = {"device": str(chosen.given)}
+    outcome = Outcome(device=str(chosen.given), ok=False, seconds=0)
     if chosen.device is not None:
-        told |= {"serial": chosen.device.serial, "model": chosen.device.model}
+        outcome = replace(outcome, serial=chosen.device.serial, model=chosen.device.model)
     started, phase = False, _Phase(chosen, log)
     try:
         safety.still_the_same(chosen)
@@ -116,12 +115,12 @@ def flash_one(
         error = expected(caught)
         hints = [error.hint or "", _UNFINISHED if started and chosen.exists else ""]
         log.add(f"failed: {error.message}")
-        return Outcome(
-            **told, ok=False, error=error.message, seconds=time.monotonic() - began,
+        return replace(
+            outcome, error=error.message, seconds=time.monotonic() - began,
             hint="; ".join(filter(None, hints)), log=log.name,
             interrupted=isinstance(error, StoppedError),
         )  # fmt: skip
-    outcome = Outcome(**told, ok=True, done=done, seconds=time.monotonic() - began)
+    outcome = replace(outcome, ok=True, done=done, seconds=time.monotonic() - began)
     log.add(
         f"done in {outcome.seconds:.1f} s, {safety.human(outcome.rate)}/s: {done.written} bytes "
         f"written, {done.kept} were there, {done.read_back} read back, {done.discarded} discarded"

@@ -11,7 +11,6 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from edgeimg.errors import ProvisionError
 from edgeimg.fleet import columns
@@ -100,7 +99,7 @@ def _header(path: Path, line: int, names: Sequence[str]) -> tuple[list[Column | 
 
 
 def _row(path: Path, line: int, found: Sequence[Column | None], cells: Sequence[str]) -> Row:
-    data: dict[str, Any] = {}
+    data: dict[str, object] = {}
     places: dict[Location, Place] = {}
     start = Place(path=path, line=line)
     for column, cell in zip(found, cells, strict=False):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edgeimg.text.toml_text import Location, Place
 
@@ -14,7 +13,7 @@ from edgeimg.text.toml_text import Location, Place
 class Defaults:
     """What holds for every gateway that says nothing else, in the form of settings."""
 
-    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    data: Mapping[str, object] = field(default_factory=dict, repr=False)
     places: Mapping[Location, Place] = field(default_factory=dict)
 
 
@@ -22,7 +21,7 @@ class Defaults:
 class Row:
     """One gateway."""
 
-    data: Mapping[str, Any] = field(repr=False)
+    data: Mapping[str, object] = field(repr=False)
     places: Mapping[Location, Place]
     start: Place
     """Where the row begins."""
@@ -53,19 +52,25 @@ class Rows:
     """What is wrong with the file before any row is looked at: `file:line: what`."""
 
 
-def anchored(data: Any, folder: Path, key: str = "") -> Any:
+def anchored(data: Mapping[str, object], folder: Path) -> dict[str, object]:
     """The same with the paths in it taken from `folder`: keys that end in `_file` or `_files`."""
+    return {name: _anchored(value, folder, name) for name, value in data.items()}
+
+
+def _anchored(data: object, folder: Path, key: str) -> object:
     match data:
         case dict():
-            return {name: anchored(value, folder, str(name)) for name, value in data.items()}
+            return anchored(data, folder)
         case list() if key.endswith("_files"):
-            return [anchored(item, folder, "_file") for item in data]
+            return [_anchored(item, folder, "_file") for item in data]
         case str() if key.endswith("_file") and data:
             return str(folder / data)
     return data
 
 
-def with_value(data: Mapping[str, Any], location: tuple[str, ...], value: Any) -> dict[str, Any]:
+def with_value(
+    data: Mapping[str, object], location: tuple[str, ...], value: object
+) -> dict[str, object]:
     """A copy of `data` with `value` at `location`; tables on the way are made."""
     first, *rest = location
     if not rest:
@@ -75,15 +80,15 @@ def with_value(data: Mapping[str, Any], location: tuple[str, ...], value: Any) -
     return {**data, first: with_value(below, tuple(rest), value)}
 
 
-def value_at(data: Any, location: tuple[str, ...]) -> Any:
+def value_at(data: object, location: tuple[str, ...]) -> object:
     """What is at `location`, or None."""
     for key in location:
         data = data.get(key) if isinstance(data, dict) else None
     return data
 
 
-def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = dict(base)
+def _merged(base: Mapping[str, object], top: Mapping[str, object]) -> dict[str, object]:
+    merged: dict[str, object] = dict(base)
     for key, value in top.items():
         below = merged.get(key)
         if isinstance(below, dict) and isinstance(value, dict):

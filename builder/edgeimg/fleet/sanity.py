@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from edgeimg.fleet.rows import Row, value_at, with_value
 from edgeimg.provision.k3s import server_host
@@ -108,7 +107,7 @@ def _name(row: Row) -> str:
     return str(row.data.get("hostname") or "another gateway")
 
 
-def _claims(data: Mapping[str, Any]) -> Iterator[Claim]:
+def _claims(data: Mapping[str, object]) -> Iterator[Claim]:
     """What only one gateway can have: a kind of thing, its value, and the key that says so."""
     for key in ("hostname", "disk_serial", "serial"):
         yield from _texts(key, data.get(key), (key,))
@@ -128,21 +127,21 @@ def _claims(data: Mapping[str, Any]) -> Iterator[Claim]:
             yield from _ip("node address", address, ("k3s", "node_ips"))
 
 
-def _texts(kind: str, value: Any, location: tuple[str, ...]) -> Iterator[Claim]:
+def _texts(kind: str, value: object, location: tuple[str, ...]) -> Iterator[Claim]:
     if isinstance(value, str) and value:
         yield kind, value, location
 
 
-def _ip(kind: str, value: Any, location: tuple[str, ...]) -> Iterator[Claim]:
+def _ip(kind: str, value: object, location: tuple[str, ...]) -> Iterator[Claim]:
     with contextlib.suppress(ValueError):
         yield kind, str(ipaddress.ip_interface(str(value)).ip), location
 
 
-def _tables(value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _tables(value: object) -> Iterator[tuple[str, dict[str, object]]]:
     for name, inner in value.items() if isinstance(value, dict) else ():
         if isinstance(inner, dict):
             yield str(name), inner
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []

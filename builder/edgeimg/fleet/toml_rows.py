@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from edgeimg.errors import ProvisionError
 from edgeimg.fleet.rows import Defaults, Row, Rows, anchored
@@ -54,7 +53,7 @@ def defaults(path: Path) -> Defaults:
     return Defaults(data=anchored(data, path.parent), places=places)
 
 
-def _row(path: Path, data: dict[str, Any], text: str, start: int, end: int) -> Row:
+def _row(path: Path, data: dict[str, object], text: str, start: int, end: int) -> Row:
     """A row; `start` and `end` are lines: keys of other rows have the same names."""
     part = "\n".join(text.splitlines()[start - 1 : end - 1])
     lines = {key: start - 1 + line for key, line in toml_text.key_lines(part).items()}

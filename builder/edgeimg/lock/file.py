@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
@@ -81,7 +80,7 @@ def write(lock: Lock, path: Path) -> bool:
 
 def dumps(lock: Lock) -> str:
     """The file's text; the same lock always gives the same text."""
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "format": FORMAT,
         "recipe": lock.recipe_digest,
         "suite": lock.suite,
@@ -104,8 +103,8 @@ def dumps(lock: Lock) -> str:
     return HEADER + tomli_w.dumps(document)
 
 
-def _image_table(image: ArchLock) -> dict[str, Any]:
-    table: dict[str, Any] = {"unsigned_index": True} if image.unsigned_index else {}
+def _image_table(image: ArchLock) -> dict[str, object]:
+    table: dict[str, object] = {"unsigned_index": True} if image.unsigned_index else {}
     for name, asset in (("k3s", image.k3s), ("airgap", image.airgap)):
         if asset is not None:
             size = {} if asset.size is None else {"size": asset.size}
@@ -133,7 +132,7 @@ class _MalformedError(Exception):
     """What is wrong, and at which key."""
 
 
-def _lock(document: dict[str, Any]) -> Lock:
+def _lock(document: dict[str, object]) -> Lock:
     _keys(
         document, "", required={"format", "recipe", "suite", "image"}, optional={"builtin", "tools"}
     )
@@ -177,7 +176,7 @@ def _require_one_name(lock: Lock) -> None:
             raise _MalformedError(f"image.{name}: k3s and airgap are one file")
 
 
-def _builtin(value: Any) -> BuiltIn:
+def _builtin(value: object) -> BuiltIn:
     table = _table(value, "builtin")
     _keys(table, "builtin", required={"version", "parts"}, optional=set())
     return BuiltIn(
@@ -189,7 +188,7 @@ def _builtin(value: Any) -> BuiltIn:
     )
 
 
-def _image(value: Any, key: str) -> ArchLock:
+def _image(value: object, key: str) -> ArchLock:
     table = _table(value, key)
     _keys(table, key, required={"packages"}, optional={"airgap", "images", "k3s", "unsigned_index"})
     unsigned = table.get("unsigned_index", False)
@@ -213,7 +212,7 @@ def _image(value: Any, key: str) -> ArchLock:
     )
 
 
-def _k3s(value: Any, key: str) -> K3sAsset:
+def _k3s(value: object, key: str) -> K3sAsset:
     table = _table(value, key)
     _keys(table, key, required={"version", "url", "sha256"}, optional={"size"})
     size = table.get("size")
@@ -227,7 +226,7 @@ def _k3s(value: Any, key: str) -> K3sAsset:
     )
 
 
-def _pin(value: Any, key: str) -> ImagePin:
+def _pin(value: object, key: str) -> ImagePin:
     match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise _MalformedError(f"{key}: expected 'sha256:… REFERENCE [SOURCE]', found {value!r}")
@@ -236,7 +235,7 @@ def _pin(value: Any, key: str) -> ImagePin:
     )
 
 
-def _packages(value: Any, key: str) -> tuple[Package, ...]:
+def _packages(value: object, key: str) -> tuple[Package, ...]:
     packages = []
     for name, row in _table(value, key).items():
         match = _PACKAGE.fullmatch(row) if isinstance(row, str) else None
@@ -245,14 +244,13 @@ def _packages(value: Any, key: str) -> tuple[Package, ...]:
                 f"{key}.{name}: expected 'VERSION ARCH ARCHIVE pool/….deb SIZE SHA256', "
                 f"found {row!r}"
             )
-        fields: dict[str, Any] = {**match.groupdict(), "size": int(match["size"])}
+        fields = match.groupdict()
+        size = int(fields.pop("size"))
         if fields["arch"] not in _ARCHITECTURES:
             raise _MalformedError(f"{key}.{name}: no such architecture: {fields['arch']!r}")
-        if not 0 < fields["size"] <= _MAX_SIZE:
-            raise _MalformedError(
-                f"{key}.{name}: expected 1 to {_MAX_SIZE} bytes, found {fields['size']}"
-            )
-        packages.append(Package(name=name, **fields))
+        if not 0 < size <= _MAX_SIZE:
+            raise _MalformedError(f"{key}.{name}: expected 1 to {_MAX_SIZE} bytes, found {size}")
+        packages.append(Package(name=name, size=size, **fields))
     return tuple(sorted(packages))
 
 
@@ -267,8 +265,8 @@ def _reference(value: str, key: str) -> str:
 
 
 def _table(
-    value: Any, key: str, names: re.Pattern[str] | None = None, *, arches: bool = False
-) -> dict[str, Any]:
+    value: object, key: str, names: re.Pattern[str] | None = None, *, arches: bool = False
+) -> dict[str, object]:
     if not isinstance(value, dict):
         raise _MalformedError(f"{key}: expected a table, found {value!r}")
     for name in value:
@@ -280,7 +278,7 @@ def _table(
     return value
 
 
-def _keys(table: dict[str, Any], key: str, *, required: set[str], optional: set[str]) -> None:
+def _keys(table: dict[str, object], key: str, *, required: set[str], optional: set[str]) -> None:
     prefix = f"{key}." if key else ""
     if missing := sorted(required - table.keys()):
         raise _MalformedError(f"{prefix}{missing[0]} is missing")
@@ -288,7 +286,7 @@ def _keys(table: dict[str, Any], key: str, *, required: set[str], optional: set[
         raise _MalformedError(f"{prefix}{unknown[0]}: unknown key")
 
 
-def _text(value: Any, key: str, pattern: re.Pattern[str]) -> str:
+def _text(value: object, key: str, pattern: re.Pattern[str]) -> str:
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise _MalformedError(f"{key}: expected {pattern.pattern}, found {value!r}")
     return value

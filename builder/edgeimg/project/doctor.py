@@ -7,7 +7,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from edgeimg import process, tools
 from edgeimg.cache.store import Store
@@ -28,7 +28,7 @@ class Fact:
     message: str
     advice: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """A plain dictionary."""
         return asdict(self)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -48,12 +48,14 @@ def _option(name: str, info: ValidationInfo) -> str:
     return name
 
 
-def _named(value: Any) -> Any:
+def _named(value: object) -> object:
     """Options with their names: what a value may be depends on it."""
     return {key: (key, text) for key, text in value.items()} if isinstance(value, dict) else value
 
 
-def _value(pair: tuple[str, Any], check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+def _value(
+    pair: tuple[str, object], check: ValidatorFunctionWrapHandler, info: ValidationInfo
+) -> object:
     name, raw = pair
     value = check(raw)
     if name.removesuffix("+") not in KEYS and policy.is_known(name.rstrip("+"), _allowed(info)):
@@ -123,11 +125,6 @@ class K3s(Table):
         if self.agent_token is not None:
             raise ValueError("'agent_token_file' is for servers, and this is an agent")
         return self
-
-    def cluster_ranges(self) -> tuple[str, ...]:
-        """The networks of pods and services, as far as the settings say."""
-        said = (self.config.get(name) for name in ("cluster-cidr", "service-cidr"))
-        return tuple(one for text in said if isinstance(text, str) for one in text.split(","))
 
     def options(self) -> dict[str, Value]:
         """What k3s.yaml says, with secrets."""

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 from pydantic import BaseModel, SecretStr
 
 from edgeimg.provision.settings import Settings
 
 STARS = "********"
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def masked(settings: Settings) -> Settings:
     """A copy of settings that renders like them and holds no secret."""
-    hidden: Settings = _hide(settings)
-    return hidden
+    return _copied(settings)
 
 
-def _hide(value: Any) -> Any:
+def _copied(model: _Model) -> _Model:
+    fields = {name: _hide(getattr(model, name)) for name in type(model).model_fields}
+    return model.model_copy(update=fields)
+
+
+def _hide(value: object) -> object:
     match value:
         case SecretStr():
             return SecretStr(STARS)
         case BaseModel():
-            fields = {name: _hide(getattr(value, name)) for name in type(value).model_fields}
-            return value.model_copy(update=fields)
+            return _copied(value)
         case tuple():
             return tuple(map(_hide, value))
         case dict():

@@ -52,7 +52,7 @@ def load(path: Path, ask: Ask | None = None, *, allowed: Sequence[str] = ()) -> 
     return parse(data, origin, ask, allowed=allowed)
 
 
-def read(path: Path) -> tuple[dict[str, Any], Origin]:
+def read(path: Path) -> tuple[dict[str, object], Origin]:
     """The tables of a TOML file, not checked yet. Raises ProvisionError."""
     data, lines = toml_text.read(path, _KIND)
 
@@ -66,7 +66,7 @@ def read(path: Path) -> tuple[dict[str, Any], Origin]:
 
 
 def parse(
-    data: Mapping[str, Any],
+    data: Mapping[str, object],
     origin: Origin,
     ask: Ask | None = None,
     *,
@@ -100,7 +100,7 @@ def parse(
     )
 
 
-def _validate(data: Mapping[str, Any], origin: Origin, allowed: Sequence[str]) -> Settings:
+def _validate(data: Mapping[str, object], origin: Origin, allowed: Sequence[str]) -> Settings:
     return Settings.model_validate(data, context={FOLDER: origin.folder, ALLOWED: allowed})
 
 

@@ -5,7 +5,7 @@ What is left out stays as the image has it, or as the gateway was told before.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -185,7 +185,7 @@ def _access(registry: Registry) -> tuple[object, ...]:
     return registry.user, registry.password, registry.ca, registry.insecure
 
 
-def schema() -> dict[str, Any]:
+def schema() -> dict[str, object]:
     """The JSON Schema (2020-12) of settings, for editors and other programs."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgeimg.text.toml_text import Location, Place
+
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(kw_only=True)
@@ -19,7 +21,7 @@ class Translation:
     """Where each key of `data` comes from."""
     problems: list[tuple[Place, str]] = field(default_factory=list)
 
-    def put(self, location: Location, value: Any, place: Place) -> None:
+    def put(self, location: Location, value: object, place: Place) -> None:
         """Set a key of the settings; tables on the way to it are made."""
         here: Any = self.data
         for depth, part in enumerate(location[:-1], 1):
@@ -42,7 +44,7 @@ class Table:
 
     told: Translation
     path: Path
-    data: dict[str, Any]
+    data: dict[str, object]
     lines: dict[Location, int]
     at: Location = ()
 
@@ -58,21 +60,22 @@ class Table:
         name = ".".join(map(str, location)) or "(top level)"
         self.told.problems.append((place, f"{place}: {name}: {what}"))
 
-    def take(self, key: str, kind: type | tuple[type, ...], what: str) -> Any:
+    def take(
+        self, key: str, kind: type[_Kind] | tuple[type[_Kind], ...], what: str
+    ) -> _Kind | None:
         """Take a key out; None when it is not there or is not what was expected."""
         value = self.data.pop(key, None)
         if value is None:
             return None
-        wrong = not isinstance(value, kind) or (isinstance(value, bool) and not _has_bool(kind))
-        if wrong:
-            self.problem(key, f"expected {what}")
-            return None
-        return value
+        if isinstance(value, kind) and (_has_bool(kind) or not isinstance(value, bool)):
+            return value
+        self.problem(key, f"expected {what}")
+        return None
 
     def texts(self, key: str) -> list[str]:
         """Take a list of texts out, or one text."""
         value = self.take(key, (str, list), "a list of texts")
-        items = [value] if isinstance(value, str) else value or []
+        items = value if isinstance(value, list) else [value] if isinstance(value, str) else []
         if not all(isinstance(item, str) for item in items):
             self.problem(key, "expected a list of texts")
             return []
@@ -105,7 +108,7 @@ class Table:
         for key in self.data:
             self.problem(key, f"is not supported; supported here: {known}")
 
-    def _inner(self, key: str, value: dict[str, Any]) -> Table:
+    def _inner(self, key: str, value: dict[str, object]) -> Table:
         return Table(
             told=self.told, path=self.path, data=value, lines=self.lines, at=(*self.at, key)
         )

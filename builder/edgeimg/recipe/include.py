@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edgeimg import builtin
 from edgeimg.errors import RecipeError
@@ -28,7 +27,7 @@ _KIND = Kind(
 class Document:
     """The merged tables of a recipe."""
 
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, object] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     """All that was read, in the order of reading."""
     places: Mapping[Location, Place] = field(default_factory=dict)
@@ -64,7 +63,7 @@ def read(path: Path, around: tuple[Path, ...] = (), *, own: bool = True) -> Docu
     )
 
 
-def _included(path: Path, data: dict[str, Any], lines: Mapping[Location, int]) -> list[str]:
+def _included(path: Path, data: dict[str, object], lines: Mapping[Location, int]) -> list[str]:
     names = data.pop(KEY, [])
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise RecipeError(
@@ -74,13 +73,17 @@ def _included(path: Path, data: dict[str, Any], lines: Mapping[Location, int]) -
     return names
 
 
-def _built_in(value: Any) -> Any:
+def _built_in(data: dict[str, object]) -> dict[str, object]:
     """The values of a built-in recipe, its paths with the prefix that leads to edgeimg's data."""
+    return {key: _prefixed(value) for key, value in data.items()}
+
+
+def _prefixed(value: object) -> object:
     match value:
         case dict():
-            return {key: _built_in(item) for key, item in value.items()}
+            return _built_in(value)
         case list():
-            return [_built_in(item) for item in value]
+            return [_prefixed(item) for item in value]
         case str() if value.partition("/")[0] in builtin.ROOTS and "/" in value:
             return builtin.PREFIX + value
     return value
@@ -92,7 +95,11 @@ def _over(base: Document, top: Document) -> Document:
 
 
 def _merged(
-    base: Document, top: Document, mine: dict[str, Any], theirs: dict[str, Any], at: Location = ()
+    base: Document,
+    top: Document,
+    mine: dict[str, object],
+    theirs: dict[str, object],
+    at: Location = (),
 ) -> dict[Location, Place]:
     """Where keys and items of tables and lists that both have were written, by their place in the
     merged ones.

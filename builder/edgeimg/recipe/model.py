@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -114,7 +114,7 @@ class Recipe(Table):
         return hashlib.sha256(said.encode()).hexdigest()
 
 
-def schema() -> dict[str, Any]:
+def schema() -> dict[str, object]:
     """The JSON Schema (2020-12) of a recipe, for editors and other programs."""
     described = Recipe.model_json_schema()
     described["properties"]["include"] = {
@@ -131,7 +131,7 @@ def schema() -> dict[str, Any]:
     }
 
 
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:
     """Tables are merged, lists appended, the rest replaced by what `over` says."""
     merged = dict(base)
     for key, value in over.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -33,7 +33,7 @@ _UNITS = {
 }
 
 
-def parse_size(value: Any) -> int:
+def parse_size(value: object) -> int:
     """Bytes from `256 MiB`, `1.5GiB`, `500 MB`, or a plain integer."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value

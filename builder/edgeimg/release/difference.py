@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from edgeimg.errors import ImageError
 from edgeimg.inspect import diff
@@ -41,7 +40,7 @@ class Difference:
         return "\n  ".join([f"the first file that differs is {self.file}: {self.what}{others}",
                             *shown])  # fmt: skip
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
         return asdict(self)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeimg.errors import VerifyError
 from edgeimg.progress import Progress, Silent
@@ -32,7 +31,7 @@ class Verified:
     overrides: tuple[str, ...] = ()
     """What its maker let through by name."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
         return {**asdict(self), "path": str(self.path)}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -32,7 +31,7 @@ def page(facts: ReportFacts) -> str:
     images = tuple(facts.images)
     content = [sizes(image) for image in images]
     style, script = _asset("style.css"), _asset("script.js")
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "facts": facts,
         "verdict": verdict(facts),
         "boot": boot_chart(images),
@@ -65,7 +64,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _finalize(value: Any) -> Any:
+def _finalize(value: object) -> object:
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from edgeimg.image.manifest import Manifest
 from edgeimg.report.facts import ImageFacts
@@ -32,6 +32,22 @@ class Row:
     share: float
 
 
+class _Part(TypedDict):
+    """A component in the treemap; its files as {path: bytes}."""
+
+    name: str
+    note: str
+    size: int
+    files: Mapping[str, int]
+
+
+class _Group(TypedDict):
+    name: str
+    key: str
+    size: int
+    children: list[_Part]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """One image's root."""
@@ -41,7 +57,7 @@ class Sizes:
     packed: str
     """Bytes that the root takes on the disk, compressed."""
     rows: tuple[Row, ...]
-    tree: Mapping[str, Any]
+    tree: Mapping[str, object]
     """For the script: name, key, size, note, children; a component's files as {path: bytes}."""
 
 
@@ -54,7 +70,7 @@ def sizes(image: ImageFacts) -> Sizes:
     notes["kernel"] = contents.kernel
     total = sum(components.values())
     ranked = sorted(components.items(), key=lambda item: (-item[1], item[0]))
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[_Part]] = {}
     rows = []
     for component, size in ranked:
         group, name = _place(component)
@@ -76,14 +92,14 @@ def sizes(image: ImageFacts) -> Sizes:
     )
 
 
-def _tree(groups: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    found = []
+def _tree(groups: Mapping[str, list[_Part]]) -> list[_Group]:
+    found: list[_Group] = []
     for key, label in GROUPS.items():
         parts = groups.get(key, [])
         size = sum(part["size"] for part in parts)
         if size:
             found.append({"name": label, "key": key, "size": size, "children": parts})
-    return sorted(found, key=lambda group: -int(group["size"]))
+    return sorted(found, key=lambda group: -group["size"])
 
 
 def _place(component: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from edgeimg.arch import Arch
 from edgeimg.errors import LockError
@@ -36,7 +35,7 @@ class Request:
 
 def digest(recipe: Recipe) -> str:
     """Hex sha256 of everything that decides what is resolved, for all architectures."""
-    facts: dict[str, Any] = {
+    facts: dict[str, object] = {
         arch.name: {
             "suite": recipe.for_arch(arch).packages.suite,
             "groups": {

@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import re
 from importlib.metadata import version as installed_version
-from typing import Any
 
 from edgeimg.image.manifest import encode as to_json
 from edgeimg.sbom import licences
@@ -33,7 +32,7 @@ def encode(sbom: Sbom) -> bytes:
     custom = {
         name for c in sbom.components for text in c.licences for name in _CUSTOM.findall(text)
     }
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
@@ -58,7 +57,7 @@ def _identifier(component: Component) -> str:
     return f"SPDXRef-{name}-{hashlib.sha256(component.ref.encode()).hexdigest()[:12]}"
 
 
-def _image(sbom: Sbom) -> dict[str, Any]:
+def _image(sbom: Sbom) -> dict[str, object]:
     told = "Its K3s is a stand-in, NOT K3s." if sbom.standin else ""
     return _trimmed(
         {
@@ -73,7 +72,7 @@ def _image(sbom: Sbom) -> dict[str, Any]:
     )
 
 
-def _package(component: Component, identifier: str) -> dict[str, Any]:
+def _package(component: Component, identifier: str) -> dict[str, object]:
     licence = licences.joined(component.licences) or _NOTHING
     digest, source = component.sha256, component.source
     sources = [
@@ -145,5 +144,5 @@ def _time(epoch: int) -> str:
     return datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _trimmed(fields: dict[str, Any]) -> dict[str, Any]:
+def _trimmed(fields: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value not in ("", [])}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edgeimg.arch import Arch
 from edgeimg.cache.store import Store
@@ -25,7 +24,7 @@ class Image:
     workdir: str = "/"
     user: tuple[int, int] = (0, 0)
     """Numbers of user and group."""
-    run: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, object] = field(default_factory=dict)
     """All that the image says about running it (image-spec, config.md, `config`)."""
 
 

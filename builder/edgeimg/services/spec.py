@@ -8,7 +8,6 @@ it: systemd sets them on the unit's control group, in which the container runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from edgeimg.recipe.services import ALL, CAPABILITIES, Service
 from edgeimg.services.image import Image
@@ -32,16 +31,16 @@ def config(
     name: str,
     service: Service,
     uid: int,
-    seccomp: dict[str, Any] | None,
+    seccomp: dict[str, object] | None,
     image: Image | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The bundle's config.json, as plain values; `uid` is the number of the service's own user.
 
     `seccomp` is the profile, None for none; `image` is the container image it is made of, if it
     is made of one.
     """
     image = image or Image()
-    linux: dict[str, Any] = {"namespaces": _namespaces(service)}
+    linux: dict[str, object] = {"namespaces": _namespaces(service)}
     if ALL not in service.capabilities:
         linux |= {"maskedPaths": list(_MASKED), "readonlyPaths": list(_READONLY)}
     if seccomp is not None:
@@ -83,7 +82,7 @@ def mount_points(service: Service) -> Sequence[str]:
     return [mount.target for mount in service.mounts] + own
 
 
-def _process(name: str, service: Service, uid: int, image: Image) -> dict[str, Any]:
+def _process(name: str, service: Service, uid: int, image: Image) -> dict[str, object]:
     number, group = user(service, uid, image)
     granted = [f"CAP_{name}" for name in capabilities(service)]
     init = [] if service.pids == "host" else [f"/{INIT}", "--"]
@@ -108,7 +107,7 @@ def _namespaces(service: Service) -> list[dict[str, str]]:
     return [{"type": kind} for kind in kinds]
 
 
-def _mounts(name: str, service: Service, owner: tuple[int, int]) -> list[dict[str, Any]]:
+def _mounts(name: str, service: Service, owner: tuple[int, int]) -> list[dict[str, object]]:
     mine = [f"uid={owner[0]}", f"gid={owner[1]}"]
     mounts = [
         _mount("/proc", "proc", "proc", _STRICT),
@@ -137,11 +136,11 @@ def _mounts(name: str, service: Service, owner: tuple[int, int]) -> list[dict[st
     return mounts
 
 
-def _mount(target: str, kind: str, source: str, options: Sequence[str]) -> dict[str, Any]:
+def _mount(target: str, kind: str, source: str, options: Sequence[str]) -> dict[str, object]:
     return {"destination": target, "type": kind, "source": source, "options": list(options)}
 
 
-def _bind(source: str, target: str, *, writable: bool) -> dict[str, Any]:
+def _bind(source: str, target: str, *, writable: bool) -> dict[str, object]:
     # rro: what is mounted below is read-only too (mount_setattr(2)).
     options = ["rbind", "nosuid", *([] if writable else ["rro"])]
     return _mount(target, "none", source, options)

@@ -13,7 +13,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from edgeimg.arch import Arch
 from edgeimg.tree import Tree, file
@@ -38,9 +37,9 @@ class ImageConfig:
     """Such as `8080/tcp`."""
     labels: tuple[tuple[str, str], ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """As image-spec writes it."""
-        run: dict[str, Any] = {
+        run: dict[str, object] = {
             "User": self.user,
             "Env": list(self.env),
             "Entrypoint": list(self.entrypoint),
@@ -62,7 +61,7 @@ class ContainerImage:
     name: str
     """The full reference: `localhost/edgeimg/pause:1`."""
     tree: Tree = field(repr=False)
-    run: Mapping[str, Any]
+    run: Mapping[str, object]
     """How a container of it is run, as image-spec writes it."""
 
 
@@ -109,7 +108,7 @@ def archive(images: Sequence[ContainerImage], arch: Arch, epoch: int) -> Archive
     return Archive(data=data, digests=digests)
 
 
-def _entry(name: str, manifest: bytes, arch: Arch) -> dict[str, Any]:
+def _entry(name: str, manifest: bytes, arch: Arch) -> dict[str, object]:
     return _descriptor(_MANIFEST, manifest) | {
         "platform": _platform(arch),
         "annotations": {
@@ -119,7 +118,7 @@ def _entry(name: str, manifest: bytes, arch: Arch) -> dict[str, Any]:
     }
 
 
-def _config(run: Mapping[str, Any], layer: bytes, arch: Arch, epoch: int) -> dict[str, Any]:
+def _config(run: Mapping[str, object], layer: bytes, arch: Arch, epoch: int) -> dict[str, object]:
     created = datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         **_platform(arch),
@@ -142,7 +141,7 @@ def _layer(tree: Tree, epoch: int) -> bytes:
     return output.getvalue()
 
 
-def _descriptor(media_type: str, blob: bytes) -> dict[str, Any]:
+def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
     return {"mediaType": media_type, "digest": _digest(blob), "size": len(blob)}
 
 
@@ -154,5 +153,5 @@ def _path(blob: bytes) -> str:
     return f"blobs/{_digest(blob).replace(':', '/')}"
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

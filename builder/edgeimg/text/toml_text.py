@@ -6,7 +6,6 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeimg.errors import EdgeimgError
 
@@ -42,7 +41,7 @@ class Kind:
     """What to do when there is no such file."""
 
 
-def read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[Location, int]]:
+def read(path: Path, kind: Kind) -> tuple[dict[str, object], dict[Location, int]]:
     """The tables of a TOML file, and the line of each key.
 
     Raises the error of its kind for what cannot be read or is not TOML.
@@ -54,7 +53,7 @@ def read(path: Path, kind: Kind) -> tuple[dict[str, Any], dict[Location, int]]:
         raise kind.error(f"{path}:{error}") from None
 
 
-def parse(text: str) -> dict[str, Any]:
+def parse(text: str) -> dict[str, object]:
     """The tables of a TOML text. Raises ValueError, `LINE: not TOML: …`, for what is not TOML."""
     try:
         return tomllib.loads(text)

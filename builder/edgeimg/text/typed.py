@@ -1,7 +1,9 @@
-"""JSON values as the classes that describe them."""
+"""Values of JSON and TOML as the classes that describe them."""
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,3 +24,8 @@ def validate(model: type[_Model], data: object) -> _Model:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "all of it"
         raise MalformedError(f"{place}: {first['msg']}") from error
+
+
+def data_file(module: str, name: str, model: type[_Model]) -> _Model:
+    """The data file `NAME.toml` beside a module of this package, which its `__file__` names."""
+    return validate(model, tomllib.loads(Path(module).with_name(f"{name}.toml").read_text()))

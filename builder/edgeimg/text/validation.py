@@ -6,10 +6,11 @@ import difflib
 import re
 from collections.abc import Callable
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from edgeimg.text.toml_text import Location, Place
 
@@ -37,13 +38,13 @@ def listing(name: object, lines: list[str]) -> str:
     return "\n".join([head, *(f"  {line}" for line in lines)])
 
 
-def _is_a_consequence(item: Any) -> bool:
+def _is_a_consequence(item: ErrorDetails) -> bool:
     """A list is "too short" when its items were wrong, which is told already."""
     return bool(item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"])
 
 
 def _problem(
-    item: Any, model: type[BaseModel], place: Callable[[Location], Place]
+    item: ErrorDetails, model: type[BaseModel], place: Callable[[Location], Place]
 ) -> tuple[Place, str]:
     # pydantic puts the kind of a JSON value between the keys that lead to it.
     location: Location = tuple(part for part in item["loc"] if part not in ("dict", "list"))[:12]
@@ -54,7 +55,7 @@ def _problem(
     return where, f"{where}: {key}: {_explain(location, item, model)}"
 
 
-def _explain(location: Location, item: Any, model: type[BaseModel]) -> str:
+def _explain(location: Location, item: ErrorDetails, model: type[BaseModel]) -> str:
     match item["type"]:
         case "extra_forbidden":
             return "unknown key" + near(str(location[-1]), _fields_at(location[:-1], model))
@@ -87,7 +88,7 @@ def near(name: str, known: list[str], *, all_else: bool = True) -> str:
 
 def _fields_at(location: Location, model: type[BaseModel]) -> list[str]:
     """The keys that the schema knows in the table at `location`."""
-    here: Any = model
+    here: object = model
     for part in location:
         here = _inside(here, str(part))
     found = _model(here)
@@ -98,7 +99,7 @@ def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _inside(annotation: Any, part: str) -> Any:
+def _inside(annotation: object, part: str) -> object:
     """What is at `part` of a value: a key of a model, an item of a table or of a list."""
     if model := _model(annotation):
         field = _keys(model).get(part)
@@ -106,21 +107,22 @@ def _inside(annotation: Any, part: str) -> Any:
     return next((inner for inner in get_args(annotation) if _model(inner)), None)
 
 
-def _model(annotation: Any) -> type[BaseModel] | None:
+def _model(annotation: object) -> type[BaseModel] | None:
     if get_origin(annotation) in (Union, UnionType):
         return next((model for inner in get_args(annotation) if (model := _model(inner))), None)
-    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return annotation if is_model else None
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return None
 
 
-def _found(value: Any) -> str:
+def _found(value: object) -> str:
     # Whole tables say nothing, and may hold what nobody should see.
     tables = value if isinstance(value, list) else [value]
     is_told = not any(isinstance(one, dict) for one in tables)
     return f", found {_short(value)}" if is_told else ""
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # an integer or a nesting too large to be written out

@@ -7,9 +7,9 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from edgeimg.errors import SmokeError
+from edgeimg.text.json_text import JsonObject
 from edgeimg.vm import qmp
 
 
@@ -52,7 +52,7 @@ class Channel:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
-    def event(self, deadline: float, alive: Callable[[], None]) -> dict[str, Any]:
+    def event(self, deadline: float, alive: Callable[[], None]) -> JsonObject:
         """The next JSON object; other lines are skipped. Raises SmokeError after the deadline."""
         while True:
             try:

@@ -8,9 +8,9 @@ import socket
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from edgeimg.errors import ToolError
+from edgeimg.text.json_text import Json, JsonObject
 
 
 class Qmp:
@@ -21,7 +21,7 @@ class Qmp:
 
         Raises ToolError when there is no QEMU at the other end.
         """
-        self.events: list[dict[str, Any]] = []
+        self.events: list[JsonObject] = []
         self._buffer = b""
         self._socket = connect(path, timeout=timeout)
         self._socket.settimeout(timeout)
@@ -43,7 +43,7 @@ class Qmp:
     ) -> None:
         self._socket.close()
 
-    def execute(self, command: str, **arguments: Any) -> Any:
+    def execute(self, command: str, **arguments: object) -> Json:
         """Run a command and return what it returns. Raises ToolError when QEMU refuses or died."""
         message = {"execute": command, **({"arguments": arguments} if arguments else {})}
         try:
@@ -62,7 +62,7 @@ class Qmp:
         """The machine's run state: `running`, `paused`, `internal-error`, `guest-panicked`, …"""
         return str(self.execute("query-status")["status"])
 
-    def _message(self) -> dict[str, Any]:
+    def _message(self) -> JsonObject:
         while b"\n" not in self._buffer:
             try:
                 data = self._socket.recv(65536)
@@ -72,7 +72,7 @@ class Qmp:
                 raise ToolError("QEMU has ended")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
+        message: JsonObject = json.loads(line)
         return message
 
 

@@ -9,7 +9,6 @@ in memory once, nothing is written when an image is imported, and dm-verity guar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from edgeimg.arch import Arch
 from edgeimg.compose import container
@@ -20,6 +19,7 @@ from edgeimg.services.layout import ROOTFS
 from edgeimg.sources import oci
 from edgeimg.sources.deb import Deb
 from edgeimg.sources.oci import ContainerImage, ImageConfig
+from edgeimg.text.json_text import JsonObject
 from edgeimg.tree import Node, Tree, file, replace
 from edgeimg.workloads.layout import ARCHIVE, IMAGES, LIST, MARK
 
@@ -90,9 +90,9 @@ def listed(root: Tree) -> dict[str, tuple[str, str]]:
     return {name: (digest, f"{IMAGES}/{place}/{ROOTFS}") for name, digest, place in rows}
 
 
-def _overrides(made: PodImage, run: Mapping[str, Any]) -> dict[str, Any]:
+def _overrides(made: PodImage, run: JsonObject) -> dict[str, object]:
     """What the recipe says instead of the container image."""
-    said: dict[str, Any] = {}
+    said: dict[str, object] = {}
     if made.command:
         said |= {"Entrypoint": list(made.command), "Cmd": []}
     if made.user:
