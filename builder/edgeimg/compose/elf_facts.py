@@ -9,8 +9,10 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from elftools.common.exceptions import ELFError
+from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
 from elftools.elf.enums import ENUM_E_MACHINE
+from elftools.elf.segments import InterpSegment
 
 from edgeimg.errors import ArchiveError
 from edgeimg.tree import Content, Kind, Node, Span
@@ -114,12 +116,12 @@ def _object(header: bytes) -> ElfFacts | None:
     )
 
 
-def _facts(elf: Any) -> ElfFacts:
+def _facts(elf: ELFFile) -> ElfFacts:
     interpreter, dynamic = None, None
     for segment in elf.iter_segments():
-        if segment["p_type"] == "PT_INTERP":
+        if isinstance(segment, InterpSegment):
             interpreter = segment.get_interp_name()
-        elif segment["p_type"] == "PT_DYNAMIC":
+        elif isinstance(segment, DynamicSegment):
             dynamic = segment
     tags: dict[str, list[str]] = {}
     numbers: dict[str, int] = {}
@@ -154,7 +156,7 @@ def _facts(elf: Any) -> ElfFacts:
     )
 
 
-def _memory(elf: Any) -> dict[str, bool]:
+def _memory(elf: ELFFile) -> dict[str, bool]:
     """What the program headers say of memory. No PT_GNU_STACK: the kernel makes it executable."""
     stack, relro, both = PF_X, False, False
     for segment in elf.iter_segments():
@@ -166,7 +168,9 @@ def _memory(elf: Any) -> dict[str, bool]:
     return {"relro": relro, "executable_stack": bool(stack & PF_X), "writable_code": both}
 
 
-def _symbols(elf: Any, dynamic: Any, numbers: dict[str, int]) -> frozenset[bytes]:
+def _symbols(
+    elf: ELFFile, dynamic: DynamicSegment | None, numbers: dict[str, int]
+) -> frozenset[bytes]:
     """All words of the dynamic string table: names of symbols, and some more."""
     size = numbers.get("DT_STRSZ", 0)
     if not dynamic or not 0 < size < MAX_STRINGS:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import zstandard
 
@@ -67,7 +67,7 @@ def _extent(stream: IO[bytes], extent: Extent, path: Path) -> Iterator[tuple[int
         position += len(data)
 
 
-def _skip(stream: Any, position: int, target: int, path: Path) -> int:
+def _skip(stream: IO[bytes], position: int, target: int, path: Path) -> int:
     while position < target:
         position += len(_exactly(stream, min(_SKIPPED, target - position), path))
     return position

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, Field
 
@@ -56,7 +56,7 @@ def resolve(name: str) -> Column | str:
     parts = [part.strip("\"'") for part in _PART.findall(name) if part]
     if parts and parts[0] in OWN:
         return Column(location=(parts[0],), many=False) if len(parts) == 1 else "has no keys in it"
-    here: Any = Settings
+    here: object = Settings
     location: list[str] = []
     while parts:
         if model := _model(here):
@@ -84,29 +84,29 @@ def resolve(name: str) -> Column | str:
     return Column(location=tuple(location), many=items is not None)
 
 
-def _keys(model: type[BaseModel]) -> dict[str, Any]:
+def _keys(model: type[BaseModel]) -> dict[str, object]:
     return {field.alias or name: field.annotation for name, field in model.model_fields.items()}
 
 
-def _model(annotation: Any) -> type[BaseModel] | None:
+def _model(annotation: object) -> type[BaseModel] | None:
     found = [one for one in _choices(annotation) if isinstance(one, type)]
     return next((one for one in found if issubclass(one, BaseModel)), None)
 
 
-def _values(annotation: Any) -> Any:
+def _values(annotation: object) -> object:
     """What the values of a table are, when it is one of any names."""
     found = (one for one in _choices(annotation) if get_origin(one) is dict)
     return next((get_args(one)[1] for one in found), None)
 
 
-def _items(annotation: Any) -> Any:
+def _items(annotation: object) -> object:
     """What the items of a list are, when it is always one."""
     found = [one for one in _choices(annotation) if one is not NoneType]
     always = found and all(get_origin(one) is tuple for one in found)
     return get_args(found[0])[0] if always else None
 
 
-def _choices(annotation: Any) -> tuple[Any, ...]:
+def _choices(annotation: object) -> tuple[object, ...]:
     if get_origin(annotation) is Annotated:
         return _choices(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

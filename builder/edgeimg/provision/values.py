@@ -53,7 +53,7 @@ def is_quotable(text: str) -> bool:
     return text.isprintable() and ("'" not in text or not ('"' in text or "\\" in text))
 
 
-def _read(value: Any, info: ValidationInfo) -> str:
+def _read(value: object, info: ValidationInfo) -> str:
     if isinstance(value, Given):
         return str(value)
     if not isinstance(value, str) or not value or "\0" in value:
@@ -72,7 +72,7 @@ def _read(value: Any, info: ValidationInfo) -> str:
         raise hushed("the file that it names is no text (UTF-8)") from None
 
 
-def _line(value: Any, info: ValidationInfo) -> SecretStr:
+def _line(value: object, info: ValidationInfo) -> SecretStr:
     """The one line of a secret file; or what somebody has typed, which is no text yet."""
     if isinstance(value, SecretStr):
         return value
@@ -118,7 +118,7 @@ def _ssh_key(text: str) -> str:
     return text.strip()
 
 
-def _ssh_keys(value: Any, info: ValidationInfo) -> tuple[str, ...]:
+def _ssh_keys(value: object, info: ValidationInfo) -> tuple[str, ...]:
     lines = [line.strip() for line in _read(value, info).splitlines()]
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys or not all(_SSH_KEY.fullmatch(key) for key in keys):
@@ -126,7 +126,7 @@ def _ssh_keys(value: Any, info: ValidationInfo) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def _certificates(value: Any, info: ValidationInfo) -> str:
+def _certificates(value: object, info: ValidationInfo) -> str:
     text = _read(value, info)
     if "PRIVATE KEY" in text:
         raise hushed("the file that it names holds a private key: certificates alone go here")
@@ -140,7 +140,7 @@ def _certificates(value: Any, info: ValidationInfo) -> str:
     return text
 
 
-def _script(value: Any, info: ValidationInfo) -> SecretStr:
+def _script(value: object, info: ValidationInfo) -> SecretStr:
     if isinstance(value, SecretStr):
         return value
     text = _read(value, info)
