@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeimg.text.toml_text import Location, Place
+from edgeimg.text.toml_text import Location, Place, closest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +36,7 @@ class Row:
 
     def place(self, location: Location) -> Place:
         """Where a key was written, or the closest table around it."""
-        for depth in range(len(location), 0, -1):
-            if location[:depth] in self.places:
-                return self.places[location[:depth]]
-        return self.start
+        return closest(self.places, location, self.start)
 
 
 @dataclass(frozen=True, kw_only=True)

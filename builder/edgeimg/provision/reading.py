@@ -57,10 +57,7 @@ def read(path: Path) -> tuple[dict[str, object], Origin]:
     data, lines = toml_text.read(path, _KIND)
 
     def place(location: Location) -> Place:
-        for depth in range(len(location), 0, -1):
-            if location[:depth] in lines:
-                return Place(path=path, line=lines[location[:depth]])
-        return Place(path=path, line=1)
+        return Place(path=path, line=toml_text.closest(lines, location, 1))
 
     return data, Origin(name=str(path), folder=path.parent, place=place)
 

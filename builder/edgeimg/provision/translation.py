@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgeimg.text.toml_text import Location, Place
+from edgeimg.text.toml_text import Location, Place, closest
 
 _Kind = TypeVar("_Kind")
 
@@ -32,10 +32,7 @@ class Translation:
 
     def place(self, location: Location, default: Place) -> Place:
         """Where a key of the settings, or the closest table around it, comes from."""
-        for depth in range(len(location), 0, -1):
-            if location[:depth] in self.places:
-                return self.places[location[:depth]]
-        return default
+        return closest(self.places, location, default)
 
 
 @dataclass(kw_only=True)

@@ -15,7 +15,7 @@ from edgeimg import builtin
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.model import merge
 from edgeimg.text import toml_text
-from edgeimg.text.toml_text import DEPTH, Kind, Location, Place
+from edgeimg.text.toml_text import DEPTH, Kind, Location, Place, closest
 
 KEY = "include"
 _KIND = Kind(
@@ -34,10 +34,7 @@ class Document:
 
     def place(self, location: Location) -> Place:
         """Where a key was written, or the closest table around it."""
-        for depth in range(min(len(location), DEPTH), 0, -1):
-            if location[:depth] in self.places:
-                return self.places[location[:depth]]
-        return Place(path=self.files[-1], line=1)
+        return closest(self.places, location[:DEPTH], Place(path=self.files[-1], line=1))
 
 
 def read(path: Path, around: tuple[Path, ...] = (), *, own: bool = True) -> Document:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from edgeimg.errors import EdgeimgError
 
@@ -18,6 +20,7 @@ _SYNTAX = re.compile(r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end 
 _PART = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[^.]*)\s*(?:\.|$)")
 
 Location = tuple[int | str, ...]
+_Where = TypeVar("_Where")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -39,6 +42,12 @@ class Kind:
     error: type[EdgeimgError]
     hint: str
     """What to do when there is no such file."""
+
+
+def closest(places: Mapping[Location, _Where], location: Location, default: _Where) -> _Where:
+    """Where a key is, or the closest table around it."""
+    around = (location[:depth] for depth in range(len(location), 0, -1))
+    return next((places[one] for one in around if one in places), default)
 
 
 def read(path: Path, kind: Kind) -> tuple[dict[str, object], dict[Location, int]]:
