@@ -9,8 +9,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from edgeimg.image import sparse
 from edgeimg.pack import disk
+from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
 
 _CHUNK = 4 << 20

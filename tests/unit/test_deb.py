@@ -8,6 +8,7 @@ import io
 import lzma
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from edgeimg.cache.store import Store
 from edgeimg.errors import ArchiveError, DamageError, DigestError, LockError
 from edgeimg.lock.model import Package
 from edgeimg.sources import archive, deb
+from edgeimg.streams import limits
 from edgeimg.tree import Kind, Span
 
 from tests.samples import Member, ar, deb_bytes, member, read_deb, tar
@@ -130,7 +132,7 @@ def test_links_that_point_anywhere_are_only_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".xz", ".zst", ".gz"])
 def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr(archive, "FREE_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "UNTRUSTED", replace(limits.UNTRUSTED, free=1 << 20))
     compress = {
         ".xz": lzma.compress,
         ".zst": zstandard.ZstdCompressor().compress,
@@ -149,7 +151,7 @@ def test_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suff
 
 
 def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 10)
+    monkeypatch.setattr(limits, "UNTRUSTED", replace(limits.UNTRUSTED, nodes=10))
     members = [member(f"./{number}") for number in range(11)]
     with pytest.raises(ArchiveError, match="more than 10 members"):
         read_deb(deb_bytes(members), tmp_path)
@@ -185,7 +187,7 @@ def test_truncated_tar_is_refused(tmp_path: Path) -> None:
         (ar({"debian-binary": b"2.0\n"}), "not a Debian package"),
         (ar({"debian-binary": b"2.0\n", "control.tar.xz": b"", "evil": b""}), "not a Debian"),
         (
-            ar({"debian-binary": b"2.0\n", "control.tar.lzma": b"", "data.tar.lzma": b""}),
+            ar({"debian-binary": b"2.0\n", "control.tar.lz4": b"", "data.tar.lz4": b""}),
             "unknown method",
         ),
         (

@@ -41,7 +41,7 @@ ROOMS = [
     {"cache"},
     {"recipe"},
     {"ui", "process"},
-    {"text"},
+    {"text", "streams"},
     {"builtin"},
     {"progress", "arch", "errors"},
 ]
@@ -50,6 +50,10 @@ RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}
 OWNERS = {
     "click": ["cli"],
     "docker": ["sources"],
+    "zstandard": ["streams", "sources"],
+    "lzma": ["streams"],
+    "bz2": ["streams"],
+    "gzip": ["streams"],
     "requests": ["fetch"],
     "elftools": ["check", "sources", "compose"],
     "tomli_w": ["lock"],

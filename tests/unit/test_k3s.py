@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from edgeimg.cache.store import Store
 from edgeimg.errors import ArchitectureError, ArchiveError, DigestError, EdgeimgError
 from edgeimg.sources import k3s, k3s_asset
 from edgeimg.sources.k3s import K3sBundle
+from edgeimg.streams.limits import UNTRUSTED
 from edgeimg.tree import Kind
 
 from tests.fake_k3s import VERSION, FakeK3s, build_info, elf, member, pack
@@ -213,7 +215,7 @@ def test_hostile_archives(tmp_path: Path, hostile: tarfile.TarInfo) -> None:
 
 
 def test_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(k3s, "_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(k3s, "_LIMITS", replace(UNTRUSTED, bytes=1 << 20))
     fake = FakeK3s(X86_64)
     fake.extra = [(member("./etc/zeros", size=2 << 20), bytes(2 << 20))]
     assert "refused as a bomb" in refused(tmp_path, fake.binary(), ArchiveError)
@@ -221,10 +223,10 @@ def test_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_more_window_than_k3s_uses(tmp_path: Path) -> None:
     fake = FakeK3s(X86_64)
-    frame = pack(fake.tar(), window_log=27)
+    frame = pack(fake.tar(), window_log=28)
     name = hashlib.sha256(frame).hexdigest()
     message = refused(tmp_path, fake.wrap(f"{name}.tar.zst".encode(), [frame]), ArchiveError)
-    assert "cannot be decompressed" in message
+    assert "its asset is damaged" in message
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 300_000])

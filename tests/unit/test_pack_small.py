@@ -10,8 +10,9 @@ import pytest
 from edgeimg import tree
 from edgeimg.arch import ARM64, X86_64
 from edgeimg.errors import ImageError
-from edgeimg.image import manifest, sparse
+from edgeimg.image import manifest
 from edgeimg.pack import cpio, uki
+from edgeimg.streams import sparse
 from edgeimg.tree import Tree
 from hypothesis import given, settings
 from hypothesis import strategies as st

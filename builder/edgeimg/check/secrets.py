@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from edgeimg.check import private_keys, streams
 from edgeimg.check.detectors import ANYWHERE, CRYPT, CRYPT_START, IN_TEXT, Detector
 from edgeimg.check.findings import Finding, finding
-from edgeimg.check.streams import Source, Unreadable
+from edgeimg.check.streams import Unreadable
+from edgeimg.streams.decoding import Source
 from edgeimg.tree import Kind, Tree
 from edgeimg.tree.files import Reader
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import bz2
 import io
-import lzma
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Iterator
+from dataclasses import replace
 
-import zstandard
+from edgeimg.errors import ArchiveError
+from edgeimg.streams import decoding, tar
+from edgeimg.streams.decoding import Source, Stream
+from edgeimg.streams.limits import UNTRUSTED
 
 DEEPEST = 6
 """Archives in archives that are looked into."""
@@ -19,13 +19,6 @@ MOST = 2 << 30
 """Bytes that one file may unpack to."""
 _ZIP = 256 << 20
 _PEEK = 512
-
-
-class Source(Protocol):
-    """What can be read once."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, fewer only at the end; all of them without it."""
 
 
 class Unreadable(Exception):  # noqa: N818
@@ -52,28 +45,9 @@ class Peeked:
         return kept + self._source.read(size - len(kept) if size >= 0 else -1)
 
 
-class _Decoder(Protocol):
-    @property
-    def eof(self) -> bool: ...
-
-    @property
-    def unused_data(self) -> bytes: ...
-
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-_DECODERS: tuple[tuple[bytes, Callable[[], _Decoder]], ...] = (
-    (b"\x1f\x8b\x08", lambda: zlib.decompressobj(zlib.MAX_WBITS | 16)),
-    (
-        b"\x28\xb5\x2f\xfd",
-        lambda: zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj(),
-    ),
-    (b"\xfd7zXZ\0", lzma.LZMADecompressor),
-    (b"BZh", bz2.BZ2Decompressor),
-)
 DAMAGE = (
-    zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, EOFError, ValueError,
-    tarfile.TarError, zipfile.BadZipFile, MemoryError, NotImplementedError, RuntimeError,
+    *decoding.DAMAGE, ArchiveError, OSError, ValueError, tarfile.TarError, zipfile.BadZipFile,
+    NotImplementedError, RuntimeError,
 )  # fmt: skip
 """What reading a damaged archive raises, also while one of its contents is read."""
 
@@ -96,6 +70,8 @@ def leaves(source: Source, name: str = "", depth: int = 0) -> Iterator[tuple[str
             yield from leaves(
                 stream, f"{name}!{member}" if name and member else name + member, depth + 1
             )
+    except ArchiveError as error:
+        raise Unreadable(error.message) from error
     except DAMAGE as error:
         raise Unreadable(f"it is damaged: {error}") from error
 
@@ -103,9 +79,9 @@ def leaves(source: Source, name: str = "", depth: int = 0) -> Iterator[tuple[str
 def _unpacked(peeked: Peeked) -> Iterator[tuple[str, Source]] | None:
     """The members, or None when the stream is no archive. A compressed stream has one: ""."""
     start = peeked.start
-    for magic, make in _DECODERS:
-        if start.startswith(magic):
-            return iter((("", _Decoded(peeked, make)),))
+    if method := decoding.recognise(start):
+        limits = replace(UNTRUSTED, bytes=MOST)
+        return iter((("", Stream(peeked, "it", method=method, limits=limits)),))
     if start[257:262] == b"ustar":
         return _tar(peeked)
     if start.startswith(b"PK\x03\x04"):
@@ -113,41 +89,9 @@ def _unpacked(peeked: Peeked) -> Iterator[tuple[str, Source]] | None:
     return None
 
 
-class _Decoded:
-    """A decompressed stream, or several in a row, no longer than MOST."""
-
-    def __init__(self, source: Source, make: Callable[[], _Decoder]) -> None:
-        self._source, self._make, self._decoder = source, make, make()
-        self._ready, self._total = b"", 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes, fewer only at the end; all of them without it."""
-        parts, length = [self._ready], len(self._ready)
-        while (size < 0 or length < size) and (packed := self._source.read(1 << 16)):
-            for plain in self._unpack(packed):
-                parts.append(plain)
-                length += len(plain)
-        data = b"".join(parts)
-        cut = len(data) if size < 0 else size
-        self._ready = data[cut:]
-        return data[:cut]
-
-    def _unpack(self, packed: bytes) -> Iterator[bytes]:
-        while packed:
-            if self._decoder.eof:
-                self._decoder = self._make()
-            plain = self._decoder.decompress(packed)
-            self._total += len(plain)
-            if self._total > MOST:
-                raise Unreadable(f"it unpacks to more than {MOST >> 20} MiB")
-            yield plain
-            # What comes after the end is another stream, or zeros that fill a block.
-            packed = self._decoder.unused_data.lstrip(b"\0") if self._decoder.eof else b""
-
-
 def _tar(source: Source) -> Iterator[tuple[str, Source]]:
-    with tarfile.open(fileobj=source, mode="r|") as archive:  # type: ignore[call-overload]
-        for member in archive:
+    with tar.opened(source, "it", seekable=False) as (archive, members):
+        for member in members:
             stream = archive.extractfile(member) if member.isreg() else None
             if stream is not None:
                 yield member.name.removeprefix("./"), stream

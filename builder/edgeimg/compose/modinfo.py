@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import lzma
 import struct
-from dataclasses import dataclass
-
-import zstandard
+from dataclasses import dataclass, replace
 
 from edgeimg.errors import ArchiveError
+from edgeimg.streams import decoding
+from edgeimg.streams.limits import UNTRUSTED
 
-_MAX_MODULE = 256 << 20
+_MODULE = replace(UNTRUSTED, bytes=256 << 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +29,8 @@ class ModInfo:
 
 def decompress(data: bytes, path: str) -> bytes:
     """The module itself from `.ko`, `.ko.xz` or `.ko.zst`. Raises ArchiveError when damaged."""
-    try:
-        if path.endswith(".xz"):
-            decoder = lzma.LZMADecompressor()
-            data = decoder.decompress(data, _MAX_MODULE)
-            if not decoder.eof:
-                raise ArchiveError(f"{path} is truncated or larger than {_MAX_MODULE} bytes")
-        elif path.endswith(".zst"):
-            data = zstandard.ZstdDecompressor().decompress(data, max_output_size=_MAX_MODULE)
-    except (lzma.LZMAError, zstandard.ZstdError) as error:
-        raise ArchiveError(f"{path} is damaged: {error}") from error
-    return data
+    method = decoding.SUFFIXES.get(path.rpartition(".ko")[2])
+    return decoding.unpacked(data, path, method=method, limits=_MODULE)
 
 
 def parse(data: bytes, path: str) -> ModInfo:

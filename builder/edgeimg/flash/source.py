@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
-
-import zstandard
 
 from edgeimg.errors import ImageError
 from edgeimg.image.blockmap import BlockMap, Extent
+from edgeimg.image.raw import opened
+from edgeimg.streams.decoding import Source
+
+__all__ = ["CHUNK", "opened", "pieces"]
 
 CHUNK = 4 << 20
 """Bytes that are handed on at once: a multiple of every sector size."""
 _SKIPPED = 1 << 20
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The raw image as a stream. Raises ImageError when the file cannot be read."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise ImageError(f"cannot read {path}: {error.strerror}") from None
-    with file:
-        if path.suffix != ".zst":
-            yield file
-            return
-        decoder = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        with decoder.stream_reader(file, read_across_frames=True) as stream:
-            yield stream
-
-
-def pieces(stream: IO[bytes], blocks: BlockMap, path: Path) -> Iterator[tuple[int, bytes]]:
+def pieces(stream: Source, blocks: BlockMap, path: Path) -> Iterator[tuple[int, bytes]]:
     """Offsets and bytes of all extents, in their order; each is compared with its digest.
 
     The last piece of an extent is handed on only after its digest has matched. Raises ImageError
@@ -46,13 +30,11 @@ def pieces(stream: IO[bytes], blocks: BlockMap, path: Path) -> Iterator[tuple[in
             position = _skip(stream, position, extent.start, path)
             yield from _extent(stream, extent, path)
             position = extent.end
-    except zstandard.ZstdError as error:
-        raise ImageError(f"{path} is damaged: {error}", hint="get it once more") from None
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _extent(stream: IO[bytes], extent: Extent, path: Path) -> Iterator[tuple[int, bytes]]:
+def _extent(stream: Source, extent: Extent, path: Path) -> Iterator[tuple[int, bytes]]:
     digest, position = hashlib.sha256(), extent.start
     while position < extent.end:
         data = _exactly(stream, min(CHUNK, extent.end - position), path)
@@ -67,13 +49,13 @@ def _extent(stream: IO[bytes], extent: Extent, path: Path) -> Iterator[tuple[int
         position += len(data)
 
 
-def _skip(stream: IO[bytes], position: int, target: int, path: Path) -> int:
+def _skip(stream: Source, position: int, target: int, path: Path) -> int:
     while position < target:
         position += len(_exactly(stream, min(_SKIPPED, target - position), path))
     return position
 
 
-def _exactly(stream: IO[bytes], size: int, path: Path) -> bytes:
+def _exactly(stream: Source, size: int, path: Path) -> bytes:
     parts: list[bytes] = []
     missing = size
     while missing:

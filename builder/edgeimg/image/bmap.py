@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from edgeimg.image import sparse
 from edgeimg.image.partitions import SECTOR, DiskPlan
+from edgeimg.streams import sparse
 
 BLOCK = 4096
 _TABLE = 34 * SECTOR

@@ -6,23 +6,17 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
-
-import zstandard
 
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ImageError, ToolError
-from edgeimg.image import manifest, sparse
+from edgeimg.image import manifest
 from edgeimg.image.manifest import Contents
 from edgeimg.image.partitions import DiskPlan, Partition
+from edgeimg.image.raw import is_compressed, unpack
 from edgeimg.pack import disk, erofs, fat, uki, verity
 from edgeimg.pack.uki import Uki
+from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
-
-_MAGIC = b"\x28\xb5\x2f\xfd"
-_CHUNK = 1 << 20
-_LARGEST = 1 << 36
-"""Bytes that an image is unpacked to at most: no gateway image comes near 64 GiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +57,10 @@ def inspect(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspec
     """
     with tempfile.TemporaryDirectory(prefix="edgeimg-inspect.", dir=work) as name:
         scratch = Path(name)
-        raw = _raw(path, scratch)
+        raw = path
+        if is_compressed(path):
+            raw = scratch / "disk.raw"
+            unpack(path, raw)
         layout = disk.read(raw, name=path.name, toolbox=toolbox)
         entry, kernel = _boot_entry(raw, layout, scratch, toolbox)
         root_hash = kernel.root_hash
@@ -82,46 +79,6 @@ def inspect(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspec
             ),
             contents=Contents.from_json(erofs.read(root, manifest.PATH, toolbox=toolbox)),
         )
-
-
-def _raw(path: Path, scratch: Path) -> Path:
-    """The disk image itself, unpacked when it is compressed."""
-    try:
-        with path.open("rb") as file:
-            if file.read(4) != _MAGIC:
-                return path
-            file.seek(0)
-            return unpack(file, scratch / "disk.raw", name=path.name)
-    except IsADirectoryError as error:
-        raise ImageError(f"{path} is a directory") from error
-
-
-def unpack(file: BinaryIO, output: Path, *, name: str) -> Path:
-    """Decompress a .raw.zst to the sparse file `output` and return it.
-
-    Raises ImageError when it is damaged or ends early, HostError when the disk is full.
-    """
-    try:
-        size = zstandard.frame_content_size(file.read(32))
-    except zstandard.ZstdError:
-        size = 0
-    file.seek(0)
-    if not 0 < size <= _LARGEST:
-        raise ImageError(f"{name} is no compressed disk image")
-    position = 0
-    try:
-        with disk_errors(output), output.open("wb") as raw:
-            raw.truncate(size)
-            for chunk in zstandard.ZstdDecompressor().read_to_iter(file, write_size=_CHUNK):
-                if chunk.count(0) != len(chunk):
-                    raw.seek(position)
-                    raw.write(chunk)
-                position += len(chunk)
-    except zstandard.ZstdError as error:
-        raise ImageError(f"{name} is damaged: {error}", hint="download it again") from error
-    if position != size:
-        raise ImageError(f"{name} ends early: {position} of {size} bytes", hint="download it again")
-    return output
 
 
 def _boot_entry(raw: Path, layout: DiskPlan, scratch: Path, toolbox: Toolbox) -> tuple[str, Uki]:

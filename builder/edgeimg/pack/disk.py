@@ -10,10 +10,10 @@ from uuid import UUID, uuid5
 from edgeimg.arch import Arch
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import BudgetError, ImageError, ToolError
-from edgeimg.image import sparse
 from edgeimg.image.partitions import ALIGNMENT, SECTOR, DiskPlan, Partition
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.tables import Image
+from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
 
 NAMESPACE = UUID("8f5ed0b8-6c0b-5c53-8f51-6c3a1c9e0d27")

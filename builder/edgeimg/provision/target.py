@@ -17,11 +17,12 @@ from edgeimg.cache.store import disk_errors
 from edgeimg.errors import HostError, ImageError, ProvisionError
 from edgeimg.flash import safety
 from edgeimg.flash.safety import Chosen
-from edgeimg.image import blockmap, bmap, sparse
+from edgeimg.image import blockmap, bmap
 from edgeimg.image.blockmap import BlockMap
-from edgeimg.inspect import image as inspect
+from edgeimg.image.raw import unpack
 from edgeimg.pack import publish
 from edgeimg.provision import folder, partition
+from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
 
 _TIMEOUT = 600.0
@@ -125,8 +126,7 @@ def _copy(image: Path, output: Path, files: Mapping[str, bytes], toolbox: Toolbo
     """A provisioned copy, readable by its owner alone, with a block map if the image has one."""
     with disk_errors(output), partials.file(output.with_name(f"{output.name}.raw")) as raw:
         if image.suffix == ".zst":
-            with image.open("rb") as file:
-                inspect.unpack(file, raw, name=image.name)
+            unpack(image, raw)
         else:
             process.run(["cp", "--sparse=always", "--no-preserve=mode", image, raw],
                         timeout=_TIMEOUT)  # fmt: skip

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ImageError, ToolError
-from edgeimg.image import sparse
 from edgeimg.image.manifest import Manifest
 from edgeimg.pack import fat
+from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
 
 _ENTRIES = "EFI/Linux"

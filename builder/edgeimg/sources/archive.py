@@ -5,26 +5,18 @@ Formats: ar(5) in the variant of deb(5); tar in the ustar, GNU and POSIX.1-2001 
 
 from __future__ import annotations
 
-import lzma
+import hashlib
 import tarfile
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import zstandard
-
 from edgeimg.errors import ArchiveError
+from edgeimg.streams import decoding, limits, tar
+from edgeimg.streams.decoding import Window
+from edgeimg.streams.limits import Budget
 from edgeimg.tree import Kind, Node, Span, normalise
 
-CHUNK = 1 << 20
-MAX_MEMBERS = 200_000
-MAX_BYTES = 4 << 30
-FREE_BYTES = 256 << 20
-MAX_RATIO = 100
-"""A stream may grow to FREE_BYTES, and beyond that to MAX_RATIO times its compressed size."""
-_MEMORY = 512 << 20
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60
 
@@ -64,74 +56,18 @@ def decompress(source: BinaryIO, member: ArMember, output: BinaryIO, label: str)
 
     Raises ArchiveError for damaged or truncated data, trailing garbage, and bombs.
     """
-    limit = min(MAX_BYTES, FREE_BYTES + MAX_RATIO * member.size)
-    where = f"{label}: {member.name}"
-    suffix = member.name.partition(".tar")[2]
-    if suffix not in _STREAMS:
+    where, suffix = f"{label}: {member.name}", member.name.partition(".tar")[2]
+    if suffix not in decoding.SUFFIXES:
         raise ArchiveError(f"{where} is compressed with an unknown method")
-    written = 0
-    try:
-        for chunk in _STREAMS[suffix](_chunks(source, member)):
-            written += len(chunk)
-            if written > limit:
-                raise ArchiveError(f"{where} unpacks to more than {limit} bytes: refused as a bomb")
-            output.write(chunk)
-    except (lzma.LZMAError, zlib.error, zstandard.ZstdError, EOFError, MemoryError) as error:
-        raise ArchiveError(f"{where} is damaged: {error}") from error
-
-
-def _chunks(source: BinaryIO, member: ArMember) -> Iterator[bytes]:
-    for start in range(0, member.size, CHUNK):
-        source.seek(member.offset + start)
-        yield source.read(min(CHUNK, member.size - start))
-
-
-def _xz(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
-    for chunk in chunks:
-        yield decoder.decompress(chunk, CHUNK)
-        while not decoder.needs_input and not decoder.eof:
-            yield decoder.decompress(b"", CHUNK)
-        if decoder.unused_data:
-            raise EOFError("garbage after its end")
-    if not decoder.eof:
-        raise EOFError("truncated")
-
-
-def _gzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    decoder = zlib.decompressobj(wbits=31)
-    for chunk in chunks:
-        yield decoder.decompress(chunk, CHUNK)
-        while decoder.unconsumed_tail:
-            yield decoder.decompress(decoder.unconsumed_tail, CHUNK)
-        if decoder.unused_data:
-            raise EOFError("garbage after its end")
-    if not decoder.eof:
-        raise EOFError("truncated")
-
-
-def _zstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    # Small bites: the decoder's output is unbounded for one input, 128 KiB per 4 bytes at worst.
-    decoder = zstandard.ZstdDecompressor(max_window_size=_MEMORY).decompressobj()
-    for chunk in chunks:
-        for start in range(0, len(chunk), 1024):
-            if decoder.eof:
-                raise EOFError("garbage after its end")
-            yield decoder.decompress(chunk[start : start + 1024])
-    if not decoder.eof:
-        raise EOFError("truncated")
-
-
-def _plain(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    return chunks
-
-
-_STREAMS: dict[str, Callable[[Iterator[bytes]], Iterator[bytes]]] = {
-    "": _plain,
-    ".gz": _gzip,
-    ".xz": _xz,
-    ".zst": _zstd,
-}
+    window = Window(source, member.offset, member.size)
+    for piece in decoding.pieces(
+        window,
+        where,
+        method=decoding.SUFFIXES[suffix],
+        packed=member.size,
+        limits=limits.UNTRUSTED,
+    ):
+        output.write(piece)
 
 
 def tar_nodes(archive: Path, label: str, *, origin: str = "") -> dict[str, Node]:
@@ -141,56 +77,44 @@ def tar_nodes(archive: Path, label: str, *, origin: str = "") -> dict[str, Node]
     tree does not hold: names that climb out, entries below a file or a link, devices and fifos,
     a path given twice with different meaning, too many members, truncation.
     """
+    budget = Budget(label=label, limits=limits.UNTRUSTED)
     nodes: dict[str, Node] = {}
-    try:
-        with tarfile.open(archive, "r:", errors="strict", encoding="utf-8") as tar:
-            for count, info in enumerate(tar):
-                if count >= MAX_MEMBERS:
-                    raise ArchiveError(f"{label}: more than {MAX_MEMBERS} members")
-                _add(nodes, info, archive, label, origin)
-            _require_end(archive, tar.offset, label)
-    except (tarfile.TarError, UnicodeError, ValueError, OverflowError) as error:
-        raise ArchiveError(f"{label}: not a whole tar archive: {error}") from error
-    for path in nodes:
-        _check_parents(nodes, path, label)
+    same = _Same()
+    for info in tar.members(archive, label, limits=limits.UNTRUSTED):
+        path = _relative(info.name, label)
+        if not path:
+            require_directory(info, label)
+            continue
+        if info.islnk():
+            node = _linked(nodes, path, info, label)
+        else:
+            node = node_of(info, path, archive, label, origin)
+        earlier = nodes.get(path)
+        if earlier is not None and not same(earlier, node):
+            raise ArchiveError(f"{label}: /{path} is there twice, with different content")
+        nodes[path] = node
+    _check_parents(nodes, budget)
     return nodes
 
 
-def _require_end(archive: Path, offset: int, label: str) -> None:
-    # tarfile takes a damaged header for the end of the archive; the real end is a block of zeros.
-    with archive.open("rb") as file:
-        file.seek(offset)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise ArchiveError(f"{label}: truncated or damaged at byte {offset}")
-
-
-def _add(
-    nodes: dict[str, Node], info: tarfile.TarInfo, archive: Path, label: str, origin: str
-) -> None:
-    path = _path(info.name, label)
-    if not path:
-        if not info.isdir():
-            raise ArchiveError(f"{label}: its root is not a directory")
-        return
-    node = _node(nodes, path, info, archive, label, origin)
-    earlier = nodes.get(path)
-    if earlier is not None and not _same(earlier, node):
-        raise ArchiveError(f"{label}: /{path} is there twice, with different content")
-    nodes[path] = node
-
-
-def _path(name: str, label: str) -> str:
-    if name.startswith("/"):
-        raise ArchiveError(f"{label}: the path {name!r} is absolute")
+def tree_path(name: str, label: str) -> str:
+    """The path of a member in its tree. Raises ArchiveError for names that climb out."""
     try:
         return normalise(name)
     except ArchiveError as error:
         raise ArchiveError(f"{label}: {error.message}") from None
 
 
-def _node(
-    nodes: dict[str, Node], path: str, info: tarfile.TarInfo, archive: Path, label: str, origin: str
-) -> Node:
+def require_directory(info: tarfile.TarInfo, label: str) -> None:
+    """Raise ArchiveError when the member for the root itself is no directory."""
+    if not info.isdir():
+        raise ArchiveError(f"{label}: its root is not a directory")
+
+
+def node_of(info: tarfile.TarInfo, path: str, archive: Path, label: str, origin: str) -> Node:
+    """The node of a member that is no hard link. Raises ArchiveError for devices and the like."""
+    if not path.isprintable() and _is_binary(path):
+        raise ArchiveError(f"{label}: the name {path!r} is not UTF-8 text")
     xattrs = tuple(
         (name.removeprefix("SCHILY.xattr."), value.encode("utf-8", "surrogateescape"))
         for name, value in sorted(info.pax_headers.items())
@@ -200,16 +124,11 @@ def _node(
     if info.isdir():
         return Node(kind=Kind.DIRECTORY, mode=mode, uid=uid, gid=gid, xattrs=xattrs, origin=origin)
     if info.issym():
-        if not info.linkname or "\0" in info.linkname:
+        if not info.linkname or "\0" in info.linkname or _is_binary(info.linkname):
             raise ArchiveError(f"{label}: the link /{path} leads nowhere")
         return Node(
             kind=Kind.SYMLINK, mode=0o777, uid=uid, gid=gid, target=info.linkname, origin=origin
         )
-    if info.islnk():
-        original = nodes.get(_path(info.linkname, label))
-        if original is None or original.kind is not Kind.FILE:
-            raise ArchiveError(f"{label}: /{path} is a hard link to {info.linkname!r}, no file")
-        return original
     if not info.isreg() or info.sparse is not None:
         raise ArchiveError(f"{label}: /{path} is a device, a fifo or of an unknown type")
     return Node(
@@ -223,15 +142,61 @@ def _node(
     )
 
 
-def _same(one: Node, other: Node) -> bool:
-    if one.kind is not other.kind or one.mode != other.mode or one.target != other.target:
-        return False
-    return one.kind is not Kind.FILE or (one.size == other.size and one.read() == other.read())
+def _is_binary(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _check_parents(nodes: dict[str, Node], path: str, label: str) -> None:
-    parent = path.rpartition("/")[0]
-    if parent and parent in nodes and nodes[parent].kind is not Kind.DIRECTORY:
-        raise ArchiveError(f"{label}: /{path} lies below /{parent}, which is no directory")
-    if parent and parent not in nodes:
-        _check_parents(nodes, parent, label)
+def _relative(name: str, label: str) -> str:
+    if name.startswith("/"):
+        raise ArchiveError(f"{label}: the path {name!r} is absolute")
+    return tree_path(name, label)
+
+
+def _linked(nodes: dict[str, Node], path: str, info: tarfile.TarInfo, label: str) -> Node:
+    original = nodes.get(_relative(info.linkname, label))
+    if original is None or original.kind is Kind.DIRECTORY:
+        raise ArchiveError(f"{label}: /{path} is a hard link to {info.linkname!r}, no file")
+    return original
+
+
+@dataclass
+class _Same:
+    """Whether two nodes mean the same; every content is read at most once."""
+
+    digests: dict[Span, bytes] = field(default_factory=dict)
+
+    def __call__(self, one: Node, other: Node) -> bool:
+        if one.kind is not other.kind or one.mode != other.mode or one.target != other.target:
+            return False
+        if one.content == other.content:
+            return True
+        return one.size == other.size and self._digest(one) == self._digest(other)
+
+    def _digest(self, node: Node) -> bytes:
+        span = node.content
+        if not isinstance(span, Span):
+            return hashlib.sha256(span).digest()
+        if span not in self.digests:
+            with span.path.open("rb") as file:
+                window, total = Window(file, span.offset, span.size), hashlib.sha256()
+                while chunk := window.read(decoding.CHUNK):
+                    total.update(chunk)
+            self.digests[span] = total.digest()
+        return self.digests[span]
+
+
+def _check_parents(nodes: dict[str, Node], budget: Budget) -> None:
+    known: set[str] = set()
+    budget.node(len(nodes))
+    for path in nodes:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in known:
+            node = nodes.get(parent)
+            if node is None:
+                budget.node()
+            elif node.kind is not Kind.DIRECTORY:
+                raise ArchiveError(
+                    f"{budget.label}: /{path} lies below /{parent}, which is no directory"
+                )
+            known.add(parent)
+            parent = parent.rpartition("/")[0]

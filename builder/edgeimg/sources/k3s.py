@@ -9,10 +9,9 @@ import json
 import mmap
 import re
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_limits
 from pathlib import Path
 from typing import Literal
-
-import zstandard
 
 from edgeimg.arch import Arch
 from edgeimg.cache.store import Store, disk_errors, key, sha256_file
@@ -22,6 +21,9 @@ from edgeimg.sources.archive import tar_nodes
 from edgeimg.sources.go_binary import GoBuild
 from edgeimg.sources.k3s_asset import Asset
 from edgeimg.sources.k3s_verify import verify
+from edgeimg.streams import decoding
+from edgeimg.streams.decoding import Window
+from edgeimg.streams.limits import UNTRUSTED
 from edgeimg.tree import Kind, Node, Span, Tree, directory, file, replace, symlink
 
 Source = Literal["release", "file", "standin"]
@@ -30,10 +32,7 @@ DATA = "usr/lib/k3s/data"
 FACTS = "usr/share/edgeimg/k3s.json"
 COMMANDS = ("k3s", "kubectl", "crictl", "ctr")
 _VERSION = "1"
-_WINDOW = 1 << 25
-"""K3s packs with `zstd --long=25`; more memory is not granted."""
-_MAX_BYTES = 1 << 30
-_CHUNK = 1 << 20
+_LIMITS = replace_limits(UNTRUSTED, bytes=1 << 30)
 _STANDIN = "edgeimg.local/standin"
 _VERSION_FLAG = re.compile(r"k3s/pkg/version\.Version=(v\d[\w.+-]*)")
 _ORIGIN = "k3s"
@@ -112,22 +111,12 @@ def _make(binary: Path, arch: Arch, result: Path, label: str) -> None:
 
 
 def _decompress(binary: Path, asset: Asset, output: Path, label: str) -> None:
-    with binary.open("rb") as source:
-        source.seek(asset.offset)
-        packed = source.read(asset.size)
-    decoder = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-    written = 0
-    try:
-        with output.open("wb") as target, decoder.stream_reader(packed) as reader:
-            while chunk := reader.read(_CHUNK):
-                written += len(chunk)
-                if written > _MAX_BYTES:
-                    raise ArchiveError(
-                        f"{label} unpacks to more than {_MAX_BYTES >> 20} MiB: refused as a bomb"
-                    )
-                target.write(chunk)
-    except (zstandard.ZstdError, MemoryError) as error:
-        raise ArchiveError(f"{label}: its asset cannot be decompressed: {error}") from error
+    with binary.open("rb") as source, output.open("wb") as target:
+        frame = Window(source, asset.offset, asset.size)
+        for piece in decoding.pieces(
+            frame, f"{label}: its asset", method=decoding.ZSTD, packed=asset.size, limits=_LIMITS
+        ):
+            target.write(piece)
 
 
 def _build_of(path: Path, start: int = 0, size: int | None = None) -> GoBuild | None:

@@ -12,8 +12,6 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import zstandard
-
 from edgeimg.arch import Arch
 from edgeimg.cache.store import Store, disk_errors, key
 from edgeimg.errors import ArchiveError
@@ -22,6 +20,7 @@ from edgeimg.progress import Progress
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.workloads import full_reference
 from edgeimg.sources import k3s_release
+from edgeimg.streams import decoding
 
 KEY = "k3s-airgap"
 """What the archive is called among those of container images."""
@@ -33,9 +32,7 @@ IMAGES: Mapping[str, tuple[str, ...]] = {
     "traefik": ("rancher/mirrored-library-traefik", "rancher/klipper-helm"),
 }
 """What each packaged component runs (K3s, manifests/ and pkg/), without tags: these change."""
-_MAX_BYTES = 4 << 30
 _MAX_JSON = 8 << 20
-_CHUNK = 1 << 20
 
 
 def asset_name(arch: Arch) -> str:
@@ -66,16 +63,11 @@ def unpack(blob: Path, asset: K3sAsset, store: Store) -> Path:
     """The archive as a plain tar, in the cache. Raises ArchiveError for a damaged one."""
 
     def make(result: Path) -> None:
-        decoder, written = zstandard.ZstdDecompressor(max_window_size=1 << 31), 0
         with disk_errors(result), blob.open("rb") as packed, result.open("wb") as plain:
-            try:
-                for chunk in decoder.read_to_iter(packed, read_size=_CHUNK):
-                    written += len(chunk)
-                    if written > _MAX_BYTES:
-                        raise ArchiveError(f"{blob.name} unpacks to more than {_MAX_BYTES} bytes")
-                    plain.write(chunk)
-            except zstandard.ZstdError as error:
-                raise ArchiveError(f"K3s' air-gap images are damaged: {error}") from None
+            method, size = decoding.recognise(packed.read(6)), blob.stat().st_size
+            packed.seek(0)
+            for piece in decoding.pieces(packed, "K3s' air-gap images", method=method, packed=size):
+                plain.write(piece)
 
     return store.derived(key("k3s-airgap", "1", asset.sha256), make)
 

@@ -12,7 +12,8 @@ from typing import BinaryIO
 from edgeimg.cache.store import Store, disk_errors, key
 from edgeimg.errors import ArchiveError, DigestError
 from edgeimg.sources import tree_index
-from edgeimg.sources.archive import CHUNK, ArMember, decompress, tar_nodes
+from edgeimg.sources.archive import ArMember, decompress, tar_nodes
+from edgeimg.streams.decoding import CHUNK
 from edgeimg.tree import Kind, Node, Tree, directory
 
 _VERSION = "1"

@@ -18,7 +18,9 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from edgeimg.errors import ArchiveError
-from edgeimg.tree.files import Reader, copy_sparse, root_info, tar_info
+from edgeimg.streams import sparse
+from edgeimg.streams.decoding import chunks
+from edgeimg.tree.files import Reader, root_info, tar_info
 from edgeimg.tree.node import (
     Content,
     Kind,
@@ -269,7 +271,7 @@ class Tree:
                     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
                     mode = 0o755 if node.mode & stat.S_IXUSR else 0o644
                     with os.fdopen(os.open(target, flags, mode), "wb") as out:
-                        copy_sparse(reader.open(node.content), out)
+                        sparse.write(chunks(reader.open(node.content), 1 << 16), out)
 
     def _is_directory_link(self, path: str) -> bool:
         node = self._nodes.get(self.resolve(path))

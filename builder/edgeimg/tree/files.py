@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeimg.streams.decoding import Window
 from edgeimg.tree.node import Content, Kind, Node
 
 
@@ -18,16 +18,6 @@ def walk(root: Path) -> Iterator[Path]:
         yield path
         if path.is_dir() and not path.is_symlink():
             yield from walk(path)
-
-
-def copy_sparse(source: BinaryIO, target: BinaryIO) -> None:
-    """Copy, with holes for zeros: QEMU's ARM firmware is 2 MB in files of 64."""
-    while chunk := source.read(1 << 16):
-        if chunk.count(0) == len(chunk):
-            target.seek(len(chunk), os.SEEK_CUR)
-        else:
-            target.write(chunk)
-    target.truncate()
 
 
 def root_info(mtime: int) -> tarfile.TarInfo:
@@ -77,17 +67,4 @@ class Reader:
                 self._files.pop(next(iter(self._files))).close()
             self._files[content.path] = content.path.open("rb")
         source = self._files[content.path]
-        source.seek(content.offset)
-        return _Window(source, content.size)  # type: ignore[return-value]
-
-
-class _Window:
-    def __init__(self, source: BinaryIO, size: int) -> None:
-        self._source, self._left = source, size
-
-    def read(self, size: int = -1) -> bytes:
-        """Read at most `size` bytes of what is left."""
-        wanted = self._left if size < 0 else min(size, self._left)
-        data = self._source.read(wanted)
-        self._left -= len(data)
-        return data
+        return Window(source, content.offset, content.size)  # type: ignore[return-value]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 BLOCK = 4096
 _CHUNK = 1 << 18
@@ -23,6 +25,19 @@ def chunks(path: Path, *, offset: int = 0, size: int | None = None) -> Iterator[
             if chunk != _ZEROS[: len(chunk)]:
                 yield position, chunk
             position += len(chunk)
+
+
+def write(pieces: Iterable[bytes], target: BinaryIO) -> int:
+    """Write `pieces` to a new file one after the other, with holes for zeros; returns its size."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if piece.count(0) == len(piece):
+            target.seek(len(piece), os.SEEK_CUR)
+        else:
+            target.write(piece)
+    target.truncate()
+    return size
 
 
 def copy(source: Path, target: Path, *, offset: int) -> None:

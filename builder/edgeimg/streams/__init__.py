@@ -1,0 +1,1 @@
+"""Bytes from others: decompressed, taken apart and written within one set of limits."""
