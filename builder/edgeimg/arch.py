@@ -33,7 +33,10 @@ class Arch:
     debian: str
     goarch: str
     goarm: str | None = None
+    oci_variants: tuple[str, ...]
+    """The variants that every processor of it runs, best first; no variant means the first."""
     oci_variant: str | None = None
+    """The one to name; None where the architecture alone says it."""
     elf_class: int
     elf_machine: str
     """`e_machine` as pyelftools spells it."""
@@ -75,6 +78,7 @@ X86_64 = Arch(
     aliases=("x86_64", "amd64", "x64"),
     debian="amd64",
     goarch="amd64",
+    oci_variants=("v1",),
     elf_class=64,
     elf_machine="EM_X86_64",
     triplet="x86_64-linux-gnu",
@@ -105,6 +109,7 @@ ARM64 = Arch(
     aliases=("aarch64", "arm64v8", "armv8"),
     debian="arm64",
     goarch="arm64",
+    oci_variants=("v8",),
     elf_class=64,
     elf_machine="EM_AARCH64",
     triplet="aarch64-linux-gnu",
@@ -136,6 +141,7 @@ ARM = Arch(
     debian="armhf",
     goarch="arm",
     goarm="7",
+    oci_variants=("v7", "v6", "v5"),
     oci_variant="v7",
     elf_class=32,
     elf_machine="EM_ARM",

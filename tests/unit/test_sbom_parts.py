@@ -151,7 +151,7 @@ def test_a_composed_image_is_read_back() -> None:
     config = ImageConfig(entrypoint=("/bin/app",), labels=labels)
     made = oci.ContainerImage(name="localhost/app:2", tree=tree, run=config.to_json())
     archive = oci.archive([made], ARM64, 1_700_000_000).data
-    (image,) = containers.read(archive, "app.tar")
+    (image,) = containers.read(archive, ARM64, "app.tar")
     assert image.name == "localhost/app:2"
     assert image.files == {"bin/app": b"app"}
     assert image.labels == {"version": "2.1"}
@@ -167,7 +167,7 @@ def test_saved_images_and_their_packages(pack: object) -> None:
     )
     lower = tar([member("var/lib/dpkg/status", status.encode()), member("a/old", b"1")])
     upper = tar([member("a/.wh.old"), member("./a/new", b"2")])
-    config = json.dumps({"config": {"Labels": None}}).encode()
+    config = json.dumps({"config": {"Labels": None}, **_rootfs(lower, upper)}).encode()
     manifest = [{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["1.tar", "2.tar"]}]
     archive = tar(
         [
@@ -177,7 +177,7 @@ def test_saved_images_and_their_packages(pack: object) -> None:
             member("2.tar", pack(upper)),  # type: ignore[operator]
         ]
     )
-    (image,) = containers.read(archive, "app.tar")
+    (image,) = containers.read(archive, ARM64, "app.tar")
     assert (image.name, image.digest) == ("app:1", f"sha256:{hashlib.sha256(config).hexdigest()}")
     assert sorted(image.files) == ["a/new", "var/lib/dpkg/status"]
     assert [fields["Package"] for fields in image.packages()] == ["libc6"]
@@ -195,18 +195,33 @@ def test_saved_images_and_their_packages(pack: object) -> None:
 )
 def test_what_is_no_image_is_an_error_that_names_it(archive: bytes) -> None:
     with pytest.raises(ArchiveError, match=r"app\.tar is no container image"):
-        containers.read(archive, "app.tar")
+        containers.read(archive, ARM64, "app.tar")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
 def test_damaged_layers_are_errors(pack: object) -> None:
-    layer = bytearray(pack(tar([member("a", bytes(5000))])))  # type: ignore[operator]
+    plain = tar([member("a", bytes(5000))])
+    layer = bytearray(pack(plain))  # type: ignore[operator]
     manifest = [{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["1.tar"]}]
-    files = {"manifest.json": json.dumps(manifest).encode(), "c.json": b"{}"}
+    files = {
+        "manifest.json": json.dumps(manifest).encode(),
+        "c.json": json.dumps(_rootfs(plain)).encode(),
+    }
+    (image,) = containers.read(
+        tar([*(member(n, d) for n, d in files.items()), member("1.tar", bytes(layer))]),
+        ARM64,
+        "app.tar",
+    )
+    assert image.files == {"a": bytes(5000)}
     for broken in (layer[:-5], layer[:10] + b"\xff\xff" + layer[12:]):
         members = [member(name, data) for name, data in files.items()]
         with pytest.raises(ArchiveError, match=r"app\.tar"):
-            containers.read(tar([*members, member("1.tar", bytes(broken))]), "app.tar")
+            containers.read(tar([*members, member("1.tar", bytes(broken))]), ARM64, "app.tar")
+
+
+def _rootfs(*layers: bytes) -> dict[str, object]:
+    digests = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]
+    return {"architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": digests}}
 
 
 def _member(archive: bytes, name: str) -> bytes:

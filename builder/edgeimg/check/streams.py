@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edgeimg.errors import ArchiveError
 from edgeimg.streams import decoding, tar
-from edgeimg.streams.decoding import Source, Stream
+from edgeimg.streams.decoding import Peeked, Source, Stream
 from edgeimg.streams.limits import UNTRUSTED
 
 DEEPEST = 6
@@ -18,31 +18,10 @@ DEEPEST = 6
 MOST = 2 << 30
 """Bytes that one file may unpack to."""
 _ZIP = 256 << 20
-_PEEK = 512
 
 
 class Unreadable(Exception):  # noqa: N818
     """An archive that is damaged, or unpacks to too much."""
-
-
-class Peeked:
-    """A stream whose start was looked at."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self.start = source.read(_PEEK)
-        self._given = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        """As of any stream; the start comes again."""
-        kept = self.start[self._given :]
-        if not kept:
-            return self._source.read(size)
-        if 0 <= size < len(kept):
-            self._given += size
-            return kept[:size]
-        self._given = len(self.start)
-        return kept + self._source.read(size - len(kept) if size >= 0 else -1)
 
 
 DAMAGE = (

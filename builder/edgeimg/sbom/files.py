@@ -32,7 +32,7 @@ def add_images(
     k3s: K3sBundle,
 ) -> None:
     """Container images that overlays bring, with the packages and Go programs in them."""
-    goarch = architectures.find(contents.arch).goarch
+    arch = architectures.find(contents.arch)
     known = {
         digest: package
         for package, deb in groups.get("containers", ())
@@ -42,8 +42,8 @@ def add_images(
     for path, node in root.under(_ARCHIVES):
         if node.kind is not NodeKind.FILE or not path.endswith(".tar"):
             continue
-        for image in containers.read(node.read(), path):
-            ref = made.add(_image(image, path, goarch), IMAGE)
+        for image in containers.read(node.content, arch, path):
+            ref = made.add(_image(image, path, arch.goarch), IMAGE)
             for fields in image.packages():
                 made.add(debian.component(fields, distribution, parts=("containers",)), ref)
             for name, content in image.files.items():

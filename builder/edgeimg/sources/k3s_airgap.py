@@ -6,9 +6,7 @@ pause image that the gateway has already.
 
 from __future__ import annotations
 
-import json
 import os
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from edgeimg.lock.model import K3sAsset
 from edgeimg.progress import Progress
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.workloads import full_reference
-from edgeimg.sources import k3s_release
+from edgeimg.sources import k3s_release, oci_archive
 from edgeimg.streams import decoding
 
 KEY = "k3s-airgap"
@@ -32,7 +30,6 @@ IMAGES: Mapping[str, tuple[str, ...]] = {
     "traefik": ("rancher/mirrored-library-traefik", "rancher/klipper-helm"),
 }
 """What each packaged component runs (K3s, manifests/ and pkg/), without tags: these change."""
-_MAX_JSON = 8 << 20
 
 
 def asset_name(arch: Arch) -> str:
@@ -96,9 +93,6 @@ def wanted(archive: Path, components: tuple[str, ...]) -> dict[str, str]:
 
 def _tags(archive: Path) -> list[str]:
     try:
-        with tarfile.open(archive, "r:") as tar:
-            stream = tar.extractfile("manifest.json")
-            entries = json.loads(stream.read(_MAX_JSON)) if stream else []
-        return [tag for entry in entries for tag in entry["RepoTags"] or ()]
-    except (KeyError, TypeError, ValueError, OSError, tarfile.TarError) as error:
-        raise ArchiveError(f"K3s' air-gap images cannot be read: {error!r}") from error
+        return oci_archive.tags(archive)
+    except ArchiveError as error:
+        raise ArchiveError(f"K3s' air-gap images cannot be read: {error.message}") from error

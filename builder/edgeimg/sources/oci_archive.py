@@ -1,39 +1,48 @@
-"""Container images in files: which one is for an architecture, and what it is made of.
+"""Container images in files: which ones are for an architecture, and what they are made of.
 
 Formats: an OCI image layout (image-spec 1.1) as a directory or a tar, and what `docker save`
-writes. Nothing of it is believed before its digest matches.
+writes; both also compressed. Nothing of it is believed before its digest matches.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
+import posixpath
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from edgeimg.arch import Arch
+from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ArchitectureError, ArchiveError, DigestError
+from edgeimg.sources import oci_config
 from edgeimg.sources.oci_layers import Layer
+from edgeimg.streams import decoding, limits, tar
+from edgeimg.streams.decoding import Window
+from edgeimg.text import json_text
 
 _MAX_JSON = 8 << 20
-_INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
 _DEPTH = 4
 """How deep indexes may be nested."""
+_LINKS = 8
+_NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+_UNREADABLE = (KeyError, TypeError, AttributeError, IndexError, ValueError, OSError, EOFError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OciImage:
     """One image for one architecture, as its configuration describes it."""
 
+    name: str
+    """As the archive calls it; empty where it does not."""
     digest: str
     """`sha256:…` of the configuration, which names every layer: the image ID of Docker."""
+    manifest: str
+    """`sha256:…` of its manifest; empty for what `docker save` wrote."""
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
     environment: dict[str, str]
@@ -44,9 +53,21 @@ class OciImage:
     layers: tuple[Layer, ...] = field(repr=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """An image of an archive whose platform may fit."""
+
+    name: str
+    rank: int
+    config: bytes
+    manifest: str
+    layers: tuple[str, ...]
+    """Paths in the archive."""
+
+
 class _Archive(Protocol):
-    def open(self, name: str) -> BinaryIO:
-        """A file of the archive. Raises KeyError when there is none."""
+    def open(self, name: str) -> tuple[BinaryIO, int]:
+        """A file of the archive and its size. Raises KeyError when there is none."""
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -59,26 +80,43 @@ class _Directory:
     def has(self, name: str) -> bool:
         return (self._root / name).is_file()
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> tuple[BinaryIO, int]:
         path = self._root / name
         if not path.resolve().is_relative_to(self._root.resolve()) or not path.is_file():
             raise KeyError(name)
-        return path.open("rb")
+        return path.open("rb"), path.stat().st_size
 
 
 class _Tar:
-    def __init__(self, tar: tarfile.TarFile) -> None:
-        self._tar = tar
-        self._names = {info.name.removeprefix("./"): info for info in tar}
+    """A plain tar; old engines save layers as links to one another."""
+
+    def __init__(self, file: BinaryIO, label: str) -> None:
+        self._file = file
+        self._members: dict[str, tuple[int, int]] = {}
+        self._links: dict[str, str] = {}
+        try:
+            with tar.opened(file, label, limits=limits.UNTRUSTED) as (_, members):
+                for info in members:
+                    self._add(info, posixpath.normpath(info.name))
+        except ArchiveError as error:
+            raise ArchiveError(f"{label} is no container image: {error.message}") from error
+
+    def _add(self, info: tarfile.TarInfo, name: str) -> None:
+        if info.isreg():
+            self._members[name] = info.offset_data, info.size
+        elif info.issym():
+            self._links[name] = posixpath.normpath(f"{posixpath.dirname(name)}/{info.linkname}")
+        elif info.islnk():
+            self._links[name] = posixpath.normpath(info.linkname)
 
     def has(self, name: str) -> bool:
-        return name in self._names
+        return name in self._members
 
-    def open(self, name: str) -> BinaryIO:
-        stream = self._tar.extractfile(self._names[name])
-        if stream is None:
-            raise KeyError(name)
-        return stream  # type: ignore[return-value]
+    def open(self, name: str) -> tuple[BinaryIO, int]:
+        for _ in range(_LINKS):
+            name = self._links.get(name, name).lstrip("/")
+        offset, size = self._members[name]
+        return cast("BinaryIO", Window(self._file, offset, size)), size
 
 
 @contextlib.contextmanager
@@ -89,111 +127,212 @@ def open_image(path: Path, arch: Arch, tag: str = "") -> Iterator[OciImage]:
     Raises ArchiveError for what is no container image, or holds several; ArchitectureError when
     none is for `arch`; DigestError for a blob that is not what its name says.
     """
+    label = str(path)
+    with _readable(label), _open(path) as archive:
+        yield _described(archive, _one(_candidates(archive, arch, label, tag), label), label)
+
+
+@contextlib.contextmanager
+def open_images(file: BinaryIO, arch: Arch, label: str) -> Iterator[list[OciImage]]:
+    """All images for `arch` in a plain tar, by name; see `open_image`."""
+    with _readable(label):
+        archive = _Tar(file, label)
+        found: dict[str, list[_Candidate]] = {}
+        for candidate in _candidates(archive, arch, label, ""):
+            found.setdefault(candidate.name, []).append(candidate)
+        yield [_described(archive, _one(same, label), label) for same in found.values()]
+
+
+def tags(path: Path) -> list[str]:
+    """The names in the archive at `path` that `docker save` wrote. Raises ArchiveError."""
+    label = str(path)
+    with _readable(label), _open(path) as archive:
+        entries = _json(_small(archive, "manifest.json", label))
+        return [tag for entry in entries for tag in oci_config.texts(entry["RepoTags"], "RepoTags")]
+
+
+@contextlib.contextmanager
+def _readable(label: str) -> Iterator[None]:
     try:
-        with _open(path) as archive:
-            yield _image(archive, arch, str(path), tag)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise ArchiveError(f"{path} is no container image: {error!r}") from error
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise ArchiveError(f"cannot read the container image {path}: {error}") from error
+        yield
+    except _UNREADABLE as error:
+        raise ArchiveError(f"{label} is no container image: {error or error!r}") from error
 
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[_Archive]:
     if path.is_dir():
         yield _Directory(path)
+        return
+    with path.open("rb") as packed:
+        method = decoding.recognise(packed.read(6))
+        packed.seek(0)
+        if method is None:
+            yield _Tar(packed, str(path))
+            return
+        with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as plain:
+            size = path.stat().st_size
+            for piece in decoding.pieces(packed, str(path), method=method, packed=size):
+                plain.write(piece)
+            yield _Tar(cast("BinaryIO", plain), str(path))
+
+
+def _candidates(archive: _Archive, arch: Arch, label: str, tag: str) -> list[_Candidate]:
+    """The images that may run on `arch`. Raises ArchitectureError when there is none."""
+    others: set[str] = set()
+    saved = bool(tag) or not archive.has("index.json")
+    if not saved:
+        index = _json(_small(archive, "index.json", label))
+        found = list(_of_index(archive, index, arch, label, others))
+    elif archive.has("manifest.json"):
+        found = list(_of_save(archive, arch, label, tag, others))
     else:
-        with tarfile.open(path, "r:") as tar:
-            yield _Tar(tar)
-
-
-def _image(archive: _Archive, arch: Arch, label: str, tag: str) -> OciImage:
-    if archive.has("index.json") and not tag:
-        index = json.loads(_small(archive, "index.json", label))
-        manifest = _manifest(archive, index, arch, label)
-        names = [_path(layer["digest"]) for layer in manifest["layers"]]
-        config = _blob(archive, manifest["config"]["digest"], label)
-    else:
-        entries = json.loads(_small(archive, "manifest.json", label))
-        if tag:
-            entries = [entry for entry in entries if tag in (entry["RepoTags"] or ())]
-        if len(entries) != 1:
-            raise ArchiveError(f"{label} holds {len(entries)} images, expected one")
-        names = entries[0]["Layers"]
-        config = _small(archive, entries[0]["Config"], label)
-    return _described(archive, config, names, arch, label)
-
-
-def _manifest(
-    archive: _Archive, index: dict[str, Any], arch: Arch, label: str, depth: int = 0
-) -> dict[str, Any]:
-    """The manifest for `arch`, through nested indexes."""
-    entries = [e for e in index["manifests"] if not _is_attestation(e)]
-    fitting = [entry for entry in entries if _fits(entry.get("platform"), arch)]
-    if not fitting or depth > _DEPTH:
-        there = sorted({_platform(entry.get("platform") or {}) for entry in entries})
-        raise ArchitectureError(
-            f"{label} has no image for {arch.oci_platform}, only for {', '.join(there) or 'none'}"
+        raise ArchiveError(
+            f"{label} is no container image: it has neither index.json nor manifest.json",
+            hint="write it with `docker save`; `docker export` leaves the configuration out",
         )
-    if len(fitting) > 1:
-        raise ArchiveError(f"{label} holds {len(fitting)} images for {arch.name}, expected one")
-    entry = fitting[0]
-    document: dict[str, Any] = json.loads(_blob(archive, entry["digest"], label))
-    if entry.get("mediaType") in _INDEXES or "manifests" in document:
-        return _manifest(archive, document, arch, label, depth + 1)
-    return document
-
-
-def _is_attestation(entry: dict[str, Any]) -> bool:
-    notes = entry.get("annotations") or {}
-    return "vnd.docker.reference.type" in notes
-
-
-def _fits(platform: dict[str, Any] | None, arch: Arch) -> bool:
-    """Whether a platform may be for `arch`: one that says nothing may."""
-    if not platform or platform.get("os") in (None, "unknown"):
-        return True
-    variant = platform.get("variant")
-    same = (platform.get("os"), platform.get("architecture")) == ("linux", arch.goarch)
-    return same and (arch.oci_variant is None or variant in (None, "", arch.oci_variant))
-
-
-def _platform(platform: dict[str, Any]) -> str:
-    parts = (platform.get(key) for key in ("os", "architecture", "variant"))
-    return "/".join(str(part) for part in parts if part) or "an unnamed platform"
-
-
-def _described(
-    archive: _Archive, data: bytes, names: list[str], arch: Arch, label: str
-) -> OciImage:
-    config = json.loads(data)
-    if not _fits({"os": "linux", **config}, arch):
+    if not found:
+        there = ", ".join(sorted(others))
+        only = f", only for {there}" if there else ": it holds no image"
         raise ArchitectureError(
-            f"{label} is for {_platform(config)}, expected {arch.oci_platform}",
+            f"{label} is for {there}, expected {arch.oci_platform}"
+            if saved and there
+            else f"{label} has no image for {arch.oci_platform}{only}",
             hint="name an image of several platforms, or one for each architecture",
         )
-    digests = config["rootfs"]["diff_ids"]
-    if len(digests) != len(names):
-        raise ArchiveError(f"{label}: {len(names)} layers, but {len(digests)} are described")
-    runs = config.get("config") or {}
-    pairs = (entry.partition("=") for entry in runs.get("Env") or ())
+    return found
+
+
+def _of_index(
+    archive: _Archive,
+    index: Any,
+    arch: Arch,
+    label: str,
+    others: set[str],
+    name: str = "",
+    depth: int = 0,
+) -> Iterator[_Candidate]:
+    """The images of an index and those nested in it; what is no image is skipped."""
+    for entry in index["manifests"]:
+        notes = oci_config.mapping(entry.get("annotations"), "annotations")
+        platform = oci_config.mapping(entry.get("platform"), "platform")
+        if "vnd.docker.reference.type" in notes or entry.get("artifactType"):
+            continue
+        if platform.get("os") == "unknown":
+            continue
+        if oci_config.rank(platform, arch) is None:
+            others.add(oci_config.platform_name(platform))
+            continue
+        called = next((str(notes[key]) for key in _NAMES if notes.get(key)), name)
+        document = _json(_blob(archive, entry["digest"], label))
+        if "manifests" in document:
+            if depth == _DEPTH:
+                raise ValueError(f"indexes are nested more than {_DEPTH} deep")
+            yield from _of_index(archive, document, arch, label, others, called, depth + 1)
+        elif _is_image(document):
+            config = _blob(archive, document["config"]["digest"], label)
+            described = {**_json(config)}
+            if platform.get("variant"):
+                described["variant"] = platform["variant"]
+            layers = tuple(_path(layer["digest"]) for layer in document["layers"])
+            yield from _fitting(called, config, described, entry["digest"], layers, arch, others)
+
+
+def _is_image(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest is of an image: signatures and attestations look alike."""
+    kinds = [str(layer.get("mediaType") or "tar") for layer in manifest["layers"]]
+    return not manifest.get("artifactType") and all(
+        "tar" in kind.lower() and "in-toto" not in kind for kind in kinds
+    )
+
+
+def _of_save(
+    archive: _Archive, arch: Arch, label: str, tag: str, others: set[str]
+) -> Iterator[_Candidate]:
+    for entry in _json(_small(archive, "manifest.json", label)):
+        tags = oci_config.texts(entry.get("RepoTags"), "RepoTags")
+        if tag and tag not in tags:
+            continue
+        config = _small(archive, entry["Config"], label)
+        layers = oci_config.texts(entry["Layers"], "Layers")
+        name = tags[0] if tags else ""
+        yield from _fitting(name, config, _json(config), "", layers, arch, others)
+
+
+def _fitting(
+    name: str,
+    config: bytes,
+    platform: dict[str, Any],
+    manifest: str,
+    layers: tuple[str, ...],
+    arch: Arch,
+    others: set[str],
+) -> Iterator[_Candidate]:
+    place = oci_config.rank(platform, arch)
+    if not platform.get("architecture") and not platform.get("rootfs"):
+        return
+    if place is None:
+        others.add(oci_config.platform_name({"os": "linux", **platform}))
+        return
+    yield _Candidate(name=name, rank=place, config=config, manifest=manifest, layers=layers)
+
+
+def _one(candidates: list[_Candidate], label: str) -> _Candidate:
+    """The one that suits the processor best; an image under two names is one."""
+    best = min(candidate.rank for candidate in candidates)
+    fitting = {c.config: c for c in reversed(candidates) if c.rank == best}
+    if len(fitting) > 1:
+        named = ", ".join(
+            f"{c.name or 'an image without a name'} ({_digest(c.config)[:19]}…)"
+            for c in list(fitting.values())[::-1][:5]
+        )
+        raise ArchiveError(
+            f"{label} holds {len(fitting)} images, expected one: {named}",
+            hint="save the one that is meant to a file of its own",
+        )
+    return next(iter(fitting.values()))
+
+
+def _described(archive: _Archive, chosen: _Candidate, label: str) -> OciImage:
+    config = _json(chosen.config)
+    digests = [oci_config.digest(value) for value in config["rootfs"]["diff_ids"]]
+    if len(digests) != len(chosen.layers):
+        raise ArchiveError(
+            f"{label}: {len(chosen.layers)} layers, but {len(digests)} are described"
+        )
+    try:
+        run = oci_config.run(config)
+    except ValueError as error:
+        raise ArchiveError(f"{label}: the image's configuration: {error}") from None
+    pairs = (entry.partition("=") for entry in run.get("Env") or ())
     return OciImage(
-        digest=_digest(data),
-        entrypoint=tuple(runs.get("Entrypoint") or ()),
-        command=tuple(runs.get("Cmd") or ()),
+        name=chosen.name,
+        digest=_digest(chosen.config),
+        manifest=chosen.manifest,
+        entrypoint=tuple(run.get("Entrypoint") or ()),
+        command=tuple(run.get("Cmd") or ()),
         environment={name: value for name, _, value in pairs},
-        workdir=runs.get("WorkingDir") or "/",
-        user=runs.get("User") or "",
-        run=runs,
+        workdir=run.get("WorkingDir") or "/",
+        user=run.get("User") or "",
+        run=run,
         layers=tuple(
-            Layer(digest=digest, open=lambda name=name: archive.open(name))  # type: ignore[misc]
-            for digest, name in zip(digests, names, strict=True)
+            _layer(archive, name, digest)
+            for name, digest in zip(chosen.layers, digests, strict=True)
         ),
     )
 
 
+def _layer(archive: _Archive, name: str, digest: str) -> Layer:
+    return Layer(digest=digest, open=lambda: archive.open(name))
+
+
+def _json(data: bytes) -> Any:
+    return json_text.parse(data, limit=_MAX_JSON)
+
+
 def _small(archive: _Archive, name: str, label: str) -> bytes:
-    with archive.open(name) as file:
+    file, _ = archive.open(posixpath.normpath(name))
+    with file:
         data = file.read(_MAX_JSON + 1)
     if len(data) > _MAX_JSON:
         raise ArchiveError(f"{label}: {name} is larger than {_MAX_JSON >> 20} MiB")
@@ -207,11 +346,8 @@ def _blob(archive: _Archive, digest: str, label: str) -> bytes:
     return data
 
 
-def _path(digest: str) -> str:
-    algorithm, _, value = digest.partition(":")
-    if algorithm != "sha256" or len(value) != 64 or not value.isalnum():
-        raise ValueError(f"not a sha256 digest: {digest!r}")
-    return f"blobs/sha256/{value}"
+def _path(digest: Any) -> str:
+    return f"blobs/sha256/{oci_config.digest(digest).partition(':')[2]}"
 
 
 def _digest(data: bytes) -> str:

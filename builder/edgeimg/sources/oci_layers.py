@@ -1,25 +1,33 @@
-"""Layers of a container image → one tree (image-spec 1.1, layer.md)."""
+"""Layers of a container image → one tree (image-spec 1.1, layer.md).
+
+What image-spec leaves open is done as containerd does it: leading `/` are dropped, of a path that
+is there twice the last one counts, and what lies below a link of a lower layer lies where the link
+leads, within the image. Devices and pipes are left out: the runtime makes /dev.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from edgeimg.cache.store import Store, disk_errors, key
+from edgeimg.cache.store import Store, disk_errors, key, sha256_file
 from edgeimg.errors import ArchiveError, DigestError
+from edgeimg.progress import Progress, Silent
 from edgeimg.sources import tree_index
-from edgeimg.sources.archive import ArMember, decompress, tar_nodes
-from edgeimg.streams.decoding import CHUNK
-from edgeimg.tree import Kind, Node, Tree, directory
+from edgeimg.sources.archive import node_of, require_directory, tree_path
+from edgeimg.streams import decoding, limits, tar
+from edgeimg.streams.decoding import Source
+from edgeimg.streams.limits import Budget
+from edgeimg.tree import MAX_SYMLINKS, Kind, Node, Tree, directory, resolve
 
-_VERSION = "1"
+_VERSION = "2"
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_SUFFIXES = {b"\x1f\x8b": ".tar.gz", b"\x28\xb5\x2f\xfd": ".tar.zst", b"\xfd7zXZ": ".tar.xz"}
+_NAMED = 3
+"""Devices that a note names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,88 +36,196 @@ class Layer:
 
     digest: str
     """`sha256:…` of the tar inside: the configuration's `diff_ids`."""
-    open: Callable[[], BinaryIO]
-    """The blob, which can be seeked."""
+    open: Callable[[], tuple[BinaryIO, int]]
+    """The blob and its size in bytes."""
 
 
-def flatten(layers: Sequence[Layer], *, store: Store, origin: str) -> Tree:
+@dataclass(kw_only=True)
+class _Contents:
+    """What one layer says; names that begin with `.wh.` are whiteouts."""
+
+    nodes: dict[str, Node] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    """Hard links whose target was not above them in the layer, by path."""
+    devices: list[str] = field(default_factory=list)
+
+
+def flatten(
+    layers: Sequence[Layer], *, store: Store, origin: str, progress: Progress | None = None
+) -> Tree:
     """The file tree that the layers make, the first one lowest.
 
-    Each is unpacked into `store` once for its digest. Raises DigestError for a layer that is
-    another one, ArchiveError for a damaged or hostile one.
+    Each is unpacked into `store` once for its digest. Devices that are left out are a note to
+    `progress`. Raises DigestError for a layer that is another one, ArchiveError for a damaged or
+    hostile one.
     """
-    merged: dict[str, Node] = {}
+    merged = _Merged(origin)
+    devices: list[str] = []
     for layer in layers:
-        _apply(merged, _read(layer, store, origin))
-    for path in list(merged):
-        _require_parents(merged, path, origin)
-    return Tree(merged)
+        contents = _read(layer, store, origin)
+        merged.apply(contents)
+        devices += contents.devices
+    if devices:
+        named = ", ".join(f"/{path}" for path in devices[:_NAMED])
+        more = f" and {len(devices) - _NAMED} more" if len(devices) > _NAMED else ""
+        (progress or Silent()).note(
+            f"{origin}: devices and pipes of the container image are left out: {named}{more}"
+        )
+    return Tree(merged.nodes)
 
 
-def _read(layer: Layer, store: Store, origin: str) -> dict[str, Node]:
+def _read(layer: Layer, store: Store, origin: str) -> _Contents:
     label = f"{origin}: layer {layer.digest[7:19]}"
 
     def make(result: Path) -> None:
+        data = result / "data"
         with disk_errors(result):
             result.mkdir()
-            data = result / "data"
-            with layer.open() as blob, data.open("wb") as output:
-                _unpack(blob, output, label)
-        found = f"sha256:{_sha256(data)}"
+            blob, size = layer.open()
+            with blob, data.open("wb") as output:
+                _unpack(blob, size, output, label)
+        found = f"sha256:{sha256_file(data)}"
         if found != layer.digest:
             raise DigestError(f"{label} has the digest {found}: it is damaged or another one")
-        index = tree_index.rows(tar_nodes(data, label))
+        contents = _contents(data, label)
+        index = {
+            "nodes": tree_index.rows(contents.nodes),
+            "links": contents.links,
+            "devices": contents.devices,
+        }
         with disk_errors(result):
             (result / "index.json").write_text(json.dumps(index))
 
     unpacked = store.derived(key("layer", _VERSION, layer.digest), make)
-    rows = json.loads((unpacked / "index.json").read_text())
-    return tree_index.nodes(rows, unpacked / "data", origin=origin)
+    index = json.loads((unpacked / "index.json").read_text())
+    return _Contents(
+        nodes=tree_index.nodes(index["nodes"], unpacked / "data", origin=origin),
+        links=index["links"],
+        devices=index["devices"],
+    )
 
 
-def _unpack(blob: BinaryIO, output: BinaryIO, label: str) -> None:
-    size = blob.seek(0, 2)
-    blob.seek(0)
-    magic = blob.read(5)
-    suffix = next((s for m, s in _SUFFIXES.items() if magic.startswith(m)), ".tar")
-    decompress(blob, ArMember(f"layer{suffix}", 0, size), output, label)
+def _unpack(blob: Source, size: int, output: BinaryIO, label: str) -> None:
+    start = decoding.Peeked(blob)
+    method = decoding.recognise(start.start)
+    for piece in decoding.pieces(start, label, method=method, packed=size, limits=limits.UNTRUSTED):
+        output.write(piece)
 
 
-def _sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            total.update(chunk)
-    return total.hexdigest()
-
-
-def _apply(below: dict[str, Node], layer: dict[str, Node]) -> None:
-    """Put a layer on top: whiteouts first, since they only mean what is below."""
-    for path in layer:
-        parent, _, name = path.rpartition("/")
-        if name == _OPAQUE:
-            _remove(below, parent, itself=False)
-        elif name.startswith(_WHITEOUT):
-            _remove(below, f"{parent}/{name.removeprefix(_WHITEOUT)}".lstrip("/"), itself=True)
-    for path, node in layer.items():
-        if path.rpartition("/")[2].startswith(_WHITEOUT):
+def _contents(data: Path, label: str) -> _Contents:
+    found = _Contents()
+    for info in tar.members(data, label, limits=limits.UNTRUSTED):
+        path = tree_path(info.name, label)
+        if not path:
+            # bsdtar writes the second "./" as a hard link to the first.
+            if not info.islnk() or tree_path(info.linkname, label):
+                require_directory(info, label)
             continue
-        earlier = below.get(path)
+        found.nodes.pop(path, None)
+        found.links.pop(path, None)
+        if info.ischr() or info.isblk() or info.isfifo():
+            found.devices.append(path)
+        elif info.islnk():
+            target = tree_path(info.linkname, label)
+            node = found.nodes.get(target)
+            if node is None or node.kind is Kind.DIRECTORY:
+                found.links[path] = target
+            else:
+                found.nodes[path] = node
+        else:
+            found.nodes[path] = node_of(info, path, data, label, "")
+    return found
+
+
+class _Merged:
+    """The layers so far. The work of `apply` grows with the layer, not with what lies below."""
+
+    def __init__(self, origin: str) -> None:
+        self.nodes: dict[str, Node] = {}
+        self._children: dict[str, set[str]] = {"": set()}
+        self._homes: dict[str, str] = {}
+        self._origin = origin
+        self._budget = Budget(label=origin, limits=limits.UNTRUSTED)
+
+    def apply(self, layer: _Contents) -> None:
+        """Put a layer on top: whiteouts first, since they only mean what is below."""
+        linked = {path: self._target(layer, path) for path in layer.links}
+        for path in layer.nodes:
+            parent, _, name = path.rpartition("/")
+            if name == _OPAQUE:
+                self._empty(self._home(parent))
+            elif name.startswith(_WHITEOUT) and name != _WHITEOUT:
+                self._remove(_join(self._home(parent), name.removeprefix(_WHITEOUT)))
+        for path, node in layer.nodes.items():
+            if not path.rpartition("/")[2].startswith(_WHITEOUT):
+                self._put(path, node)
+        for path, early in linked.items():
+            target = early or self.nodes.get(self._real(layer.links[path]))
+            if target is None or target.kind is Kind.DIRECTORY:
+                raise ArchiveError(
+                    f"{self._origin}: /{path} is a hard link to {layer.links[path]!r}, no file"
+                )
+            self._put(path, target)
+
+    def _target(self, layer: _Contents, path: str) -> Node | None:
+        """What a hard link means: a file of its layer, wherever in it, or of those below."""
+        for _ in range(MAX_SYMLINKS):
+            if path not in layer.links:
+                break
+            path = layer.links[path]
+        return layer.nodes.get(path) or self.nodes.get(self._real(path))
+
+    def _put(self, path: str, node: Node) -> None:
+        self._budget.move(1)
+        real = self._real(path)
+        earlier = self.nodes.get(real)
         if earlier is not None and earlier.kind is Kind.DIRECTORY is not node.kind:
-            _remove(below, path, itself=True)
-        below[path] = node
+            self._remove(real)
+        if Kind.SYMLINK in (node.kind, earlier.kind if earlier else node.kind):
+            self._homes.clear()
+        self._place(real, node)
+
+    def _place(self, real: str, node: Node) -> None:
+        """Add a node, and the directories above it that nobody described."""
+        if real not in self.nodes:
+            self._budget.node()
+        self.nodes[real] = node
+        while real:
+            parent = real.rpartition("/")[0]
+            self._children.setdefault(parent, set()).add(real)
+            above = self.nodes.get(parent)
+            if above is not None and above.kind is not Kind.DIRECTORY:
+                raise ArchiveError(
+                    f"{self._origin}: /{real} lies below /{parent}, which is no directory"
+                )
+            if not parent or above is not None:
+                return
+            self._budget.node()
+            self.nodes[parent] = directory(origin=self._origin)
+            real = parent
+
+    def _remove(self, real: str) -> None:
+        self._empty(real)
+        if self.nodes.pop(real, None) is not None:
+            self._children[real.rpartition("/")[0]].discard(real)
+
+    def _empty(self, real: str) -> None:
+        self._homes.clear()
+        pending = list(self._children.pop(real, ()))
+        while pending:
+            path = pending.pop()
+            self.nodes.pop(path, None)
+            pending += self._children.pop(path, ())
+
+    def _real(self, path: str) -> str:
+        parent, _, name = path.rpartition("/")
+        return _join(self._home(parent), name)
+
+    def _home(self, parent: str) -> str:
+        if parent not in self._homes:
+            self._homes[parent] = resolve(self.nodes, parent)
+        return self._homes[parent]
 
 
-def _remove(nodes: dict[str, Node], path: str, *, itself: bool) -> None:
-    inside = f"{path}/" if path else ""
-    for name in [n for n in nodes if n.startswith(inside) or (itself and n == path)]:
-        del nodes[name]
-
-
-def _require_parents(nodes: dict[str, Node], path: str, origin: str) -> None:
-    parent = path.rpartition("/")[0]
-    while parent:
-        node = nodes.setdefault(parent, directory(origin=origin))
-        if node.kind is not Kind.DIRECTORY:
-            raise ArchiveError(f"{origin}: /{path} lies below /{parent}, which is no directory")
-        parent = parent.rpartition("/")[0]
+def _join(parent: str, name: str) -> str:
+    return f"{parent}/{name}" if parent else name

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ DAMAGE = (lzma.LZMAError, zlib.error, zstandard.ZstdError, EOFError, MemoryError
 _READ = 1 << 15
 _BITE = 1 << 11
 """zstd's output is unbounded for one input: 128 KiB for 4 bytes, 64 MiB for this many."""
+_PEEK = 512
 _LONGEST = 6
 """Bytes of the longest magic number."""
 
@@ -223,12 +225,32 @@ def chunks(source: Source, size: int = CHUNK) -> Iterator[bytes]:
         yield data
 
 
+class Peeked:
+    """A stream whose start was looked at."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.start = source.read(_PEEK)
+        self._given = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As of any stream; the start comes again."""
+        kept = self.start[self._given :]
+        if not kept:
+            return self._source.read(size)
+        if 0 <= size < len(kept):
+            self._given += size
+            return kept[:size]
+        self._given = len(self.start)
+        return kept + self._source.read(size - len(kept) if size >= 0 else -1)
+
+
 class Window:
     """`size` bytes at `offset` of a file that can be seeked; several may share the file."""
 
     def __init__(self, source: BinaryIO, offset: int, size: int) -> None:
-        self._source, self._at, self._end = source, offset, offset + size
-        self.size = size
+        self._source, self._start, self._end = source, offset, offset + size
+        self._at = offset
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, fewer only at the end; all of them without it."""
@@ -237,6 +259,16 @@ class Window:
         data = self._source.read(left if size < 0 else min(size, left))
         self._at += len(data)
         return data
+
+    def tell(self) -> int:
+        """The position, counted from the window's start."""
+        return self._at - self._start
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move there, and return the position."""
+        bases = {os.SEEK_SET: self._start, os.SEEK_CUR: self._at, os.SEEK_END: self._end}
+        self._at = min(max(bases[whence] + offset, self._start), self._end)
+        return self.tell()
 
     def close(self) -> None:
         """Nothing: the file is another's."""

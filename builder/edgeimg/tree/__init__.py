@@ -43,6 +43,7 @@ __all__ = [
     "file",
     "normalise",
     "replace",
+    "resolve",
     "symlink",
     "union",
 ]
@@ -87,31 +88,8 @@ class Tree:
         return nodes[first:last]
 
     def resolve(self, path: str) -> str:
-        """Follow symbolic links in every component of `path`, within the tree.
-
-        Components that do not exist are kept. Raises ArchiveError for a loop of links.
-        """
-        pending = path.strip("/").split("/")[::-1]
-        done: list[str] = []
-        followed = 0
-        while pending:
-            part = pending.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                done = done[:-1]
-                continue
-            node = self._nodes.get("/".join([*done, part]))
-            if node is None or node.kind is not Kind.SYMLINK:
-                done.append(part)
-                continue
-            followed += 1
-            if followed > MAX_SYMLINKS:
-                raise ArchiveError(f"/{path} is a loop of symbolic links")
-            if node.target.startswith("/"):
-                done = []
-            pending.extend(node.target.split("/")[::-1])
-        return "/".join(done)
+        """See `resolve`."""
+        return resolve(self._nodes, path)
 
     def read(self, path: str) -> bytes:
         """The content of the file that `path` leads to. Raises KeyError when there is none."""
@@ -276,6 +254,34 @@ class Tree:
     def _is_directory_link(self, path: str) -> bool:
         node = self._nodes.get(self.resolve(path))
         return node is not None and node.kind is Kind.DIRECTORY
+
+
+def resolve(nodes: Mapping[str, Node], path: str) -> str:
+    """Follow symbolic links in every component of `path`, within the tree of `nodes`.
+
+    Components that do not exist are kept. Raises ArchiveError for a loop of links.
+    """
+    pending = path.strip("/").split("/")[::-1]
+    done: list[str] = []
+    followed = 0
+    while pending:
+        part = pending.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = done[:-1]
+            continue
+        node = nodes.get("/".join([*done, part]))
+        if node is None or node.kind is not Kind.SYMLINK:
+            done.append(part)
+            continue
+        followed += 1
+        if followed > MAX_SYMLINKS:
+            raise ArchiveError(f"/{path} is a loop of symbolic links")
+        if node.target.startswith("/"):
+            done = []
+        pending.extend(node.target.split("/")[::-1])
+    return "/".join(done)
 
 
 def _identity(node: Node) -> object:

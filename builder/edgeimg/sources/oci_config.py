@@ -1,0 +1,95 @@
+"""What a container image says of itself, checked before anything relies on it.
+
+Format: image-spec 1.1, config.md. Errors are ValueErrors that name the field.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from edgeimg.arch import Arch
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_USER = re.compile(r"[A-Za-z0-9_.$-]{0,64}(:[A-Za-z0-9_.$-]{1,64})?", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+")
+_LARGEST_ID = (1 << 32) - 2
+_TEXT = 1 << 16
+
+
+def digest(value: Any) -> str:
+    """A `sha256:…` digest."""
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ValueError(f"not a sha256 digest: {_short(value)}")
+    return value
+
+
+def texts(value: Any, what: str) -> tuple[str, ...]:
+    """A list of texts without NUL; nothing is an empty one."""
+    found = [] if value is None else value
+    if not isinstance(found, list) or not all(
+        isinstance(text, str) and "\0" not in text and len(text) <= _TEXT for text in found
+    ):
+        raise ValueError(f"{what} should be a list of texts, and is {_short(value)}")
+    return tuple(found)
+
+
+def mapping(value: Any, what: str) -> dict[str, Any]:
+    """An object; nothing is an empty one."""
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"{what} should be an object, and is {_short(value)}")
+    return value or {}
+
+
+def run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How a container is run: the field `config`, every part of which is of its kind."""
+    found = mapping(config.get("config"), "config")
+    for key in ("Entrypoint", "Cmd", "OnBuild", "Shell"):
+        texts(found.get(key), key)
+    for entry in texts(found.get("Env"), "Env"):
+        name = entry.partition("=")[0]
+        if not name or not name.isprintable():
+            raise ValueError(f"Env should be a list of NAME=VALUE, and has {_short(entry)}")
+    for key in ("ExposedPorts", "Volumes", "Labels"):
+        mapping(found.get(key), key)
+    workdir = found.get("WorkingDir") or "/"
+    if not isinstance(workdir, str) or not workdir.startswith("/") or not workdir.isprintable():
+        raise ValueError(f"WorkingDir should be an absolute path, and is {_short(workdir)}")
+    user = found.get("User") or ""
+    if not isinstance(user, str) or not _USER.fullmatch(user) or not _in_range(user):
+        raise ValueError(f"User should be a name or number, and is {_short(user)}")
+    return found
+
+
+def rank(platform: Mapping[str, Any] | None, arch: Arch) -> int | None:
+    """How well a platform suits the gateway's processor: 0 is best, None not at all.
+
+    As containerd orders them: an older variant runs, a newer one may not. An entry without a
+    platform may be for any.
+    """
+    if not platform or not platform.get("architecture"):
+        return 0
+    if (platform.get("os") or "linux", platform["architecture"]) != ("linux", arch.goarch):
+        return None
+    variant = platform.get("variant") or arch.oci_variants[0]
+    return arch.oci_variants.index(variant) if variant in arch.oci_variants else None
+
+
+def platform_name(platform: Mapping[str, Any]) -> str:
+    """`linux/arm/v7`."""
+    parts = (platform.get(key) for key in ("os", "architecture", "variant"))
+    return "/".join(str(part)[:40] for part in parts if part) or "an unnamed platform"
+
+
+def _in_range(user: str) -> bool:
+    return all(
+        len(part) <= 10 and int(part) <= _LARGEST_ID
+        for part in user.split(":")
+        if _NUMBER.fullmatch(part)
+    )
+
+
+def _short(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
