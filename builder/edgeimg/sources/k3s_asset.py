@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import mmap
 import re
 import struct
@@ -24,6 +25,8 @@ from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.errors import ArchitectureError, ArchiveError, DigestError
 
 ELF_MAGIC = b"\x7fELF"
+MAX_BLOCKS = 1 << 20
+"""Blocks of zstd frames that are looked at: 128 GiB of content in honest ones."""
 _IDENTITY = 20
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _NAME = re.compile(rb"[0-9a-f]{64}(?=\.tar\.zst)")
@@ -97,7 +100,9 @@ def _segments(path: Path, label: str) -> list[tuple[int, int]]:
     try:
         with path.open("rb") as file:
             headers = [s.header for s in ELFFile(file).iter_segments("PT_LOAD")]
-            spans = [(int(h["p_offset"]), int(h["p_offset"] + h["p_filesz"])) for h in headers]
+            spans = sorted(
+                (int(h["p_offset"]), int(h["p_offset"] + h["p_filesz"])) for h in headers
+            )
     except _PARSER_ERRORS as error:
         raise ArchiveError(f"{label}: damaged or truncated ELF file: {error}") from error
     end = max((end for _, end in spans), default=0)
@@ -106,12 +111,24 @@ def _segments(path: Path, label: str) -> list[tuple[int, int]]:
             f"{label} is truncated: it has {size} bytes, at least {end} are expected",
             hint="get it once more",
         )
-    return spans
+    return _disjoint(spans)
+
+
+def _disjoint(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted spans, those that overlap as one: every byte is looked at once."""
+    found: list[tuple[int, int]] = []
+    for start, end in spans:
+        if found and start < found[-1][1]:
+            found[-1] = found[-1][0], max(end, found[-1][1])
+        else:
+            found.append((start, end))
+    return found
 
 
 def _choose(data: mmap.mmap, segments: list[tuple[int, int]], label: str) -> Asset:
     names = {match.group().decode() for match in _NAME.finditer(data)}
-    frames = [frame for start, end in segments for frame in _frames(data, start, end)]
+    blocks = itertools.count()
+    frames = [frame for start, end in segments for frame in _frames(data, start, end, blocks)]
     if not names or not frames:
         raise ArchiveError(f"{label} is no K3s release: it carries no <sha256>.tar.zst", hint=_HINT)
     digests = {_sha256(data, offset, size): (offset, size) for offset, size in frames}
@@ -128,18 +145,26 @@ def _choose(data: mmap.mmap, segments: list[tuple[int, int]], label: str) -> Ass
     return found[0]
 
 
-def _frames(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _frames(
+    data: mmap.mmap, start: int, end: int, blocks: Iterator[int]
+) -> Iterator[tuple[int, int]]:
     """Offset and size of every whole zstd frame of a segment."""
     at = data.find(_MAGIC, start, end)
     while at >= 0:
-        size = frame_size(data, at, end)
+        size = frame_size(data, at, end, blocks)
         if size:
             yield at, size
         at = data.find(_MAGIC, at + (size or 1), end)
 
 
-def frame_size(data: bytes | mmap.mmap, at: int, end: int) -> int:
-    """Bytes of the zstd frame at `at`, or 0 where no whole frame is (RFC 8878 §3.1.1)."""
+def frame_size(
+    data: bytes | mmap.mmap, at: int, end: int, blocks: Iterator[int] | None = None
+) -> int:
+    """Bytes of the zstd frame at `at`, or 0 where no whole frame is (RFC 8878 §3.1.1).
+
+    `blocks` counts the blocks that were looked at. Raises ArchiveError for MAX_BLOCKS of them.
+    """
+    blocks = blocks or itertools.count()
     position = at + len(_MAGIC)
     if position >= end:
         return 0
@@ -151,6 +176,8 @@ def frame_size(data: bytes | mmap.mmap, at: int, end: int) -> int:
     position += 1 + int(not single) + (0, 1, 2, 4)[descriptor & 3] + content_size
     last = False
     while not last:
+        if next(blocks) >= MAX_BLOCKS:
+            raise ArchiveError(f"refused after {MAX_BLOCKS} zstd blocks: too much work")
         if position + 3 > end:
             return 0
         block = int.from_bytes(data[position : position + 3], "little")

@@ -92,6 +92,7 @@ class _Tar:
 
     def __init__(self, file: BinaryIO, label: str) -> None:
         self._file = file
+        file.seek(0)
         self._members: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         try:

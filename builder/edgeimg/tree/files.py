@@ -9,15 +9,24 @@ from pathlib import Path
 from typing import BinaryIO
 
 from edgeimg.streams.decoding import Window
+from edgeimg.streams.limits import Budget
 from edgeimg.tree.node import Content, Kind, Node
 
 
 def walk(root: Path) -> Iterator[Path]:
-    """Everything below a directory, sorted, parents first; links are not followed."""
-    for path in sorted(root.iterdir()):
+    """Everything below a directory, sorted, parents first; links are not followed.
+
+    Raises ArchiveError beyond the limits of paths and their number.
+    """
+    budget = Budget(label=str(root))
+    pending = sorted(root.iterdir(), reverse=True)
+    while pending:
+        path = pending.pop()
+        budget.node()
+        budget.path(path.relative_to(root).as_posix())
         yield path
         if path.is_dir() and not path.is_symlink():
-            yield from walk(path)
+            pending += sorted(path.iterdir(), reverse=True)
 
 
 def root_info(mtime: int) -> tarfile.TarInfo:

@@ -6,8 +6,11 @@ import stat
 from pathlib import Path, PurePosixPath
 
 from edgeimg.errors import ArchiveError
-from edgeimg.tree import Node, Tree, directory, file, symlink
+from edgeimg.tree import Content, Node, Span, Tree, directory, file, symlink
 from edgeimg.tree.files import walk
+
+_IN_MEMORY = 8 << 20
+"""Larger files stay where they are, and are read in pieces."""
 
 
 def from_directory(root: Path, *, origin: str) -> Tree:
@@ -29,8 +32,13 @@ def from_directory(root: Path, *, origin: str) -> Tree:
             homes[name] = directory(origin=origin)
         elif stat.S_ISREG(status.st_mode):
             mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-            nodes[name] = file(path.read_bytes(), mode=mode, origin=origin)
+            content = _content(path, status.st_size)
+            nodes[name] = file(content, mode=mode, origin=origin)
         else:
             raise ArchiveError(f"{path} is neither a file, a directory nor a symbolic link")
     needed = {parent for name in nodes for parent in map(str, PurePosixPath(name).parents)}
     return Tree(nodes | {name: node for name, node in homes.items() if name in needed})
+
+
+def _content(path: Path, size: int) -> Content:
+    return path.read_bytes() if size <= _IN_MEMORY else Span(path, 0, size)
