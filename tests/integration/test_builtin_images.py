@@ -18,7 +18,7 @@ from edgeimg.cache.store import Store
 from edgeimg.errors import EdgeimgError
 from edgeimg.fetch import mirrors
 from edgeimg.lock.model import Lock
-from edgeimg.recipe.workloads import short_name
+from edgeimg.recipe.image_name import short_name
 from edgeimg.sources import deb, k3s, standin
 from edgeimg.sources.builtin_images import HELLO_PAGE, builtin_images
 from edgeimg.sources.oci import ContainerImage

@@ -26,7 +26,7 @@ from edgeimg.check.unit_files import services
 from edgeimg.errors import EdgeimgError
 from edgeimg.progress import Silent
 from edgeimg.recipe.file import load
-from edgeimg.recipe.workloads import short_name
+from edgeimg.recipe.image_name import short_name
 from edgeimg.services.layout import rootfs
 from edgeimg.tree import Node, Tree, file
 from edgeimg.tree import replace as changed

@@ -12,7 +12,8 @@ import pytest
 from edgeimg.arch import ARM64, X86_64
 from edgeimg.errors import ArchiveError, RecipeError
 from edgeimg.recipe.file import load
-from edgeimg.recipe.workloads import PodImage, full_reference, short_name
+from edgeimg.recipe.image_name import full_reference, is_valid, short_name
+from edgeimg.recipe.workloads import PodImage
 from edgeimg.services.image import Image
 from edgeimg.services.roots import roots
 from edgeimg.sources.oci import ContainerImage
@@ -107,6 +108,9 @@ def test_a_static_program_is_an_image_and_nothing_is_none() -> None:
         images.make(APP, PodImage(packages=("x1",)), X86_64, packages=(), image=None, given=given)
 
 
+DIGEST = f"sha256:{'a' * 64}"
+
+
 @pytest.mark.parametrize(
     ("short", "full"),
     [
@@ -115,11 +119,81 @@ def test_a_static_program_is_an_image_and_nothing_is_none() -> None:
         ("localhost/app", "localhost/app:latest"),
         ("registry.example:5000/app", "registry.example:5000/app:latest"),
         ("quay.io/a/b@sha256:00", "quay.io/a/b@sha256:00"),
+        (f"nginx:1.29@{DIGEST}", f"docker.io/library/nginx@{DIGEST}"),
+        (f"quay.io/a/b:2@{DIGEST}", f"quay.io/a/b@{DIGEST}"),
+        ("docker.io/nginx:1.29", "docker.io/library/nginx:1.29"),
+        ("docker.io/nginx", "docker.io/library/nginx:latest"),
+        ("index.docker.io/library/nginx:1.29", "docker.io/library/nginx:1.29"),
+        ("index.docker.io/nginx:1.29", "docker.io/library/nginx:1.29"),
+        ("Registry/app:1", "Registry/app:1"),
+        ("[fd00::1]:5000/app:1", "[fd00::1]:5000/app:1"),
     ],
 )
 def test_full_references(short: str, full: str) -> None:
     assert full_reference(short) == full
     assert full_reference(full) == full
+
+
+@pytest.mark.parametrize(
+    ("image", "valid"),
+    [
+        ("nginx", True),
+        ("a__b/c--d.e:1_2", True),
+        ("Registry.example.org/app:1", True),
+        ("[fd00::1]:5000/app:1", True),
+        (f"nginx:1@{DIGEST}", True),
+        ("x" * 237, True),
+        ("x" * 238, False),
+        ("acme/App:1", False),
+        ("nginx:", False),
+        ("nginx\n", False),
+        ("a___b", False),
+        ("a/.b", False),
+        ("a:1:2", False),
+        ("nginx@sha256:00", False),
+        ("nginx:" + "x" * 129, False),
+        ("a" * 64, False),
+        ("0123456789abcdef" * 4, False),
+        ("https://registry.example/app", False),
+    ],
+)
+def test_the_grammar_of_names(image: str, valid: bool) -> None:
+    assert is_valid(image) is valid
+
+
+@pytest.mark.parametrize(
+    ("image", "known"),
+    [
+        (f"nginx:1.29@{DIGEST}", f"docker.io/library/nginx@{DIGEST}"),
+        ("docker.io/nginx:1", "docker.io/library/nginx:1"),
+        ("index.docker.io/library/nginx:1", "docker.io/library/nginx:1"),
+        (f"quay.io/a:latest@{DIGEST}", f"quay.io/a@{DIGEST}"),
+    ],
+)
+def test_manifests_find_images_as_the_cri_does(tmp_path: Path, image: str, known: str) -> None:
+    written = POD.format(image=f'"{image}"') + "      imagePullPolicy: IfNotPresent\n"
+    assert manifests.join("w", {"a.yaml": written}, (known,))
+    if "latest" in image:
+        assert "ask a registry" in problems(POD.format(image=f'"{image}"'), (known,))[0]
+    recipe = tmp_path / "recipe.toml"
+    name = image if "/" in image else f"docker.io/library/{image}"
+    recipe.write_text(f'[workloads.w]\nmanifests = "m"\n[workloads.w.images]\n"{name}" = {{}}\n')
+    assert list(load(recipe).recipe.pod_images) == [known]
+
+
+def test_two_names_of_one_image_are_refused(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        '[workloads.w]\nmanifests = "m"\n[workloads.w.images]\n'
+        '"docker.io/library/nginx:1" = {}\n"index.docker.io/library/nginx:1" = {}\n'
+    )
+    with pytest.raises(RecipeError, match="are one image on the gateway"):
+        load(recipe)
+
+
+def test_what_is_no_name_is_told_by_its_line() -> None:
+    (told,) = problems(POD.format(image="acme/App:1"))
+    assert told == "a.yaml:8: acme/App:1 is not the name of an image"
 
 
 def test_short_names() -> None:

@@ -20,10 +20,11 @@ from edgeimg.errors import LockError, RecipeError
 from edgeimg.lock.model import ArchLock, K3sAsset, Lock
 from edgeimg.recipe.contents import Contents
 from edgeimg.recipe.file import RecipeFile
+from edgeimg.recipe.image_name import short_name
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.tables import Image
 from edgeimg.recipe.types import Gate
-from edgeimg.recipe.workloads import Workload, short_name
+from edgeimg.recipe.workloads import Workload
 from edgeimg.resolve import builtin_parts
 from edgeimg.resolve import lock as locks
 from edgeimg.sources import standin

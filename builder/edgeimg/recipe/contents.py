@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from edgeimg.recipe.image_name import MAX_LENGTH, PATTERN, is_valid
 from edgeimg.recipe.types import ArchKey, OverlayPath, PackageName
 from edgeimg.text.validation import Table
 
@@ -17,12 +18,18 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _image(reference: str) -> str:
+    if not is_valid(reference):
+        raise ValueError("expected an image such as 'registry.example/app:1'")
+    return reference
+
+
 AbsolutePath = Annotated[
     str, StringConstraints(pattern=r"^/[^\x00-\x20:,\"'%\\]{0,255}$"), AfterValidator(_absolute)
 ]
 Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,4096}$")]
 ImageReference = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-zA-Z0-9._/:-]{0,254}(@sha256:[0-9a-f]{64})?$")
+    str, StringConstraints(pattern=PATTERN, max_length=2 * MAX_LENGTH), AfterValidator(_image)
 ]
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 

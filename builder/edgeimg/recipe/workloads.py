@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from edgeimg.recipe.contents import AbsolutePath, Argument, Contents, EnvironmentName
+from edgeimg.recipe.image_name import full_reference, is_valid, names_all
 from edgeimg.recipe.types import OverlayPath
 from edgeimg.text.validation import Table
 
 WorkloadName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 _NOBODY = "65534:65534"
-_REFERENCE = re.compile(
-    r"[a-z0-9.-]+(:\d{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+"
-    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
-)
-
-
-def full_reference(image: str) -> str:
-    """An image's name as containerd knows it (distribution/reference): registry, path, tag."""
-    name, at, digest = image.partition("@")
-    first, slash, _ = name.partition("/")
-    if not slash:
-        name = f"docker.io/library/{name}"
-    elif "." not in first and ":" not in first and first != "localhost":
-        name = f"docker.io/{name}"
-    if not at and ":" not in name.rpartition("/")[2]:
-        name = f"{name}:latest"
-    return f"{name}{at}{digest}"
 
 
 def _full(reference: str) -> str:
     full = full_reference(reference)
-    if full != reference or not _REFERENCE.fullmatch(reference) or len(reference) > 255:
-        near = f"; did you mean '{full}'?" if _REFERENCE.fullmatch(full) else ""
+    if not is_valid(reference) or not names_all(reference):
+        near = f"; did you mean '{full}'?" if is_valid(full) else ""
         raise ValueError(f"expected an image with its registry and tag{near}")
-    return reference
+    return full
 
 
 FullReference = Annotated[str, AfterValidator(_full)]
-"""As containerd knows images: 'docker.io/library/nginx:1.29'."""
-
-
-def short_name(reference: str) -> str:
-    """The last part of a reference, without its tag: what a static program is called inside."""
-    return reference.partition("@")[0].rpartition("/")[2].partition(":")[0]
+"""A name with its registry and tag or digest, as containerd keeps it; see `image_name`."""
 
 
 class PodImage(Contents):
@@ -97,6 +75,17 @@ class Workload(Table):
         description="what the pods run, by the name that the manifests use: part of the disk "
         "image, started from it, never pulled or removed on the gateway",
     )
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _has_each_once(cls, images: object) -> object:
+        names = list(images) if isinstance(images, dict) else []
+        seen: dict[str, str] = {}
+        for name in names:
+            earlier = seen.setdefault(full_reference(name), name)
+            if earlier != name:
+                raise ValueError(f"'{earlier}' and '{name}' are one image on the gateway")
+        return images
 
     def contents(self) -> dict[str, PodImage]:
         """The images by reference; what is pulled by its name names itself."""

@@ -9,6 +9,7 @@ from edgeimg import arch as architectures
 from edgeimg.image.manifest import Contents
 from edgeimg.lock.model import ImagePin
 from edgeimg.pack import initrd
+from edgeimg.recipe import image_name
 from edgeimg.sbom import containers, debian, gomod, programs, purl
 from edgeimg.sbom.collection import Collection, digest_of
 from edgeimg.sbom.debian import Groups
@@ -72,7 +73,7 @@ def add_services(
         if name in inside:
             continue
         base = f"{rootfs(name)}/"
-        repository, tag = purl.split_reference(pin.reference)
+        repository, tag, _ = image_name.split(pin.reference)
         known = pin.source.partition("@")[2] or pin.digest
         component = Component(
             ref=f"service:{name}",
@@ -128,7 +129,7 @@ def add_files(made: Collection, root: Tree) -> None:
 
 
 def _image(image: containers.Image, path: str, arch: str) -> Component:
-    repository, tag = purl.split_reference(image.name)
+    repository, tag, _ = image_name.split(image.name)
     licence = image.labels.get("licenses", "")
     return Component(
         ref=f"image:{image.name}",

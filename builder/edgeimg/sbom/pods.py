@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from edgeimg import arch as architectures
 from edgeimg.image.manifest import Contents
 from edgeimg.lock.model import ImagePin
+from edgeimg.recipe import image_name
 from edgeimg.sbom import containers, debian, purl
 from edgeimg.sbom.collection import Collection
 from edgeimg.sbom.debian import Groups
@@ -55,7 +56,7 @@ def add(
 def _component(
     reference: str, pin: ImagePin | None, identity: str, base: str, goarch: str
 ) -> Component:
-    repository, tag = purl.split_reference(reference)
+    repository, tag, _ = image_name.split(reference)
     digest = pin.digest if pin else identity
     known = (pin.source.partition("@")[2] if pin else "") or digest
     return Component(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from packageurl import PackageURL
 
+from edgeimg.recipe import image_name
 from edgeimg.sbom.model import Distribution, Source
 
 
@@ -31,7 +32,7 @@ def golang(module: str, version: str) -> str:
 
 def oci(reference: str, digest: str, *, arch: str) -> str:
     """Of a container image by its manifest's digest (`sha256:…`)."""
-    repository, tag = split_reference(reference)
+    repository, tag, _ = image_name.split(reference)
     qualifiers = {"arch": arch, "repository_url": repository} | ({"tag": tag} if tag else {})
     name = repository.rpartition("/")[2].lower()
     return PackageURL("oci", None, name, digest, qualifiers).to_string()
@@ -48,10 +49,3 @@ def parse(text: str) -> PackageURL | None:
         return PackageURL.from_string(text)
     except ValueError:
         return None
-
-
-def split_reference(reference: str) -> tuple[str, str]:
-    """Repository and tag of an image's name; a registry's port is no tag."""
-    reference = reference.partition("@")[0]
-    head, colon, tag = reference.rpartition(":")
-    return (head, tag) if colon and "/" not in tag else (reference, "")

@@ -15,8 +15,8 @@ from edgeimg.cache.store import Store, disk_errors, key
 from edgeimg.errors import ArchiveError
 from edgeimg.lock.model import K3sAsset
 from edgeimg.progress import Progress
+from edgeimg.recipe.image_name import full_reference
 from edgeimg.recipe.model import Recipe
-from edgeimg.recipe.workloads import full_reference
 from edgeimg.sources import k3s_release, oci_archive
 from edgeimg.streams import decoding
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from edgeimg.arch import Arch
 from edgeimg.compose import container
 from edgeimg.errors import ArchiveError
-from edgeimg.recipe.workloads import PodImage, short_name
+from edgeimg.recipe.image_name import short_name
+from edgeimg.recipe.workloads import PodImage
 from edgeimg.services.image import Image
 from edgeimg.services.layout import ROOTFS
 from edgeimg.sources import oci

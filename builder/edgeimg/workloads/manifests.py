@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import yaml
 
 from edgeimg.errors import RecipeError
-from edgeimg.recipe.workloads import full_reference
+from edgeimg.recipe.image_name import full_reference, is_latest, is_valid
 from edgeimg.text import json_text, yaml_text
 from edgeimg.tree import Kind, Tree
 
@@ -150,12 +150,14 @@ def _of_image(path: str, found: Named, images: Collection[str]) -> Iterator[str]
         yield f"{path}:{found.line}: {why}"
         return
     reference = full_reference(found.image)
-    if reference not in images:
+    if not is_valid(found.image):
+        yield f"{path}:{found.line}: {found.image} is not the name of an image"
+    elif reference not in images:
         yield (
             f"{path}:{found.line}: the image {found.image} is not part of the disk image: add "
             f'"{reference}" to the workload\'s images'
         )
-    elif found.policy == "Always" or (not found.policy and reference.endswith(":latest")):
+    elif found.policy == "Always" or (not found.policy and is_latest(found.image)):
         yield (
             f"{path}:{found.line}: the pod would ask a registry for {found.image} at every start: "
             "write imagePullPolicy: IfNotPresent"
