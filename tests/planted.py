@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeimg.arch import ARM, ARM64, X86_64, Arch
+from edgeimg.check.containers import Absent
 from edgeimg.recipe.tables import Budget, Check
 from edgeimg.sources import oci
 from edgeimg.tree import Node, Tree, file, replace
+from edgeimg.workloads.operators import Unseen
 
 from tests import clean, keys
 from tests.samples import elf
@@ -30,6 +32,7 @@ class Defect:
     kernel: dict[str, str] = field(default_factory=dict)
     initrd: frozenset[str] = clean.INITRD
     recipe: dict[str, Any] = field(default_factory=dict)
+    absent: Absent = field(default_factory=Absent)
     listening: tuple[str, ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)
 
@@ -122,6 +125,18 @@ DEFECTS = {
     ),
     "service without a sandbox": planted(
         UNIT, file(b"[Service]\nExecStart=/usr/bin/tool\n"), "unit-exposure", item="mine.service"
+    ),
+    "a device of a container image": Defect(
+        rule="left-out-device", path="services.x", item="x",
+        absent=Absent(devices={("services.x", "x"): ("dev/null", "dev/zero")}),
+    ),
+    "an operator": Defect(
+        rule="unseen-images", path="workloads.w.images", item="Prometheus.monitoring.coreos.com",
+        absent=Absent(unseen={"w": [Unseen(kind="Prometheus.monitoring.coreos.com")]}),
+    ),
+    "a chart": Defect(
+        rule="chart-download", path="workloads.w.manifests", item="HelmChart.helm.cattle.io/x",
+        absent=Absent(unseen={"w": [Unseen(kind="HelmChart.helm.cattle.io/x", chart="x")]}),
     ),
     "open port": Defect(
         rule="listening", path="check.listening", item="8080/tcp", listening=("tcp6 [::]:8080",)

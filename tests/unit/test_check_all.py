@@ -9,6 +9,7 @@ import pytest
 from edgeimg.arch import ARCHITECTURES, X86_64, Arch
 from edgeimg.check import listening, size
 from edgeimg.check.all import everything
+from edgeimg.check.containers import Absent
 from edgeimg.check.findings import Finding
 from edgeimg.check.size import Sizes
 from edgeimg.recipe.model import Recipe
@@ -26,7 +27,7 @@ def look(defect: Defect) -> list[Finding]:
     root = root.without(lambda path, _: path == defect.gone)
     kernel = clean.kernel(**defect.kernel)
     return [
-        *everything(root, recipe, defect.arch, kernel, initrd=defect.initrd),
+        *everything(root, recipe, defect.arch, kernel, initrd=defect.initrd, absent=defect.absent),
         *size.check(recipe.budget, Sizes(parts=defect.sizes)),
         *listening.check(defect.listening, recipe.check.listening),
     ]
@@ -120,7 +121,9 @@ def test_an_option_must_not_be_a_module_where_it_cannot_be_loaded() -> None:
 
 def test_a_kernel_that_does_not_tell_its_configuration() -> None:
     unknown = clean.kernel(**dict.fromkeys(clean.kernel().options, "n"))
-    findings = everything(clean.root(X86_64), Recipe(), X86_64, unknown, initrd=clean.INITRD)
+    findings = everything(
+        clean.root(X86_64), Recipe(), X86_64, unknown, initrd=clean.INITRD, absent=Absent()
+    )
     assert [finding.rule for finding in findings] == ["kernel-option"]
 
 

@@ -296,7 +296,7 @@ def test_manifests_that_are_right(text: str) -> None:
 
 def test_a_byte_order_mark_does_not_get_into_the_file() -> None:
     files = Tree().with_nodes({"a.yaml": file(b"\xef\xbb\xbfapiVersion: v1\nkind: A\n")})
-    assert manifests.join("w", manifests.texts(files), ()) == b"---\napiVersion: v1\nkind: A\n"
+    assert manifests.join("w", manifests.texts(files), ()).data == b"---\napiVersion: v1\nkind: A\n"
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_hostile_manifests_end_soon(text: str) -> None:
 
 
 def test_files_are_joined_in_their_order_and_linked_where_k3s_looks() -> None:
-    text = manifests.join("w", {"a.yaml": POD.format(image=APP), "b.yaml": "---\n"}, (APP,))
+    text = manifests.join("w", {"a.yaml": POD.format(image=APP), "b.yaml": "---\n"}, (APP,)).data
     root = workloads.compose({"w": text})
     assert root.read("usr/share/edgeimg/manifests/w.yaml").startswith(b"---\napiVersion")
     links = root.read("usr/lib/tmpfiles.d/edgeimg-workloads.conf").decode()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeimg.build.plan import BuildPlan
 from edgeimg.cache.store import Store
 from edgeimg.errors import RecipeError
 from edgeimg.lock.model import Package
+from edgeimg.recipe.model import Recipe
 from edgeimg.services import compose as services
 from edgeimg.services import image as container_image
 from edgeimg.services import seccomp
@@ -22,18 +24,59 @@ from edgeimg.tree import Tree, file
 from edgeimg.workloads import compose as workloads
 from edgeimg.workloads import images as pods
 from edgeimg.workloads import manifests
+from edgeimg.workloads.operators import Unseen
 
 Groups = Mapping[str, Sequence[tuple[Package, Deb]]]
 Kustomize = Callable[[Tree, str], bytes]
 """What `kubectl kustomize` makes of a directory in a tree."""
 
 
-def system_services(
-    plan: BuildPlan, groups: Groups, archives: Mapping[str, Path], store: Store
-) -> Tree:
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """The container images that others made, unpacked."""
+
+    recipe: Mapping[str, Image]
+    """Those that the recipe names, by service or reference."""
+    airgap: Mapping[str, Image]
+    """Those of K3s' components, by reference."""
+
+    def devices(self, recipe: Recipe) -> dict[tuple[str, str], tuple[str, ...]]:
+        """What is left out of each, by the recipe's key and the image's name."""
+        keys = {
+            reference: f"workloads.{name}.images"
+            for name, workload in recipe.workloads.items()
+            for reference in workload.images
+        }
+        return {
+            **{
+                (keys.get(name, f"services.{name}"), name): image.left_out
+                for name, image in self.recipe.items()
+            },
+            **{("k3s.airgap", name): image.left_out for name, image in self.airgap.items()},
+        }
+
+
+def images(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> Images:
+    """The images in `archives`, by their names. Raises ArchiveError, ArchitectureError."""
+    references = plan.recipe.pod_images
+    recipe = {
+        name: container_image.load(
+            path,
+            plan.inputs.images[name],
+            plan.arch,
+            store=store,
+            origin=f"image:{name}" if name in references else f"service:{name}",
+        )
+        for name, path in archives.items()
+        if name in references or name in plan.recipe.services
+    }
+    return Images(recipe=recipe, airgap=_airgap(plan, archives, store))
+
+
+def system_services(plan: BuildPlan, groups: Groups, given: Images) -> Tree:
     """The recipe's services: bundles and units, at their place in the root.
 
-    `archives` are the container images that some are made of, by service. Raises ArchiveError.
+    Raises ArchiveError.
     """
     if not plan.recipe.services:
         return Tree()
@@ -42,9 +85,7 @@ def system_services(
     parts = services.Parts(
         packages={name: _debs(groups, f"service:{name}") for name in plan.recipe.services},
         images={
-            name: _load(plan, name, path, store, f"service:{name}")
-            for name, path in archives.items()
-            if name in plan.recipe.services
+            name: image for name, image in given.recipe.items() if name in plan.recipe.services
         },
         given=plan.given,
         init=services.program(shared, "usr/bin/catatonit"),
@@ -53,8 +94,8 @@ def system_services(
     return services.compose(plan.recipe.services, plan.arch, parts)
 
 
-def pod_images(plan: BuildPlan, groups: Groups, archives: Mapping[str, Path], store: Store) -> Tree:
-    """The built-in images and those of the workloads. Raises ArchiveError, ArchitectureError."""
+def pod_images(plan: BuildPlan, groups: Groups, given: Images) -> Tree:
+    """The built-in images and those of the workloads. Raises ArchiveError."""
     builtin = {package.name: deb for package, deb in groups["containers"]}
     made = [
         pods.make(
@@ -62,40 +103,53 @@ def pod_images(plan: BuildPlan, groups: Groups, archives: Mapping[str, Path], st
             image,
             plan.arch,
             packages=_debs(groups, f"image:{reference}"),
-            image=_load(plan, reference, archives[reference], store, f"image:{reference}")
-            if reference in archives
-            else None,
+            image=given.recipe.get(reference),
             given=plan.given.get(reference, Tree()),
         )
         for reference, image in plan.recipe.pod_images.items()
     ]
-    brought = _airgap(plan, archives, store)
-    images = [*builtin_images(plan.arch, builtin), *brought, *made]
-    return pods.compose(images, plan.arch, plan.recipe.image.epoch)
+    brought = [
+        ContainerImage(name=reference, tree=image.tree, run=image.run)
+        for reference, image in given.airgap.items()
+    ]
+    everything = [*builtin_images(plan.arch, builtin), *brought, *made]
+    return pods.compose(everything, plan.arch, plan.recipe.image.epoch)
 
 
-def _airgap(
-    plan: BuildPlan, archives: Mapping[str, Path], store: Store
-) -> Iterator[ContainerImage]:
+def _airgap(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> dict[str, Image]:
     """The images of K3s' components that the recipe asks for."""
     if k3s_airgap.KEY not in archives or plan.inputs.airgap is None:
-        return
+        return {}
+    found = {}
     archive = k3s_airgap.unpack(archives[k3s_airgap.KEY], plan.inputs.airgap, store)
     for reference, tag in k3s_airgap.wanted(archive, plan.recipe.k3s.airgap).items():
         with open_image(archive, plan.arch, tag) as image:
-            found = container_image.described(image, store, f"image:{reference}")
-        yield ContainerImage(name=reference, tree=found.tree, run=found.run)
+            found[reference] = container_image.described(image, store, f"image:{reference}")
+    return found
 
 
-def objects(plan: BuildPlan, images: Tree, kustomize: Kustomize) -> Tree:
-    """The workloads' manifests, at their place in the root; `images` is what `pod_images` made.
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """What Kubernetes is given."""
 
+    tree: Tree
+    """The manifests at their place in the root."""
+    unseen: Mapping[str, tuple[Unseen, ...]]
+    """By workload: what may start pods of images that neither manifests nor recipe name."""
+
+
+def objects(
+    recipe: Recipe, given: Mapping[str, Tree], images: Tree, kustomize: Kustomize
+) -> Objects:
+    """The workloads' manifests, `given` by workload; `images` is what `pod_images` made.
+
+    An image of a workload that no manifest names is for what may start pods by itself.
     Raises RecipeError for what would not run.
     """
     known = pods.listed(images)
     made = {}
-    for name, workload in plan.recipe.workloads.items():
-        files = plan.manifests[name]
+    for name, workload in recipe.workloads.items():
+        files = given[name]
         below = workload.kustomization or ""
         if any(_in(below, entry) in files for entry in manifests.KUSTOMIZATIONS):
             texts = {f"{workload.manifests} (rendered)": kustomize(files, below).decode()}
@@ -107,7 +161,18 @@ def objects(plan: BuildPlan, images: Tree, kustomize: Kustomize) -> Tree:
         else:
             texts = manifests.texts(files)
         made[name] = manifests.join(name, texts, known)
-    return workloads.compose(made)
+    named = frozenset[str]().union(*(one.images for one in made.values()))
+    return Objects(
+        tree=workloads.compose({name: one.data for name, one in made.items()}),
+        unseen={
+            name: tuple(
+                found
+                for found in one.unseen
+                if found.chart or named.issuperset(recipe.workloads[name].images)
+            )
+            for name, one in made.items()
+        },
+    )
 
 
 def _in(directory: str, name: str) -> str:
@@ -116,8 +181,3 @@ def _in(directory: str, name: str) -> str:
 
 def _debs(groups: Groups, group: str) -> list[Deb]:
     return [deb for _, deb in groups.get(group, ())]
-
-
-def _load(plan: BuildPlan, name: str, path: Path, store: Store, origin: str) -> Image:
-    pin = plan.inputs.images[name]
-    return container_image.load(path, pin, plan.arch, store=store, origin=origin)

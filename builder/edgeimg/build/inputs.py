@@ -11,6 +11,7 @@ from edgeimg import fetch, tools
 from edgeimg.build import containers
 from edgeimg.build.plan import BuildPlan, k3s_file, k3s_release
 from edgeimg.cache.store import Store
+from edgeimg.check.containers import Absent
 from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
 from edgeimg.errors import DigestError, LockError
@@ -43,6 +44,8 @@ class Inputs:
     """The recipe's services: containers and units, at their place in the root."""
     workloads: Tree
     """The recipe's manifests, at their place in the root."""
+    absent: Absent
+    """What of containers is not in the root."""
 
     @property
     def packages(self) -> tuple[tuple[Package, Deb], ...]:
@@ -148,20 +151,23 @@ def unpack(
             return tuple(opened)
 
         opened = {name: group(name) for name in groups}
-        images = containers.pod_images(plan, opened, archives, store)
+        given = containers.images(plan, archives, store)
+        images = containers.pod_images(plan, opened, given)
 
         def kustomize(files: Tree, directory: str) -> bytes:
             kubectl = kubernetes.kubectl(_host_k3s(plan, store, progress), store)
             return kubernetes.kustomize(kubectl, files, directory, store=store)
 
+        objects = containers.objects(plan.recipe, plan.manifests, images, kustomize)
         return Inputs(
             groups=opened,
             kernel=kernels.from_deb(opened["kernel"][0][1]),
             initrd=union(deb.tree for _, deb in opened["initrd"]),
             boot=union(deb.tree for _, deb in opened["boot"]),
             images=images,
-            services=containers.system_services(plan, opened, archives, store),
-            workloads=containers.objects(plan, images, kustomize),
+            services=containers.system_services(plan, opened, given),
+            workloads=objects.tree,
+            absent=Absent(devices=given.devices(plan.recipe), unseen=objects.unseen),
         )
 
 

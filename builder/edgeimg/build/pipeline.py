@@ -50,6 +50,8 @@ def build(plan: BuildPlan, *, store: Store, ui: Ui, composed: Composed | None = 
     store_limit.trim(store.results, store_limit.limit())
     toolbox = _pack_tools(plan, store, ui)
     composed = composed or compose(plan, store, ui)
+    for finding in stages.absent(composed):
+        ui.note(f"{plan.arch.name}: {finding}")
     with ui.step(f"{plan.arch.name}: check its programs"):
         stages.check_programs(composed)
     with ui.step(f"{plan.arch.name}: pack the root and the initrd"):

@@ -11,7 +11,7 @@ from edgeimg.build.inputs import Inputs
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
 from edgeimg.cache.store import Store, disk_errors
-from edgeimg.check import elf, size
+from edgeimg.check import accept, containers, elf, size
 from edgeimg.check.all import everything
 from edgeimg.check.findings import Finding, errors, refuse
 from edgeimg.check.size import Sizes
@@ -128,6 +128,12 @@ def check_programs(composed: Composed) -> None:
     refuse(elf.check(composed.root, composed.plan.arch))
 
 
+def absent(composed: Composed) -> list[Finding]:
+    """What of containers is not in the image, and not accepted by the recipe."""
+    found = containers.check(composed.inputs.absent)
+    return accept.left(found, composed.plan.recipe.check.accept)
+
+
 def check(composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
     """All checks of one image, none of which raises; `sizes` are bytes by part."""
     plan, kernel, components = composed.plan, composed.inputs.kernel, composed.contents.components
@@ -139,6 +145,7 @@ def check(composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
             plan.arch,
             kernel,
             initrd=kernels.match(kernel, wanted, strict=False),
+            absent=composed.inputs.absent,
         ),
         *size.check(plan.recipe.budget, Sizes(parts=sizes, components=components)),
     ]

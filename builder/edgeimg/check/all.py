@@ -6,7 +6,19 @@ import io
 from collections.abc import Collection
 
 from edgeimg.arch import Arch
-from edgeimg.check import accept, elf, hardening, kernel, modes, secrets, services, sysctl, units
+from edgeimg.check import (
+    accept,
+    containers,
+    elf,
+    hardening,
+    kernel,
+    modes,
+    secrets,
+    services,
+    sysctl,
+    units,
+)
+from edgeimg.check.containers import Absent
 from edgeimg.check.findings import Finding
 from edgeimg.compose.kernel import Kernel
 from edgeimg.recipe.model import Recipe
@@ -14,11 +26,18 @@ from edgeimg.tree import Tree
 
 
 def everything(
-    root: Tree, recipe: Recipe, arch: Arch, linux: Kernel, *, initrd: Collection[str]
+    root: Tree,
+    recipe: Recipe,
+    arch: Arch,
+    linux: Kernel,
+    *,
+    initrd: Collection[str],
+    absent: Absent,
 ) -> list[Finding]:
     """Every defect of one image that can be seen without starting it, sorted.
 
-    `initrd` are the names of the initrd's kernel modules. Sizes are not looked at (size.check),
+    `initrd` are the names of the initrd's kernel modules, `absent` is what of containers is not in
+    the root. Sizes are not looked at (size.check),
     nor are open ports (listening.check): both are known later. Each file is read once, and its
     headers once more when it is a program.
     """
@@ -36,6 +55,7 @@ def everything(
             *sysctl.check(root),
             *units.check(root),
             *services.check(recipe),
+            *containers.check(absent),
         ]
     )
     accepted = recipe.check.accept

@@ -128,6 +128,15 @@ _ALL = [
          "Its container does not isolate it: whoever takes it over has the whole system."),
     ),
     *_rules(
+        "containers", "warning", "recipe",
+        ("left-out-device", "Device of a container image",
+         "The image has no device nodes; a container gets its /dev from the runtime."),
+        ("unseen-images", "Images that no manifest names",
+         "A pod whose image is not in the disk image waits for a network that may never come."),
+        ("chart-download", "Chart that is downloaded on the gateway",
+         "Without a network its objects never come to be."),
+    ),
+    *_rules(
         "listening", "error", "guest",
         ("listening", "Unexpected listening port",
          "Every open port is a way in."),

@@ -72,20 +72,27 @@ class Workload(Table):
     )
     images: dict[FullReference, PodImage] = Field(
         default_factory=dict,
-        description="what the pods run, by the name that the manifests use: part of the disk "
-        "image, started from it, never pulled or removed on the gateway",
+        description="what the pods run, by the name that the manifests use, or a list of names: "
+        "part of the disk image, started from it, never pulled or removed on the gateway",
     )
 
-    @field_validator("images", mode="before")
+    @field_validator(
+        "images",
+        mode="before",
+        json_schema_input_type=dict[FullReference, PodImage] | list[FullReference],
+    )
     @classmethod
     def _has_each_once(cls, images: object) -> object:
-        names = list(images) if isinstance(images, dict) else []
+        if isinstance(images, list) and not all(isinstance(name, str) for name in images):
+            raise ValueError("expected names of images")
+        names = list(images) if isinstance(images, dict | list) else []
         seen: dict[str, str] = {}
         for name in names:
-            earlier = seen.setdefault(full_reference(name), name)
-            if earlier != name:
-                raise ValueError(f"'{earlier}' and '{name}' are one image on the gateway")
-        return images
+            full = full_reference(name)
+            if full in seen:
+                raise ValueError(f"'{seen[full]}' and '{name}' are one image on the gateway")
+            seen[full] = name
+        return {name: {} for name in names} if isinstance(images, list) else images
 
     def contents(self) -> dict[str, PodImage]:
         """The images by reference; what is pulled by its name names itself."""

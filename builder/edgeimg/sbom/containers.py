@@ -60,7 +60,7 @@ def read(content: Content, arch: Arch, label: str) -> list[Image]:
 
 
 def _image(image: OciImage, store: Store, label: str) -> Image:
-    tree = flatten(image.layers, store=store, origin=f"{label}: {image.name}")
+    tree = flatten(image.layers, store=store, origin=f"{label}: {image.name}").tree
     labels = image.run.get("Labels") or {}
     return Image(
         name=image.name or label,

@@ -26,6 +26,8 @@ class Image:
     """Numbers of user and group."""
     run: dict[str, object] = field(default_factory=dict)
     """All that the image says about running it (image-spec, config.md, `config`)."""
+    left_out: tuple[str, ...] = ()
+    """Paths of its devices and pipes, which are not in the tree."""
 
 
 def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) -> Image:
@@ -45,13 +47,14 @@ def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) ->
 
 def described(image: OciImage, store: Store, origin: str) -> Image:
     """What an open container image says, with its layers as one tree. Raises ArchiveError."""
-    tree = flatten(image.layers, store=store, origin=origin)
+    flat = flatten(image.layers, store=store, origin=origin)
     return Image(
-        tree=tree,
+        tree=flat.tree,
+        left_out=flat.left_out,
         command=(*image.entrypoint, *image.command),
         environment=image.environment,
         workdir=image.workdir,
-        user=_numbers(image, tree, origin),
+        user=_numbers(image, flat.tree, origin),
         run=image.run,
     )
 

@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 from edgeimg.cache.store import Store, disk_errors, key, sha256_file
 from edgeimg.errors import ArchiveError, DigestError
-from edgeimg.progress import Progress, Silent
 from edgeimg.sources import tree_index
 from edgeimg.sources.archive import node_of, require_directory, tree_path
 from edgeimg.streams import decoding, limits, tar
@@ -26,8 +25,6 @@ from edgeimg.tree import MAX_SYMLINKS, Kind, Node, Tree, directory, resolve
 _VERSION = "2"
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_NAMED = 3
-"""Devices that a note names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +37,15 @@ class Layer:
     """The blob and its size in bytes."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Flat:
+    """All layers of an image as one."""
+
+    tree: Tree
+    left_out: tuple[str, ...]
+    """Paths of the devices and pipes in the layers, which are not in the tree."""
+
+
 @dataclass(kw_only=True)
 class _Contents:
     """What one layer says; names that begin with `.wh.` are whiteouts."""
@@ -50,14 +56,11 @@ class _Contents:
     devices: list[str] = field(default_factory=list)
 
 
-def flatten(
-    layers: Sequence[Layer], *, store: Store, origin: str, progress: Progress | None = None
-) -> Tree:
+def flatten(layers: Sequence[Layer], *, store: Store, origin: str) -> Flat:
     """The file tree that the layers make, the first one lowest.
 
-    Each is unpacked into `store` once for its digest. Devices that are left out are a note to
-    `progress`. Raises DigestError for a layer that is another one, ArchiveError for a damaged or
-    hostile one.
+    Each is unpacked into `store` once for its digest. Raises DigestError for a layer that is
+    another one, ArchiveError for a damaged or hostile one.
     """
     merged = _Merged(origin)
     devices: list[str] = []
@@ -65,13 +68,7 @@ def flatten(
         contents = _read(layer, store, origin)
         merged.apply(contents)
         devices += contents.devices
-    if devices:
-        named = ", ".join(f"/{path}" for path in devices[:_NAMED])
-        more = f" and {len(devices) - _NAMED} more" if len(devices) > _NAMED else ""
-        (progress or Silent()).note(
-            f"{origin}: devices and pipes of the container image are left out: {named}{more}"
-        )
-    return Tree(merged.nodes)
+    return Flat(tree=Tree(merged.nodes), left_out=tuple(sorted(set(devices))))
 
 
 def _read(layer: Layer, store: Store, origin: str) -> _Contents:

@@ -16,30 +16,34 @@ from edgeimg.errors import RecipeError
 from edgeimg.recipe.image_name import full_reference, is_latest, is_valid
 from edgeimg.text import json_text, yaml_text
 from edgeimg.tree import Kind, Tree
+from edgeimg.workloads import objects
+from edgeimg.workloads.objects import Named
+from edgeimg.workloads.operators import Unseen, unseen
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _SUFFIXES = (".yaml", ".yml", ".json")
 _MAX_BYTES = 4 << 20
 _MAX_NODES = 400_000
-_MAX_MERGED = 50
-"""Objects that merge keys bring together in one."""
-_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
-"""Lists of containers, wherever they stand: also in custom resources."""
-_CONTAINER = ("spec", "container", "script", "sidecar")
-"""Objects that name an image themselves, as custom resources have them."""
 _TEMPLATE = "{{"
 _UNRENDERED = "a template that is not rendered ('{{'): render it first (`helm template`)"
+_KUSTOMIZATION = (
+    "a kustomization, which K3s does not apply: name its file kustomization.yaml, and its "
+    "directory in 'kustomization' of the workload"
+)
 _MOST = 20
-"""Problems told in one message."""
+"""Problems of one message."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
-    """An image that a manifest names, and where."""
+class Manifests:
+    """The manifests of one workload."""
 
-    image: str
-    policy: str
-    line: int
+    data: bytes
+    """The one file that K3s applies."""
+    images: frozenset[str]
+    """Full names of the images that they name."""
+    unseen: tuple[Unseen, ...]
+    """What may start pods of other images, sorted."""
 
 
 def texts(files: Tree) -> dict[str, str]:
@@ -56,7 +60,7 @@ def texts(files: Tree) -> dict[str, str]:
     return found
 
 
-def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> bytes:
+def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> Manifests:
     """One file of all `manifests` (text by path); `images` are the references that are there.
 
     Raises RecipeError with one line for each problem: what is no Kubernetes object, images that
@@ -64,35 +68,39 @@ def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> b
     """
     if not manifests:
         raise RecipeError(f"workloads.{workload}.manifests: there are no manifests")
-    problems = [
-        problem for path, text in manifests.items() for problem in _problems(path, text, images)
-    ]
+    problems: list[str] = []
+    named: set[str] = set()
+    found: set[Unseen] = set()
+    for path, text in manifests.items():
+        try:
+            documents = _documents(text)
+            containers = [one for node in documents for one in objects.images(node, set())]
+            found.update(one for node in documents for one in unseen(node))
+        except yaml_text.MalformedError as error:
+            reason = _UNRENDERED if _TEMPLATE in text else error
+            problems.append(f"{path}:{error.line}: {reason}")
+        except RecursionError:
+            problems.append(f"{path}:1: not YAML: nested too deeply")
+        else:
+            named.update(full_reference(one.image) for one in containers)
+            problems += [one for node in documents for one in _of_object(path, node)]
+            problems += [line for one in containers for line in _of_image(path, one, images)]
     if problems:
         more = [f"  and {len(problems) - _MOST} more"] if len(problems) > _MOST else []
         lines = [f"  {line}" for line in problems[:_MOST]]
         raise RecipeError("\n".join([f"workloads.{workload} would not run:", *lines, *more]))
-    return "".join(f"---\n{text.rstrip()}\n" for text in manifests.values()).encode()
+    data = "".join(f"---\n{text.rstrip()}\n" for text in manifests.values()).encode()
+    return Manifests(data=data, images=frozenset(named), unseen=tuple(sorted(found)))
 
 
-def _problems(path: str, text: str, images: Collection[str]) -> Iterator[str]:
+def _documents(text: str) -> list[yaml.Node]:
     # JSON may be indented with tabs, which YAML takes for an error; texts cannot hold them.
     is_json = text.lstrip().startswith("{") and _is_json(text)
-    try:
-        found = yaml_text.compose(text.replace("\t", " ") if is_json else text, nodes=_MAX_NODES)
-        documents = [node for node in found if not _empty(node)]
-        for document in documents:
-            _check_keys(document, set())
-        named = [found for document in documents for found in _images(document, set())]
-    except yaml_text.MalformedError as error:
-        yield f"{path}:{error.line}: {_UNRENDERED if _TEMPLATE in text else error}"
-        return
-    except RecursionError:
-        yield f"{path}:1: not YAML: nested too deeply"
-        return
+    found = yaml_text.compose(text.replace("\t", " ") if is_json else text, nodes=_MAX_NODES)
+    documents = [node for node in found if not _empty(node)]
     for document in documents:
-        yield from _of_object(path, document)
-    for image in named:
-        yield from _of_image(path, image, images)
+        objects.check_keys(document, set())
+    return documents
 
 
 def _is_json(text: str) -> bool:
@@ -103,34 +111,17 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _check_keys(node: yaml.Node, seen: set[int]) -> None:
-    """What strict decoding refuses (sigs.k8s.io/yaml): a key twice, and keys that are no texts."""
-    if id(node) in seen or isinstance(node, yaml.ScalarNode):
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _check_keys(item, seen)
-        return
-    keys: set[str] = set()
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml_text.MalformedError(line, "a key that is not a text")
-        if key.value in keys:
-            raise yaml_text.MalformedError(line, f"the key {key.value!r} is there twice")
-        keys.add(key.value)
-        _check_keys(value, seen)
-
-
 def _of_object(path: str, node: yaml.Node) -> Iterator[str]:
     """What makes a document no object, or a list of other things than objects."""
-    fields, line = _fields(node), node.start_mark.line + 1
+    fields, line = objects.fields(node), node.start_mark.line + 1
     missing = [key for key in ("apiVersion", "kind") if key not in fields]
+    if path.rpartition("/")[2] in KUSTOMIZATIONS or _is_kustomization(fields):
+        yield f"{path}:{line}: {_KUSTOMIZATION}"
+        return
     if missing:
         yield f"{path}:{line}: no Kubernetes object: it has no {' and no '.join(missing)}"
         return
-    metadata = _fields(fields["metadata"]) if "metadata" in fields else {}
+    metadata = objects.fields(fields["metadata"]) if "metadata" in fields else {}
     for value in (fields["apiVersion"], fields["kind"], *metadata.values()):
         if isinstance(value, yaml.ScalarNode) and _TEMPLATE in value.value:
             yield f"{path}:{value.start_mark.line + 1}: {_UNRENDERED}"
@@ -138,6 +129,10 @@ def _of_object(path: str, node: yaml.Node) -> Iterator[str]:
     if fields["kind"].value == "List" and isinstance(items, yaml.SequenceNode):
         for item in items.value:
             yield from _of_object(path, item)
+
+
+def _is_kustomization(fields: dict[str, yaml.Node]) -> bool:
+    return objects.text(fields.get("apiVersion")).startswith("kustomize.config.k8s.io/")
 
 
 def _empty(node: yaml.Node | None) -> bool:
@@ -162,69 +157,3 @@ def _of_image(path: str, found: Named, images: Collection[str]) -> Iterator[str]
             f"{path}:{found.line}: the pod would ask a registry for {found.image} at every start: "
             "write imagePullPolicy: IfNotPresent"
         )
-
-
-def _images(node: yaml.Node, seen: set[int]) -> Iterator[Named]:
-    """What the containers below `node` run; anchors are looked at once."""
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _images(item, seen)
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in _fields(node).items():
-            if key in _CONTAINERS:
-                # Some custom resources have them by name.
-                inside = value.value if isinstance(value, yaml.SequenceNode) else [
-                    one for one in _fields(value).values() if _is_text(_fields(one).get("image"))
-                ]  # fmt: skip
-                yield from (named for item in inside for named in _container(item))
-            elif key == "volumes" and isinstance(value, yaml.SequenceNode):
-                yield from (named for item in value.value for named in _volume(item))
-            elif key in _CONTAINER and _is_text(_fields(value).get("image")):
-                yield from _container(value)
-            yield from _images(value, seen)
-
-
-def _container(node: yaml.Node) -> Iterator[Named]:
-    fields = _fields(node)
-    if image := fields.get("image"):
-        yield _named(image, fields.get("imagePullPolicy"))
-
-
-def _volume(node: yaml.Node) -> Iterator[Named]:
-    """A volume that is an image (KEP-4639)."""
-    fields = _fields(_fields(node).get("image"))
-    if reference := fields.get("reference"):
-        yield _named(reference, fields.get("pullPolicy"))
-
-
-def _named(image: yaml.Node, policy: yaml.Node | None) -> Named:
-    return Named(
-        image=str(image.value) if _is_text(image) else "",
-        policy=str(policy.value) if policy is not None and _is_text(policy) else "",
-        line=image.start_mark.line + 1,
-    )
-
-
-def _is_text(node: yaml.Node | None) -> bool:
-    return isinstance(node, yaml.ScalarNode)
-
-
-def _fields(node: yaml.Node | None) -> dict[str, yaml.Node]:
-    """The fields of an object, those of merge keys (`<<`) included, which others override."""
-    return _merged(node, set())
-
-
-def _merged(node: yaml.Node | None, seen: set[int]) -> dict[str, yaml.Node]:
-    if not isinstance(node, yaml.MappingNode) or id(node) in seen:
-        return {}
-    seen.add(id(node))
-    if len(seen) > _MAX_MERGED:
-        raise yaml_text.MalformedError(node.start_mark.line + 1, "too many merge keys")
-    fields = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
-    if merge := fields.pop("<<", None):
-        for source in merge.value if isinstance(merge, yaml.SequenceNode) else [merge]:
-            fields = _merged(source, seen) | fields
-    return fields

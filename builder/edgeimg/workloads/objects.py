@@ -1,0 +1,131 @@
+"""The nodes of a manifest as Kubernetes reads them: fields, images, kinds.
+
+Merge keys (`<<`) are resolved (YAML 1.1, as sigs.k8s.io/yaml). Errors are yaml_text.MalformedError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+
+from edgeimg.text import yaml_text
+
+_MAX_MERGED = 50
+"""Objects that merge keys bring together in one."""
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+"""Lists of containers, wherever they stand: also in custom resources."""
+_CONTAINER = ("spec", "container", "script", "sidecar")
+"""Objects that name an image themselves, as custom resources have them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """An image that a manifest names, and where."""
+
+    image: str
+    policy: str
+    line: int
+
+
+def check_keys(node: yaml.Node, seen: set[int]) -> None:
+    """What strict decoding refuses (sigs.k8s.io/yaml): a key twice, and keys that are no texts."""
+    if id(node) in seen or isinstance(node, yaml.ScalarNode):
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            check_keys(item, seen)
+        return
+    keys: set[str] = set()
+    for key, value in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml_text.MalformedError(line, "a key that is not a text")
+        if key.value in keys:
+            raise yaml_text.MalformedError(line, f"the key {key.value!r} is there twice")
+        keys.add(key.value)
+        check_keys(value, seen)
+
+
+def images(node: yaml.Node, seen: set[int]) -> Iterator[Named]:
+    """What the containers below `node` run; anchors are looked at once."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from images(item, seen)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in fields(node).items():
+            if key in _CONTAINERS:
+                # Some custom resources have them by name.
+                inside = value.value if isinstance(value, yaml.SequenceNode) else [
+                    one for one in fields(value).values() if is_text(fields(one).get("image"))
+                ]  # fmt: skip
+                yield from (named for item in inside for named in _container(item))
+            elif key == "volumes" and isinstance(value, yaml.SequenceNode):
+                yield from (named for item in value.value for named in _volume(item))
+            elif key in _CONTAINER and is_text(fields(value).get("image")):
+                yield from _container(value)
+            yield from images(value, seen)
+
+
+def _container(node: yaml.Node) -> Iterator[Named]:
+    container = fields(node)
+    if image := container.get("image"):
+        yield _named(image, container.get("imagePullPolicy"))
+
+
+def _volume(node: yaml.Node) -> Iterator[Named]:
+    """A volume that is an image (KEP-4639)."""
+    image = fields(fields(node).get("image"))
+    if reference := image.get("reference"):
+        yield _named(reference, image.get("pullPolicy"))
+
+
+def _named(image: yaml.Node, policy: yaml.Node | None) -> Named:
+    return Named(
+        image=text(image),
+        policy=text(policy),
+        line=image.start_mark.line + 1,
+    )
+
+
+def is_text(node: yaml.Node | None) -> bool:
+    """Whether a node is a single value."""
+    return isinstance(node, yaml.ScalarNode)
+
+
+def fields(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    """The fields of an object, those of merge keys (`<<`) included, which others override."""
+    return _merged(node, set())
+
+
+def text(node: yaml.Node | None) -> str:
+    """A single value; empty for anything else."""
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
+
+
+def listed(node: yaml.Node) -> Iterator[yaml.Node]:
+    """An object, or the items of a `List`."""
+    items = fields(node).get("items")
+    if text(fields(node).get("kind")) == "List" and isinstance(items, yaml.SequenceNode):
+        for item in items.value:
+            yield from listed(item)
+    else:
+        yield node
+
+
+def _merged(node: yaml.Node | None, seen: set[int]) -> dict[str, yaml.Node]:
+    if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+        return {}
+    seen.add(id(node))
+    if len(seen) > _MAX_MERGED:
+        raise yaml_text.MalformedError(node.start_mark.line + 1, "too many merge keys")
+    found = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+    if merge := found.pop("<<", None):
+        for source in merge.value if isinstance(merge, yaml.SequenceNode) else [merge]:
+            found = _merged(source, seen) | found
+    return found
