@@ -44,6 +44,7 @@ CHART = Unseen(kind="HelmChart.helm.cattle.io")
         (f"apiVersion: a.example/v1\nkind: Alert\nspec: {{image: '{APP}'}}\n", []),
         (CRD.replace("GROUP", "a.example"), [Unseen(kind="Alert.a.example")]),
         (CRD.replace("GROUP", "traefik.io"), []),
+        (CRD.partition("spec")[0], [Unseen(kind="CustomResourceDefinition")]),
         (f"{HELM}{{chartContent: AAAA}}\n", [CHART]),
         (f"{HELM}{{chart: 'https://%{{KUBERNETES_API}}%/static/x.tgz'}}\n", [CHART]),
         (

@@ -46,8 +46,9 @@ def unseen(document: yaml.Node) -> Iterator[Unseen]:
         spec = objects.fields(fields.get("spec"))
         if kind == "CustomResourceDefinition":
             defined = objects.text(objects.fields(spec.get("names")).get("kind"))
-            if objects.text(spec.get("group")) not in _WITHOUT_PODS:
-                yield Unseen(kind=f"{defined}.{objects.text(spec.get('group'))}")
+            of_group = objects.text(spec.get("group"))
+            if of_group not in _WITHOUT_PODS:
+                yield Unseen(kind=f"{defined}.{of_group}" if defined and of_group else kind)
         elif group == _HELM:
             yield Unseen(kind=f"{kind}.{group}")
             if kind == "HelmChart" and (source := _download(spec)):
