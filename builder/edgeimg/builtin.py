@@ -1,7 +1,7 @@
 """The recipes, overlays and sources that come with edgeimg, in a checkout and in an installation.
 
 They are package data in `data/`. In a checkout its entries are symbolic links to the directories
-of the same names; a wheel holds the files. The stand-in is in checkouts only.
+of the same names, except `ci`; a wheel holds the files. The stand-in is in checkouts only.
 
 Recipes name them with the prefix `edgeimg:`: `edgeimg:gateway` and `edgeimg:services/wifi` are
 recipes, `edgeimg:overlays/base` is a directory of files.
@@ -17,7 +17,9 @@ from edgeimg.errors import RecipeError
 
 PREFIX = "edgeimg:"
 ROOTS = ("recipes", "overlays")
-"""What has names, below `directory()`."""
+"""What recipes name, below `directory()`."""
+SHOWN = (*ROOTS, "ci")
+"""What has names: `ci` has the release pipelines of projects."""
 
 
 def directory(name: str = "") -> Path:
@@ -39,7 +41,7 @@ def find(name: str) -> Path:
     if not set(parts) & {"", ".", ".."}:
         if (recipe := directory(f"recipes/{bare}.toml")).is_file():
             return recipe
-        if parts[0] in ROOTS and (path := directory(bare)).exists():
+        if parts[0] in SHOWN and (path := directory(bare)).exists():
             return path
     near = difflib.get_close_matches(bare, names(), n=1, cutoff=0.5)
     guess = f"did you mean {PREFIX}{near[0]}?" if near else "`edgeimg show` lists all names"
@@ -70,5 +72,5 @@ def locate(name: str, project: Path) -> Path:
 
 
 def _files() -> list[Path]:
-    below = [path for root in ROOTS for path in directory(root).rglob("*")]
+    below = [path for root in SHOWN for path in directory(root).rglob("*")]
     return [path for path in below if path.is_file() or path.is_symlink()]

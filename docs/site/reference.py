@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from edgeimg import errors
+from edgeimg import __version__, builtin, errors
 from edgeimg.cli import cli
+from edgeimg.project import template
 from edgeimg.provision.settings import schema as settings_schema
 from edgeimg.recipe.model import schema as recipe_schema
 
@@ -90,7 +91,26 @@ def pages() -> dict[str, str]:
         "reference/exit-codes.md": exit_codes(),
         "reference/environment.md": environment(),
         "reference/gateway-commands.md": gateway_commands(),
+        "reference/pipelines.md": pipelines(),
     }
+
+
+def pipelines() -> str:
+    """The files that `edgeimg init --ci` writes, and the scripts that they run."""
+    written = {p: t for files in template.PIPELINES.values() for p, t in files.items()}
+    scripts = {f"edgeimg show {name}": name for name in ("ci/release.sh", "ci/summary.py")}
+    languages = {"sh": "bash", "py": "python", "yml": "yaml"}
+    blocks = [
+        f"## {title}\n\n```{languages[name.rpartition('.')[2]]}\n"
+        f"{builtin.find(name).read_text().replace('@VERSION@', __version__)}```\n"
+        for title, name in (written | scripts).items()
+    ]
+    about = (
+        "# Pipelines\n\n`edgeimg init --ci github` and `edgeimg init --ci gitlab` write these "
+        "files. [Release in a pipeline](../how-to/pipelines.md) shows how to use them. They run "
+        "two scripts of the installed edgeimg. Generated from the program.\n"
+    )
+    return "\n".join([about, *blocks])
 
 
 def recipe() -> str:

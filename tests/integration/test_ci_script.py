@@ -1,9 +1,14 @@
-"""docs/ci/release.sh as a CI service runs it: nothing in the environment but what it is given."""
+"""The pipelines of `edgeimg init --ci` as the services run them.
+
+Their own commands run here, with the environment that the service passes. What pip and apt install
+is here already, so these commands are left out.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +18,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from edgeimg import errors
+from edgeimg.project import template
 from edgeimg.trust import keys
 from edgeimg.trust.keys import NewKey
 
@@ -21,6 +28,7 @@ from tests.integration.failing import Project
 from tests.integration.signing import gpg, gpg_home
 
 PROJECT = Path(__file__).parents[2]
+Done = subprocess.CompletedProcess[str]
 PASSPHRASE = "correct horse"
 
 pytestmark = [
@@ -55,23 +63,44 @@ def project(tmp_path: Path) -> Project:
     return made
 
 
-def run(project: Project, **environment: str) -> subprocess.CompletedProcess[str]:
-    """In a home of its own; the program is a wrapper, as that of a checkout is."""
+def commands(service: str, root: Path) -> str:
+    """The shell of the steps after the installation, with the options of the service."""
+    written = {path.name: path for path in template.write(root, service)}
+    if service == "gitlab":
+        job = yaml.safe_load(written[".gitlab-ci.yml"].read_text())[".edgeimg"]
+        return "\n".join(["set -eo pipefail", *job["script"]])
+    steps = yaml.safe_load(written["action.yml"].read_text())["runs"]["steps"]
+    script = {step["name"]: step["run"] for step in steps if "run" in step}
+    return "\n".join(
+        [
+            "set -eo pipefail\nstatus=0",
+            f"bash -eo pipefail -c {shlex.quote(script['Release'])} || status=$?",
+            script["Show the boots"],
+            "exit $status",
+        ]
+    )
+
+
+def run(project: Project, service: str = "gitlab", **environment: str) -> Done:
+    """In a home of its own; edgeimg is a program on PATH."""
+    script = commands(service, project.root)
     home = project.root.parent / "home"
     home.mkdir(exist_ok=True)
     program = home / "edgeimg"
     program.write_text(
         textwrap.dedent(f"""\
         #!/bin/bash
-        if [ -n "${{EDGEIMG_SIGNING_KEY+x}}${{EDGEIMG_SIGNING_PASSPHRASE+x}}" ]; then exit 99; fi
+        secrets="${{EDGEIMG_SIGNING_KEY+x}}${{EDGEIMG_SIGNING_PASSPHRASE+x}}"
+        if [ "$1" != show ] && [ -n "$secrets" ]; then exit 99; fi
         exec {sys.executable} -c 'from edgeimg.cli import main; main()' "$@"
         """)
     )
     program.chmod(0o755)
     given = {
-        "PATH": os.environ["PATH"],
+        "PATH": f"{home}:{os.environ['PATH']}",
         "HOME": str(home),
-        "EDGEIMG": str(program),
+        "RUNNER_TEMP": str(home),
+        "GITHUB_STEP_SUMMARY": str(home / "summary.md"),
         "EDGEIMG_CACHE": str(project.cache),
         "PYTHONPATH": str(PROJECT),
         **environment,
@@ -82,29 +111,33 @@ def run(project: Project, **environment: str) -> subprocess.CompletedProcess[str
     ]  # fmt: skip
     if environment.get("BOOT") != "must":
         arguments += ["--allow", "boot", "--allow", "checks"]
+    variable = "RELEASE_ARGUMENTS" if service == "github" else "EDGEIMG_ARGUMENTS"
     before = set(Path("/tmp").glob("edgeimg.*"))
     done = subprocess.run(
-        [PROJECT / "docs/ci/release.sh", *arguments],
-        cwd=project.root, env=given, capture_output=True, text=True, timeout=240,
-        stdin=subprocess.DEVNULL,
+        ["bash", "-c", script],
+        cwd=project.root, env={**given, variable: " ".join(arguments)},
+        capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert {path for path in set(Path("/tmp").glob("edgeimg.*")) - before if path.is_dir()} == set()
     assert not (home / ".gnupg").exists()
     return done
 
 
-@pytest.mark.parametrize("form", ["value", "file"])
+@pytest.mark.parametrize(("service", "form"), [("github", "value"), ("gitlab", "file")])
 def test_a_release_is_signed_with_the_secret_and_reported(
-    project: Project, secret: Path, form: str
+    project: Project, secret: Path, service: str, form: str
 ) -> None:
     key, passphrase = secret / "key", secret / "passphrase"
     (project.root / "keys").mkdir()
     shutil.copyfile(secret / "public", project.root / "keys/releases.asc")
     project.edit({"[budget]\n": '[release]\nkey = "keys/releases.asc"\n\n[budget]\n'})
     given = (key.read_text(), PASSPHRASE) if form == "value" else (str(key), str(passphrase))
-    done = run(project, EDGEIMG_SIGNING_KEY=given[0], EDGEIMG_SIGNING_PASSPHRASE=given[1])
+    done = run(project, service, EDGEIMG_SIGNING_KEY=given[0], EDGEIMG_SIGNING_PASSPHRASE=given[1])
     assert done.returncode == 0, done.stderr
     assert "signed by Releases <releases@example.org>" in " ".join(done.stdout.split())
+    summary = project.root.parent / "home/summary.md"
+    assert summary.is_file() is (service == "github")
+    assert service == "gitlab" or "### Boots" in summary.read_text()
     assert PASSPHRASE not in done.stdout + done.stderr
     out = project.root / "out"
     assert (out / "release/0.1.0/SHA256SUMS.gpg").is_file()

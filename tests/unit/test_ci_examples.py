@@ -1,4 +1,4 @@
-"""The examples of docs/ci: valid by their schemas, and made of commands and files that exist."""
+"""The pipelines of projects: valid by their schemas, made of commands and files that exist."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from typing import Any
 import click
 import pytest
 import yaml
+from edgeimg import __version__, builtin
 from edgeimg.cli import cli
+from edgeimg.project import template
 from edgeimg.smoke.junit import junit
 from edgeimg.smoke.verdict import Check
 
 from tests.unit.test_vm_junit import Report
 
 PROJECT = Path(__file__).parents[2]
-ACTION = PROJECT / ".github/actions/release/action.yml"
-WORKFLOW = PROJECT / "docs/ci/github/release.yml"
-GITLAB = PROJECT / "docs/ci/gitlab/release.gitlab-ci.yml"
-SCRIPT = PROJECT / "docs/ci/release.sh"
+CI = builtin.directory("ci")
+ACTION, WORKFLOW = CI / "github/action.yml", CI / "github/workflow.yml"
+GITLAB = CI / "gitlab/pipeline.yml"
+SCRIPT = CI / "release.sh"
 SCHEMAS = {"github-actions": ACTION, "github-workflows": WORKFLOW, "gitlab-ci": GITLAB}
 
 
@@ -107,13 +109,33 @@ def test_every_option_exists() -> None:
 def test_every_file_exists() -> None:
     steps = load(ACTION)["runs"]["steps"]
     text = "\n".join([*scripts().values(), *(str(step.get("with", "")) for step in steps)])
-    for path in re.findall(r"\bdocs/ci/[\w./-]+\w", text):
-        assert (PROJECT / path).is_file(), path
+    shown = re.findall(r"edgeimg show (\S+)", text)
+    assert set(shown) == {"ci/release.sh", "ci/summary.py"}
+    for name in shown:
+        assert builtin.find(name).is_file(), name
     caches = load(GITLAB)[".edgeimg"]["cache"]
     keys = [path for cache in caches if "files" in cache["key"] for path in cache["key"]["files"]]
     locks = [load(ACTION)["inputs"]["lock"]["default"]]
     for path in [*keys, *locks]:
         assert (PROJECT / path).is_file(), path
+
+
+@pytest.mark.parametrize("service", template.PIPELINES)
+def test_a_project_gets_the_pipeline_of_this_version(service: str, tmp_path: Path) -> None:
+    template.write(tmp_path)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    written = template.write(tmp_path, service)
+    after = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert after - before == set(written) == {tmp_path / p for p in template.PIPELINES[service]}
+    assert len(after) < 12
+    text = "".join(path.read_text() for path in written)
+    assert "@VERSION@" not in text
+    assert re.findall(r"edgeimg==(\S+)", text) == [__version__]
+    for path in written:
+        load(path)
+    uses = re.findall(r"uses: \./(\S+)", text)
+    assert all((tmp_path / use / "action.yml").is_file() for use in uses)
+    assert bool(uses) is (service == "github")
 
 
 def test_what_is_shown_is_what_the_script_leaves() -> None:
@@ -145,7 +167,7 @@ def test_boots_are_a_table_and_failures_annotations(tmp_path: Path) -> None:
     bad = Check(name="a|b", failure="<x> & 100%\nline two")
     path.write_bytes(junit([Report("x86-64", (Check(name="pod"), bad))]))
     done = subprocess.run(
-        [sys.executable, PROJECT / "docs/ci/github/summary.py", path],
+        [sys.executable, CI / "summary.py", path],
         capture_output=True,
         text=True,
         check=True,

@@ -70,7 +70,7 @@ OWNERS = {
     "subprocess": ["process"],
 }
 
-MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.parts)
 
 
 def room(path: Path) -> str:

@@ -90,7 +90,7 @@ def test_unknown_parts_are_refused(thin: Path, name: str) -> None:
 
 
 def test_every_built_in_recipe_is_found_with_its_files(tmp_path: Path) -> None:
-    recipes = [name for name in builtin.names() if not name.startswith(builtin.ROOTS)]
+    recipes = [name for name in builtin.names() if not name.startswith(builtin.SHOWN)]
     assert {"gateway", "updates", "services/wifi", "mqtt-gateway", "edgex"} <= set(recipes)
     for name in recipes:
         path = tmp_path / "own.toml"

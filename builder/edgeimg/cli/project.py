@@ -21,9 +21,12 @@ from edgeimg.recipe.model import schema
 
 @click.command(epilog="Example: edgeimg init my-gateway && cd my-gateway && edgeimg lock")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.option(
+    "--ci", type=click.Choice(sorted(template.PIPELINES)), help="Write the release pipeline, too."
+)
 @click.option("--schema", "only_schema", is_flag=True, help="Print the recipe's JSON Schema only.")
 @with_app
-def init(app: App, *, directory: Path, only_schema: bool) -> None:
+def init(app: App, *, directory: Path, ci: str | None, only_schema: bool) -> None:
     """Start a project.
 
     A recipe that includes edgeimg's own, its lock and JSON Schema, and an overlay.
@@ -34,7 +37,7 @@ def init(app: App, *, directory: Path, only_schema: bool) -> None:
         click.echo(json.dumps(schema(), indent=2))
         return
     with disk_errors(directory):
-        written = template.write(directory)
+        written = template.write(directory, ci)
     names = [str(path) for path in written]
 
     def show(console: Console) -> None:

@@ -79,4 +79,6 @@ def _place(name: str) -> tuple[str, str]:
         below = f"{name}/".removeprefix(shared).rstrip("/")
         use = f'it is used when [overlay] paths has "{MINE}", after edgeimg\'s own'
         return f"{MINE}/{below}" if below else MINE, use
+    if f"{name}/".startswith("ci/"):
+        return name, f"call it in the pipeline in place of `edgeimg show {name}`"
     return name, f'name it in the recipe, "{name}" in place of "{builtin.PREFIX}{name}"'

@@ -1,12 +1,13 @@
-"""The project that `edgeimg init` starts: a recipe of its own on top of edgeimg's, and its lock."""
+"""The project that `edgeimg init` starts: recipe, lock, overlay, CI pipeline."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from edgeimg import builtin
+from edgeimg import __version__, builtin
 from edgeimg.lock import file as lock_file
 from edgeimg.recipe.file import load
 from edgeimg.recipe.model import schema
@@ -35,20 +36,38 @@ Directories with nothing in them are left out; tmpfiles.d makes such ones on the
 """
 _IGNORED = "/out/\n"
 
+PIPELINES: Mapping[str, Mapping[str, str]] = {
+    "github": {
+        ".github/workflows/release.yml": "ci/github/workflow.yml",
+        ".github/actions/release/action.yml": "ci/github/action.yml",
+    },
+    "gitlab": {".gitlab-ci.yml": "ci/gitlab/pipeline.yml"},
+}
+"""CI service → path in the project → its built-in template."""
 
-def write(directory: Path) -> list[Path]:
-    """Write the files that are not there yet below `directory`; returns what was written."""
+
+def write(directory: Path, ci: str | None = None) -> list[Path]:
+    """Write the files that are not there yet below `directory`; returns what was written.
+
+    `ci` is a key of PIPELINES, whose files install this version of edgeimg.
+    """
     recipe = directory / "recipes/gateway.toml"
     files = {
         recipe: _RECIPE,
         directory / "recipes/recipe.schema.json": json.dumps(schema(), indent=2) + "\n",
         directory / "overlays/mine/usr/share/doc/overlay.txt": _OVERLAY_NOTE,
         directory / ".gitignore": _IGNORED,
+        **{directory / path: _pipeline(name) for path, name in PIPELINES.get(ci or "", {}).items()},
     }
     written = [path for path, text in files.items() if _write_new(path, text)]
     if recipe in written and _write_new(lock := recipe.with_suffix(".lock.toml"), _lock(recipe)):
         written.append(lock)
     return written
+
+
+def _pipeline(name: str) -> str:
+    text = builtin.directory(name).read_text(encoding="utf-8")
+    return text.replace("@VERSION@", __version__)
 
 
 def _lock(recipe: Path) -> str:

@@ -8,7 +8,7 @@
 #   EDGEIMG_REHEARSE=1          sign with a key that is thrown away, into out/rehearsal: for changes
 #                               that may not see the key
 #   EDGEIMG_REPORTS             where findings and test results go  [out/reports]
-#   EDGEIMG                     the program  [that of the checkout this script is in]
+#   EDGEIMG                     the program  [edgeimg]
 set -euo pipefail
 
 fail() {
@@ -21,7 +21,7 @@ secret() {
     if [ -f "$1" ]; then cat -- "$1"; else printf '%s\n' "$1"; fi
 }
 
-edgeimg=${EDGEIMG:-$(dirname "${BASH_SOURCE[0]}")/../../edgeimg}
+edgeimg=${EDGEIMG:-edgeimg}
 reports=${EDGEIMG_REPORTS:-out/reports}
 releases=out/release
 
