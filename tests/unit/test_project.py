@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -199,11 +200,32 @@ def test_doctor_finds_copies_and_which_differ(thin: Path) -> None:
     assert copies.examine(PROJECT) == []
     shutil.copytree(builtin.directory("overlays/base"), thin / "overlays/base")
     (fact,) = copies.examine(thin)
-    assert "none differs" in fact.message
+    assert "none was changed by hand" in fact.message
     (thin / "overlays/base/usr/lib/edgeimg/screen").write_text("own")
     (fact,) = copies.examine(thin)
-    assert "usr/lib/edgeimg/screen" in fact.message
+    assert "by hand: usr/lib/edgeimg/screen" in fact.message
     assert (fact.topic, fact.state) == ("copies", "note")
+
+
+def test_a_copy_of_an_older_edgeimg_was_not_changed_by_hand(
+    thin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "overlays/updates/usr/bin/edgeimg-update"
+    (thin / name).parent.mkdir(parents=True)
+    (thin / name).write_text("older")
+    before = copies.examine(thin)[0].message
+    digest = hashlib.sha256(b"older").hexdigest()[:16]
+    monkeypatch.setattr(copies, "_copied", lambda: {name: digest})
+    after = copies.examine(thin)[0].message
+    assert "by hand: usr/bin/edgeimg-update" in before
+    assert "1 of them are older" in after and "edgeimg-update" not in after
+
+
+def test_the_list_of_copied_files_names_what_edgeimg_still_has() -> None:
+    listed = copies._copied()
+    assert {len(digest) for digest in listed.values()} == {16}
+    assert all(name.startswith(copies._COPIED) for name in listed)
+    assert len([name for name in listed if builtin.directory(name).is_file()]) > 80
 
 
 def test_diff_says_which_built_in_parts_changed() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 from edgeimg import builtin
+from edgeimg.cache.store import sha256_file
 from edgeimg.project.doctor import Fact
 
 _COPIED = (
@@ -16,12 +18,15 @@ _COPIED = (
 )
 _SHOWN = 10
 """Names of files in one message."""
+_DIGITS = 16
+"""Of a SHA-256 in copied.txt."""
 
 
 def examine(project: Path) -> list[Fact]:
     """One finding for each built-in part that the project holds a copy of.
 
-    Files differ when the project changed them, or when this edgeimg has a newer version.
+    A file was changed by hand if it is neither that of this edgeimg nor the one that `init` of
+    version 0.1 copied.
     """
     return [fact for name in _COPIED if (fact := _compare(project / name, name)) is not None]
 
@@ -36,15 +41,29 @@ def _compare(copy: Path, name: str) -> Fact | None:
     if not common:
         return None
     differ = [path for path in common if ours[path].read_bytes() != theirs[path].read_bytes()]
-    changed = ", ".join([*differ[:_SHOWN], *(["…"] if len(differ) > _SHOWN else [])])
-    detail = f"these differ from edgeimg's: {changed}" if differ else "none differs from edgeimg's"
+    prefix = f"{name}/" if copy.is_dir() else name.removesuffix(copy.name)
+    copied = _copied()
+    by_hand = [
+        path for path in differ if copied.get(prefix + path) != sha256_file(theirs[path])[:_DIGITS]
+    ]
+    shown = ", ".join([*by_hand[:_SHOWN], *(["…"] if len(by_hand) > _SHOWN else [])])
+    detail = f"changed by hand: {shown}" if by_hand else "none was changed by hand"
+    if older := len(differ) - len(by_hand):
+        detail = f"{older} of them are older than this edgeimg's; {detail}"
     return Fact(
         topic="copies",
         state="note",
-        message=f"{copy} has {len(common)} files of edgeimg's, which no update reaches; {detail}",
+        message=f"{copy} has {len(common)} files of edgeimg's, which no update reaches: {detail}",
         advice='include = ["edgeimg:gateway"] in place of the copied recipe; move files that you '
         "changed to overlays/mine, remove the others (edgeimg's documentation, Projects)",
     )
+
+
+def _copied() -> dict[str, str]:
+    """Path of each file that `init` of version 0.1 copied → the beginning of its SHA-256."""
+    text = files("edgeimg.project").joinpath("copied.txt").read_text(encoding="utf-8")
+    rows = (line.split(maxsplit=1) for line in text.splitlines() if not line.startswith("#"))
+    return {path: digest for digest, path in rows}
 
 
 def _files(path: Path) -> dict[str, Path]:
