@@ -7,12 +7,14 @@
     [image.arm64.packages.root]
     systemd = "257.13-1~deb13u1 arm64 debian pool/main/s/systemd/….deb 2921364 <sha256>"
 
-A package is one line so that a version bump is a diff of one line.
+A package is one line so that a version bump is a diff of one line. A package of another suite
+than the lock's has that suite as its last word.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import tomli_w
@@ -32,6 +34,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PACKAGE = re.compile(
     r"(?P<version>[0-9][0-9A-Za-z.+~:-]*) (?P<arch>[a-z0-9]+) (?P<archive>[a-z][a-z-]*) "
     r"(?P<path>pool/[0-9A-Za-z.+~/_-]+\.deb) (?P<size>[0-9]{1,20}) (?P<sha256>[0-9a-f]{64})"
+    r"(?: (?P<suite>[a-z]+(?:-[a-z]+)*))?"
 )
 _IMAGE = re.compile(
     r"(?P<digest>sha256:[0-9a-f]{64}) (?P<reference>[^\s\x00-\x1f\x7f-\x9f]+)"
@@ -123,7 +126,7 @@ def _image_table(image: ArchLock) -> dict[str, object]:
 
 def _package_table(packages: tuple[Package, ...]) -> dict[str, str]:
     return {
-        p.name: f"{p.version} {p.arch} {p.archive} {p.path} {p.size} {p.sha256}"
+        p.name: f"{p.version} {p.arch} {p.archive} {p.path} {p.size} {p.sha256} {p.suite}".rstrip()
         for p in sorted(packages)
     }
 
@@ -165,7 +168,7 @@ def _require_one_name(lock: Lock) -> None:
     tools = (group for hosts in lock.tools.values() for group in hosts.values())
     for package in (*image_packages, *(package for group in tools for package in group)):
         known = names.setdefault((package.archive, package.path), package)
-        if known != package:
+        if known != replace(package, suite=known.suite):
             raise _MalformedError(
                 f"{package.path} is {known.name} {known.version} {known.arch} in one row and "
                 f"{package.name} {package.version} {package.arch}, or has another size or sha256, "
@@ -241,10 +244,10 @@ def _packages(value: object, key: str) -> tuple[Package, ...]:
         match = _PACKAGE.fullmatch(row) if isinstance(row, str) else None
         if not match or not _NAME.fullmatch(name) or _climbs(match["path"]):
             raise _MalformedError(
-                f"{key}.{name}: expected 'VERSION ARCH ARCHIVE pool/….deb SIZE SHA256', "
+                f"{key}.{name}: expected 'VERSION ARCH ARCHIVE pool/….deb SIZE SHA256 [SUITE]', "
                 f"found {row!r}"
             )
-        fields = match.groupdict()
+        fields = match.groupdict("")
         size = int(fields.pop("size"))
         if fields["arch"] not in _ARCHITECTURES:
             raise _MalformedError(f"{key}.{name}: no such architecture: {fields['arch']!r}")

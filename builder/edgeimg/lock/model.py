@@ -19,6 +19,8 @@ class Package:
     """Path below the archive's base URL: `pool/main/…/x.deb`."""
     size: int
     sha256: str
+    suite: str = ""
+    """The suite that the recipe or a board pins it to; empty for the suite of the lock."""
 
     @property
     def source(self) -> str:

@@ -11,6 +11,7 @@ from edgeimg.recipe.types import (
     COMPRESSION,
     Accepted,
     ArchName,
+    Component,
     Gate,
     ImageId,
     ImageVersion,
@@ -19,11 +20,13 @@ from edgeimg.recipe.types import (
     ModuleGlob,
     OverlayPath,
     PackageName,
+    PackagePattern,
     PathGlob,
     Port,
     RoomSize,
     RootPath,
     Size,
+    Suite,
     Word,
 )
 from edgeimg.text.validation import Table
@@ -71,6 +74,17 @@ class Packages(Table):
     """The Debian packages of the root file system."""
 
     suite: str = Field("trixie", pattern=r"^[a-z]+$", description="Debian suite")
+    components: tuple[Component, ...] = Field(
+        (),
+        description="components of the suite besides 'main': 'contrib', 'non-free', "
+        "'non-free-firmware'",
+    )
+    pin: dict[PackagePattern, Suite] = Field(
+        default_factory=dict,
+        description="packages that come from another suite, such as 'trixie-backports', 'testing' "
+        "or 'experimental': the suite by name or glob ('linux-image-*'). Their dependencies come "
+        "from the suite of the recipe, unless these are pinned too",
+    )
     include: tuple[PackageName, ...] = Field(
         (),
         description="packages to install, with their dependencies (recommended ones are left out)",

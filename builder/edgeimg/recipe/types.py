@@ -108,6 +108,11 @@ RoomSize = Annotated[int, BeforeValidator(parse_size), Field(ge=1 << 20, le=64 <
 ImageId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 ImageVersion = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.~^-]{0,31}$")]
 PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
+PackagePattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*][a-z0-9+.*-]+$")]
+"""A package, or a glob over names of packages."""
+Suite = Annotated[str, StringConstraints(pattern=r"^[a-z]+(-[a-z]+)*$")]
+Component = Literal["main", "contrib", "non-free", "non-free-firmware"]
+"""Of the Debian archive."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 """Of the kernel command line: printable ASCII without blanks."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from edgeimg.arch import ARCHITECTURES, Arch
@@ -82,7 +83,7 @@ def resolve(
         for arch in everywhere:
             own = recipe.for_arch(arch)
             unsigned = arch.name in accept_unsigned
-            with _index(arch, own.packages.suite, known, unsigned, store, progress) as index:
+            with _index(arch, own, known, unsigned, store, progress) as index:
                 if arch in archs:
                     old = images.get(arch.name)
                     k3s = old.k3s if old else None
@@ -100,6 +101,7 @@ def resolve(
                 if arch in tools_hosts:
                     _add_tools(tools, index, arch, update)
             advance(1)
+    _list_unused_pins(recipe, images, progress)
     tools = {group: hosts for group, hosts in tools.items() if group in TOOL_GROUPS}
     return Lock(
         recipe_digest=wanted_digest, suite=recipe.packages.suite, images=images, tools=tools
@@ -137,11 +139,15 @@ def _add_tools(
 
 @contextlib.contextmanager
 def _index(
-    arch: Arch, suite: str, known: Mirrors, unsigned: bool, store: Store, progress: Progress
+    arch: Arch, recipe: Recipe, known: Mirrors, unsigned: bool, store: Store, progress: Progress
 ) -> Iterator[debian.Index]:
+    suite = recipe.packages.suite
+    wanted = [request.pins for request in image_requests(recipe, arch).values()]
     with (
         store.work("index") as work,
-        debian.open_index(arch, suite, known, accept_unsigned=unsigned, work=work) as index,
+        debian.open_index(
+            arch, suite, known, accept_unsigned=unsigned, work=work, wanted=wanted
+        ) as index,
     ):
         if index.unsigned:
             progress.note(
@@ -151,7 +157,10 @@ def _index(
 
 
 def _groups(index: debian.Index, requests: Mapping[str, Request]) -> dict[str, tuple[Package, ...]]:
-    resolved = {g: index.resolve(request.names, request.exclude) for g, request in requests.items()}
+    resolved = {
+        group: index.resolve(request.names, request.exclude, request.pins)
+        for group, request in requests.items()
+    }
     if KERNEL in resolved:
         kernels = tuple(
             package
@@ -166,6 +175,16 @@ def _groups(index: debian.Index, requests: Mapping[str, Request]) -> dict[str, t
             )
         resolved[KERNEL] = kernels
     return resolved
+
+
+def _list_unused_pins(recipe: Recipe, images: Mapping[str, ArchLock], progress: Progress) -> None:
+    used: dict[str, bool] = {}
+    for arch in (arch for arch in recipe.archs if arch.name in images):
+        names = {package.name for package in images[arch.name].packages()}
+        for pin in recipe.for_arch(arch).packages.pin:
+            used[pin] = used.get(pin, False) or any(fnmatchcase(name, pin) for name in names)
+    for pin in sorted(pin for pin, is_used in used.items() if not is_used):
+        progress.note(f"packages.pin names {pin}, and no image has such a package")
 
 
 def _complete(lock: Lock, archs: Sequence[Arch], tools_hosts: Sequence[Arch]) -> bool:

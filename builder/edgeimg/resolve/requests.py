@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from edgeimg.arch import Arch
 from edgeimg.errors import LockError
@@ -23,14 +23,34 @@ from edgeimg.lock.model import K3sAsset, Lock
 from edgeimg.recipe.model import Recipe
 from edgeimg.resolve.update import KERNEL
 from edgeimg.sources import container_images, k3s_release
+from edgeimg.sources.pins import Pins
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One resolution: the packages that are asked for, and those taken as installed."""
+    """One resolution: the packages that are asked for, and those taken as installed.
+
+    A board asks for its packages like this, as one more group of `image_requests`:
+
+        Request(
+            names=("u-boot-rpi", "raspi-firmware"),
+            exclude=EXCLUDED,
+            pins=Pins(suites={"u-boot-rpi": "experimental"}, components=("non-free-firmware",)),
+        )
+
+    Suite and component are seen by this resolution alone. The recipe's own pins are added to
+    every request of an image; where both name a package, the recipe's suite counts.
+    """
 
     names: tuple[str, ...]
     exclude: tuple[str, ...]
+    pins: Pins = field(default_factory=Pins)
+
+    @property
+    def facts(self) -> list[object]:
+        """What the digest of a recipe has of it."""
+        more = {"suites": dict(self.pins.suites), "components": sorted(self.pins.components)}
+        return [sorted(self.names), sorted(self.exclude), *([more] if any(more.values()) else [])]
 
 
 def digest(recipe: Recipe) -> str:
@@ -39,7 +59,7 @@ def digest(recipe: Recipe) -> str:
         arch.name: {
             "suite": recipe.for_arch(arch).packages.suite,
             "groups": {
-                group: [sorted(request.names), sorted(request.exclude)]
+                group: request.facts
                 for group, request in image_requests(recipe.for_arch(arch), arch).items()
             },
             "k3s": _k3s_facts(recipe.for_arch(arch), arch),
@@ -48,10 +68,7 @@ def digest(recipe: Recipe) -> str:
         }
         for arch in recipe.archs
     }
-    facts["tools"] = {
-        group: [sorted(request.names), sorted(request.exclude)]
-        for group, request in tool_requests().items()
-    }
+    facts["tools"] = {group: request.facts for group, request in tool_requests().items()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -76,7 +93,7 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
         exclude_more = (*EXCLUDED, *SERVICES_EXCLUDED)
         containers["services"] = Request(names=SERVICE_PACKAGES, exclude=exclude_more)
     # The initrd and the containers are composed of single programs: nothing configures them.
-    return {
+    requests = {
         **containers,
         # What one recipe includes, another that includes it may exclude.
         "root": Request(
@@ -89,6 +106,11 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
         "boot": Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
         "initrd": Request(names=INITRD_PACKAGES, exclude=EXCLUDED),
         "containers": Request(names=CONTAINER_PACKAGES, exclude=EXCLUDED),
+    }
+    own = recipe.packages
+    return {
+        group: replace(request, pins=request.pins.with_(own.pin, own.components))
+        for group, request in requests.items()
     }
 
 
@@ -113,6 +135,13 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
         added = sorted(set(request.names) - present) if group != KERNEL else []
         if added:
             yield f"not locked: {', '.join(added)}"
+        for package in image.groups.get(group, ()):
+            suite = request.pins.suite(package.name)
+            if package.suite != suite and (package.suite or package.name in request.pins.suites):
+                yield (
+                    f"{package.name} is pinned to {suite or own.packages.suite}, locked is that of "
+                    f"{package.suite or lock.suite}"
+                )
         if unwanted := sorted((set(request.exclude) - set(request.names)) & present):
             yield f"excluded, but locked: {', '.join(unwanted)}"
     for name, reference in _image_facts(own, arch).get("images", {}).items():

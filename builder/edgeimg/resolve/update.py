@@ -18,7 +18,7 @@ def kept(
     """`resolved`, with locked versions in place of new ones that nobody asked for.
 
     Packages of one source package are kept or renewed together: they depend on one another in
-    exactly their own version.
+    exactly their own version. A package of another suite than the locked one is renewed.
     """
     if update is not None and not update:
         return dict(resolved)
@@ -29,7 +29,7 @@ def kept(
             # The version is part of a kernel package's name.
             old = {packages[0].name: next(iter(old.values()))} if len(old) == 1 else {}
         asked = {p.source for p in (*packages, *old.values()) if p.name in (update or ())}
-        new = {p.source for p in packages if p.name not in old}
+        new = {p.source for p in packages if p.name not in old or old[p.name].suite != p.suite}
         renewed = asked | new
         result[group] = tuple(sorted(p if p.source in renewed else old[p.name] for p in packages))
     return result

@@ -45,6 +45,7 @@ class Repository:
     archive: str
     base: str
     suites: tuple[str, ...]
+    components: tuple[str, ...] = ("main",)
     trusted: bool = False
     """Unsigned indexes are accepted (a local copy of an index that does not match)."""
 
@@ -97,7 +98,7 @@ def _stanza(repository: Repository) -> str:
     snapshot = "Check-Valid-Until: no\n" if _SNAPSHOT.search(repository.base) else ""
     return (
         f"Types: deb\nURIs: {repository.base}\nSuites: {' '.join(repository.suites)}\n"
-        f"Components: main\n{trust}\n{snapshot}"
+        f"Components: {' '.join(repository.components)}\n{trust}\n{snapshot}"
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,8 +21,9 @@ from edgeimg.arch import Arch
 from edgeimg.errors import EdgeimgError, LockError
 from edgeimg.fetch.mirrors import VARIABLES, Mirrors
 from edgeimg.lock.model import Package
-from edgeimg.sources import apt, debian_container
+from edgeimg.sources import apt, debian_container, pins
 from edgeimg.sources.apt import Outcome, Repository, Runner
+from edgeimg.sources.pins import MAIN, Pins
 
 MAX_INDEX = 64 << 20
 """Most bytes of a compressed package index."""
@@ -40,26 +42,40 @@ class Index:
 
     root: Path
     arch: Arch
+    suite: str
     repositories: tuple[Repository, ...]
     run: Runner
+    codenames: Mapping[str, str] = field(default_factory=dict)
+    """Of the suites besides the base suite and its updates."""
 
     @property
     def unsigned(self) -> bool:
         """Whether the indexes were taken without a matching signature."""
         return any(repository.trusted for repository in self.repositories)
 
-    def resolve(self, names: Sequence[str], exclude: Iterable[str] = ()) -> tuple[Package, ...]:
+    def resolve(
+        self,
+        names: Sequence[str],
+        exclude: Iterable[str] = (),
+        wanted: Pins = Pins(),  # noqa: B008
+    ) -> tuple[Package, ...]:
         """The packages to install for `names` with dependencies, sorted; none recommended.
 
-        Raises LockError for unknown packages and dependencies that cannot be met.
+        `wanted` says which packages come from another suite or component; the index must have been
+        opened with them. Raises LockError for unknown packages and dependencies that cannot be met.
         """
+        components = {name for repository in self.repositories for name in repository.components}
+        said = pins.preferences(wanted, self.codenames, components)
+        (self.root / "etc/preferences").write_text(said)
         pretended = sorted(set(exclude) - set(names))
         (self.root / "status").write_text(self._status(pretended))
         argv = ["apt-get", "install", "--print-uris", "-y", "-q", "--no-install-recommends"]
         outcome = self.run([*argv, "--", *names], self.root)
         if outcome.status:
-            raise _unresolvable(outcome, self.arch)
-        return parse_uris(outcome.out, self.repositories)
+            known = pins.unavailable(outcome, wanted, self.suite, self.arch.debian)
+            raise known or _unresolvable(outcome, self.arch)
+        packages = parse_uris(outcome.out, self.repositories)
+        return pins.origins(packages, wanted, self.repositories, self.run, self.root)
 
     def _status(self, names: Sequence[str]) -> str:
         """A dpkg status in which `names` are installed, as they are in the index."""
@@ -79,10 +95,17 @@ class Index:
 
 @contextlib.contextmanager
 def open_index(
-    arch: Arch, suite: str, mirrors: Mirrors, *, accept_unsigned: bool, work: Path
+    arch: Arch,
+    suite: str,
+    mirrors: Mirrors,
+    *,
+    accept_unsigned: bool,
+    work: Path,
+    wanted: Iterable[Pins] = (),
 ) -> Iterator[Index]:
     """Download the indexes of `suite` with its updates; they are gone when the block is left.
 
+    So are those of the suites and components of `wanted`, what resolutions take besides.
     Mirrors are tried in order. `accept_unsigned` is the way on where no mirror's index matches
     its signature. Raises LockError (no mirror works, or an index is out of step), HostError.
     """
@@ -94,18 +117,32 @@ def open_index(
             run, extra = apt.on_host, apt.host_settings(apt.on_host, root / "none")
         else:
             run, extra = stack.enter_context(debian_container.runner(root)), ""
-        yield _update(root, arch, suite, mirrors, accept_unsigned, run, extra)
+        yield _update(root, arch, suite, mirrors, tuple(wanted), accept_unsigned, run, extra)
 
 
-def repositories(suite: str, mirrors: Mirrors, choice: int) -> tuple[Repository, ...]:
-    """The sources of `suite`, from the `choice`-th mirror of each archive (or its last)."""
-    suites: dict[str, tuple[str, ...]] = {"debian": (suite,)}
-    if suite not in ("sid", "unstable"):
-        suites = {"debian": (suite, f"{suite}-updates"), "debian-security": (f"{suite}-security",)}
+def repositories(
+    suite: str, mirrors: Mirrors, choice: int, wanted: Sequence[Pins] = ()
+) -> tuple[Repository, ...]:
+    """The sources of `suite`, from the `choice`-th mirror of each archive (or its last).
+
+    With those of the suites and components of `wanted`.
+    """
+    suites = _own(suite)
+    for name in sorted({name for request in wanted for name in request.suites.values()}):
+        archive = "debian-security" if name.endswith("-security") else "debian"
+        suites[archive] = tuple(dict.fromkeys((*suites.get(archive, ()), name)))
+    more = sorted({component for request in wanted for component in request.components} - {MAIN})
     return tuple(
-        Repository(archive, mirrors.base(archive, choice), names)
+        Repository(archive, mirrors.base(archive, choice), names, (MAIN, *more))
         for archive, names in suites.items()
     )
+
+
+def _own(suite: str) -> dict[str, tuple[str, ...]]:
+    """A suite and its updates, by archive."""
+    if suite in ("sid", "unstable"):
+        return {"debian": (suite,)}
+    return {"debian": (suite, f"{suite}-updates"), "debian-security": (f"{suite}-security",)}
 
 
 def parse_uris(text: str, repositories: Sequence[Repository]) -> tuple[Package, ...]:
@@ -143,24 +180,27 @@ def _update(
     arch: Arch,
     suite: str,
     mirrors: Mirrors,
+    wanted: Sequence[Pins],
     accept_unsigned: bool,
     run: Runner,
     extra: str,
 ) -> Index:
+    others = {name for request in wanted for name in request.suites.values()}
     errors: list[LockError] = []
     for choice in range(mirrors.choices()):
-        chosen = repositories(suite, mirrors, choice)
+        chosen = repositories(suite, mirrors, choice, wanted)
         apt.configure(root, arch.debian, chosen, extra)
         outcome = run(["apt-get", "update", "-qq"], root)
         if outcome.status == 0:
-            return Index(root, arch, chosen, run)
+            return Index(root, arch, suite, chosen, run, pins.codenames(root, _own(suite), others))
         mismatch = _MISMATCH.search(outcome.err)
-        if mismatch and accept_unsigned:
+        # Without Release files, apt cannot keep suites apart.
+        if mismatch and accept_unsigned and not others:
             local = _unsigned_copy(root, arch, chosen)
             apt.configure(root, arch.debian, local, extra)
             outcome = run(["apt-get", "update", "-qq"], root)
             if outcome.status == 0:
-                return Index(root, arch, local, run)
+                return Index(root, arch, suite, local, run)
             mismatch = None
         errors.append(_out_of_step(outcome, arch) if mismatch else _unusable(outcome, arch))
     raise errors[-1]
@@ -173,15 +213,15 @@ def _unsigned_copy(
     local = []
     for repository in repositories:
         base = root / "unsigned" / repository.archive
-        for suite in repository.suites:
-            path = f"dists/{suite}/main/binary-{arch.debian}/Packages.xz"
+        for suite, component in itertools.product(repository.suites, repository.components):
+            path = f"dists/{suite}/{component}/binary-{arch.debian}/Packages.xz"
             target = base / path
             target.parent.mkdir(parents=True, exist_ok=True)
             name = f"the {arch.debian} index of {suite}"
             target.write_bytes(
                 fetch.read([f"{repository.base}/{path}"], limit=MAX_INDEX, name=name)
             )
-        local.append(Repository(repository.archive, f"file:{base}", repository.suites, True))
+        local.append(replace(repository, base=f"file:{base}", trusted=True))
     return tuple(local)
 
 
