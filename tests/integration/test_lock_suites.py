@@ -216,8 +216,8 @@ def test_a_suite_that_is_the_base_is_refused(archive: Archive, tmp_path: Path) -
 
 def test_a_suite_that_the_archive_lacks_is_named(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(LockError, match="apt cannot read the package indexes") as caught:
-        resolve(archive, tmp_path, recipe(pin={"app": "experimentel"}))
-    assert "dists/experimentel" in caught.value.message or "experimentel" in caught.value.message
+        resolve(archive, tmp_path, recipe(pin={"app": "nowhere"}))
+    assert "dists/nowhere" in caught.value.message or "nowhere" in caught.value.message
 
 
 def test_every_suite_is_signed(archive: Archive, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_an_index_of_another_suite_out_of_step_is_not_accepted(
         resolve(archive, tmp_path, recipe(pin={"app": "experimental"}), accept_unsigned=("arm",))
 
 
-def test_an_unsigned_index_has_its_components(archive: Archive, tmp_path: Path) -> None:
+def test_an_unsigned_index_stands_beside_a_signed_suite(archive: Archive, tmp_path: Path) -> None:
     index = "/debian/dists/trixie/main/binary-armhf/Packages.xz"
     good = archive.server.files[index]
     archive.publish({**PACKAGES, "setup": "6"}, others=OTHERS)
@@ -246,10 +246,16 @@ def test_an_unsigned_index_has_its_components(archive: Archive, tmp_path: Path) 
     archive.publish(PACKAGES, others=OTHERS)
     assert archive.server.files[index] == good
     archive.server.files[index] = newer
-    wanted = recipe("blob", components=["non-free-firmware"])
-    lock = resolve(archive, tmp_path, wanted, accept_unsigned=("arm",))
+    asked: dict[str, Any] = {"components": ["non-free-firmware"], "pin": {"app": "experimental"}}
+    lock = resolve(archive, tmp_path, recipe("blob", **asked), accept_unsigned=("arm",))
     assert rows(lock) == {"blob": ("1", "")}
     assert lock.images["arm"].unsigned_index
+    lock = resolve(archive, tmp_path, recipe("app", **asked), accept_unsigned=("arm",))
+    assert rows(lock)["app"] == ("9", "experimental")
+    assert rows(lock, "kernel") == {"linux-image-6.12.1-armmp": ("6.12.1", "")}
+    del asked["components"]
+    with pytest.raises(LockError, match="no such package for armhf: blob"):
+        resolve(archive, tmp_path, recipe("blob", **asked), accept_unsigned=("arm",))
 
 
 def test_a_pin_that_comes_or_goes_renews_its_package_alone(

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -194,26 +194,33 @@ def _update(
         if outcome.status == 0:
             return Index(root, arch, suite, chosen, run, pins.codenames(root, _own(suite), others))
         mismatch = _MISMATCH.search(outcome.err)
-        # Without Release files, apt cannot keep suites apart.
-        if mismatch and accept_unsigned and not others:
-            local = _unsigned_copy(root, arch, chosen)
+        if mismatch and accept_unsigned:
+            local = _unsigned_copy(root, arch, chosen, others)
             apt.configure(root, arch.debian, local, extra)
             outcome = run(["apt-get", "update", "-qq"], root)
             if outcome.status == 0:
-                return Index(root, arch, suite, local, run)
-            mismatch = None
-        errors.append(_out_of_step(outcome, arch) if mismatch else _unusable(outcome, arch))
+                return Index(root, arch, suite, local, run, pins.codenames(root, {}, others))
+            mismatch = _MISMATCH.search(outcome.err)  # of a pinned suite
+        errors.append(
+            _out_of_step(outcome, arch, accept_unsigned) if mismatch else _unusable(outcome, arch)
+        )
     raise errors[-1]
 
 
 def _unsigned_copy(
-    root: Path, arch: Arch, repositories: Sequence[Repository]
+    root: Path, arch: Arch, repositories: Sequence[Repository], signed: Collection[str]
 ) -> tuple[Repository, ...]:
-    """A local copy of the indexes without their Release files: apt has nothing to compare."""
+    """A local copy of the indexes without their Release files: apt has nothing to compare.
+
+    The suites `signed` stay where they are: apt keeps suites apart by their Release files.
+    """
     local = []
     for repository in repositories:
         base = root / "unsigned" / repository.archive
-        for suite, component in itertools.product(repository.suites, repository.components):
+        copied = tuple(suite for suite in repository.suites if suite not in signed)
+        if kept := tuple(suite for suite in repository.suites if suite in signed):
+            local.append(replace(repository, suites=kept))
+        for suite, component in itertools.product(copied, repository.components):
             path = f"dists/{suite}/{component}/binary-{arch.debian}/Packages.xz"
             target = base / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -221,11 +228,11 @@ def _unsigned_copy(
             target.write_bytes(
                 fetch.read([f"{repository.base}/{path}"], limit=MAX_INDEX, name=name)
             )
-        local.append(replace(repository, base=f"file:{base}", trusted=True))
+        local.append(replace(repository, base=f"file:{base}", suites=copied, trusted=True))
     return tuple(local)
 
 
-def _out_of_step(outcome: Outcome, arch: Arch) -> LockError:
+def _out_of_step(outcome: Outcome, arch: Arch, accepted: bool) -> LockError:
     lines = [f"the mirror's package index for {arch.debian} does not match its signed Release file"]
     for match in _MISMATCH.finditer(outcome.err):
         expected = re.search(r"SHA256:([0-9a-f]{64})", match["rest"])
@@ -234,11 +241,16 @@ def _out_of_step(outcome: Outcome, arch: Arch) -> LockError:
             f"{match['url']}: expected {size[1] if size else '?'} bytes with sha256 "
             f"{expected[1] if expected else '?'}, found {_found(match['url'])}"
         )
+    accept = (
+        "remove the pins: a pinned suite is always signed"
+        if accepted
+        else "accept it knowingly with "
+        f"`edgeimg lock --accept-unsigned-index {arch.name}` (every build will say so)"
+    )
     return LockError(
         "\n  ".join(lines),
         hint="the mirror is being updated or is out of step: try again later, name another with "
-        f"{VARIABLES['debian']} and {VARIABLES['debian-security']}, or accept it knowingly with "
-        f"`edgeimg lock --accept-unsigned-index {arch.name}` (every build will say so)",
+        f"{VARIABLES['debian']} and {VARIABLES['debian-security']}, or {accept}",
     )
 
 
