@@ -40,7 +40,8 @@ class Pins:
         """The suite of a package, an exact name before globs; empty for the base suite."""
         if name in self.suites:
             return self.suites[name]
-        return next((s for glob, s in self.suites.items() if fnmatchcase(name, glob)), "")
+        globs = sorted(self.suites.items())
+        return next((suite for glob, suite in globs if fnmatchcase(name, glob)), "")
 
     def with_(self, suites: Mapping[str, str], components: Iterable[str]) -> Pins:
         """With more of both; where both name a package, its suite in `suites` counts."""
