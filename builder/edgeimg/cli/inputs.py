@@ -1,4 +1,4 @@
-"""edgeimg lock, clean."""
+"""edgeimg lock, mirror, clean."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 import click
 
 from edgeimg.arch import Arch
+from edgeimg.build import mirror as mirrors
 from edgeimg.build import pipeline
 from edgeimg.cache import limit as store_limit
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
+from edgeimg.lock import file as lock_file
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.ui import human
 
@@ -73,6 +75,39 @@ def lock(
     app.result(data, lambda c: c.print("\n".join(lines), highlight=False, markup=False))
 
 
+@click.command(epilog="Example: edgeimg mirror /srv/mirror -r recipes/gateway.toml")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@options.recipe
+@with_app
+def mirror(app: App, *, directory: Path, source: RecipeFile) -> None:
+    """Keep every input of a lock in DIRECTORY, for builds when the archives have moved on.
+
+    Packages of all images and tools, and K3s' files: fetched, or checked when they are there. Locks
+    of several recipes and versions can share a directory; nothing is removed. Any web server can
+    serve it.
+    """
+    locked = lock_file.load(source.lock_path)
+    kept = mirrors.keep(locked, directory, store=app.store, progress=app.ui)
+    absent = mirrors.images_of_engines(source.recipe, locked)
+    for image in absent:
+        app.ui.note(f"not kept, because an engine has it: {image}; use archive = FILE instead")
+    variables = {name: f"http://HOST/{part}" for name, part in mirrors.VARIABLES.items()}
+    data = {
+        "directory": str(directory),
+        "files": kept.files,
+        "bytes": kept.size,
+        "added": kept.added,
+        "images_not_kept": absent,
+        "environment": variables,
+    }
+    lines = [
+        f"{directory}: {kept.files} files, {human(kept.size)}, {len(kept.added)} of them new",
+        "serve it and build with:",
+        *(f"  {name}={url}" for name, url in variables.items()),
+    ]
+    app.result(data, lambda c: c.print("\n".join(lines), highlight=False, markup=False))
+
+
 @click.command(epilog="Example: edgeimg clean --all")
 @click.option("--all", "everything", is_flag=True, help="Also downloads, and built images in out/.")
 @options.output
@@ -90,4 +125,4 @@ def clean(app: App, *, everything: bool, output: Path) -> None:
     app.result({"removed": removed, "bytes": freed}, lambda c: c.print(f"freed {human(freed)}"))
 
 
-COMMANDS: tuple[click.Command, ...] = (lock, clean)
+COMMANDS: tuple[click.Command, ...] = (lock, mirror, clean)

@@ -33,7 +33,7 @@ MAX_UNKNOWN = 1 << 30
 """Most bytes of a file whose size the lock does not tell."""
 _HINT_GONE = (
     "the archive has moved on: run `edgeimg lock --update`, or name a mirror that still has it "
-    "(a snapshot of the archive) with EDGEIMG_MIRROR"
+    "with EDGEIMG_MIRROR: one made by `edgeimg mirror`, or a snapshot of the archive"
 )
 _HINT_BAD = (
     "a mirror or proxy serves other content than was locked: name another with EDGEIMG_MIRROR; "
