@@ -19,6 +19,7 @@ from edgeimg import __version__, builtin, errors
 from edgeimg.cli import cli
 from edgeimg.project import template
 from edgeimg.provision.settings import schema as settings_schema
+from edgeimg.recipe.file import shipped_boards
 from edgeimg.recipe.model import schema as recipe_schema
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -88,6 +89,7 @@ def pages() -> dict[str, str]:
         "reference/recipe.md": recipe(),
         "reference/settings.md": settings(),
         "reference/commands.md": commands(),
+        "reference/boards.md": boards(),
         "reference/exit-codes.md": exit_codes(),
         "reference/environment.md": environment(),
         "reference/gateway-commands.md": gateway_commands(),
@@ -126,6 +128,37 @@ def recipe() -> str:
             *_tables(recipe_schema()),
         ]
     )
+
+
+def boards() -> str:
+    """The boards that come with edgeimg, one row each."""
+    lines = [
+        "# Boards",
+        "",
+        "The boards without UEFI that come with edgeimg. `edgeimg show boards/NAME` prints all "
+        "keys of one. [Boards without UEFI](../how-to/boards.md) shows how to use them, and what "
+        "was tried. Generated from the program.",
+        "",
+        "| Name | Hardware | Architecture | Boot loader, by its place | Partition table | "
+        "First partition | Console | Watchdog |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, board in shipped_boards().items():
+        raw = [f"{_size(at)}: `{path.removeprefix('usr/lib/')}`" for at, path in board.raw.items()]
+        files = [f"boot partition: `{path}`" for path in board.esp if path.endswith(".bin")]
+        loader = "<br>".join(raw or files) or "QEMU loads it"
+        table = [
+            *([f"{board.entries} entries"] if board.entries != 128 else []),
+            *([f"entries at sector {board.table}"] if board.table != 2 else []),
+            *(["hybrid MBR"] if board.hybrid else []),
+        ]
+        cells = (
+            f"`{name}`", board.title, board.arch, loader, ", ".join(table) or "usual",
+            _size(board.first), ", ".join(f"`{one}`" for one in board.consoles) or "usual",
+            f"{board.watchdog} s" if board.watchdog else "",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
 def settings() -> str:

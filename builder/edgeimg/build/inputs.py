@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,21 +11,26 @@ from pathlib import Path
 from edgeimg import fetch, tools
 from edgeimg.build import containers
 from edgeimg.build.plan import BuildPlan, k3s_file, k3s_release
-from edgeimg.cache.store import Store
+from edgeimg.cache.store import Store, key
 from edgeimg.check.containers import Absent
 from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
-from edgeimg.errors import DigestError, LockError
+from edgeimg.errors import DigestError, LockError, RecipeError
 from edgeimg.fetch import mirrors
 from edgeimg.lock.file import REPAIR
+from edgeimg.lock.groups import BOARD
 from edgeimg.lock.model import Lock, Package
+from edgeimg.pack import boards
+from edgeimg.pack.boards import Loader
 from edgeimg.progress import Progress
+from edgeimg.resolve.update import KERNEL
 from edgeimg.sources import container_images, deb, k3s, k3s_airgap, kubernetes, standin
 from edgeimg.sources import k3s_release as releases
 from edgeimg.sources.deb import Deb
 from edgeimg.sources.k3s import K3sBundle
 from edgeimg.tools import Toolbox
 from edgeimg.tree import Tree, union
+from edgeimg.vm.argv import BoardModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,8 @@ class Inputs:
     """The packages of the initrd, merged."""
     boot: Tree
     """systemd-boot and the UKI stub."""
+    loader: Loader | None
+    """What the board needs; None without one."""
     images: Tree
     """The images of pods, built-in ones too, at their place in the root."""
     services: Tree
@@ -164,11 +172,48 @@ def unpack(
             kernel=kernels.from_deb(opened["kernel"][0][1]),
             initrd=union(deb.tree for _, deb in opened["initrd"]),
             boot=union(deb.tree for _, deb in opened["boot"]),
+            loader=board_loader(plan, store, progress),
             images=images,
             services=containers.system_services(plan, opened, given),
             workloads=objects.tree,
             absent=Absent(devices=given.devices(plan.recipe), unseen=objects.unseen),
         )
+
+
+def board_loader(plan: BuildPlan, store: Store, progress: Progress) -> Loader | None:
+    """The files of the board in their places; None without one. Raises RecipeError."""
+    board = plan.recipe.board
+    if board is None:
+        return None
+    files = board_files(plan, store, progress)
+    return boards.loader(board, files, cmdline=plan.recipe.kernel.cmdline)
+
+
+def board_files(plan: BuildPlan, store: Store, progress: Progress) -> Tree:
+    """The kernel's package (device trees), the board's, and the project's files over them."""
+    packages = [one for group in (KERNEL, BOARD) for one in plan.inputs.groups.get(group, ())]
+    trees = [_read(one, plan, store, progress).tree for one in packages]
+    return union([*trees, plan.board])
+
+
+def board_model(plan: BuildPlan, store: Store, progress: Progress) -> BoardModel | None:
+    """How QEMU runs the plan's board; None without one. Raises RecipeError without a model."""
+    board = plan.recipe.board
+    if board is None:
+        return None
+    if board.qemu is None:
+        raise RecipeError(f"QEMU has no model of the board {board.name}")
+    node = boards.bios(board, board_files(plan, store, progress))
+    bios = None
+    if node is not None:
+        data = node.read()
+        name = key("bios", hashlib.sha256(data).hexdigest())
+        bios = store.derived(name, lambda path: _write(path, data))
+    return BoardModel(name=board.name, model=board.qemu, bios=bios)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def _host_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:

@@ -103,6 +103,8 @@ class BuildPlan:
     """The project's files of each service and of each image for pods, by its name."""
     manifests: Mapping[str, Tree]
     """The project's manifests of each workload."""
+    board: Tree
+    """The project's files of the board; empty without one."""
     builtin: Mapping[str, str]
     """Digests of the parts of edgeimg that it uses, by name."""
     update_key: bytes
@@ -123,19 +125,19 @@ class BuildPlan:
     @property
     def paths(self) -> tuple[str, ...]:
         """What goes into the image from the project: overlays, what containers are made of,
-        manifests, the key of updates.
+        manifests, the key of updates, the files of the board.
         """
         containers = self.recipe.contents().values()
         own = (path for made in containers for path in made.paths(self.arch.name))
         manifests = (workload.manifests for workload in self.recipe.workloads.values())
-        key = self.recipe.update.key
-        return (*self.recipe.overlay.paths, *own, *manifests, *([key] if key else []))
+        board = self.recipe.board
+        single = [path for path in (self.recipe.update.key, board and board.files) if path]
+        return (*self.recipe.overlay.paths, *own, *manifests, *single)
 
     @property
     def name(self) -> str:
-        """`<id>_<version>_<arch>`: the first part of every file name."""
-        image = self.recipe.image
-        return f"{image.id}_{image.version}_{self.arch.name}"
+        """`<id>_<version>_<arch>[_<board>]`: the first part of every file name."""
+        return image_name(self.recipe, self.arch)
 
     @property
     def directory(self) -> Path:
@@ -159,10 +161,18 @@ class BuildPlan:
             "manifests": {name: tree.digest() for name, tree in sorted(self.manifests.items())},
             "update_key": sha256(self.update_key).hexdigest(),
             "k3s": self.k3s_identity,
+            **({"board": self.board.digest()} if self.recipe.board else {}),
             # An image that was let through is not one that an ordinary build may find again.
             **({"over_budget": True} if self.over_budget else {}),
         }
         return key("image", source_digest(), json.dumps(facts, sort_keys=True))
+
+
+def image_name(recipe: Recipe, arch: Arch) -> str:
+    """`<id>_<version>_<arch>`, and `_<board>` behind it when there is one."""
+    image, board = recipe.image, recipe.board
+    name = f"{image.id}_{image.version}_{arch.name}"
+    return f"{name}_{board.name}" if board else name
 
 
 def plan_builds(
@@ -181,6 +191,7 @@ def plan_build(
     source: RecipeFile, arch: Arch, options: BuildOptions, lock: Lock | None = None
 ) -> BuildPlan:
     """The plan of one architecture, from a verified lock or the recipe's; see `plan_builds`."""
+    _require_arch(source, arch)
     lock = lock or _lock(source)
     builtin = builtin_parts.verify(source, lock)
     recipe = _with_epoch(source.recipe.for_arch(arch), os.environ.get("SOURCE_DATE_EPOCH"))
@@ -202,6 +213,7 @@ def plan_build(
         },
         update_key=_update_key(source, recipe),
         k3s_identity=_k3s_identity(recipe, arch, lock),
+        board=board_files(source, recipe),
         builtin=builtin.parts if builtin else {},
         project=source.project,
         output=options.output,
@@ -235,6 +247,10 @@ def k3s_release(arch: Arch, lock: Lock) -> K3sAsset:
 
 
 def _lock(source: RecipeFile) -> Lock:
+    if source.given_board and not source.lock_path.exists():
+        raise LockError(
+            f"there is no {source.lock_path}", hint="make it: `edgeimg lock` with the same --board"
+        )
     lock = locks.load(source.lock_path)
     locks.verify(source.recipe, lock)
     return lock
@@ -284,6 +300,25 @@ def _files(source: RecipeFile, group: str, made: Contents, arch: Arch) -> Tree:
             raise RecipeError(f"{key}.files: there is no directory {directory}")
         files = files.merge(overlay.from_directory(directory, origin=_origin(made.files)))
     return files
+
+
+def _require_arch(source: RecipeFile, arch: Arch) -> None:
+    board = source.recipe.board
+    if board is not None and (board.arch != arch.name or arch not in source.recipe.archs):
+        raise RecipeError(
+            f"the board {board.name} is {board.arch}; the image is for {arch.name}",
+            hint=f"the recipe is for {', '.join(one.name for one in source.recipe.archs)}",
+        )
+
+
+def board_files(source: RecipeFile, recipe: Recipe) -> Tree:
+    """The project's files of the board. Raises RecipeError when they are missing."""
+    if recipe.board is None or recipe.board.files is None:
+        return Tree()
+    path = source.locate(recipe.board.files)
+    if not path.is_dir():
+        raise RecipeError(f"{source.path}: board.files: there is no directory {path}")
+    return overlay.from_directory(path, origin=_origin(recipe.board.files))
 
 
 def _origin(name: str) -> str:

@@ -61,6 +61,7 @@ class Composed:
             kernel=self.inputs.kernel,
             initrd=self.inputs.initrd,
             boot=self.inputs.boot,
+            loader=self.inputs.loader,
         )
 
 

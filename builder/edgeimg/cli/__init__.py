@@ -39,8 +39,8 @@ PLACES = {
     "smoke": "guests", "run": "guests", "demo": "guests",
     "devices": "flashing", "flash": "flashing", "provision": "provisioning", "fleet": "fleet",
     "release": "release", "diff": "release", "genkey": "trust", "verify": "trust",
-    "sbom": "inventory", "cve": "inventory", "lock": "inputs", "mirror": "inputs",
-    "clean": "inputs",
+    "board": "boards", "sbom": "inventory", "cve": "inventory", "lock": "inputs",
+    "mirror": "inputs", "clean": "inputs",
     "init": "project", "show": "project", "eject": "project", "doctor": "project",
     "completion": "project",
 }  # fmt: skip

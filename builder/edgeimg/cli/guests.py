@@ -76,6 +76,7 @@ def guest(*chosen: Callable[[Command], Command]) -> Callable[[Command], Command]
 
 @click.command(epilog="Example: edgeimg smoke --arch all --junit smoke.xml")
 @options.archs()
+@options.board
 @options.recipe
 @options.output
 @guest(memory, cpus, accel, deadline)
@@ -103,9 +104,11 @@ def smoke(
 ) -> None:
     """Boot images in QEMU, twice, until K3s runs a pod.
 
-    The disk image is booted unchanged through UEFI firmware. Console logs, journals and the
-    guest's report are kept beside the image. Exits with 12 when a guest fails.
+    The disk image is booted unchanged through UEFI firmware, or a board's boot loader. Console
+    logs, journals and the guest's report are kept beside the image. Exits with 12 when a guest
+    fails.
     """
+    guest = replace(guest, board=pipeline.board_model(source, store=app.store, ui=app.ui))
     wanted = SmokeOptions(output=output, guest=guest, junit=junit, jobs=jobs)
     images = pipeline.built_images(source, archs, output)
     lock = locks.load(source.lock_path)
@@ -122,6 +125,7 @@ def smoke(
 
 @click.command(epilog="Example: edgeimg run --arch arm64 --forward 8080:80")
 @options.archs()
+@options.board
 @options.recipe
 @options.output
 @guest(memory, cpus, accel)
@@ -151,7 +155,11 @@ def run(
     """
     if len(archs) != 1:
         raise click.UsageError("run boots one architecture at a time")
-    chosen = replace(guest, forwards=tuple(_port_pair(text) for text in forwards))
+    chosen = replace(
+        guest,
+        forwards=tuple(_port_pair(text) for text in forwards),
+        board=pipeline.board_model(source, store=app.store, ui=app.ui),
+    )
     (image,) = pipeline.built_images(source, archs, output)
     lock = locks.load(source.lock_path)
     pipeline.run(image, lock, chosen, store=app.store, ui=app.ui)

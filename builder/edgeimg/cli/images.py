@@ -19,6 +19,7 @@ from edgeimg.recipe.file import RecipeFile
 
 @click.command(epilog="Example: edgeimg build --arch arm64 --arch armv7")
 @options.archs()
+@options.board
 @options.recipe
 @options.build
 @with_app
@@ -36,6 +37,7 @@ def build(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: Buil
 
 @click.command(epilog="Example: edgeimg check --arch all")
 @options.archs()
+@options.board
 @options.recipe
 @options.build
 @click.option(

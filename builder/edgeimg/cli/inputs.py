@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgeimg.arch import Arch
+from edgeimg.arch import Arch, find
 from edgeimg.build import mirror as mirrors
 from edgeimg.build import pipeline
 from edgeimg.cache import limit as store_limit
@@ -18,9 +18,16 @@ from edgeimg.recipe.file import RecipeFile
 from edgeimg.ui import human
 
 
+def _archs(source: RecipeFile) -> tuple[Arch, ...]:
+    """Those of the recipe; for a board of the command line, its own."""
+    board = source.recipe.board
+    return (find(board.arch),) if board and source.given_board else source.recipe.archs
+
+
 @click.command(
     epilog="Examples: edgeimg lock --update systemd    edgeimg lock --check",
 )
+@options.board
 @options.recipe
 @click.option(
     "--update",
@@ -64,7 +71,7 @@ def lock(
         return
     changes = pipeline.lock(
         source,
-        archs=source.recipe.archs,
+        archs=_archs(source),
         update=None if update is None else () if update == "*" else (update,),
         accept_unsigned=unsigned,
         store=app.store,

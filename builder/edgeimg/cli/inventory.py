@@ -27,6 +27,7 @@ SUFFIXES = {"cyclonedx": ".cdx.json", "spdx": ".spdx.json"}
 
 @click.command(epilog="Example: edgeimg sbom --arch arm64 -o gateway.cdx.json")
 @options.archs()
+@options.board
 @options.recipe
 @options.k3s
 @options.offline
@@ -103,6 +104,7 @@ def sbom(
 @click.option("--ignore", multiple=True, metavar="CVE", help="Leave this one out; may be repeated.")
 @click.option("--fixable", is_flag=True, help="Only those that a later version is free of.")
 @options.archs()
+@options.board
 @options.recipe
 @options.k3s
 @options.offline

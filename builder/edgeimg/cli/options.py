@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from edgeimg import arch as architectures
@@ -33,9 +34,13 @@ def recipe(function: Command) -> Command:
     )
     @functools.wraps(function)
     def wrapper(
-        *args: object, path: Path | None, archs: tuple[Arch, ...] | None = None, **kwargs: object
+        *args: object,
+        path: Path | None,
+        board: str | None = None,
+        archs: tuple[Arch, ...] | None = None,
+        **kwargs: object,
     ) -> object:
-        source = load_recipe(path)
+        source = load_recipe(path, board)
         if archs is not None:
             kwargs["archs"] = _of_recipe(source, archs)
         return function(*args, source=source, **kwargs)
@@ -43,9 +48,22 @@ def recipe(function: Command) -> Command:
     return wrapper
 
 
+board = click.option(
+    "--board",
+    metavar="NAME|FILE",
+    help="Make the image for a board without UEFI: one of edgeimg's, or a file of one's own.",
+)
+"""Above `recipe`, which reads it."""
+
+
 def _of_recipe(source: RecipeFile, archs: tuple[Arch, ...]) -> tuple[Arch, ...]:
     """The architectures that were asked for; of all, those that the recipe is for."""
-    known = source.recipe.archs
+    known, board = source.recipe.archs, source.recipe.board
+    if board is not None:
+        known = (architectures.find(board.arch),)
+        asked = click.get_current_context().get_parameter_source("archs")
+        if asked is not ParameterSource.COMMANDLINE:
+            return known
     if set(archs) == set(ARCHITECTURES):
         return known
     for arch in archs:
@@ -58,11 +76,11 @@ def _of_recipe(source: RecipeFile, archs: tuple[Arch, ...]) -> tuple[Arch, ...]:
     return archs
 
 
-def load_recipe(path: Path | None) -> RecipeFile:
+def load_recipe(path: Path | None, board: str | None = None) -> RecipeFile:
     """The recipe at `path`; by default that of the current directory, else edgeimg's own."""
     if path is None:
         path = DEFAULT_RECIPE if DEFAULT_RECIPE.exists() else builtin.directory(str(DEFAULT_RECIPE))
-    return recipe_file.load(path)
+    return recipe_file.load(path, board)
 
 
 def to_archs(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> tuple[Arch, ...]:

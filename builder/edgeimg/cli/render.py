@@ -199,6 +199,8 @@ def _facts(report: SmokeReport, boot: Boot) -> dict[str, str]:
     }
     if rest := wear.measured(found):
         facts["writes at rest"] = f"{human(rest.hourly)} an hour"
+    if not found and not boot.problem:  # a board that is watched on its console
+        return {f"{stage.name} after": f"{stage.elapsed:.0f} s" for stage in boot.stages}
     for stage in boot.stages:
         facts[f"{stage.name} after"] = f"{stage.uptime:.0f} s"
     return facts if found else {"problem": "see below"}

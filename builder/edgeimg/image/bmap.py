@@ -17,6 +17,8 @@ from edgeimg.streams import sparse
 BLOCK = 4096
 _TABLE = 34 * SECTOR
 """Protective MBR, GPT header and 128 entries; the copy at the end lacks the MBR."""
+HEAD = "head"
+"""What a board has before its first partition."""
 _FATS = ("esp", "config")
 Range = tuple[int, int]
 """First and last block, both inclusive."""
@@ -24,9 +26,9 @@ Range = tuple[int, int]
 
 def ranges(plan: DiskPlan, used: Mapping[str, int]) -> list[Range]:
     """The blocks that matter, given the bytes used from the start of each partition. Pure."""
-    spans = [(0, _TABLE), (plan.size - _TABLE + SECTOR, plan.size)]
+    spans = [(0, max(_TABLE, used.get(HEAD, 0))), (plan.size - _TABLE + SECTOR, plan.size)]
     for name, size in used.items():
-        start = plan[name].start
+        start = plan[name].start if name != HEAD else 0
         spans.append((start, start + size))
     return merged(spans)
 
@@ -55,6 +57,8 @@ def used(disk: Path, plan: DiskPlan, sizes: Mapping[str, int]) -> dict[str, int]
     fats = {
         name: sparse.used(disk, offset=plan[name].start, size=plan[name].size) for name in _FATS
     }
+    if plan.head is not None:
+        fats[HEAD] = sparse.used(disk, size=plan.head.first)
     return {**fats, **sizes}
 
 

@@ -192,7 +192,7 @@ class Manifest:
         return {
             **self.contents.to_json(),
             "root_hash": self.root_hash,
-            "disk": asdict(self.disk),
+            "disk": {key: value for key, value in asdict(self.disk).items() if value is not None},
             "sizes": dict(sorted(self.sizes.items())),
             "tools": [asdict(package) for package in sorted(self.tools)],
             "edgeimg": {"version": self.edgeimg, "builtin": dict(sorted(self.builtin.items()))},

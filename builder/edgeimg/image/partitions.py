@@ -23,12 +23,29 @@ class Partition:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Head:
+    """What is before the first partition of a board's disk."""
+
+    board: str
+    first: int
+    """Byte where the first partition starts."""
+    entries: int
+    """How many the partition table has."""
+    table: int
+    """Sector where they begin."""
+    hybrid: bool
+    """The MBR names the first partition, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DiskPlan:
     """A disk as it will be."""
 
     uuid: str
     size: int
     partitions: tuple[Partition, ...]
+    head: Head | None = None
+    """None: as every disk with UEFI has it."""
 
     def __getitem__(self, name: str) -> Partition:
         return next(part for part in self.partitions if part.name == name)
@@ -40,7 +57,8 @@ class DiskPlan:
             f"label-id: {self.uuid}",
             "unit: sectors",
             f"sector-size: {SECTOR}",
-            f"first-lba: {ALIGNMENT // SECTOR}",
+            f"first-lba: {(self.head.first if self.head else ALIGNMENT) // SECTOR}",
+            *([f"table-length: {self.head.entries}"] if self.head else []),
             "",
         ]
         for part in self.partitions:

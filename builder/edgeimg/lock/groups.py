@@ -5,6 +5,9 @@ from __future__ import annotations
 BOOT_PACKAGES = ("systemd-boot-efi",)
 """The boot loader and the UKI stub of the image's architecture."""
 
+BOARD = "board"
+"""The group of a board's boot loader and firmware."""
+
 INITRD_PACKAGES = ("busybox-static", "dmsetup")
 """What the initrd opens the root with, with its libraries."""
 

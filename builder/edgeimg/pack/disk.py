@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from uuid import UUID, uuid5
 
 from edgeimg.arch import Arch
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import BudgetError, ImageError, ToolError
-from edgeimg.image.partitions import ALIGNMENT, SECTOR, DiskPlan, Partition
+from edgeimg.image.partitions import ALIGNMENT, SECTOR, DiskPlan, Head, Partition
+from edgeimg.pack import gpt
+from edgeimg.recipe.board import Board
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.tables import Image
 from edgeimg.streams import sparse
@@ -44,7 +47,8 @@ def plan(recipe: Recipe, arch: Arch, root_hash: str, sizes: Mapping[str, int]) -
         ("config", "config", BASIC_DATA_TYPE, None, image.config, ""),
     ]  # fmt: skip
     partitions: list[Partition] = []
-    start = ALIGNMENT
+    head = _head(recipe.board) if recipe.board else None
+    start = head.first if head else ALIGNMENT
     for name, label, kind, uuid, size, attributes in rows:
         part = Partition(
             name=name, label=label, type=kind, uuid=uuid or identity(image, arch, name),
@@ -59,6 +63,17 @@ def plan(recipe: Recipe, arch: Arch, root_hash: str, sizes: Mapping[str, int]) -
         # data partition is made on first boot, in what the real disk has beyond this.
         size=start + ALIGNMENT,
         partitions=tuple(partitions),
+        head=head,
+    )
+
+
+def _head(board: Board) -> Head:
+    return Head(
+        board=board.name,
+        first=board.first,
+        entries=board.entries,
+        table=board.table,
+        hybrid=board.hybrid,
     )
 
 
@@ -96,8 +111,17 @@ def _check_sizes(partitions: list[Partition], sizes: Mapping[str, int]) -> None:
         )
 
 
-def write(plan: DiskPlan, parts: Mapping[str, Path], output: Path, *, toolbox: Toolbox) -> None:
+def write(
+    plan: DiskPlan,
+    parts: Mapping[str, Path],
+    output: Path,
+    *,
+    raw: Mapping[int, Path] = MappingProxyType({}),
+    toolbox: Toolbox,
+) -> None:
     """Write the disk: a sparse file with the partition table and `parts` in their places.
+
+    `raw` are a board's files by the byte where they begin, before the first partition.
 
     Raises ToolError, HostError when the disk of the host is full.
     """
@@ -110,6 +134,10 @@ def write(plan: DiskPlan, parts: Mapping[str, Path], output: Path, *, toolbox: T
         )  # fmt: skip
         for name, source in parts.items():
             sparse.copy(source, output, offset=plan[name].start)
+        if plan.head is not None:
+            gpt.arrange(output, plan)
+        for place, source in raw.items():
+            sparse.copy(source, output, offset=place)
 
 
 def read(image: Path, *, name: str | None = None, toolbox: Toolbox) -> DiskPlan:

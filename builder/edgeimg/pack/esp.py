@@ -6,7 +6,9 @@ version three boots to prove itself (systemd's Automatic Boot Assessment).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from edgeimg.arch import Arch
 from edgeimg.compose.updates import TRIES
@@ -43,11 +45,13 @@ def make(
     size: int,
     volume_id: int,
     epoch: int,
+    more: Mapping[str, Path] = MappingProxyType({}),
     toolbox: Toolbox,
 ) -> None:
     """Write the EFI system partition (FAT32, `size` bytes) with systemd-boot and one UKI.
 
-    `loader` is systemd-boot<efi>.efi. Raises BudgetError when it does not fit, ToolError.
+    `loader` is systemd-boot<efi>.efi, `more` a board's files by their path. With a board there must
+    be room for a second UKI, too. Raises BudgetError when it does not fit, ToolError.
     """
     conf = scratch.write(LOADER_CONF, output.with_name(f"{output.name}.loader.conf"))
     files = {
@@ -55,10 +59,11 @@ def make(
         f"EFI/systemd/systemd-boot{arch.efi}.efi": loader,
         f"EFI/Linux/{uki_name}": uki,
         "loader/loader.conf": conf,
+        **more,
     }
     fat.make(
         output, files, size=size, bits=32, label="ESP", volume_id=volume_id, epoch=epoch,
-        toolbox=toolbox,
+        toolbox=toolbox, spare=uki.stat().st_size if more else 0,
     )  # fmt: skip
     conf.unlink()
 

@@ -21,14 +21,15 @@ def make(
     label: str,
     volume_id: int,
     epoch: int,
+    spare: int = 0,
     toolbox: Toolbox,
 ) -> None:
     """Write a FAT of `size` bytes holding `files` (path in the FAT → file of the host).
 
-    `bits` is 16 or 32; `epoch` (seconds) is every time stamp. Equal arguments give equal
-    bytes. Raises BudgetError when the files do not fit, ToolError.
+    `bits` is 16 or 32; `epoch` (seconds) is every time stamp; `spare` bytes must stay free. Equal
+    arguments give equal bytes. Raises BudgetError when the files do not fit, ToolError.
     """
-    needed = sum(path.stat().st_size for path in files.values()) + _OVERHEAD
+    needed = sum(path.stat().st_size for path in files.values()) + spare + _OVERHEAD
     if needed > size:
         raise BudgetError(
             f"the {label} partition needs {needed >> 20} MiB and has {size >> 20} MiB",

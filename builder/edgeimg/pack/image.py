@@ -11,7 +11,8 @@ from edgeimg.cache.store import Store, disk_errors, key, require_room
 from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
 from edgeimg.image.partitions import DiskPlan
-from edgeimg.pack import disk, erofs, esp, initrd, scratch, uki, verity
+from edgeimg.pack import boards, disk, erofs, esp, initrd, scratch, uki, verity
+from edgeimg.pack.boards import Loader
 from edgeimg.recipe.model import Recipe
 from edgeimg.services.layout import CONTAINERS
 from edgeimg.tools import Toolbox
@@ -32,6 +33,8 @@ class Source:
     """The packages of the initrd, merged."""
     boot: Tree
     """systemd-boot and the UKI stub, as their package holds them."""
+    loader: Loader | None = None
+    """What a board needs besides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,7 @@ def make_disk(source: Source, filesystems: Filesystems, work: Path, *, toolbox: 
     sizes = {"root-a": filesystems.root.stat().st_size, "root-a-verity": tree.path.stat().st_size}
     plan = disk.plan(recipe, arch, tree.root_hash, sizes)
     system, config = work / "esp.fat", work / "config.fat"
+    raw_files, esp_files = _board_files(source, work, toolbox)
     esp.make(
         system,
         arch=arch,
@@ -137,6 +141,7 @@ def make_disk(source: Source, filesystems: Filesystems, work: Path, *, toolbox: 
         size=plan["esp"].size,
         volume_id=disk.volume_id(image, arch, "esp"),
         epoch=image.epoch,
+        more=esp_files,
         toolbox=toolbox,
     )
     esp.make_config(
@@ -153,7 +158,7 @@ def make_disk(source: Source, filesystems: Filesystems, work: Path, *, toolbox: 
         "config": config,
     }
     raw = work / "disk.raw"
-    disk.write(plan, contents, raw, toolbox=toolbox)
+    disk.write(plan, contents, raw, raw=raw_files, toolbox=toolbox)
     return Packed(
         raw=raw,
         parts=contents,
@@ -168,6 +173,31 @@ def make_disk(source: Source, filesystems: Filesystems, work: Path, *, toolbox: 
             "initrd": filesystems.initrd.stat().st_size,
         },
     )
+
+
+def _board_files(
+    source: Source, work: Path, toolbox: Toolbox
+) -> tuple[dict[int, Path], dict[str, Path]]:
+    """A board's files: by their place on the disk, and by their path in the boot partition."""
+    loader, arch = source.loader, source.arch
+    if loader is None:
+        return {}, {}
+    raw = {at: scratch.write(node.content, work / f"raw-{at}") for at, node in loader.raw.items()}
+    files = {
+        path: scratch.write(node.content, work / f"esp-{number}")
+        for number, (path, node) in enumerate(sorted(loader.esp.items()))
+    }
+    if loader.words:
+        files[boards.ADDON] = work / "board.addon.efi"
+        uki.addon(
+            loader.words,
+            stub=_boot_file(source, f"addon{arch.efi}.efi.stub", work),
+            output=files[boards.ADDON],
+            arch=arch,
+            epoch=source.recipe.image.epoch,
+            toolbox=toolbox,
+        )
+    return raw, files
 
 
 def _boot_file(source: Source, name: str, work: Path) -> Path:

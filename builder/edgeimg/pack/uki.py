@@ -96,6 +96,19 @@ def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox
     reset_release.unlink()
 
 
+def addon(
+    words: Sequence[str], *, stub: Path, output: Path, arch: Arch, epoch: int, toolbox: Toolbox
+) -> None:
+    """Write an addon with more words for the command line of every UKI (systemd-stub(7)).
+
+    Raises ToolError.
+    """
+    _ukify(
+        f"--stub={stub}", f"--cmdline={' '.join(words)}", f"--efi-arch={arch.efi}",
+        output=output, epoch=epoch, toolbox=toolbox,
+    )  # fmt: skip
+
+
 def reset_os_release(os_release: bytes) -> bytes:
     """The os-release of the factory reset's profile.
 

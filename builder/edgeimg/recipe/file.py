@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,8 @@ from pydantic import ValidationError
 
 from edgeimg import builtin
 from edgeimg.errors import RecipeError
-from edgeimg.recipe.include import read
+from edgeimg.recipe.board import Board
+from edgeimg.recipe.include import Document, read
 from edgeimg.recipe.model import Recipe
 from edgeimg.text import validation
 from edgeimg.text.toml_text import Location, Place
@@ -27,10 +29,18 @@ class RecipeFile:
     """The recipes that it includes, and itself."""
     place: Callable[[Location], Place] = field(default=lambda _: Place(path=Path(), line=1))
     """Where a key of the recipe, or the table around it, is written."""
+    given_board: bool = False
+    """The board is not the recipe's, but one of the command line."""
 
     @property
     def lock_path(self) -> Path:
-        """`recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`."""
+        """`recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`.
+
+        For a board of `--board` with packages of its own, by `gateway.BOARD.lock.toml`.
+        """
+        board = self.recipe.board
+        if self.given_board and board and board.packages:
+            return self.path.with_suffix(f".{board.name}.lock.toml")
         return self.path.with_suffix(".lock.toml")
 
     def name_of(self, path: Path) -> str:
@@ -53,12 +63,14 @@ class RecipeFile:
         return builtin.contains(self.path)
 
 
-def load(path: Path) -> RecipeFile:
+def load(path: Path, board: str | None = None) -> RecipeFile:
     """Read and validate a recipe, with the overrides of every architecture.
+
+    `board` is the name of a built-in board, or a board's file.
 
     Raises RecipeError with one line per error: `file:line: key: what was expected`.
     """
-    document = read(path)
+    document = _read(path, board)
     try:
         recipe = Recipe.model_validate(document.data)
         for arch in recipe.archs:
@@ -77,4 +89,44 @@ def load(path: Path) -> RecipeFile:
         recipe=recipe,
         files=document.files,
         place=document.place,
+        given_board=board is not None,
     )
+
+
+def _read(path: Path, given: str | None) -> Document:
+    """The recipe with its board: that of the command line, or the one that [board] names."""
+    document = read(path)
+    table = document.data.get("board")
+    if given is None:
+        name = table.get("name") if isinstance(table, dict) and "arch" not in table else None
+        return read(path, first=(_built_in(name),)) if isinstance(name, str) else document
+    if table is not None:
+        raise RecipeError(f"{document.place(('board',))}: board: the recipe has a board already")
+    is_file = given.endswith(".toml")
+    return read(path, first=(str(Path(given).resolve()) if is_file else _built_in(given),))
+
+
+def _built_in(name: str) -> str:
+    known = boards()
+    if name in known:
+        return f"{builtin.PREFIX}boards/{name}"
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    raise RecipeError(
+        f"edgeimg has no board {name!r}",
+        hint=f"did you mean {near[0]!r}?"
+        if near
+        else f"known: {', '.join(known)}; a board of one's own is a file that ends with .toml, "
+        "or a [board] with all its keys",
+    )
+
+
+def shipped_boards() -> dict[str, Board]:
+    """The boards that come with edgeimg, by name."""
+    tables = {name: read(builtin.find(f"boards/{name}")).data for name in boards()}
+    return {name: Board.model_validate(data["board"]) for name, data in tables.items()}
+
+
+def boards() -> list[str]:
+    """The names of the boards that come with edgeimg."""
+    start = "boards/"
+    return [name.removeprefix(start) for name in builtin.names() if name.startswith(start)]

@@ -37,17 +37,20 @@ class Document:
         return closest(self.places, location[:DEPTH], Place(path=self.files[-1], line=1))
 
 
-def read(path: Path, around: tuple[Path, ...] = (), *, own: bool = True) -> Document:
+def read(
+    path: Path, around: tuple[Path, ...] = (), *, own: bool = True, first: tuple[str, ...] = ()
+) -> Document:
     """Read a recipe with everything that it includes; `around` are the files that led here.
 
-    What a built-in recipe (`own` is false) names is built in, too.
+    What a built-in recipe (`own` is false) names is built in, too. `first` are recipes that it
+    includes before those that it names.
 
     Raises RecipeError for what cannot be read or is not TOML, and for files that include
     themselves.
     """
     data, lines = toml_text.read(path, _KIND)
     whole = Document()
-    for name in _included(path, data, lines):
+    for name in (*first, *_included(path, data, lines)):
         mine = own and not name.startswith(builtin.PREFIX)
         other = path.parent / name if mine or not own else builtin.find(name)
         chain = (*around, path)

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.recipe.board import Board
 from edgeimg.recipe.contents import Contents
 from edgeimg.recipe.k3s import K3s
 from edgeimg.recipe.provisioning import Provisioning
@@ -60,6 +61,7 @@ class Recipe(Table):
     release: Release = Field(default_factory=Release)
     update: Update = Field(default_factory=Update)
     provision: Provisioning = Field(default_factory=Provisioning)
+    board: Board | None = Field(None, description="the board that the image is for, without UEFI")
     arch: dict[ArchName, Override] = Field(
         default_factory=dict, description="overrides per architecture: [arch.arm.packages] …"
     )
@@ -110,7 +112,10 @@ class Recipe(Table):
 
         Comments, order and layout do not count, nor does where a K3s binary lies.
         """
-        said = self.model_dump_json(exclude={"release": True, "check": True, "k3s": {"path"}})
+        boardless = {"board": True} if self.board is None else {}
+        said = self.model_dump_json(
+            exclude={"release": True, "check": True, "k3s": {"path"}, **boardless}
+        )
         return hashlib.sha256(said.encode()).hexdigest()
 
 

@@ -19,7 +19,7 @@ from edgeimg.build.stages import CheckReport
 from edgeimg.cache.store import Store, disk_errors, sha256_file, source_digest
 from edgeimg.check import codequality, sarif
 from edgeimg.check.findings import Finding
-from edgeimg.errors import ReleaseError, VerifyError
+from edgeimg.errors import RecipeError, ReleaseError, VerifyError
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.release import assemble, evidence, gates
 from edgeimg.release.assemble import Part
@@ -64,6 +64,7 @@ def release(
     What was built and booted before for the same bytes is not done again. Raises ReleaseError,
     BudgetError, CheckError or SmokeError when something holds the release back.
     """
+    _without_board(source)
     allowed = options.allow | set(source.recipe.release.allow)
     chosen = replace(options.build, over_budget="budget" in allowed)
     plans = planning.plan_builds(source, archs, chosen)
@@ -156,6 +157,16 @@ def rebuild(
         parts.append(_make(planned, fresh, ui)[0])
     _write(source, parts, facts.overrides, work / "release", fresh, ui)
     return work / "release"
+
+
+def _without_board(source: RecipeFile) -> None:
+    """Update files of a board are those of the image without one, under its name."""
+    if source.recipe.board is not None:
+        raise RecipeError(
+            f"a release is made without a board, and the recipe has {source.recipe.board.name}",
+            hint="remove [board] from the recipe; `edgeimg build --board` makes the board's image, "
+            "which takes the same update files",
+        )
 
 
 def _make(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Part, CheckReport]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from edgeimg.arch import Arch
 from edgeimg.errors import LockError
 from edgeimg.lock.groups import (
+    BOARD,
     BOOT_PACKAGES,
     CONTAINER_PACKAGES,
     EXCLUDED,
@@ -92,6 +93,12 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
     if recipe.services:
         exclude_more = (*EXCLUDED, *SERVICES_EXCLUDED)
         containers["services"] = Request(names=SERVICE_PACKAGES, exclude=exclude_more)
+    if recipe.board is not None and recipe.board.arch == arch.name and recipe.board.packages:
+        containers[BOARD] = Request(
+            names=recipe.board.packages,
+            exclude=EXCLUDED,
+            pins=Pins(suites=recipe.board.pin, components=recipe.board.components),
+        )
     # The initrd and the containers are composed of single programs: nothing configures them.
     requests = {
         **containers,

@@ -17,6 +17,7 @@ from edgeimg.check import listening
 from edgeimg.check.findings import Finding
 from edgeimg.errors import ImageError
 from edgeimg.progress import Progress
+from edgeimg.smoke import board as boards
 from edgeimg.smoke import wear
 from edgeimg.smoke.boots import Trial, boot_twice
 from edgeimg.smoke.report import SmokeReport
@@ -28,6 +29,8 @@ from edgeimg.vm.argv import Accel, GuestOptions
 
 PORTS = "only expected ports are open"
 """The name of the check whose failures are `findings`."""
+BOARD_SECONDS = 1500
+"""How long a board's model may take to its root."""
 KVM_SECONDS = 240
 """How long one boot may take with KVM."""
 
@@ -77,7 +80,14 @@ def smoke(
         toolbox=toolbox,
         rest=expected.writes is not None,
     )
-    boots, lost = boot_twice(trial, progress)
+    boots: tuple[Boot, ...]
+    if options.board is not None and not options.board.virtual:
+        seconds = options.deadline or BOARD_SECONDS
+        boots, lost = (boards.watch(trial, options.board, seconds=seconds),), 0
+        checks = boards.judge(boots[0], options.board.model)
+    else:
+        boots, lost = boot_twice(trial, progress)
+        checks = _checks(boots, expected)
     report = SmokeReport(
         arch=arch.name,
         image=image.name,
@@ -88,7 +98,7 @@ def smoke(
         cpus=options.processors,
         directory=directory,
         boots=boots,
-        checks=_checks(boots, expected),
+        checks=checks,
         seconds=round(time.monotonic() - began, 1),
         lost=lost,
         findings=_open_ports(boots, expected),

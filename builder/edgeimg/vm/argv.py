@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeimg.arch import Arch
+from edgeimg.recipe.board import Emulation
 
 REPORT_PORT = "edgeimg.report"
 """The virtio-serial port that starts the guest's checker (overlays/base, 90-edgeimg.rules)."""
@@ -42,6 +43,21 @@ class Lan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoardModel:
+    """A board as QEMU emulates it."""
+
+    name: str
+    model: Emulation
+    bios: Path | None = None
+    """The boot loader that QEMU loads; None: the board's ROM finds it on the disk."""
+
+    @property
+    def virtual(self) -> bool:
+        """Whether it has virtio devices: a real board's model has none."""
+        return self.model.disk == "virtio"
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuestOptions:
     """What may be chosen of a guest, from the command line to QEMU's arguments."""
 
@@ -59,6 +75,8 @@ class GuestOptions:
     """A second card, beside the one that reaches the host."""
     clock: str = "utc"
     """What the guest's clock shows at power-on: the time, or `1970-01-01T00:00:00`."""
+    board: BoardModel | None = None
+    """The board that is emulated, in place of a machine with UEFI."""
 
     @property
     def processors(self) -> int:
@@ -105,8 +123,7 @@ def qemu_argv(spec: GuestSpec) -> list[str]:
         *("-name", f"edgeimg-{spec.arch.name}"),
         *("-no-user-config", "-nodefaults", "-display", "none"),
         *(word for path in spec.firmware_dirs for word in ("-L", str(path))),
-        *("-machine", spec.arch.qemu.machine),
-        *("-accel", spec.accel.argument, "-cpu", spec.accel.cpu),
+        *_machine(spec),
         *("-smp", str(spec.options.processors), "-m", f"{spec.options.memory}M"),
         *("-rtc", f"base={spec.options.clock}"),
         *_firmware(spec),
@@ -117,7 +134,18 @@ def qemu_argv(spec: GuestSpec) -> list[str]:
     ]
 
 
+def _machine(spec: GuestSpec) -> list[str]:
+    model = spec.options.board.model if spec.options.board else None
+    machine = (model and model.machine) or spec.arch.qemu.machine
+    words = ["-machine", machine, "-accel", spec.accel.argument]
+    if spec.options.board is None or spec.options.board.virtual:
+        words += ["-cpu", (model and model.cpu) or spec.accel.cpu]
+    return words
+
+
 def _firmware(spec: GuestSpec) -> list[str]:
+    if spec.options.board is not None:
+        return ["-bios", str(spec.options.board.bios)] if spec.options.board.bios else []
     code, variables = _escape(spec.firmware_code), _escape(spec.firmware_vars)
     return [
         "-drive",
@@ -128,6 +156,9 @@ def _firmware(spec: GuestSpec) -> list[str]:
 
 
 def _devices(spec: GuestSpec) -> list[str]:
+    if spec.options.board is not None and not spec.options.board.virtual:
+        card = f"if=sd,format=qcow2,cache=unsafe,file={_escape(spec.disk)}"
+        return ["-drive", card, "-nic", "user"]
     ports = "".join(
         f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for host, guest in spec.options.forwards
     )
