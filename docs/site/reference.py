@@ -36,6 +36,9 @@ ENVIRONMENT = {
     "EDGEIMG_SECURITY_MIRROR": "The same for Debian's security archive.",
     "EDGEIMG_K3S_URL": "Mirrors of the K3s releases, separated by spaces, tried in order. "
     "Default: `[k3s] url` of the recipe.",
+    "EDGEIMG_SIGN": "Key that signs settings, as `--sign` of `provision` and `fleet` names it.",
+    "EDGEIMG_SIGN_HOME": "Its GnuPG home directory, as with `--sign-home`.",
+    "EDGEIMG_SIGN_PASSPHRASE_FILE": "File with its passphrase, as with `--sign-passphrase-file`.",
     "SOURCE_DATE_EPOCH": "Time stamp of all files in images, in seconds since 1970. Replaces "
     "`[image] epoch` of the recipe.",
     "XDG_CACHE_HOME": "Parent of the default cache directory.",

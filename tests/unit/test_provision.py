@@ -24,68 +24,7 @@ from edgeimg.provision.settings import Settings
 from edgeimg.recipe import provisioning as policy
 from pydantic import SecretStr, ValidationError
 
-BASE = Path(__file__).parents[2] / "overlays/base"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"
-SECRET = "K10aa::node:0123456789abcdef"
-CARD = {"mac": "52:54:00:00:00:01", "addresses": ["192.168.77.2/24"]}
-BOX = Settings.model_validate({
-    "hostname": "box-2",
-    "ssh_keys": [KEY],
-    "k3s": {"role": "agent", "server": "https://192.168.77.1:6443", "token_file": SecretStr(SECRET),
-            "labels": {"site": "hall-7", "line": "2"}, "config": {"debug": True}},
-    "network": {"lan": CARD},
-})  # fmt: skip
-
-
-class Root:
-    """A gateway's files, and its config partition's."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.config = path, path / "config/edgeimg"
-        shutil.copytree(BASE / "usr/lib/edgeimg", path / "usr/lib/edgeimg")
-        for name, text in {
-            "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 gateway\n",
-            "etc/edgeimg/ssh/authorized_keys": "# of the image\n",
-            "etc/rancher/k3s/config.yaml": "SERVER",
-            "usr/share/edgeimg/k3s/server.yaml": "SERVER",
-            "usr/share/edgeimg/k3s/agent.yaml": "AGENT",
-            "usr/share/edgeimg/card": policy.table(["script"]).decode(),
-            "usr/lib/edgeimg/services/wifi/config.json": "{}",
-            "usr/lib/edgeimg/services/lte/config.json": "{}",
-            "etc/ssl/certs/ca-certificates.crt": "CERTIFICATES OF THE IMAGE\n",
-            "etc/containerd/config.toml": 'version = 3\n[grpc]\naddress = "x"\n',
-        }.items():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (path / name).write_text(text)
-        self.config.mkdir(parents=True)
-        self.kept = path / "var/lib/edgeimg/provision"
-
-    def put(self, found: dict[str, bytes]) -> None:
-        for name, content in found.items():
-            target = self.config.parent / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-
-    def start(self) -> str:
-        """One start of the gateway; what it says is wrong."""
-        done = subprocess.run(
-            [self.path / "usr/lib/edgeimg/provision", self.path, self.config],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        problem = self.path / "run/edgeimg/provision.problem"
-        told = problem.read_text() if problem.exists() else ""
-        assert (done.returncode != 0) == bool(told), done.stderr
-        return told
-
-    def holders(self, secret: str) -> set[str]:
-        """The files that hold a secret."""
-        return {
-            str(path.relative_to(self.path)) for path in self.path.rglob("*")
-            if path.is_file() and secret.encode() in path.read_bytes()
-        }  # fmt: skip
-
-    def read(self, name: str) -> str:
-        return (self.path / name).read_text()
+from tests.gateway_root import BASE, BOX, KEY, SECRET, Root
 
 
 @pytest.fixture(scope="module")

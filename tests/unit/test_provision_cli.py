@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 from edgeimg.errors import ProvisionError
 from edgeimg.provision import folder as provisioned
+from edgeimg.trust import keys
 from jsonschema import Draft202012Validator
+
+from tests.integration.signing import gpg_home, make_key
 
 HUSH = "hush-hush-0123456789"
 AGENT = 'hostname = "box-1"\n[k3s]\nrole = "agent"\nserver = "https://10.0.0.1:6443"\n'
@@ -109,6 +112,35 @@ def test_what_would_be_written_is_shown_with_stars(folder: Path) -> None:
         assert HUSH not in done.stdout + done.stderr
         assert "********" in done.stdout
         assert "https://10.0.0.1:6443" in done.stdout
+
+
+def test_an_image_with_a_key_gets_signed_settings_only(folder: Path) -> None:
+    signer = ["--sign", "Settings", "--set-serial", "7"]
+    with gpg_home() as home:
+        key = make_key(home, "Settings")
+        (folder / "settings.asc").write_bytes(keys.export(key))
+        (folder / "gateway.toml").write_text(
+            'include = ["edgeimg:gateway"]\n[provision]\nkey = "settings.asc"\n'
+        )
+        named = ["card", "box.toml", "--yes", "--recipe", "gateway.toml"]
+        unsigned = edgeimg(*named, folder=folder)
+        assert unsigned.returncode == 19
+        assert "card takes signed settings only" in unsigned.stderr
+        assert list((folder / "card").iterdir()) == []
+        signed = edgeimg(*named, *signer, "--sign-home", home, folder=folder)
+        assert (signed.returncode, HUSH in signed.stdout) == (0, False), signed.stderr
+        written = {path.name for path in (folder / "card/edgeimg").iterdir()}
+        assert written == {"hostname", "k3s.yaml", "settings.sums", "settings.sums.gpg"}
+        document = (folder / "card/edgeimg/settings.sums").read_text().splitlines()
+        assert document[:3] == ["edgeimg-settings 1", "serial=7", "gateway=box-1"]
+        # The built-in recipe has no key: its gateways could not read the signature's files.
+        other = edgeimg("card", "box.toml", "--yes", *signer, "--sign-home", home, folder=folder)
+        assert other.returncode == 19
+        assert "takes no signed settings" in other.stderr
+    # Unsigned settings leave nothing of the signed ones behind.
+    assert edgeimg("card", "box.toml", "--yes", folder=folder).returncode == 0
+    written = {path.name for path in (folder / "card/edgeimg").iterdir()}
+    assert written == {"hostname", "k3s.yaml"}
 
 
 def test_errors_are_told_whole_with_their_exit_code(folder: Path) -> None:

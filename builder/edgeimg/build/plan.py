@@ -109,6 +109,8 @@ class BuildPlan:
     """Digests of the parts of edgeimg that it uses, by name."""
     update_key: bytes
     """The binary OpenPGP keyring that the gateway trusts for updates; empty without [update]."""
+    settings_key: bytes
+    """The same for settings; empty where nobody has to sign them."""
     k3s_identity: str
     """Names the K3s binary: its source, and its digest or that of its sources."""
     project: Path
@@ -125,13 +127,14 @@ class BuildPlan:
     @property
     def paths(self) -> tuple[str, ...]:
         """What goes into the image from the project: overlays, what containers are made of,
-        manifests, the key of updates, the files of the board.
+        manifests, the keys of updates and of settings, the files of the board.
         """
         containers = self.recipe.contents().values()
         own = (path for made in containers for path in made.paths(self.arch.name))
         manifests = (workload.manifests for workload in self.recipe.workloads.values())
         board = self.recipe.board
-        single = [path for path in (self.recipe.update.key, board and board.files) if path]
+        keys = (self.recipe.update.key, self.recipe.provision.key)
+        single = [path for path in (*keys, board and board.files) if path]
         return (*self.recipe.overlay.paths, *own, *manifests, *single)
 
     @property
@@ -160,6 +163,7 @@ class BuildPlan:
             "given": {name: tree.digest() for name, tree in sorted(self.given.items())},
             "manifests": {name: tree.digest() for name, tree in sorted(self.manifests.items())},
             "update_key": sha256(self.update_key).hexdigest(),
+            "settings_key": sha256(self.settings_key).hexdigest(),
             "k3s": self.k3s_identity,
             **({"board": self.board.digest()} if self.recipe.board else {}),
             # An image that was let through is not one that an ordinary build may find again.
@@ -212,6 +216,7 @@ def plan_build(
             name: _manifests(source, name, workload) for name, workload in recipe.workloads.items()
         },
         update_key=_update_key(source, recipe),
+        settings_key=_settings_key(source, recipe),
         k3s_identity=_k3s_identity(recipe, arch, lock),
         board=board_files(source, recipe),
         builtin=builtin.parts if builtin else {},
@@ -341,8 +346,18 @@ def _update_key(source: RecipeFile, recipe: Recipe) -> bytes:
     """The keyring of [update]. Raises RecipeError for a file that holds no public key."""
     if recipe.update.key is None:
         return b""
-    path = source.locate(recipe.update.key)
-    key = f"{source.path}: update.key"
+    return _keyring(source, "update.key", recipe.update.key)
+
+
+def _settings_key(source: RecipeFile, recipe: Recipe) -> bytes:
+    """The keyring of [provision]. Raises RecipeError for a file that holds no public key."""
+    if recipe.provision.key is None:
+        return b""
+    return _keyring(source, "provision.key", recipe.provision.key)
+
+
+def _keyring(source: RecipeFile, name: str, given: str) -> bytes:
+    path, key = source.locate(given), f"{source.path}: {name}"
     try:
         return openpgp.public_keys(path.read_bytes())
     except OSError as error:
@@ -350,5 +365,5 @@ def _update_key(source: RecipeFile, recipe: Recipe) -> bytes:
     except ValueError as error:
         raise RecipeError(
             f"{key}: {path}: {error}",
-            hint="export the key that releases are signed with: edgeimg genkey --export FILE",
+            hint="export the public key of who signs: edgeimg genkey --export FILE",
         ) from None

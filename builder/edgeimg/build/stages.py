@@ -97,12 +97,14 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
             inputs.services,
             inputs.workloads,
             updates.compose(plan.recipe.update, plan.update_key),
+            updates.settings_key(plan.settings_key),
             plan.overlay,
         ),
         store,
     )
     require_runtime(root, plan.recipe.services)
     updates.require_programs(root, plan.recipe.update)
+    updates.require_verifier(root, plan.recipe.provision)
     contents = Contents(
         id=plan.recipe.image.id,
         version=plan.recipe.image.version,
@@ -118,7 +120,9 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
         ),
         services=_services(plan, root),
         components=root.size_by_origin(share=CONTAINERS),
-        provision=ProvisionFacts(allow=plan.recipe.provision.allowed),
+        provision=ProvisionFacts(
+            allow=plan.recipe.provision.allowed, signed=plan.recipe.provision.key is not None
+        ),
     )
     described = root.merge(Tree().with_nodes({PATH: file(contents.file())}))
     return Composed(plan=plan, inputs=inputs, k3s=k3s, root=described, contents=contents)

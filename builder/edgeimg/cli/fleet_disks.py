@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ import click
 from edgeimg.build import pipeline
 from edgeimg.cache import partials
 from edgeimg.cache.store import disk_errors, write_whole
-from edgeimg.cli import flash_options, fleet_bench, fleet_options, options
+from edgeimg.cli import flash_options, fleet_bench, fleet_options, options, signing_options
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.fleet_bench import TerminalBench
 from edgeimg.errors import FlashError, HostError, ImageError, ProvisionError
@@ -24,6 +25,8 @@ from edgeimg.fleet.reading import Fleet, Gateway
 from edgeimg.fleet.station import Station, Wanted
 from edgeimg.fleet.writing import Order, Workshop
 from edgeimg.image import blockmap
+from edgeimg.provision.consents import beside
+from edgeimg.provision.signing import Signing, signed
 from edgeimg.vm.disk import raw_image
 
 
@@ -33,6 +36,7 @@ from edgeimg.vm.disk import raw_image
 @fleet_options.fleet(secrets=True)
 @fleet_options.only
 @flash_options.key
+@signing_options.signing
 @click.option("--compress", is_flag=True, help="Write .raw.zst instead of .raw.")
 @click.option(
     "-o",
@@ -48,10 +52,12 @@ def fleet_images(
     fleet: Fleet,
     only: tuple[str, ...],
     key: Path | None,
+    signing: Signing | None,
     compress: bool,
     output: Path,
 ) -> None:
     """Make an image of each gateway: IMAGE with its settings. They hold secrets: keep them safe."""
+    signing = _signing(image, signing)
     shop = _workshop(app, image, key, Ledger(fleet_options.beside(fleet.path)), None)
     chosen = _for_image(app, fleet.named(only), shop)
     made: list[dict[str, object]] = []
@@ -59,7 +65,7 @@ def fleet_images(
         output.mkdir(parents=True, exist_ok=True)
     for gateway in chosen.gateways:
         with app.ui.step(f"make the image of {gateway.name}"):
-            path = _make(shop, gateway, output, compress=compress)
+            path = _make(shop, gateway, output, signing, compress=compress)
         made.append({"name": gateway.name, "image": str(path), "settings": gateway.digest()})
     told = f"{len(made)} images in {output}: they hold secrets, and only you may read them"
     app.result({"images": made}, lambda console: console.print(told))
@@ -74,6 +80,7 @@ def fleet_images(
 @fleet_options.only
 @fleet_options.style
 @flash_options.key
+@signing_options.signing
 @click.option(
     "--any-disk",
     is_flag=True,
@@ -110,6 +117,7 @@ def fleet_flash(
     only: tuple[str, ...],
     style: Style,
     key: Path | None,
+    signing: Signing | None,
     any_disk: bool,
     fixed: bool,
     again: tuple[str, ...],
@@ -131,11 +139,14 @@ def fleet_flash(
     if logs:
         logs.mkdir(parents=True, exist_ok=True)  # refused now, or never
     fleet.named(again)  # names that are unknown
+    signing = _signing(image, signing)
     shop = _workshop(app, image, key, book, logs)
     chosen = _for_image(app, fleet.named(only), shop)
     fleet_options.tell_damage(app, book, book.read())
     app.store.sweep()
-    orders = tuple(_order(one, shop, style, label_folder, printer) for one in chosen.gateways)
+    orders = tuple(
+        _order(one, shop, style, label_folder, printer, signing) for one in chosen.gateways
+    )
     rows = [order.row for order in orders]
     station = Station(
         shop=shop,
@@ -202,13 +213,33 @@ def _for_image(app: App, fleet: Fleet, shop: Workshop) -> Fleet:
     return Fleet(path=fleet.path, gateways=tuple(chosen))
 
 
-def _make(shop: Workshop, gateway: Gateway, output: Path, *, compress: bool) -> Path:
+def _signing(image: Path, signing: Signing | None) -> Signing | None:
+    """Who signs, when the image wants that. Raises ProvisionError when nobody does."""
+    source = options.load_recipe(None)
+    public = signing_options.public_key(source)
+    known = beside(image)
+    signing_options.require(
+        signing, signed=known.signed if known else public is not None, title=image.name
+    )
+    return signing and replace(signing, expected=public)
+
+
+def _files(gateway: Gateway, signing: Signing | None) -> dict[str, bytes]:
+    files = gateway.files()
+    return signed(files, signing) if signing else files
+
+
+def _make(
+    shop: Workshop, gateway: Gateway, output: Path, signing: Signing | None, *, compress: bool
+) -> Path:
     """A gateway's image and block map, which get their names when they are finished."""
     with (
         disk_errors(output),
         partials.directory(".partial-", output) as scratch,
     ):
-        made = images.make(shop.base, gateway.files(), scratch, gateway.name, toolbox=shop.toolbox)
+        made = images.make(
+            shop.base, _files(gateway, signing), scratch, gateway.name, toolbox=shop.toolbox
+        )
         raw = images.compress(made, toolbox=shop.toolbox) if compress else made.raw
         for path in (made.described, raw):
             path.replace(output / path.name)
@@ -216,8 +247,9 @@ def _make(shop: Workshop, gateway: Gateway, output: Path, *, compress: bool) -> 
 
 
 def _order(
-    gateway: Gateway, shop: Workshop, style: Style, folder: Path | None, printer: str | None
-) -> Order:
+    gateway: Gateway, shop: Workshop, style: Style, folder: Path | None, printer: str | None,
+    signing: Signing | None,
+) -> Order:  # fmt: skip
     row = Row(
         name=gateway.name, disk_serial=gateway.box.disk_serial or "", settings=gateway.digest()
     )
@@ -232,7 +264,7 @@ def _order(
                 printing.send(path, printer)
             return f"label {'printed' if printer else path}"
 
-    return Order(row=row, files=gateway.files(), label=label)
+    return Order(row=row, files=_files(gateway, signing), label=label)
 
 
 COMMANDS: tuple[click.Command, ...] = (fleet_images, fleet_flash)

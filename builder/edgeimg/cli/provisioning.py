@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from rich.console import Console
 from rich.text import Text
 
 from edgeimg.build import pipeline
-from edgeimg.cli import options
+from edgeimg.cli import options, signing_options
 from edgeimg.cli.app import App, with_app
+from edgeimg.cli.signing_options import public_key
 from edgeimg.cli.streams import say
 from edgeimg.errors import HostError, ImageError, ProvisionError
+from edgeimg.image.manifest import ProvisionFacts
 from edgeimg.provision import consents, masking, nocloud, reading, rendering, target
 from edgeimg.provision.reading import Ask
 from edgeimg.provision.settings import Settings, schema
+from edgeimg.provision.signing import Signing, signed
 from edgeimg.provision.target import Target
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.tools import Toolbox
@@ -47,6 +51,12 @@ EXAMPLE = Path(str(files("edgeimg.provision"))) / "example.toml"
     is_flag=True,
     help="Do not ask before a disk is written to, or a directory where nothing is mounted.",
 )
+@signing_options.signing
+@click.option(
+    "--was",
+    metavar="NAME",
+    help="The gateway has this name by now, and gets another one by signed SETTINGS.",
+)
 @click.option("--example", is_flag=True, help="Print commented settings to start from, only.")
 @click.option("--schema", "only_schema", is_flag=True, help="Print the JSON Schema only.")
 @options.recipe
@@ -59,6 +69,8 @@ def provision(
     check: bool,
     show: bool,
     yes: bool,
+    signing: Signing | None,
+    was: str | None,
     example: bool,
     only_schema: bool,
     source: RecipeFile,
@@ -80,19 +92,26 @@ def provision(
     elif len(paths) < 2:
         raise click.UsageError("expected TARGET and SETTINGS; --help has examples")
     else:
-        _write(app, paths[0], paths[1:], output, yes=yes, recipe=source)
+        if was and signing is None:
+            raise click.UsageError("--was is for signed settings: add --sign KEY")
+        signer = signing and replace(signing, was=was, expected=public_key(source))
+        _write(app, paths[0], paths[1:], output, yes=yes, recipe=source, signing=signer)
 
 
 def _write(
     app: App, path: Path, named: tuple[Path, ...], output: Path | None, *, yes: bool,
-    recipe: RecipeFile,
+    recipe: RecipeFile, signing: Signing | None,
 ) -> None:  # fmt: skip
     chosen = target.choose(path, output)
     tools = None
     if chosen.kind != "folder":
         tools = pipeline.pack_tools(recipe, store=app.store, ui=app.ui)
-    settings = _settings(named, app, secrets=True, allowed=_allowed(app, chosen, tools, recipe))
+    takes = _takes(app, chosen, tools, recipe)
+    signing_options.require(signing, signed=takes.signed, title=chosen.title)
+    settings = _settings(named, app, secrets=True, allowed=takes.allow)
     files = rendering.files(settings)
+    if signing is not None:
+        files = signed(files, signing)
     if not yes and (chosen.disk is not None or chosen.is_unmounted):
         _confirm(app, chosen, settings)
     elif chosen.is_unmounted:
@@ -127,18 +146,16 @@ def _look(app: App, settings: Settings, *, show: bool) -> None:
     app.result(told, shown)
 
 
-def _allowed(
-    app: App, chosen: Target, tools: Toolbox | None, recipe: RecipeFile
-) -> tuple[str, ...]:
-    """What the target's image allows; where that cannot be read, what the recipe does."""
-    by_recipe = recipe.recipe.provision.allowed
+def _takes(app: App, chosen: Target, tools: Toolbox | None, recipe: RecipeFile) -> ProvisionFacts:
+    """What the target's image takes; where that cannot be read, what the recipe says."""
+    said = recipe.recipe.provision
+    by_recipe = ProvisionFacts(allow=said.allowed, signed=said.key is not None)
     if chosen.kind == "folder" or tools is None:
         return by_recipe
     if chosen.path.suffix == ".zst":
-        known = consents.beside(chosen.path)
-        return known.allow if known else by_recipe
+        return consents.beside(chosen.path) or by_recipe
     try:
-        return consents.of_disk(chosen.path, toolbox=tools).allow
+        return consents.of_disk(chosen.path, toolbox=tools)
     except ImageError as error:
         app.ui.note(f"{error.message}: the settings are checked with the recipe's [provision]")
         return by_recipe

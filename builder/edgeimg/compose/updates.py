@@ -8,12 +8,15 @@ it is never started. The running version (`ProtectVersion`) is never overwritten
 from __future__ import annotations
 
 from edgeimg.errors import RecipeError
+from edgeimg.recipe.provisioning import Provisioning
 from edgeimg.recipe.tables import Update
 from edgeimg.tree import Tree, file
 
 TRANSFERS = "usr/lib/sysupdate.d"
 KEYRING = "usr/lib/systemd/import-pubring.gpg"
 """The only keys that systemd-pull believes. Debian's file has those of distributions."""
+SETTINGS_KEYRING = "usr/share/edgeimg/provision.gpg"
+"""With this file a gateway takes signed settings only (provision-signed)."""
 TIMER = "edgeimg-update.timer"
 TRIES = 3
 """Boots in which a new version has to show that it works."""
@@ -37,6 +40,7 @@ TriesDone=0
 InstancesMax=2
 """
 _ORIGIN = "edgeimg"
+_VERIFIER = "usr/bin/gpgv"
 
 
 def compose(update: Update, keyring: bytes) -> Tree:
@@ -68,6 +72,22 @@ def require_programs(root: Tree, update: Update) -> None:
         raise RecipeError(
             "update.url is given, but the image has nothing to update itself with",
             hint='have it include the recipe for that: include = ["gateway.toml", "updates.toml"]',
+        )
+
+
+def settings_key(keyring: bytes) -> Tree:
+    """What `[provision] key` puts into the root; `keyring` as in `compose`, or empty."""
+    if not keyring:
+        return Tree()
+    return Tree().with_nodes({SETTINGS_KEYRING: file(keyring, origin=_ORIGIN)})
+
+
+def require_verifier(root: Tree, provision: Provisioning) -> None:
+    """Raises RecipeError when settings are to be signed, and the root cannot verify them."""
+    if provision.key is not None and _VERIFIER not in root:
+        raise RecipeError(
+            "provision.key is given, but the image has no gpgv to check signatures with",
+            hint='add it to the recipe, and lock again: [packages] include = ["gpgv"]',
         )
 
 

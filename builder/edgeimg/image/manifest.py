@@ -66,6 +66,12 @@ class ProvisionFacts:
 
     allow: tuple[str, ...] = ()
     """The consents of the recipe, sorted."""
+    signed: bool = False
+    """They take signed settings only. In the file only where it is true."""
+
+    def to_json(self) -> dict[str, object]:
+        """The table `provision` of a manifest."""
+        return {"allow": self.allow, **({"signed": True} if self.signed else {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +126,7 @@ class Contents:
             "packages": [asdict(package) for package in sorted(self.packages)],
             "services": [asdict(service) for service in sorted(self.services or ())],
             "components": dict(sorted(self.components.items())),
-            "provision": asdict(self.provision),
+            "provision": self.provision.to_json(),
         }
 
     def file(self) -> bytes:

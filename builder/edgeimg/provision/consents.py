@@ -32,7 +32,8 @@ def of_disk(raw: Path, *, toolbox: Toolbox) -> ProvisionFacts:
     if not found:
         raise ImageError(f"{raw.name} has no system in its slots", hint="flash it: `edgeimg flash`")
     common = set.intersection(*(set(one.provision.allow) for one in found))
-    return ProvisionFacts(allow=tuple(sorted(common)))
+    signed = any(one.provision.signed for one in found)
+    return ProvisionFacts(allow=tuple(sorted(common)), signed=signed)
 
 
 def beside(image: Path) -> ProvisionFacts | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ProvisionError
 from edgeimg.provision import partition
-from edgeimg.provision.rendering import DIRECTORY, NAMES, SECRET
+from edgeimg.provision.rendering import DIRECTORY, NAMES, SECRET, SIGNED
 
 
 def check(folder: Path) -> None:
@@ -19,7 +19,8 @@ def check(folder: Path) -> None:
     with disk_errors(folder):
         found = sorted(path.name for path in ours.iterdir()) if ours.is_dir() else []
     # README* and names that begin with a dot are passed over, as the gateway does.
-    others = [name for name in found if name not in NAMES and not name.startswith((".", "README"))]
+    known = {*NAMES, *SIGNED}
+    others = [name for name in found if name not in known and not name.startswith((".", "README"))]
     if others:
         more = " and more" if len(others) > 3 else ""
         raise ProvisionError(
@@ -37,9 +38,9 @@ def write(folder: Path, wanted: Mapping[str, bytes]) -> None:
     when the files are not there afterwards.
     """
     with disk_errors(folder):
-        for name in SECRET:
+        for name in (*SECRET, *SIGNED):
             _wipe(folder / DIRECTORY / name)
-        for name in NAMES:
+        for name in (*NAMES, *SIGNED):
             _remove(folder / DIRECTORY / name)
         for path, content in wanted.items():
             target = folder / path

@@ -17,6 +17,8 @@ DIRECTORY = "edgeimg"
 """On the config partition; everything of ours is in it."""
 SECRET = ("k3s.yaml", "wifi.conf", "lte.conf", "proxy.conf", "registries.conf", "script")
 """Files that the gateway wipes when it has taken them over."""
+SIGNED = ("settings.sums", "settings.sums.gpg")
+"""Digests of a signed set, and their signature; the gateway wipes them, too."""
 NAMES = (
     "hostname", "authorized_keys", "ntp", "timezone", *SECRET, "network", "ca", "registry-ca",
 )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from edgeimg.recipe.types import OverlayPath
 from edgeimg.text.validation import Table
 
 PASS_THROUGH = "-arg"  # noqa: S105
@@ -227,6 +228,11 @@ class Provisioning(Table):
         "the gateway",
     )
     script: bool = Field(False, description="the same as 'script' in `allow`")
+    key: OverlayPath | None = Field(
+        None,
+        description="public key file, relative to the project; gateways refuse settings that it "
+        "has not signed (`edgeimg provision --sign`)",
+    )
 
     @property
     def allowed(self) -> tuple[str, ...]:

@@ -44,7 +44,13 @@ def sign(sums: Path, key: Key, *, passphrase_file: Path | None = None) -> Path:
     Never waits longer than `gnupg.PATIENCE`. Raises SigningKeyError when the key is locked and
     nobody can unlock it, or makes a signature that would not verify; HostError without gpg.
     """
-    document = sums.read_bytes()
+    target = sums.with_name(f"{sums.name}.gpg")
+    write_whole(target, detached(sums.read_bytes(), key, passphrase_file=passphrase_file))
+    return target
+
+
+def detached(document: bytes, key: Key, *, passphrase_file: Path | None = None) -> bytes:
+    """The binary detached signature of `document`, checked. Raises as `sign` does."""
     data = _sign(document, key, passphrase_file)
     with tempfile.TemporaryDirectory(prefix="edgeimg-") as work:
         public = Path(work, "key.gpg")
@@ -53,9 +59,7 @@ def sign(sums: Path, key: Key, *, passphrase_file: Path | None = None) -> Path:
             verify(document, data, public)
         except VerifyError as error:
             raise SigningKeyError(f"gpg made a signature that is of no use: {error}") from error
-    target = sums.with_name(f"{sums.name}.gpg")
-    write_whole(target, data)
-    return target
+    return data
 
 
 def rehearse(key: Key, *, passphrase_file: Path | None = None) -> None:
