@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from edgeimg.build import plan
 from edgeimg.compose import updates
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.file import load
-from edgeimg.recipe.tables import Update
+from edgeimg.recipe.updates import Update
 from edgeimg.tree import Tree, file
 from edgeimg.trust import keys
 from pydantic import ValidationError
@@ -67,22 +67,44 @@ def test_the_boot_entry_comes_last() -> None:
 def test_a_schedule_starts_the_timer() -> None:
     without = updates.compose(Update(url=URL, key="k"), b"ring")
     scheduled = updates.compose(Update(url=URL, key="k", schedule="Sun 03:00"), b"ring")
-    added = {path: node.read() for path, node in scheduled.items() if path not in without}
-    assert set(added.values()) >= {
-        b"[Timer]\nOnCalendar=Sun 03:00\n",
-        b"enable edgeimg-update.timer\n",
-    }
+    added = [node.read() for path, node in scheduled.items() if path not in without]
+    assert [text for text in added if text] == [b"[Timer]\nOnCalendar=Sun 03:00\n"]
+    preset = "usr/lib/systemd/system-preset/05-edgeimg-update.preset"
+    assert b"enable edgeimg-update.timer\n" in scheduled[preset].read()
+    assert b"enable edgeimg-update.timer\n" not in without[preset].read()
+
+
+def test_a_window_for_restarts_installs_without_one() -> None:
+    update = Update(url=URL, key="k", schedule="hourly", restart="Sun 03:00")
+    tree = updates.compose(update, b"ring")
+    units = "usr/lib/systemd/system"
+    window = tree[f"{units}/edgeimg-update-restart.timer.d/restart.conf"].read()
+    assert window == b"[Timer]\nOnCalendar=Sun 03:00\n"
+    service = tree[f"{units}/edgeimg-update.service.d/restart.conf"].read()
+    assert service.endswith(b"\nExecStart=edgeimg-update install --quiet\n")
+
+
+def test_the_trial_and_what_is_refused_reach_the_gateway() -> None:
+    update = Update(url=URL, key="k", trial=7, rollback_index=3, allow_older=("0.1.0", "0.2.0"))
+    tree = updates.compose(update, b"ring")
+    assert tree[updates.SETTINGS].read() == b"rollback_index=3\nallow_older=0.1.0 0.2.0\n"
+    (timer,) = [node for path, node in tree.items() if path.endswith("expire.timer.d/trial.conf")]
+    assert timer.read() == b"[Timer]\nOnBootSec=\nOnBootSec=7min\n"
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"url": URL}, "url needs a key"),
-        ({"key": "k"}, "need a url"),
-        ({"schedule": "daily"}, "need a url"),
+        ({"key": "k"}, "key without a url"),
+        ({"schedule": "daily"}, "schedule without a url"),
+        ({"rollback_index": 1}, "rollback_index without a url"),
+        ({"url": URL, "key": "k", "restart": "daily"}, "needs a schedule"),
+        ({"url": URL, "key": "k", "trial": 1}, "trial"),
+        ({"url": URL, "key": "k", "schedule": "Sunday 3am"}, "'3am' is no date"),
         ({"url": "ftp://a", "key": "k"}, "pattern"),
         ({"url": "https://a b", "key": "k"}, "pattern"),
-        ({"url": URL, "key": "k", "schedule": "daily\nOnBootSec=1"}, "pattern"),
+        ({"url": URL, "key": "k", "schedule": "daily\nOnBootSec=1"}, "no weekday"),
         ({"url": URL, "key": "/etc/key"}, "pattern"),
     ],
 )
@@ -117,6 +139,22 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, key: bytes | None, said: 
     assert said in str(raised.value)
 
 
+def state_environment(directory: Path) -> dict[str, str]:
+    """Where the gateway's programs find their files below `directory`."""
+    return {
+        "EDGEIMG_LIB": str(ROOT / "usr/lib/edgeimg"),
+        "EDGEIMG_UPDATE_STATE": str(directory / "state"),
+        "EDGEIMG_UPDATE_SETTINGS": str(directory / "update.conf"),
+        "EDGEIMG_BOOT_ID": str(directory / "boot_id"),
+    }
+
+
+def state(directory: Path) -> dict[str, str]:
+    """Fields of the state of the last update."""
+    lines = (directory / "state/state").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
 Gateway = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -127,11 +165,12 @@ def gateway(tmp_path: Path) -> Gateway:
     def run(
         *arguments: str, available: str | None = None, newest: str = "1.0.0", bless: str = "good",
         fails: str = "", log: str = "Failed: it is so", bad: str = "", url: str = URL,
+        versions: Sequence[str] = (), settings: str = "", index: str | None = None,
     ) -> subprocess.CompletedProcess[str]:  # fmt: skip
         answers = tmp_path / "answers"
         answers.mkdir(exist_ok=True)
         for verb, answer in {
-            "list": {"current": newest, "all": [newest], "appstreamUrls": []},
+            "list": {"current": newest, "all": versions or [newest], "appstreamUrls": []},
             "check-new": {"available": available},
         }.items():
             (answers / verb).write_text(json.dumps(answer, separators=(",", ":")))
@@ -140,6 +179,8 @@ def gateway(tmp_path: Path) -> Gateway:
             "sysupdate": f'#!/bin/sh\necho "$@" >> {tmp_path}/log\nenv > {tmp_path}/environment\n'
             f"for verb; do case $verb in check-new | list | update) break ;; esac; done\n"
             f'[ "$verb" != "{fails}" ] || {{ cat {tmp_path}/fail >&2; exit 1; }}\n'
+            f'case "$*" in *rollback-index*) cp {tmp_path}/index {tmp_path}/run/rollback-index/'
+            f"gw_$5 || exit ;; esac\n"
             f"[ ! -e {answers}/$verb ] || cat {answers}/$verb\n",
             "bless": f"#!/bin/sh\necho {bless}\n",
             "systemctl": f'#!/bin/sh\necho systemctl "$@" >> {tmp_path}/log\n',
@@ -149,6 +190,11 @@ def gateway(tmp_path: Path) -> Gateway:
             (tmp_path / name).write_text(text)
             (tmp_path / name).chmod(0o755)
         (tmp_path / "os-release").write_text('IMAGE_ID=gw\nIMAGE_VERSION="1.0.0"\n')
+        (tmp_path / "update.conf").write_text(settings)
+        (tmp_path / "boot_id").write_text("11111111-1111-1111-1111-111111111111\n")
+        (tmp_path / "index").unlink(missing_ok=True)
+        if index is not None:
+            (tmp_path / "index").write_text(index)
         (tmp_path / "transfers").mkdir(exist_ok=True)
         if url:
             text = f"[Source]\nPath={url.replace('%', '%%')}\n[Target]\nPath=auto\n"
@@ -165,6 +211,8 @@ def gateway(tmp_path: Path) -> Gateway:
             "EDGEIMG_RUN": str(tmp_path / "run"),
             "EDGEIMG_OS_RELEASE": str(tmp_path / "os-release"),
             "EDGEIMG_TRANSFERS": str(tmp_path / "transfers"),
+            "EDGEIMG_INDEX_TRANSFERS": str(tmp_path / "rollback-index.d"),
+            **state_environment(tmp_path),
         }
         (tmp_path / "log").write_text("")
         return subprocess.run(
@@ -194,14 +242,14 @@ def test_it_installs_what_is_new(gateway: Gateway, tmp_path: Path) -> None:
     told = gateway("install", available="1.1.0")
     assert told.returncode == 0
     assert "1.1.0 is installed, and starts with the next restart" in told.stdout
-    assert done(tmp_path) == ["--verify=yes update 1.1.0"]
+    assert done(tmp_path) == ["--json=short --verify=yes update 1.1.0"]
 
 
 def test_it_restarts_when_asked_and_there_is_something_to_start(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     gateway("install", "--restart", available="1.1.0")
-    assert done(tmp_path) == ["--verify=yes update 1.1.0", "systemctl reboot"]
+    assert done(tmp_path) == ["--json=short --verify=yes update 1.1.0", "systemctl reboot"]
     gateway("install", "--restart", newest="1.1.0")
     assert done(tmp_path) == ["systemctl reboot"]
     assert gateway("install", "--restart", "--quiet").stdout == ""
@@ -266,7 +314,15 @@ def test_an_image_that_was_told_nothing_says_so(gateway: Gateway) -> None:
     assert "[update]" in told.stderr
 
 
-@pytest.mark.parametrize("arguments", [["remove"], ["--restart"], ["install", "--yes"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["remove"], ["--restart"], ["install", "--yes"], ["install", "1.1.0", "1.2.0"],
+        ["install", "../1.1.0"], ["install", "restart"], ["1.1.0"], ["install", "--from"],
+        ["install", "--from", "ftp://a"], ["install", "--from", "https://a b"],
+        ["install", "--from", "/mnt"], ["restart", "--from", "https://a"],
+    ],
+)  # fmt: skip
 def test_wrong_usage(gateway: Gateway, arguments: list[str]) -> None:
     assert gateway(*arguments).returncode == 2
 
@@ -308,3 +364,228 @@ def test_gpg_does_nothing_else(arguments: list[str]) -> None:
     told = subprocess.run([GPG, *arguments], capture_output=True, text=True, check=False)
     assert told.returncode == 2
     assert "only verifies" in told.stderr
+
+
+def entries(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "boot/EFI/Linux").iterdir())
+
+
+def test_an_older_version_is_refused_unless_the_recipe_names_it(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    older = {"available": None, "versions": ("1.0.0", "0.9.0")}
+    refused = gateway("install", "0.9.0", **older)
+    assert refused.returncode == 1
+    assert "older than 1.0.0" in refused.stderr
+    assert done(tmp_path) == []
+    assert state(tmp_path)["phase"] == "failed"
+    assert "allow_older" in state(tmp_path)["reason"]
+
+    (tmp_path / "boot/EFI/Linux/gw_1.0.0.efi").touch()
+    assert (
+        gateway("install", "0.9.0", settings="allow_older=0.8.0 0.9.0\n", **older).returncode == 0
+    )
+    assert done(tmp_path) == ["--json=short --verify=yes update 0.9.0"]
+    # The boot loader would start the newest version that was not given up.
+    assert entries(tmp_path) == ["gw_1.0.0+0-1.efi"]
+
+
+def test_a_version_by_its_name(gateway: Gateway, tmp_path: Path) -> None:
+    versions = ("1.2.0", "1.1.0", "1.0.0")
+    assert gateway("install", "1.1.0", available="1.2.0", versions=versions).returncode == 0
+    assert done(tmp_path) == ["--json=short --verify=yes update 1.1.0"]
+    assert state(tmp_path) | {"time": ""} == {
+        "version": "1.1.0", "from": "1.0.0", "phase": "installed", "reason": "", "time": "",
+        "boot": "11111111-1111-1111-1111-111111111111",
+    }  # fmt: skip
+    unknown = gateway("install", "1.3.0", available="1.2.0", versions=versions)
+    assert unknown.returncode == 1
+    assert "1.3.0 is neither installed nor at" in unknown.stderr
+    assert gateway("install", "1.0.0", versions=versions).returncode == 1
+
+
+def test_a_version_that_failed_is_tried_again_when_it_is_named(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    answers = {"newest": "1.1.0", "bad": "1.1.0", "versions": ("1.1.0", "1.0.0")}
+    assert "nothing newer" in gateway("install", **answers).stdout
+    assert gateway("install", "1.1.0", **answers).returncode == 0
+    assert done(tmp_path) == []
+    assert entries(tmp_path) == ["gw_1.1.0+3-0.efi"]
+
+
+@pytest.mark.parametrize(
+    ("index", "reason"),
+    [
+        ("2\n", "its rollback index is 2, and this gateway accepts 3 or more"),
+        ("", "is no number"),
+        ("3x\n", "is no number"),
+        ("12345678901\n", "is no number"),
+        (None, "has no rollback index"),
+    ],
+)
+def test_a_smaller_rollback_index_is_refused(
+    gateway: Gateway, tmp_path: Path, index: str | None, reason: str
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/rollback-index").write_text("3\n")
+    refused = gateway("install", available="1.1.0", index=index)
+    assert refused.returncode == 1
+    assert reason in refused.stderr
+    assert "--json=short --verify=yes update 1.1.0" not in done(tmp_path)
+    assert gateway("install", available="1.1.0", index="3\n").returncode == 0
+    assert "--json=short --verify=yes update 1.1.0" in done(tmp_path)
+
+
+def test_from_another_place(gateway: Gateway, tmp_path: Path) -> None:
+    told = gateway("install", "--from", "file:///mnt/a%20&b", available="1.1.0")
+    assert told.returncode == 0
+    (line,) = done(tmp_path)
+    (definitions,) = [word for word in line.split() if word.startswith("--definitions=")]
+    copy = Path(definitions.partition("=")[2]) / "10-root.transfer"
+    assert "\nPath=file:///mnt/a%%20&b\n[Target]\nPath=auto\n" in copy.read_text()
+
+
+def test_a_restart_only_into_a_version_that_waits(gateway: Gateway, tmp_path: Path) -> None:
+    gateway("restart", "--quiet")
+    assert done(tmp_path) == []
+    gateway("restart", newest="1.1.0", bad="1.1.0")
+    assert done(tmp_path) == []
+    (tmp_path / "boot/EFI/Linux/gw_1.1.0+0-3.efi").unlink()
+    gateway("restart", "--quiet", newest="1.1.0")
+    assert done(tmp_path) == ["systemctl reboot"]
+
+
+Trial = Callable[..., subprocess.CompletedProcess[str]]
+BOOTS = ("a" * 32, "b" * 32, "c" * 32)
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Trial:
+    """Runs the trial's program on a gateway that runs `version`, in boot `boot` of BOOTS."""
+
+    def run(
+        verb: str, *, version: str = "1.1.0", bless: str = "indeterminate", boot: int = 1,
+        entries: Sequence[str] = ("gw_1.0.0.efi", "gw_1.1.0+2-1.efi"), settings: str = "",
+    ) -> subprocess.CompletedProcess[str]:  # fmt: skip
+        programs = {
+            "bless": f'[ "$1" = status ] && echo {bless} || echo bless $1 >> {tmp_path}/log',
+            "systemctl": f"""case $1 in
+                is-active) echo activating ;;
+                list-units) echo 'k3s.service loaded failed' ;;
+                *) echo systemctl $* >> {tmp_path}/log ;;
+                esac""",
+            "journalctl": f"""case $1 in
+                --list-boots) printf '%s\\n' ' -2 {BOOTS[0]} Sun' ' -1 {BOOTS[1]}' '0 {BOOTS[2]}' ;;
+                --boot) echo "the last words of $2" ;;
+                esac""",
+        }
+        for name, text in programs.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+        (tmp_path / "os-release").write_text(f'IMAGE_ID=gw\nIMAGE_VERSION="{version}"\n')
+        (tmp_path / "update.conf").write_text(settings)
+        (tmp_path / "boot_id").write_text(f"{BOOTS[boot]}\n")
+        (tmp_path / "uptime").write_text("901.20 3.0\n")
+        (tmp_path / "log").write_text("")
+        shutil.rmtree(tmp_path / "boot", ignore_errors=True)
+        (tmp_path / "boot/EFI/Linux").mkdir(parents=True)
+        for entry in entries:
+            (tmp_path / "boot/EFI/Linux" / entry).touch()
+        env = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "EDGEIMG_BLESS": str(tmp_path / "bless"),
+            "EDGEIMG_BOOT": str(tmp_path / "boot"),
+            "EDGEIMG_OS_RELEASE": str(tmp_path / "os-release"),
+            "EDGEIMG_UPTIME": str(tmp_path / "uptime"),
+            **state_environment(tmp_path),
+        }
+        return subprocess.run(
+            ["sh", ROOT / "usr/lib/edgeimg/trial", verb],
+            env=env, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def installed(tmp_path: Path, phase: str = "installed") -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/state").write_text(
+        f"version=1.1.0\nfrom=1.0.0\nphase={phase}\nboot={BOOTS[0]}\ntime=now\nreason=\n"
+    )
+
+
+def log(tmp_path: Path) -> list[str]:
+    return (tmp_path / "log").read_text().splitlines()
+
+
+def test_a_trial_that_ends_well(trial: Trial, tmp_path: Path) -> None:
+    installed(tmp_path)
+    assert trial("begin").returncode == 0
+    assert state(tmp_path)["phase"] == "trial"
+    assert trial("good", bless="good", settings="rollback_index=4\n").returncode == 0
+    assert (state(tmp_path)["phase"], state(tmp_path)["reason"]) == ("good", "")
+    assert (tmp_path / "state/rollback-index").read_text() == "4\n"
+    trial("good", bless="good", settings="rollback_index=2\n")
+    assert (tmp_path / "state/rollback-index").read_text() == "4\n"
+    assert trial("expire", bless="good").returncode == 0
+    assert log(tmp_path) == []
+
+
+def test_a_version_on_trial_does_not_raise_the_index(trial: Trial, tmp_path: Path) -> None:
+    installed(tmp_path)
+    trial("begin", settings="rollback_index=4\n")
+    assert not (tmp_path / "state/rollback-index").exists()
+
+
+def test_a_trial_that_takes_too_long(trial: Trial, tmp_path: Path) -> None:
+    installed(tmp_path)
+    trial("begin")
+    assert trial("expire").returncode == 0
+    assert log(tmp_path) == ["bless bad", "systemctl reboot"]
+    reason = "K3s is activating 901 s after the start; failed: k3s.service"
+    assert state(tmp_path)["reason"] == reason
+    back = ("gw_1.0.0.efi", "gw_1.1.0+0-1.efi")
+    trial("begin", version="1.0.0", bless="good", boot=2, entries=back)
+    assert (state(tmp_path)["phase"], state(tmp_path)["reason"]) == ("failed", reason)
+    kept = (tmp_path / "state/failed.log").read_text()
+    assert f"the last words of {BOOTS[1]}" in kept
+    assert BOOTS[0] not in kept
+    assert BOOTS[2] not in kept
+
+
+def test_a_version_that_did_not_start(trial: Trial, tmp_path: Path) -> None:
+    installed(tmp_path)
+    back = ("gw_1.0.0.efi", "gw_1.1.0+0-3.efi")
+    trial("begin", version="1.0.0", bless="good", boot=2, entries=back)
+    assert state(tmp_path)["reason"] == "it did not start"
+    line = subprocess.run(
+        ["sh", ROOT / "usr/lib/edgeimg/problems.d/update"], env=state_environment(tmp_path),
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert line.startswith("update to 1.1.0 failed at ")
+    assert "it did not start (journal: " in line
+
+
+def test_the_previous_version_before_the_restart_is_no_failure(
+    trial: Trial, tmp_path: Path
+) -> None:
+    installed(tmp_path)
+    for boot in (0, 2):
+        trial("begin", version="1.0.0", bless="good", boot=boot)
+        assert state(tmp_path)["phase"] == "installed"
+
+
+@pytest.mark.parametrize(
+    ("others", "returns"),
+    [
+        ([], False), (["gw_1.2.0+0-3.efi"], False), (["other_1.0.0.efi"], False),
+        (["gw_1.0.0.efi"], True), (["gw_1.0.0+3.efi"], True), (["gw_1.0.0+0-1.efi"], True),
+    ],
+)  # fmt: skip
+def test_a_trial_ends_only_where_another_version_works(
+    trial: Trial, tmp_path: Path, others: list[str], returns: bool
+) -> None:
+    installed(tmp_path)
+    trial("expire", entries=["gw_1.1.0+2-1.efi", *others])
+    assert log(tmp_path) == (["bless bad", "systemctl reboot"] if returns else [])

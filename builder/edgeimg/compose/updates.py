@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.provisioning import Provisioning
-from edgeimg.recipe.tables import Update
+from edgeimg.recipe.updates import Update
 from edgeimg.tree import Tree, file
 
 TRANSFERS = "usr/lib/sysupdate.d"
@@ -18,10 +18,16 @@ KEYRING = "usr/lib/systemd/import-pubring.gpg"
 SETTINGS_KEYRING = "usr/share/edgeimg/provision.gpg"
 """With this file a gateway takes signed settings only (provision-signed)."""
 TIMER = "edgeimg-update.timer"
+RESTART_TIMER = "edgeimg-update-restart.timer"
+TRIAL_TIMER = "edgeimg-trial-expire.timer"
+SETTINGS = "usr/lib/edgeimg/update.conf"
+"""What edgeimg-update reads of [update]: `key=value` lines."""
+INDEX_TRANSFERS = "usr/lib/edgeimg/rollback-index.d"
 TRIES = 3
 """Boots in which a new version has to show that it works."""
 _UNITS = "usr/lib/systemd/system"
 _PRESET = "usr/lib/systemd/system-preset/05-edgeimg-update.preset"
+ROLLBACK_SUFFIX = "rollback"
 _PROGRAMS = ("usr/lib/systemd/systemd-sysupdate", "usr/bin/edgeimg-update")
 _SLOT = """\
 Type=partition
@@ -37,6 +43,12 @@ PathRelativeTo=boot
 MatchPattern=%M_@v+@l-@d.efi %M_@v+@l.efi %M_@v.efi
 TriesLeft={TRIES}
 TriesDone=0
+InstancesMax=2
+"""
+_INDEX = """\
+Type=regular-file
+Path=/run/edgeimg/rollback-index
+MatchPattern=%M_@v
 InstancesMax=2
 """
 _ORIGIN = "edgeimg"
@@ -59,9 +71,28 @@ def compose(update: Update, keyring: bytes) -> Tree:
         ),
         f"{TRANSFERS}/30-uki.transfer": _transfer(update.url, "%M_@v_%a.efi", _UKI),
     }
+    texts[f"{INDEX_TRANSFERS}/10-rollback-index.transfer"] = _transfer(
+        update.url, f"%M_@v_%a.{ROLLBACK_SUFFIX}", _INDEX
+    )
+    texts[SETTINGS] = (
+        f"rollback_index={update.rollback_index}\nallow_older={' '.join(update.allow_older)}\n"
+    )
+    texts[f"{_UNITS}/{TRIAL_TIMER}.d/trial.conf"] = (
+        f"[Timer]\nOnBootSec=\nOnBootSec={update.trial}min\n"
+    )
+    enabled = ["edgeimg-trial.service", TRIAL_TIMER]
     if update.schedule is not None:
         texts[f"{_UNITS}/{TIMER}.d/schedule.conf"] = f"[Timer]\nOnCalendar={update.schedule}\n"
-        texts[_PRESET] = f"enable {TIMER}\n"
+        enabled.append(TIMER)
+    if update.restart is not None:
+        texts[f"{_UNITS}/{RESTART_TIMER}.d/restart.conf"] = (
+            f"[Timer]\nOnCalendar={update.restart}\n"
+        )
+        texts[f"{_UNITS}/edgeimg-update.service.d/restart.conf"] = (
+            "[Service]\nExecStart=\nExecStart=edgeimg-update install --quiet\n"
+        )
+        enabled.append(RESTART_TIMER)
+    texts[_PRESET] = "".join(f"enable {unit}\n" for unit in enabled)
     nodes = {path: file(text.encode(), origin=_ORIGIN) for path, text in texts.items()}
     return Tree().with_nodes({**nodes, KEYRING: file(keyring, origin=_ORIGIN)})
 

@@ -21,9 +21,9 @@ from edgeimg.recipe.tables import (
     Overlay,
     Packages,
     Release,
-    Update,
 )
 from edgeimg.recipe.types import ArchName
+from edgeimg.recipe.updates import Update
 from edgeimg.recipe.workloads import PodImage, Workload, WorkloadName
 from edgeimg.text.validation import Table
 

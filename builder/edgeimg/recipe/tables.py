@@ -192,36 +192,6 @@ class Release(Table):
     )
 
 
-class Update(Table):
-    """Where gateways get new versions, and the key that signs them. No `url`, no updates."""
-
-    url: str | None = Field(
-        None,
-        pattern=r"^https?://[^\s\"'\\]+$",
-        description="directory with the files of the newest release: SHA256SUMS, its signature, "
-        "and the update files",
-    )
-    key: OverlayPath | None = Field(
-        None,
-        description="public key file, relative to the project; gateways refuse releases "
-        "that it has not signed",
-    )
-    schedule: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z0-9 ,.:*/~-]+$",
-        description="when gateways look for a new version, install it and restart into it, as in "
-        "systemd.time(7): 'Sun 03:00'. Without it, updates are started with `edgeimg-update`",
-    )
-
-    @model_validator(mode="after")
-    def _nothing_is_half_said(self) -> Self:
-        if self.url is not None and self.key is None:
-            raise ValueError("url needs a key: gateways take only what somebody has signed")
-        if self.url is None and (self.key is not None or self.schedule is not None):
-            raise ValueError("key and schedule need a url")
-        return self
-
-
 class Check(Table):
     """Accepted findings and open ports. It does not change images."""
 

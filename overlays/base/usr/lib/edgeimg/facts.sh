@@ -124,6 +124,9 @@ problems() {
     systemctl list-units --failed --plain --no-legend --no-pager | while read -r unit _; do
         [ "$unit" = edgeimg-provision.service ] || echo "failed: $unit (journalctl -u ${unit%.service})"
     done
+    for part in /usr/lib/edgeimg/problems.d/*; do
+        [ ! -x "$part" ] || "$part"
+    done
 }
 
 login() {
