@@ -225,3 +225,49 @@ def test_collectors_are_given_room(mib: int, k3s: int, containerd: int, tmp_path
     for name, expected in (("k3s", k3s), ("containerd", containerd)):
         (line,) = (tmp_path / f"run/{name}.env").read_text().splitlines()
         assert line == f"GOMEMLIMIT={expected << 10}KiB"
+
+
+@pytest.mark.parametrize(
+    ("states", "asked"),
+    [
+        # containerd's and K3s' states one after the other; whether K3s was considered
+        (["active active 1"], []),
+        (["activating inactive 0", "active active 1"], []),
+        # A start that failed on a busy gateway.
+        (["active activating 1", "active failed 1", "active active 1"], []),
+        # K3s was not started, because containerd was late.
+        (["failed inactive 0", "active inactive 0", "active active 1"], ["start k3s.service"]),
+        # It waits to be provisioned.
+        (["active inactive 1"], []),
+    ],
+)
+def test_a_version_works_once_k3s_runs(tmp_path: Path, states: list[str], asked: list[str]) -> None:
+    for number, state in enumerate(states):
+        (tmp_path / f"state.{number}").write_text(f"{state}\n")
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        f"""#!/bin/sh
+        case $* in *--no-block*) echo "$2" "$3" >> {tmp_path}/asked; exit ;; esac
+        now=$(cat {tmp_path}/now 2> /dev/null || echo 0)
+        read -r containerd k3s considered < {tmp_path}/state.$now
+        case $* in
+            *ActiveState\\ containerd*) echo $containerd ;;
+            *ActiveState*) echo $k3s ;;
+            *ConditionTimestamp*) echo $considered ;;
+        esac
+        """
+    )
+    sleep = tmp_path / "sleep"
+    sleep.write_text(
+        f"#!/bin/sh\necho $(($(cat {tmp_path}/now 2> /dev/null || echo 0) + 1)) > {tmp_path}/now\n"
+    )
+    for program in (systemctl, sleep):
+        program.chmod(0o755)
+    subprocess.run(
+        ["sh", BASE / "usr/lib/edgeimg/works"], check=True, timeout=30,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )  # fmt: skip
+    rounds = (tmp_path / "now").read_text().strip() if (tmp_path / "now").exists() else "0"
+    assert int(rounds) == len(states) - 1
+    written = tmp_path / "asked"
+    assert (written.read_text().splitlines() if written.exists() else []) == asked
