@@ -20,7 +20,9 @@ import pytest
 from edgeimg.arch import ARM, find
 from edgeimg.cache.store import Store
 from edgeimg.image.layout import SUMS
+from edgeimg.recipe.file import load
 from edgeimg.release import artifacts
+from edgeimg.release.assemble import rollback_index
 from edgeimg.tools import Toolbox
 from edgeimg.trust import keys, signatures
 from edgeimg.trust.keys import Key
@@ -56,6 +58,7 @@ key = "releases.asc"
 schedule = "Sun 03:00"
 {more}
 """
+INDEX = "rollback_index = 2"
 BROKEN = "[Service]\nExecStart=\nExecStart=false\nRestart=no\n"
 
 
@@ -84,8 +87,8 @@ class Shop:
         self.write(version, *overlays, more=more)
         return built(self.project, ARCH, "-r", "recipes/own.toml")
 
-    def serve(self, image: Path, key: Key | None = None) -> None:
-        """Publish the update files of an image, signed with `key`."""
+    def serve(self, image: Path, key: Key | None = None, *, without: str = SUMS) -> None:
+        """Publish the update files of an image, signed with `key`; none that ends in `without`."""
         name = image.name.removesuffix(".raw.zst")
         manifest = json.loads((image.parent / f"{name}.manifest.json").read_text())
         place = image.parent / "update"
@@ -93,7 +96,13 @@ class Shop:
             place.mkdir()
             raw = raw_image(image, self.cache)
             artifacts.split(raw, name, manifest, place, toolbox=self.pack)
-        files = {path.name: path.read_bytes() for path in place.iterdir()}
+            update = load(self.project / "recipes/own.toml").recipe.update
+            for suffix, data in rollback_index(update).items():
+                (place / f"{name}{suffix}").write_bytes(data)
+        files = {
+            path.name: path.read_bytes() for path in place.iterdir()
+            if not path.name.endswith(without)
+        }  # fmt: skip
         sums = "".join(
             f"{sha256(data).hexdigest()}  {path}\n"
             for path, data in sorted(files.items()) if not path.startswith(SUMS)
@@ -154,7 +163,7 @@ def runs(gateway: Gateway) -> str:
 
 def test_what_another_key_has_signed_is_not_taken(gateway: Gateway, shop: Shop) -> None:
     assert runs(gateway) == "0.1.0, slot A"
-    shop.serve(shop.make("0.2.0"), shop.other)
+    shop.serve(shop.make("0.2.0", more=INDEX), shop.other)
     refused = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
     assert refused.returncode == 1
     assert "signed with a key that this image does not know" in refused.stderr
@@ -162,7 +171,7 @@ def test_what_another_key_has_signed_is_not_taken(gateway: Gateway, shop: Shop) 
 
 
 def test_what_is_not_what_was_signed_is_not_taken(gateway: Gateway, shop: Shop) -> None:
-    shop.serve(shop.make("0.2.0"))
+    shop.serve(shop.make("0.2.0", more=INDEX))
     (path,) = [path for path in shop.server.files if path.endswith(".root.xz")]
     data = bytearray(shop.server.files[path])
     data[len(data) // 2] ^= 1
@@ -174,7 +183,7 @@ def test_what_is_not_what_was_signed_is_not_taken(gateway: Gateway, shop: Shop) 
 
 
 def test_power_lost_in_the_middle(gateway: Gateway, shop: Shop) -> None:
-    shop.serve(shop.make("0.2.0"))
+    shop.serve(shop.make("0.2.0", more=INDEX))
     (path,) = [path for path in shop.server.files if path.endswith(".root.xz")]
     shop.server.faults[path] = ["stall"]
     shop.server.silence = 120
@@ -197,7 +206,7 @@ def lose_power(gateway: Gateway) -> None:
 
 def test_a_new_version_is_installed_and_started(gateway: Gateway, shop: Shop) -> None:
     gateway.run("echo kept > /var/kept; sync /var/kept")
-    shop.serve(shop.make("0.2.0"))
+    shop.serve(shop.make("0.2.0", more=INDEX))
     assert "new:   0.2.0" in gateway.run("edgeimg-update", timeout=300)
     told = gateway.run("edgeimg-update install", timeout=PATIENCE)
     assert "0.2.0 is installed, and starts with the next restart" in told
@@ -221,7 +230,11 @@ def test_a_new_version_is_installed_and_started(gateway: Gateway, shop: Shop) ->
     reason="asked for with EDGEIMG_TEST_UPDATES=all",
 )
 def test_a_version_that_does_not_work_is_left(gateway: Gateway, shop: Shop) -> None:
-    shop.serve(shop.make("0.3.0", "overlays/broken", more="trial = 3"))
+    image = shop.make("0.3.0", "overlays/broken", more=f"trial = 3\n{INDEX}")
+    shop.serve(image, without=".rollback")
+    refused = gateway.attempt("edgeimg-update install", timeout=PATIENCE)
+    assert "it has no rollback index, and this gateway accepts 2 or more" in refused.stderr
+    shop.serve(image)
     gateway.run("edgeimg-update install", timeout=PATIENCE)
     gateway.until("ls /dev/disk/by-partlabel/gateway_0.3.0 /dev/disk/by-partlabel/gateway_0.2.0")
     gateway.restart(PATIENCE)

@@ -20,6 +20,7 @@ from edgeimg.compose import updates
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.file import load
 from edgeimg.recipe.updates import Update
+from edgeimg.release import assemble
 from edgeimg.tree import Tree, file
 from edgeimg.trust import keys
 from pydantic import ValidationError
@@ -589,3 +590,13 @@ def test_a_trial_ends_only_where_another_version_works(
     installed(tmp_path)
     trial("expire", entries=["gw_1.1.0+2-1.efi", *others])
     assert log(tmp_path) == (["bless bad", "systemctl reboot"] if returns else [])
+
+
+def test_a_release_carries_its_rollback_index() -> None:
+    """Under the name that the gateway's transfer of it expects."""
+    update = Update(url=URL, key="k", rollback_index=12)
+    assert assemble.rollback_index(update) == {".rollback": b"12\n"}
+    assert assemble.rollback_index(Update(url=URL, key="k")) == {}
+    tree = updates.compose(update, b"ring")
+    (transfer,) = [node.read() for path, node in tree.items() if path.endswith("index.transfer")]
+    assert b"MatchPattern=%M_@v_%a.rollback\n" in transfer

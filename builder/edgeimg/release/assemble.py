@@ -18,8 +18,10 @@ from pathlib import Path
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
 from edgeimg.cache.store import Store, disk_errors, key, sha256_file
+from edgeimg.compose.updates import ROLLBACK_SUFFIX
 from edgeimg.errors import ImageError, ReleaseError
 from edgeimg.image.manifest import encode
+from edgeimg.recipe.updates import Update
 from edgeimg.release import artifacts, os_list, provenance
 from edgeimg.release import sums as listings
 from edgeimg.release.facts import ReleasedFile, ReleasedImage, ReleaseFacts
@@ -144,9 +146,17 @@ def _place(
         if built is not None and built.sha256 != digest:
             raise ImageError(f"{source} is not what was built: its SHA-256 is {digest}")
         yield target.name, digest
-    for suffix, data in sorted(part.sbom.items()):
+    texts = {**part.sbom, **rollback_index(part.plan.recipe.update)}
+    for suffix, data in sorted(texts.items()):
         name = f"{part.built.name}{suffix}"
         yield name, _write(directory / name, data)
+
+
+def rollback_index(update: Update) -> dict[str, bytes]:
+    """The file that gateways compare with the highest index that they have run; none for 0."""
+    if update.rollback_index == 0:
+        return {}
+    return {f".{ROLLBACK_SUFFIX}": f"{update.rollback_index}\n".encode()}
 
 
 def _write(path: Path, data: bytes) -> str:
