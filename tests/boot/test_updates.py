@@ -7,7 +7,6 @@ or arm does it with one of those.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -20,6 +19,7 @@ import pytest
 from edgeimg.arch import ARM, find
 from edgeimg.cache.store import Store
 from edgeimg.image.layout import SUMS
+from edgeimg.image.manifest import Manifest
 from edgeimg.recipe.file import load
 from edgeimg.release import artifacts
 from edgeimg.release.assemble import rollback_index
@@ -90,7 +90,7 @@ class Shop:
     def serve(self, image: Path, key: Key | None = None, *, without: str = SUMS) -> None:
         """Publish the update files of an image, signed with `key`; none that ends in `without`."""
         name = image.name.removesuffix(".raw.zst")
-        manifest = json.loads((image.parent / f"{name}.manifest.json").read_text())
+        manifest = Manifest.read(image.parent / f"{name}.manifest.json")
         place = image.parent / "update"
         if not place.exists():
             place.mkdir()

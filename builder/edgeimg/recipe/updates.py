@@ -61,9 +61,10 @@ class Update(Table):
     def _is_whole(self) -> Self:
         if self.url is not None and self.key is None:
             raise ValueError("url needs a key: gateways take only signed releases")
-        others = sorted(self.model_fields_set - {"url", "key"})
-        if self.url is None and (self.key is not None or others):
-            raise ValueError(f"{', '.join(['key'] if self.key else others)} without a url: add it")
+        fields = type(self).model_fields
+        others = [name for name, field in fields.items() if getattr(self, name) != field.default]
+        if self.url is None and others:
+            raise ValueError(f"{', '.join(others)} without a url: add it")
         if self.restart is not None and self.schedule is None:
             raise ValueError("restart needs a schedule: nothing else installs a version")
         return self
