@@ -51,6 +51,8 @@ class Arch:
     efi: str
     """The EFI suffix: BOOT<EFI>.EFI, systemd-boot<efi>.efi, linux<efi>.efi.stub."""
     kernel_package: str
+    microcode_packages: tuple[str, ...] = ()
+    """Packages with updates for its processors; empty where the kernel loads none."""
     console: str
     syscalls: str
     """What tables of system calls name it (the kernel's own name)."""
@@ -86,6 +88,7 @@ X86_64 = Arch(
     ld_cache_flags=0x0303,
     efi="x64",
     kernel_package="linux-image-amd64",
+    microcode_packages=("amd64-microcode", "intel-microcode"),
     console="ttyS0",
     syscalls="x86_64",
     seccomp="SCMP_ARCH_X86_64",

@@ -13,7 +13,9 @@ from edgeimg.build import containers
 from edgeimg.build.plan import BuildPlan, k3s_file, k3s_release
 from edgeimg.cache.store import Store, key
 from edgeimg.check.containers import Absent
+from edgeimg.compose import firmware
 from edgeimg.compose import kernel as kernels
+from edgeimg.compose.firmware import Selection
 from edgeimg.compose.kernel import Kernel
 from edgeimg.errors import DigestError, LockError, RecipeError
 from edgeimg.fetch import mirrors
@@ -50,6 +52,10 @@ class Inputs:
     """The images of pods, built-in ones too, at their place in the root."""
     services: Tree
     """The recipe's services: containers and units, at their place in the root."""
+    firmware: Selection
+    """The recipe's firmware, at its place in the root."""
+    microcode: Tree
+    """The packages of the microcode, merged; empty without it."""
     workloads: Tree
     """The recipe's manifests, at their place in the root."""
     absent: Absent
@@ -167,9 +173,15 @@ def unpack(
             return kubernetes.kustomize(kubectl, files, directory, store=store)
 
         objects = containers.objects(plan.recipe, plan.manifests, images, kustomize)
+        kernel = kernels.from_deb(opened["kernel"][0][1])
+        firmware_debs = [deb for _, deb in opened.get("firmware", ())]
+        chosen = firmware.select(plan.recipe.firmware, firmware_debs, kernel)
+        _list_missing(plan, chosen, [deb for _, deb in opened["root"]], progress)
         return Inputs(
             groups=opened,
-            kernel=kernels.from_deb(opened["kernel"][0][1]),
+            kernel=kernel,
+            firmware=chosen,
+            microcode=union(deb.tree for _, deb in opened.get("microcode", ())),
             initrd=union(deb.tree for _, deb in opened["initrd"]),
             boot=union(deb.tree for _, deb in opened["boot"]),
             loader=board_loader(plan, store, progress),
@@ -214,6 +226,22 @@ def board_model(plan: BuildPlan, store: Store, progress: Progress) -> BoardModel
 
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
+
+
+def _list_missing(
+    plan: BuildPlan, chosen: Selection, root: Iterable[Deb], progress: Progress
+) -> None:
+    trees = [deb.tree for deb in root]
+    for module, names in chosen.missing.items():
+        places = {name: f"{firmware.DIRECTORY}/{name}" for name in names}
+        absent = [name for name in names if not any(places[name] in tree for tree in trees)]
+        if absent:
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            progress.note(
+                f"{plan.arch.name}: the module {module} may ask for firmware that no package of "
+                f"the recipe has: {', '.join(absent[:3])}{more}"
+            )
+            progress.debug(f"{module}: {', '.join(absent)}")
 
 
 def _host_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:

@@ -62,6 +62,7 @@ class Composed:
             initrd=self.inputs.initrd,
             boot=self.inputs.boot,
             loader=self.inputs.loader,
+            microcode=self.inputs.microcode,
         )
 
 
@@ -93,6 +94,7 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
         inputs.kernel,
         (
             k3s.tree,
+            inputs.firmware.files,
             inputs.images,
             inputs.services,
             inputs.workloads,

@@ -142,7 +142,9 @@ def select(
     return Tree().with_nodes(tree_index.nodes(rows, cached / "data", origin="kernel"))
 
 
-def match(kernel: Kernel, patterns: Iterable[str], *, strict: bool) -> set[str]:
+def match(
+    kernel: Kernel, patterns: Iterable[str], *, strict: bool, key: str = "kernel.modules"
+) -> set[str]:
     """Names of the modules that fit the patterns. Pure; see `select`."""
     found: set[str] = set()
     for pattern in patterns:
@@ -157,11 +159,21 @@ def match(kernel: Kernel, patterns: Iterable[str], *, strict: bool) -> set[str]:
         if strict and not names:
             near = difflib.get_close_matches(pattern, kernel.paths, n=1)
             raise RecipeError(
-                f"kernel.modules: {pattern!r} fits no module of Linux {kernel.version}",
+                f"{key}: {pattern!r} fits no module of Linux {kernel.version}",
                 hint=f"did you mean {near[0]!r}?" if near else None,
             )
         found |= names
     return found
+
+
+def asked_firmware(kernel: Kernel, patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What the modules that fit `patterns`, and those they depend on, ask for; by module.
+
+    Raises RecipeError for a pattern that fits nothing.
+    """
+    chosen = sorted(match(kernel, patterns, strict=True, key="firmware.modules"))
+    infos = _close(_Reader(kernel), chosen, set())
+    return {name: info.firmware for name, info in sorted(infos.items()) if info.firmware}
 
 
 def _make(kernel: Kernel, chosen: list[str], dropped: set[str], result: Path) -> None:

@@ -25,6 +25,8 @@ class ModInfo:
     weakdeps: tuple[str, ...]
     aliases: tuple[str, ...]
     symbols: tuple[str, ...]
+    firmware: tuple[str, ...] = ()
+    """Files below /usr/lib/firmware that it may ask for; some are globs."""
 
 
 def decompress(data: bytes, path: str) -> bytes:
@@ -53,6 +55,7 @@ def parse(data: bytes, path: str) -> ModInfo:
         weakdeps=tuple(fields.get("weakdep", ())),
         aliases=tuple(fields.get("alias", ())),
         symbols=tuple(sorted({symbol.decode("ascii") for symbol in exported if symbol})),
+        firmware=tuple(sorted(set(fields.get("firmware", ())))),
     )
 
 

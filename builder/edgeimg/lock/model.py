@@ -59,7 +59,8 @@ class ArchLock:
     """What the packages are for: `root` (the recipe's, with dependencies), `kernel` (the kernel
     package alone), `boot` (systemd-boot and the UKI stub), `initrd` (busybox-static, veritysetup
     and its libraries), `containers` (what the built-in container images are composed from),
-    `service:NAME` (a service's own, with dependencies), `services` (what all of them have)."""
+    `firmware` (what firmware is taken from), `microcode`, `service:NAME` (a service's own, with
+    dependencies), `services` (what all of them have)."""
     k3s: K3sAsset | None
     """None when the recipe takes K3s from elsewhere and pins no release binary."""
     airgap: K3sAsset | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -11,7 +11,7 @@ from edgeimg.cache.store import Store, disk_errors, key, require_room
 from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
 from edgeimg.image.partitions import DiskPlan
-from edgeimg.pack import boards, disk, erofs, esp, initrd, scratch, uki, verity
+from edgeimg.pack import boards, disk, erofs, esp, initrd, microcode, scratch, uki, verity
 from edgeimg.pack.boards import Loader
 from edgeimg.recipe.model import Recipe
 from edgeimg.services.layout import CONTAINERS
@@ -35,6 +35,8 @@ class Source:
     """systemd-boot and the UKI stub, as their package holds them."""
     loader: Loader | None = None
     """What a board needs besides."""
+    microcode: Tree = field(default_factory=Tree)
+    """The packages of the microcode, merged; empty without it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +127,11 @@ def make_disk(source: Source, filesystems: Filesystems, work: Path, *, toolbox: 
         cmdline=cmdline,
         os_release=source.root.read("usr/lib/os-release"),
         uname=source.kernel.version,
+        microcode=(
+            scratch.write(microcode.archive(source.microcode), work / "microcode")
+            if len(source.microcode)
+            else None
+        ),
     )
     unified = work / "uki.efi"
     uki.make(boot, unified, arch=arch, epoch=image.epoch, toolbox=toolbox)
@@ -171,6 +178,7 @@ def make_disk(source: Source, filesystems: Filesystems, work: Path, *, toolbox: 
             "uki": unified.stat().st_size,
             "kernel": kernel.stat().st_size,
             "initrd": filesystems.initrd.stat().st_size,
+            **({"microcode": boot.microcode.stat().st_size} if boot.microcode else {}),
         },
     )
 

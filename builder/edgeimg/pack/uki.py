@@ -41,6 +41,7 @@ class Parts:
     os_release: bytes
     uname: str
     """The kernel's release: what `uname -r` will say."""
+    microcode: Path | None = None
 
 
 def cmdline(arch: Arch, *, root_hash: str, extra: Sequence[str] = ()) -> str:
@@ -86,6 +87,7 @@ def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox
         f"--cmdline={parts.cmdline}",
         f"--os-release=@{os_release}",
         f"--uname={parts.uname}",
+        *([f"--microcode={parts.microcode}"] if parts.microcode else []),
         f"--efi-arch={arch.efi}",
         "--profile=ID=main\n",
         f"--join-profile={reset}",

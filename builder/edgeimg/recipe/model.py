@@ -16,6 +16,7 @@ from edgeimg.recipe.services import Service, ServiceName
 from edgeimg.recipe.tables import (
     Budget,
     Check,
+    Firmware,
     Image,
     Kernel,
     Overlay,
@@ -34,6 +35,7 @@ class Override(Table):
     image: Image | None = None
     packages: Packages | None = None
     kernel: Kernel | None = None
+    firmware: Firmware | None = None
     k3s: K3s | None = None
     services: dict[ServiceName, Service] | None = None
     workloads: dict[WorkloadName, Workload] | None = None
@@ -48,6 +50,7 @@ class Recipe(Table):
     image: Image = Field(default_factory=Image)
     packages: Packages = Field(default_factory=Packages)
     kernel: Kernel = Field(default_factory=Kernel)
+    firmware: Firmware = Field(default_factory=Firmware)
     k3s: K3s = Field(default_factory=K3s)
     services: dict[ServiceName, Service] = Field(
         default_factory=dict, description="containers that the system runs: [services.ssh] …"

@@ -117,6 +117,35 @@ class Kernel(Table):
     initrd: tuple[ModuleGlob, ...] = Field((), description="modules of the initrd")
 
 
+class Firmware(Table):
+    """Firmware files of the root, out of Debian's packages."""
+
+    packages: tuple[PackageName, ...] = Field(
+        (),
+        description="packages that firmware is taken from, of 'main' and 'non-free-firmware'; "
+        "without 'modules' and 'files', all their firmware",
+    )
+    modules: tuple[ModuleGlob, ...] = Field(
+        (),
+        description="kernel modules, as names or globs over their paths: the files that these and "
+        "the modules they depend on ask for",
+    )
+    files: tuple[PathGlob, ...] = Field(
+        (), description="files, as globs over their paths below /usr/lib/firmware"
+    )
+
+    microcode: bool = Field(
+        False,
+        description="microcode of Intel's and AMD's processors in the UKI of x86-64; some 15 MB",
+    )
+
+    @model_validator(mode="after")
+    def _files_come_from_packages(self) -> Self:
+        if (self.modules or self.files) and not self.packages:
+            raise ValueError("name the packages that the files are in, such as 'firmware-realtek'")
+        return self
+
+
 class Overlay(Table):
     """Files of the project, shaped like the root."""
 

@@ -99,6 +99,15 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
             exclude=EXCLUDED,
             pins=Pins(suites=recipe.board.pin, components=recipe.board.components),
         )
+    blobs = Pins(components=("non-free-firmware",))
+    if recipe.firmware.packages:
+        containers["firmware"] = Request(
+            names=recipe.firmware.packages, exclude=EXCLUDED, pins=blobs
+        )
+    if recipe.firmware.microcode and arch.microcode_packages:
+        containers["microcode"] = Request(
+            names=arch.microcode_packages, exclude=(*EXCLUDED, "iucode-tool"), pins=blobs
+        )
     # The initrd and the containers are composed of single programs: nothing configures them.
     requests = {
         **containers,
