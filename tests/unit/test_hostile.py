@@ -127,6 +127,24 @@ def row(kind: bytes, count: int) -> Callable[[], Iterator[bytes | int]]:
     return parts
 
 
+def one(name: str = "./x", **fields: int | str) -> Callable[[], Iterator[bytes | int]]:
+    """A member with these fields of its header."""
+
+    def parts() -> Iterator[bytes | int]:
+        info = tarfile.TarInfo(name)
+        info.type = tarfile.SYMTYPE if "linkname" in fields else tarfile.REGTYPE
+        for key, value in fields.items():
+            setattr(info, key, value)
+        yield info.tobuf(tarfile.GNU_FORMAT)
+
+    return parts
+
+
+def many() -> Iterator[bytes | int]:
+    for number in range(200_001):
+        yield header(f"./{number}")
+
+
 def sparse_member() -> Iterator[bytes | int]:
     yield header("./x", tarfile.GNUTYPE_SPARSE)
 
@@ -145,6 +163,14 @@ TARS: dict[str, tuple[Callable[[], Iterator[bytes | int]], str]] = {
     "3,000 pax headers": (row(tarfile.XHDTYPE, 3000), "in a row"),
     "3,000 long names": (row(tarfile.GNUTYPE_LONGNAME, 3000), "in a row"),
     "8 long names": (row(tarfile.GNUTYPE_LONGNAME, 8), ""),
+    "a path of 5,000 bytes": (one("./" + "x" * 5000), "longer than 4096 bytes"),
+    "a path of 4,000 bytes": (one("./" + "x" * 4000), ""),
+    "a link of 5,000 bytes": (one(linkname="x" * 5000), "longer than 4096 bytes"),
+    "a link of 4,000 bytes": (one(linkname="x" * 4000), ""),
+    "a user of 2^32": (one(uid=1 << 32), "owner or size out of range"),
+    "a group of -1": (one(gid=-1), "owner or size out of range"),
+    "a user of 2^32 - 1": (one(uid=(1 << 32) - 1), ""),
+    "200,001 members": (many, "more than 200000 members"),
     "a sparse member": (sparse_member, "unknown type"),
 }
 
@@ -162,6 +188,14 @@ def test_all_extended_headers_together_have_a_limit() -> None:
         budget.header(limits.UNTRUSTED.header)
     with pytest.raises(ArchiveError, match="too large"):
         budget.header(1)
+
+
+def test_the_output_of_a_stream_has_a_limit() -> None:
+    untrusted, image = limits.UNTRUSTED, limits.IMAGE
+    assert untrusted.output(0) == 256 * MIB
+    assert untrusted.output(MIB) == 356 * MIB
+    assert untrusted.output(1 << 40) == untrusted.output(None) == 4 << 30
+    assert image.output(0) == image.output(1 << 40) == 1 << 36
 
 
 def test_work_without_progress_ends(monkeypatch: pytest.MonkeyPatch) -> None:

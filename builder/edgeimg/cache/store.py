@@ -95,7 +95,9 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _FULL:
             raise _disk_full(path) from error
-        if error.errno in _REFUSED:
+        # mkdir in /proc: the path, or a directory above it, cannot be made.
+        absent = error.errno == errno.ENOENT and error.filename is not None
+        if error.errno in _REFUSED or (absent and Path(error.filename) in (path, *path.parents)):
             raise HostError(
                 f"cannot write to {path}: {error.strerror}",
                 hint="choose another place with EDGEIMG_CACHE or --output",
