@@ -32,7 +32,7 @@ from tests.unit.test_imports import ROOMS
 
 SITE = PROJECT / "docs/site"
 OTHER_PROGRAMS = {
-    "bash", "cd", "cp", "git", "gpg", "gpgv", "grep", "journalctl", "kubectl", "pipx", "python3",
+    "bash", "cd", "cp", "export", "git", "gpg", "gpgv", "grep", "journalctl", "kubectl", "pipx", "python3",
     "sha256sum", "sort", "ssh", "tail", "uv", "umount", "sed",
 }  # fmt: skip
 """Programs of others that the pages call."""
