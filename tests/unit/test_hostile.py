@@ -148,6 +148,7 @@ TARS: dict[str, tuple[Callable[[], Iterator[bytes | int]], str]] = {
     "20,000 hard links to 200 MB": (hard_links, ""),
     "two members of 600 MB": (twins, ""),
     "a long name of 250 MB": (named(tarfile.GNUTYPE_LONGNAME, 250 * MIB), "headers are too large"),
+    "a long name of 2 MB": (named(tarfile.GNUTYPE_LONGNAME, 2 * MIB), "headers are too large"),
     "a long link of 250 MB": (named(tarfile.GNUTYPE_LONGLINK, 250 * MIB), "headers are too large"),
     "a pax header of 240 MB": (named(tarfile.XHDTYPE, 240 * MIB), "headers are too large"),
     "a global header of 240 MB": (named(tarfile.XGLTYPE, 240 * MIB), "headers are too large"),
