@@ -83,6 +83,7 @@ def test_a_command_plans_each_architecture_once(
     monkeypatch.setattr(pipeline, "_pack_tools", lambda *_: None)
     monkeypatch.setattr(pipeline, "describe", lambda *_: None)
     monkeypatch.setattr("edgeimg.sbom.cyclonedx", lambda _: b"{}")
+    monkeypatch.setattr(stages, "absent", lambda _: [])
     for stage in ("check_programs", "publish", "measure", "check"):
         monkeypatch.setattr(stages, stage, lambda *_: None)
     monkeypatch.setattr("edgeimg.pack.image.make_filesystems", lambda *_, **__: None)
@@ -171,6 +172,7 @@ def test_a_root_that_is_composed_already_is_not_composed_again(
 
     monkeypatch.setattr(pipeline, "compose", compose)
     monkeypatch.setattr(pipeline, "_pack_tools", lambda *_: None)
+    monkeypatch.setattr(stages, "absent", lambda _: [])
     monkeypatch.setattr(stages, "check_programs", lambda _: None)
     monkeypatch.setattr("edgeimg.pack.image.make_filesystems", lambda *_, **__: None)
     monkeypatch.setattr(stages, "publish", lambda given, *_: made.append(given))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import gzip
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from pathlib import PurePosixPath
 from edgeimg import arch as architectures
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.board import SECTOR, Board
+from edgeimg.streams import decoding
 from edgeimg.tree import Kind, Node, Tree, file
 
 ADDON = "loader/addons/board.addon.efi"
@@ -210,7 +210,8 @@ def _options(board: Board, files: Tree) -> dict[str, str]:
     if not found:
         return {}
     data = files[found[0]].read()
-    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode(errors="replace")
+    method = decoding.recognise(data)
+    text = decoding.unpacked(data, found[0], method=method).decode(errors="replace")
     pairs = (line.partition("=") for line in text.splitlines() if line.startswith("CONFIG_"))
     return {name.removeprefix("CONFIG_"): value.strip('"') for name, _, value in pairs}
 
