@@ -194,7 +194,7 @@ def test_images_are_pulled_from_the_mirror_by_name_and_password(
         assert time.monotonic() < deadline, mirror.asked
         gateway.guest.alive()
         time.sleep(1)
-    gateway.run(f"{kubectl} delete pod pulled --now --wait=false")
+    gateway.until(f"{kubectl} delete pod pulled --now --wait=false --ignore-not-found", PATIENCE)
     gateway.without_k3s()
 
 
