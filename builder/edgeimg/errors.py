@@ -130,5 +130,11 @@ class ProvisionError(EdgeimgError):
     exit_code = 19
 
 
+class RolloutError(EdgeimgError):
+    """The roll-out server refuses a request, or too many gateways of a roll-out have failed."""
+
+    exit_code = 20
+
+
 INTERRUPTED = 130
 USAGE = 2
