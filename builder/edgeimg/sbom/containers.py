@@ -1,4 +1,4 @@
-"""Container images in the root: what they are called, and what is inside them.
+"""Names and contents of the container images in the root.
 
 Formats: OCI image layout (image-spec 1.1) and `docker save` archives; layers as tar, gzip, zstd.
 """
@@ -49,7 +49,7 @@ class Image:
 def read(content: Content, arch: Arch, label: str) -> list[Image]:
     """The images for `arch` in an archive; `label` names it.
 
-    Raises ArchiveError when it is none, DigestError when a blob is not what its name says.
+    Raises ArchiveError for other files, DigestError when a blob does not match its name.
     """
     with (
         Reader() as reader,
