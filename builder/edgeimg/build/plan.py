@@ -1,4 +1,4 @@
-"""What a command was asked to do, as plain values; and the key that names a build's result."""
+"""The options and plans of commands as plain values, and the key of a build's result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class K3sChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """What `edgeimg build` was told."""
+    """The options of `edgeimg build`."""
 
     output: Path
     k3s: K3sChoice | None = None
@@ -54,36 +54,36 @@ class BuildOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeOptions:
-    """What `edgeimg smoke` is to do."""
+    """The options of `edgeimg smoke`."""
 
     output: Path
     guest: GuestOptions
     junit: Path | None = None
     jobs: int = 1
-    """How many guests may run at once."""
+    """Number of guests that may run at once."""
     again: bool = True
-    """Also boot what passed before, byte for byte."""
-    rest: bool = True
-    """Measure what is written at rest, when the recipe has a budget for it."""
+    """Also boot images that passed before, byte for byte."""
+    measure_writes: bool = True
+    """Measure the bytes written at rest, if the recipe has a budget for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseOptions:
-    """What `edgeimg release` was told."""
+    """The options of `edgeimg release`."""
 
     build: BuildOptions
     guest: SmokeOptions
     directory: Path
     """Where releases are: each is a directory named after its version."""
     allow: frozenset[Gate] = frozenset()
-    """What may pass, besides what the recipe allows."""
+    """Gates that may fail, besides those that the recipe allows."""
     key: str | None = None
     """Fingerprint or user id of the key to sign with; None: the only one there is."""
     home: Path | None = None
     """GnuPG's home directory, when it is not the user's."""
     passphrase_file: Path | None = None
     previous: Path | None = None
-    """The release to tell growth from; None: the latest other one in `directory`."""
+    """The release to compare sizes with; None: the latest other one in `directory`."""
     reports: Path | None = None
     """Where findings and boots are written for CI services, of a release held back too."""
 
@@ -99,7 +99,7 @@ class BuildPlan:
     overlay: Tree
     links: Mapping[str, tuple[str, int]]
     """File of the project and line of each link of the recipe, by its path in the image."""
-    given: Mapping[str, Tree]
+    project_files: Mapping[str, Tree]
     """The project's files of each service and of each image for pods, by its name."""
     manifests: Mapping[str, Tree]
     """The project's manifests of each workload."""
@@ -110,7 +110,7 @@ class BuildPlan:
     update_key: bytes
     """The binary OpenPGP keyring that the gateway trusts for updates; empty without [update]."""
     settings_key: bytes
-    """The same for settings; empty where nobody has to sign them."""
+    """The same for settings; empty if they need no signature."""
     k3s_identity: str
     """Names the K3s binary: its source, and its digest or that of its sources."""
     project: Path
@@ -126,16 +126,16 @@ class BuildPlan:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What goes into the image from the project: overlays, what containers are made of,
+        """Paths of the project whose files go into the image: overlays, contents of containers,
         manifests, the keys of updates and of settings, the files of the board.
         """
         containers = self.recipe.contents().values()
-        own = (path for made in containers for path in made.paths(self.arch.name))
+        sources = (path for contents in containers for path in contents.paths(self.arch.name))
         manifests = (workload.manifests for workload in self.recipe.workloads.values())
         board = self.recipe.board
         keys = (self.recipe.update.key, self.recipe.provision.key)
         single = [path for path in (*keys, board and board.files) if path]
-        return (*self.recipe.overlay.paths, *own, *manifests, *single)
+        return (*self.recipe.overlay.paths, *sources, *manifests, *single)
 
     @property
     def name(self) -> str:
@@ -160,7 +160,7 @@ class BuildPlan:
                 for package in host
             ],
             "overlay": self.overlay.digest(),
-            "given": {name: tree.digest() for name, tree in sorted(self.given.items())},
+            "given": {name: tree.digest() for name, tree in sorted(self.project_files.items())},
             "manifests": {name: tree.digest() for name, tree in sorted(self.manifests.items())},
             "update_key": sha256(self.update_key).hexdigest(),
             "settings_key": sha256(self.settings_key).hexdigest(),
@@ -182,7 +182,7 @@ def image_name(recipe: Recipe, arch: Arch) -> str:
 def plan_builds(
     source: RecipeFile, archs: Sequence[Arch], options: BuildOptions
 ) -> tuple[BuildPlan, ...]:
-    """Read everything that the builds need besides downloads, once. Nothing is written.
+    """Read all inputs of the builds except downloads, once. Nothing is written.
 
     Raises LockError when the lock is missing, stale or lacks the K3s release, RecipeError for a
     missing overlay, a missing K3s file or a bad update key.
@@ -208,9 +208,9 @@ def plan_build(
         lock=lock,
         overlay=overlays.read(source, recipe),
         links=overlays.places(source),
-        given={
-            group.partition(":")[2]: _files(source, group, made, arch)
-            for group, made in recipe.contents().items()
+        project_files={
+            group.partition(":")[2]: _files(source, group, contents, arch)
+            for group, contents in recipe.contents().items()
         },
         manifests={
             name: _manifests(source, name, workload) for name, workload in recipe.workloads.items()
@@ -228,7 +228,7 @@ def plan_build(
 
 
 def k3s_file(recipe: Recipe) -> Path:
-    """The K3s binary of `source = "file"`. Raises RecipeError when none is named or there."""
+    """The K3s binary of `source = "file"`. Raises RecipeError when it is missing."""
     path = recipe.k3s.path
     if path is None:
         raise RecipeError(
@@ -285,25 +285,25 @@ def _with_epoch(recipe: Recipe, epoch: str | None) -> Recipe:
     return recipe.model_copy(update={"image": image})
 
 
-def _files(source: RecipeFile, group: str, made: Contents, arch: Arch) -> Tree:
+def _files(source: RecipeFile, group: str, contents: Contents, arch: Arch) -> Tree:
     """The project's program and files of one container. Raises RecipeError for missing ones."""
     kind, _, name = group.partition(":")
     key = f"{source.path}: {kind} {name}"
     files = tree.Tree()
-    if made.binary is not None:
-        given = made.program(arch.name)
-        if given is None:
+    if contents.binary is not None:
+        program_path = contents.program(arch.name)
+        if program_path is None:
             raise RecipeError(f"{key}.binary: there is none for {arch.name}")
-        path = source.locate(given)
+        path = source.locate(program_path)
         if not path.is_file():
             raise RecipeError(f"{key}.binary: there is no file {path}")
-        program = tree.file(path.read_bytes(), mode=0o755, origin=_origin(given))
+        program = tree.file(path.read_bytes(), mode=0o755, origin=_origin(program_path))
         files = files.with_nodes({f"usr/bin/{short_name(name)}": program})
-    if made.files is not None:
-        directory = source.locate(made.files)
+    if contents.files is not None:
+        directory = source.locate(contents.files)
         if not directory.is_dir():
             raise RecipeError(f"{key}.files: there is no directory {directory}")
-        files = files.merge(overlay.from_directory(directory, origin=_origin(made.files)))
+        files = files.merge(overlay.from_directory(directory, origin=_origin(contents.files)))
     return files
 
 
@@ -312,7 +312,7 @@ def _require_arch(source: RecipeFile, arch: Arch) -> None:
     if board is not None and (board.arch != arch.name or arch not in source.recipe.archs):
         raise RecipeError(
             f"the board {board.name} is {board.arch}; the image is for {arch.name}",
-            hint=f"the recipe is for {', '.join(one.name for one in source.recipe.archs)}",
+            hint=f"the recipe is for {', '.join(item.name for item in source.recipe.archs)}",
         )
 
 
@@ -356,8 +356,8 @@ def _settings_key(source: RecipeFile, recipe: Recipe) -> bytes:
     return _keyring(source, "provision.key", recipe.provision.key)
 
 
-def _keyring(source: RecipeFile, name: str, given: str) -> bytes:
-    path, key = source.locate(given), f"{source.path}: {name}"
+def _keyring(source: RecipeFile, name: str, relative: str) -> bytes:
+    path, key = source.locate(relative), f"{source.path}: {name}"
     try:
         return openpgp.public_keys(path.read_bytes())
     except OSError as error:
