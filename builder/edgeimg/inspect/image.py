@@ -53,7 +53,7 @@ def inspect(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspec
     """Read the image `path` (.raw or .raw.zst), and check its root against its root hash.
 
     Temporary files go to a directory below `work`. Raises ImageError when the file is no
-    image of ours or is damaged, HostError when the disk is full.
+    edgeimg image or is damaged, HostError when the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="edgeimg-inspect.", dir=work) as name:
         scratch = Path(name)
