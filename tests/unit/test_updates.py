@@ -399,6 +399,12 @@ def test_a_version_by_its_name(gateway: Gateway, tmp_path: Path) -> None:
         "version": "1.1.0", "from": "1.0.0", "phase": "installed", "reason": "", "time": "",
         "boot": "11111111-1111-1111-1111-111111111111",
     }  # fmt: skip
+    # 1.1.0 waits for a restart now; the newest is another one.
+    (tmp_path / "boot/EFI/Linux/gw_1.1.0+3-0.efi").touch()
+    again = gateway("install", "1.1.0", newest="1.1.0", available="1.2.0", versions=versions)
+    assert again.returncode == 0
+    assert "1.1.0 is installed, and starts with the next restart" in again.stdout
+    assert done(tmp_path) == []
     unknown = gateway("install", "1.3.0", available="1.2.0", versions=versions)
     assert unknown.returncode == 1
     assert "1.3.0 is neither installed nor at" in unknown.stderr
