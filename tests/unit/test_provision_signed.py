@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from edgeimg.compose import updates
+from edgeimg.compose import signed_settings
 from edgeimg.errors import ProvisionError, RecipeError, VerifyError
 from edgeimg.provision import signing
 from edgeimg.provision.rendering import NAMES, SECRET, SIGNED, files
@@ -43,7 +43,7 @@ def makers() -> Iterator[tuple[Signing, Signing]]:
 def root(tmp_path: Path, makers: tuple[Signing, Signing]) -> Root:
     """A gateway whose image has the maker's key."""
     made = Root(tmp_path)
-    keyring = made.path / updates.SETTINGS_KEYRING
+    keyring = made.path / signed_settings.KEYRING
     keyring.write_bytes(keys.export(makers[0].key, armored=False))
     return made
 
@@ -140,7 +140,7 @@ def test_settings_that_nobody_signed_are_refused(root: Root) -> None:
     assert "the settings are not signed" in root.start()
     assert not root.kept.exists()
     # Without the key in the image they are taken.
-    (root.path / updates.SETTINGS_KEYRING).unlink()
+    (root.path / signed_settings.KEYRING).unlink()
     assert root.start() == ""
     assert root.kept.exists()
 
@@ -225,7 +225,7 @@ def test_a_gateway_whose_clock_is_not_set_takes_them(
     with gpg_home() as home:
         home.mkdir(mode=0o700)
         gpg(home, *later, "--quick-generate-key", "Later <l@example.org>", "ed25519", "sign")
-        (root.path / updates.SETTINGS_KEYRING).write_bytes(gpg(home, *later, "--export"))
+        (root.path / signed_settings.KEYRING).write_bytes(gpg(home, *later, "--export"))
         found["edgeimg/settings.sums.gpg"] = gpg(
             home, *later, "--detach-sign", "-", input=found["edgeimg/settings.sums"]
         )
@@ -251,6 +251,6 @@ def test_the_desk_signs_with_the_key_of_the_image_only(
 def test_an_image_with_a_key_can_verify() -> None:
     signed = Provisioning.model_validate({"key": "keys/settings.asc"})
     with pytest.raises(RecipeError, match="no gpgv"):
-        updates.require_verifier(Tree(), signed)
-    updates.require_verifier(Tree().with_nodes({"usr/bin/gpgv": file(b"")}), signed)
-    updates.require_verifier(Tree(), Provisioning())
+        signed_settings.require_verifier(Tree(), signed)
+    signed_settings.require_verifier(Tree().with_nodes({"usr/bin/gpgv": file(b"")}), signed)
+    signed_settings.require_verifier(Tree(), Provisioning())

@@ -16,7 +16,7 @@ from edgeimg.check.all import everything
 from edgeimg.check.findings import Finding, errors, refuse
 from edgeimg.check.size import Sizes
 from edgeimg.compose import kernel as kernels
-from edgeimg.compose import rootfs, updates
+from edgeimg.compose import rootfs, signed_settings, updates
 from edgeimg.errors import ImageError
 from edgeimg.image.manifest import (
     PATH,
@@ -99,14 +99,14 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
             inputs.services,
             inputs.workloads,
             updates.compose(plan.recipe.update, plan.update_key),
-            updates.settings_key(plan.settings_key),
+            signed_settings.compose(plan.settings_key),
             plan.overlay,
         ),
         store,
     )
     require_runtime(root, plan.recipe.services)
     updates.require_programs(root, plan.recipe.update)
-    updates.require_verifier(root, plan.recipe.provision)
+    signed_settings.require_verifier(root, plan.recipe.provision)
     contents = Contents(
         id=plan.recipe.image.id,
         version=plan.recipe.image.version,

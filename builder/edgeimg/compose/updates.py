@@ -8,26 +8,24 @@ it is never started. The running version (`ProtectVersion`) is never overwritten
 from __future__ import annotations
 
 from edgeimg.errors import RecipeError
-from edgeimg.recipe.provisioning import Provisioning
 from edgeimg.recipe.updates import Update
 from edgeimg.tree import Tree, file
 
 TRANSFERS = "usr/lib/sysupdate.d"
 KEYRING = "usr/lib/systemd/import-pubring.gpg"
 """The only keys that systemd-pull believes. Debian's file has those of distributions."""
-SETTINGS_KEYRING = "usr/share/edgeimg/provision.gpg"
-"""With this file a gateway takes signed settings only (provision-signed)."""
 TIMER = "edgeimg-update.timer"
 RESTART_TIMER = "edgeimg-update-restart.timer"
 TRIAL_TIMER = "edgeimg-trial-expire.timer"
 SETTINGS = "usr/lib/edgeimg/update.conf"
 """What edgeimg-update reads of [update]: `key=value` lines."""
 INDEX_TRANSFERS = "usr/lib/edgeimg/rollback-index.d"
+ROLLBACK_SUFFIX = "rollback"
+"""Of the name of a release's file with its rollback index."""
 TRIES = 3
 """Boots in which a new version has to show that it works."""
 _UNITS = "usr/lib/systemd/system"
 _PRESET = "usr/lib/systemd/system-preset/05-edgeimg-update.preset"
-ROLLBACK_SUFFIX = "rollback"
 _PROGRAMS = ("usr/lib/systemd/systemd-sysupdate", "usr/bin/edgeimg-update")
 _SLOT = """\
 Type=partition
@@ -52,7 +50,6 @@ MatchPattern=%M_@v
 InstancesMax=2
 """
 _ORIGIN = "edgeimg"
-_VERIFIER = "usr/bin/gpgv"
 
 
 def compose(update: Update, keyring: bytes) -> Tree:
@@ -103,22 +100,6 @@ def require_programs(root: Tree, update: Update) -> None:
         raise RecipeError(
             "update.url is given, but the image has nothing to update itself with",
             hint='have it include the recipe for that: include = ["gateway.toml", "updates.toml"]',
-        )
-
-
-def settings_key(keyring: bytes) -> Tree:
-    """What `[provision] key` puts into the root; `keyring` as in `compose`, or empty."""
-    if not keyring:
-        return Tree()
-    return Tree().with_nodes({SETTINGS_KEYRING: file(keyring, origin=_ORIGIN)})
-
-
-def require_verifier(root: Tree, provision: Provisioning) -> None:
-    """Raises RecipeError when settings are to be signed, and the root cannot verify them."""
-    if provision.key is not None and _VERIFIER not in root:
-        raise RecipeError(
-            "provision.key is given, but the image has no gpgv to check signatures with",
-            hint='add it to the recipe, and lock again: [packages] include = ["gpgv"]',
         )
 
 
