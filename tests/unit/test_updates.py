@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from edgeimg.build import plan
+from edgeimg.build import project_files
 from edgeimg.compose import updates
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.file import load
@@ -136,7 +136,7 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, key: bytes | None, said: 
         (tmp_path / "keys.asc").write_bytes(key)
     source = load(recipe)
     with pytest.raises(RecipeError, match=r"update\.key: .*keys\.asc") as raised:
-        plan._update_key(source, source.recipe)
+        project_files.keyring(source, "update.key", source.recipe.update.key)
     assert said in str(raised.value)
 
 

@@ -8,16 +8,14 @@ from pathlib import Path
 
 from edgeimg import fetch, process
 from edgeimg import sbom as inventory
-from edgeimg.arch import ARCHITECTURES, Arch, find
+from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import inputs as sources
 from edgeimg.build import result, stages
 from edgeimg.build.plan import (
-    BuildOptions,
     BuildPlan,
     K3sChoice,
     SmokeOptions,
     image_name,
-    plan_build,
 )
 from edgeimg.build.result import Built
 from edgeimg.build.stages import CheckReport, Composed
@@ -29,7 +27,6 @@ from edgeimg.inspect.image import Inspection
 from edgeimg.inspect.image import inspect as read_image
 from edgeimg.lock.model import Lock
 from edgeimg.pack import image as packing
-from edgeimg.pack.boards import Loader
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.model import Recipe
 from edgeimg.resolve import builtin_parts
@@ -43,7 +40,7 @@ from edgeimg.sources import k3s_release
 from edgeimg.tools import Toolbox
 from edgeimg.ui import Ui
 from edgeimg.vm import run as interactive
-from edgeimg.vm.argv import BoardModel, GuestOptions
+from edgeimg.vm.argv import GuestOptions
 
 
 def build(plan: BuildPlan, *, store: Store, ui: Ui, composed: Composed | None = None) -> Built:
@@ -164,28 +161,6 @@ def lock(
     resolved = replace(resolved, builtin=builtin_parts.used(source))
     locks.write(resolved, source.lock_path)
     return locks.changes(previous, resolved)
-
-
-def check_board(source: RecipeFile, *, store: Store, ui: Ui) -> Loader | None:
-    """The files of the recipe's board in their places; None without a board.
-
-    Raises RecipeError with all problems.
-    """
-    board = source.recipe.board
-    if board is None:
-        return None
-    planned = plan_build(source, find(board.arch), BuildOptions(output=Path()))
-    with ui.step("get the board's packages"):
-        return sources.board_loader(planned, store, ui)
-
-
-def board_model(source: RecipeFile, *, store: Store, ui: Ui) -> BoardModel | None:
-    """How QEMU runs the recipe's board; None without one. Raises RecipeError without a model."""
-    board = source.recipe.board
-    if board is None:
-        return None
-    planned = plan_build(source, find(board.arch), BuildOptions(output=Path()))
-    return sources.board_model(planned, store, ui)
 
 
 def check_lock(source: RecipeFile) -> None:

@@ -11,25 +11,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from edgeimg import tree
 from edgeimg.arch import Arch
-from edgeimg.build import overlays
-from edgeimg.builtin import PREFIX
+from edgeimg.build import overlays, project_files
 from edgeimg.cache.store import key, sha256_file, source_digest
 from edgeimg.errors import LockError, RecipeError
 from edgeimg.lock.model import ArchLock, K3sAsset, Lock
-from edgeimg.recipe.contents import Contents
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.recipe.image_name import short_name
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.tables import Image
 from edgeimg.recipe.types import Gate
-from edgeimg.recipe.workloads import Workload
 from edgeimg.resolve import builtin_parts
 from edgeimg.resolve import lock as locks
 from edgeimg.sources import standin
-from edgeimg.tree import Tree, overlay
-from edgeimg.trust import openpgp
+from edgeimg.tree import Tree
 from edgeimg.vm.argv import GuestOptions
 
 
@@ -209,16 +203,17 @@ def plan_build(
         overlay=overlays.read(source, recipe),
         links=overlays.places(source),
         given={
-            group.partition(":")[2]: _files(source, group, made, arch)
+            group.partition(":")[2]: project_files.container_files(source, group, made, arch)
             for group, made in recipe.contents().items()
         },
         manifests={
-            name: _manifests(source, name, workload) for name, workload in recipe.workloads.items()
+            name: project_files.manifests(source, name, workload)
+            for name, workload in recipe.workloads.items()
         },
-        update_key=_update_key(source, recipe),
-        settings_key=_settings_key(source, recipe),
+        update_key=project_files.keyring(source, "update.key", recipe.update.key),
+        settings_key=project_files.keyring(source, "provision.key", recipe.provision.key),
         k3s_identity=_k3s_identity(recipe, arch, lock),
-        board=board_files(source, recipe),
+        board=project_files.board_files(source, recipe),
         builtin=builtin.parts if builtin else {},
         project=source.project,
         output=options.output,
@@ -285,28 +280,6 @@ def _with_epoch(recipe: Recipe, epoch: str | None) -> Recipe:
     return recipe.model_copy(update={"image": image})
 
 
-def _files(source: RecipeFile, group: str, made: Contents, arch: Arch) -> Tree:
-    """The project's program and files of one container. Raises RecipeError for missing ones."""
-    kind, _, name = group.partition(":")
-    key = f"{source.path}: {kind} {name}"
-    files = tree.Tree()
-    if made.binary is not None:
-        given = made.program(arch.name)
-        if given is None:
-            raise RecipeError(f"{key}.binary: there is none for {arch.name}")
-        path = source.locate(given)
-        if not path.is_file():
-            raise RecipeError(f"{key}.binary: there is no file {path}")
-        program = tree.file(path.read_bytes(), mode=0o755, origin=_origin(given))
-        files = files.with_nodes({f"usr/bin/{short_name(name)}": program})
-    if made.files is not None:
-        directory = source.locate(made.files)
-        if not directory.is_dir():
-            raise RecipeError(f"{key}.files: there is no directory {directory}")
-        files = files.merge(overlay.from_directory(directory, origin=_origin(made.files)))
-    return files
-
-
 def _require_arch(source: RecipeFile, arch: Arch) -> None:
     board = source.recipe.board
     if board is not None and (board.arch != arch.name or arch not in source.recipe.archs):
@@ -314,56 +287,3 @@ def _require_arch(source: RecipeFile, arch: Arch) -> None:
             f"the board {board.name} is {board.arch}; the image is for {arch.name}",
             hint=f"the recipe is for {', '.join(one.name for one in source.recipe.archs)}",
         )
-
-
-def board_files(source: RecipeFile, recipe: Recipe) -> Tree:
-    """The project's files of the board. Raises RecipeError when they are missing."""
-    if recipe.board is None or recipe.board.files is None:
-        return Tree()
-    path = source.locate(recipe.board.files)
-    if not path.is_dir():
-        raise RecipeError(f"{source.path}: board.files: there is no directory {path}")
-    return overlay.from_directory(path, origin=_origin(recipe.board.files))
-
-
-def _origin(name: str) -> str:
-    return f"overlay:{name.removeprefix(PREFIX)}"
-
-
-def _manifests(source: RecipeFile, name: str, workload: Workload) -> Tree:
-    """The project's manifests of one workload. Raises RecipeError when they are missing."""
-    path = source.locate(workload.manifests)
-    if path.is_file():
-        return tree.Tree().with_nodes({path.name: tree.file(path.read_bytes())})
-    if not path.is_dir():
-        raise RecipeError(
-            f"{source.path}: workloads.{name}.manifests: there is no file or directory {path}"
-        )
-    return overlay.from_directory(path, origin=f"workload:{name}")
-
-
-def _update_key(source: RecipeFile, recipe: Recipe) -> bytes:
-    """The keyring of [update]. Raises RecipeError for a file that holds no public key."""
-    if recipe.update.key is None:
-        return b""
-    return _keyring(source, "update.key", recipe.update.key)
-
-
-def _settings_key(source: RecipeFile, recipe: Recipe) -> bytes:
-    """The keyring of [provision]. Raises RecipeError for a file that holds no public key."""
-    if recipe.provision.key is None:
-        return b""
-    return _keyring(source, "provision.key", recipe.provision.key)
-
-
-def _keyring(source: RecipeFile, name: str, given: str) -> bytes:
-    path, key = source.locate(given), f"{source.path}: {name}"
-    try:
-        return openpgp.public_keys(path.read_bytes())
-    except OSError as error:
-        raise RecipeError(f"{key}: cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise RecipeError(
-            f"{key}: {path}: {error}",
-            hint="export the public key of who signs: edgeimg genkey --export FILE",
-        ) from None

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from edgeimg.build import pipeline
+from edgeimg.build import boards
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.table import new_table
@@ -53,7 +53,7 @@ def check_command(app: App, *, source: RecipeFile) -> None:
     Reports all errors at once. Builds nothing.
     """
     board = source.recipe.board
-    loader = pipeline.check_board(source, store=app.store, ui=app.ui)
+    loader = boards.check(source, store=app.store, ui=app.ui)
     if board is None or loader is None:
         raise click.UsageError("name a board: --board NAME, or [board] in the recipe")
     rows = [(f"{at} bytes", node.size) for at, node in sorted(loader.raw.items())]

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from edgeimg.arch import Arch
-from edgeimg.build import pipeline
+from edgeimg.build import boards, pipeline
 from edgeimg.build.plan import BuildOptions, SmokeOptions, plan_builds
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, Command, with_app
@@ -108,7 +108,7 @@ def smoke(
     logs, journals and the guest's report are kept beside the image. Exits with 12 when a guest
     fails.
     """
-    guest = replace(guest, board=pipeline.board_model(source, store=app.store, ui=app.ui))
+    guest = replace(guest, board=boards.model(source, store=app.store, ui=app.ui))
     wanted = SmokeOptions(output=output, guest=guest, junit=junit, jobs=jobs)
     images = pipeline.built_images(source, archs, output)
     lock = locks.load(source.lock_path)
@@ -158,7 +158,7 @@ def run(
     chosen = replace(
         guest,
         forwards=tuple(_port_pair(text) for text in forwards),
-        board=pipeline.board_model(source, store=app.store, ui=app.ui),
+        board=boards.model(source, store=app.store, ui=app.ui),
     )
     (image,) = pipeline.built_images(source, archs, output)
     lock = locks.load(source.lock_path)

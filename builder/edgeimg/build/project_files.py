@@ -1,0 +1,81 @@
+"""The files of the project that go into an image: of containers, boards and workloads, and keys."""
+
+from __future__ import annotations
+
+from edgeimg.arch import Arch
+from edgeimg.builtin import PREFIX
+from edgeimg.errors import RecipeError
+from edgeimg.recipe.contents import Contents
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.recipe.image_name import short_name
+from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.workloads import Workload
+from edgeimg.tree import Tree, file, overlay
+from edgeimg.trust import openpgp
+
+
+def container_files(source: RecipeFile, group: str, contents: Contents, arch: Arch) -> Tree:
+    """The project's program and files of one container. Raises RecipeError for missing ones."""
+    kind, _, name = group.partition(":")
+    key = f"{source.path}: {kind} {name}"
+    files = Tree()
+    if contents.binary is not None:
+        binary = contents.program(arch.name)
+        if binary is None:
+            raise RecipeError(f"{key}.binary: {arch.name} has no program")
+        path = source.locate(binary)
+        if not path.is_file():
+            raise RecipeError(f"{key}.binary: there is no file {path}")
+        program = file(path.read_bytes(), mode=0o755, origin=_origin(binary))
+        files = files.with_nodes({f"usr/bin/{short_name(name)}": program})
+    if contents.files is not None:
+        directory = source.locate(contents.files)
+        if not directory.is_dir():
+            raise RecipeError(f"{key}.files: there is no directory {directory}")
+        files = files.merge(overlay.from_directory(directory, origin=_origin(contents.files)))
+    return files
+
+
+def board_files(source: RecipeFile, recipe: Recipe) -> Tree:
+    """The project's files of the board. Raises RecipeError when they are missing."""
+    if recipe.board is None or recipe.board.files is None:
+        return Tree()
+    path = source.locate(recipe.board.files)
+    if not path.is_dir():
+        raise RecipeError(f"{source.path}: board.files: there is no directory {path}")
+    return overlay.from_directory(path, origin=_origin(recipe.board.files))
+
+
+def manifests(source: RecipeFile, name: str, workload: Workload) -> Tree:
+    """The project's manifests of one workload. Raises RecipeError when they are missing."""
+    path = source.locate(workload.manifests)
+    if path.is_file():
+        return Tree().with_nodes({path.name: file(path.read_bytes())})
+    if not path.is_dir():
+        raise RecipeError(
+            f"{source.path}: workloads.{name}.manifests: there is no file or directory {path}"
+        )
+    return overlay.from_directory(path, origin=f"workload:{name}")
+
+
+def keyring(source: RecipeFile, name: str, path: str | None) -> bytes:
+    """The binary OpenPGP keyring in the file of a recipe's key; empty without one.
+
+    Raises RecipeError for a file that holds no public key.
+    """
+    if path is None:
+        return b""
+    place, key = source.locate(path), f"{source.path}: {name}"
+    try:
+        return openpgp.public_keys(place.read_bytes())
+    except OSError as error:
+        raise RecipeError(f"{key}: cannot read {place}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecipeError(
+            f"{key}: {place}: {error}",
+            hint="export the public key of who signs: edgeimg genkey --export FILE",
+        ) from None
+
+
+def _origin(name: str) -> str:
+    return f"overlay:{name.removeprefix(PREFIX)}"
