@@ -13,6 +13,7 @@ from edgeimg.provision import values, zones
 from edgeimg.provision.rendering import files, refused
 from edgeimg.provision.settings import Settings
 from edgeimg.recipe import provisioning as policy
+from edgeimg.recipe.harmless import HARMLESS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
@@ -74,7 +75,7 @@ OPTION = st.one_of(
             st.just(name.partition(".")[0]), form(f"({one.values})"), st.sampled_from(["", "+"]),
             st.just(name.partition(".")[2]),
         )
-        for name, one in policy.HARMLESS.items()
+        for name, one in HARMLESS.items()
     )
 )  # fmt: skip
 TABLES: dict[str, st.SearchStrategy[Any]] = {

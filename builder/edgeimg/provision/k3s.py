@@ -20,6 +20,7 @@ from pydantic import (
 
 from edgeimg.provision.values import Address, Hostname, ServerUrl, TokenFile, hushed, is_quotable
 from edgeimg.recipe import provisioning as policy
+from edgeimg.recipe.harmless import HARMLESS
 from edgeimg.recipe.k3s import LabelKey, LabelValue, Taint
 from edgeimg.text.validation import Table
 
@@ -39,7 +40,7 @@ def _option(name: str, info: ValidationInfo) -> str:
     if plain in KEYS:
         raise hushed(f"is said by '{KEYS[plain]}' in [k3s]")
     if name.count("+") > 1 or not policy.is_known(plain, _allowed(info)):
-        known = {option.partition(".")[0] for option in policy.HARMLESS}
+        known = {option.partition(".")[0] for option in HARMLESS}
         if close := difflib.get_close_matches(plain, known, n=1, cutoff=0.75):
             raise hushed(f"a gateway does not take this option; did you mean '{close[0]}'?")
         if name.count("+") > 1 or not _NAME.fullmatch(plain):

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from edgeimg.provision import zones
-from edgeimg.recipe.provisioning import PORT, V6
+from edgeimg.recipe.harmless import PORT, V6
 from edgeimg.text.validation import HUSHED, near
 
 LIMIT = 65536
