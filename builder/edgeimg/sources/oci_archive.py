@@ -9,26 +9,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import posixpath
-import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO
 
 from edgeimg.arch import Arch
-from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ArchitectureError, ArchiveError, DigestError
-from edgeimg.sources import oci_config
+from edgeimg.sources import oci_config, oci_files
+from edgeimg.sources.oci_files import Archive, Tar
 from edgeimg.sources.oci_layers import Layer
-from edgeimg.streams import decoding, limits, tar
-from edgeimg.streams.decoding import Window
 from edgeimg.text import json_text
 
 _MAX_JSON = 8 << 20
 _DEPTH = 4
 """How deep indexes may be nested."""
-_LINKS = 8
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _UNREADABLE = (KeyError, TypeError, AttributeError, IndexError, ValueError, OSError, EOFError)
 
@@ -65,61 +60,6 @@ class _Candidate:
     """Paths in the archive."""
 
 
-class _Archive(Protocol):
-    def open(self, name: str) -> tuple[BinaryIO, int]:
-        """A file of the archive and its size. Raises KeyError when there is none."""
-
-    def has(self, name: str) -> bool:
-        """Whether there is such a file."""
-
-
-class _Directory:
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def has(self, name: str) -> bool:
-        return (self._root / name).is_file()
-
-    def open(self, name: str) -> tuple[BinaryIO, int]:
-        path = self._root / name
-        if not path.resolve().is_relative_to(self._root.resolve()) or not path.is_file():
-            raise KeyError(name)
-        return path.open("rb"), path.stat().st_size
-
-
-class _Tar:
-    """A plain tar; old engines save layers as links to one another."""
-
-    def __init__(self, file: BinaryIO, label: str) -> None:
-        self._file = file
-        file.seek(0)
-        self._members: dict[str, tuple[int, int]] = {}
-        self._links: dict[str, str] = {}
-        try:
-            with tar.opened(file, label, limits=limits.UNTRUSTED) as (_, members):
-                for info in members:
-                    self._add(info, posixpath.normpath(info.name))
-        except ArchiveError as error:
-            raise ArchiveError(f"{label} is no container image: {error.message}") from error
-
-    def _add(self, info: tarfile.TarInfo, name: str) -> None:
-        if info.isreg():
-            self._members[name] = info.offset_data, info.size
-        elif info.issym():
-            self._links[name] = posixpath.normpath(f"{posixpath.dirname(name)}/{info.linkname}")
-        elif info.islnk():
-            self._links[name] = posixpath.normpath(info.linkname)
-
-    def has(self, name: str) -> bool:
-        return name in self._members
-
-    def open(self, name: str) -> tuple[BinaryIO, int]:
-        for _ in range(_LINKS):
-            name = self._links.get(name, name).lstrip("/")
-        offset, size = self._members[name]
-        return cast("BinaryIO", Window(self._file, offset, size)), size
-
-
 @contextlib.contextmanager
 def open_image(path: Path, arch: Arch, tag: str = "") -> Iterator[OciImage]:
     """The image for `arch` in the archive at `path`; its layers can be read within the block.
@@ -129,7 +69,7 @@ def open_image(path: Path, arch: Arch, tag: str = "") -> Iterator[OciImage]:
     none is for `arch`; DigestError for a blob that is not what its name says.
     """
     label = str(path)
-    with _readable(label), _open(path) as archive:
+    with _readable(label), oci_files.opened(path) as archive:
         yield _described(archive, _one(_candidates(archive, arch, label, tag), label), label)
 
 
@@ -137,7 +77,7 @@ def open_image(path: Path, arch: Arch, tag: str = "") -> Iterator[OciImage]:
 def open_images(file: BinaryIO, arch: Arch, label: str) -> Iterator[list[OciImage]]:
     """All images for `arch` in a plain tar, by name; see `open_image`."""
     with _readable(label):
-        archive = _Tar(file, label)
+        archive = Tar(file, label)
         found: dict[str, list[_Candidate]] = {}
         for candidate in _candidates(archive, arch, label, ""):
             found.setdefault(candidate.name, []).append(candidate)
@@ -147,7 +87,7 @@ def open_images(file: BinaryIO, arch: Arch, label: str) -> Iterator[list[OciImag
 def tags(path: Path) -> list[str]:
     """The names in the archive at `path` that `docker save` wrote. Raises ArchiveError."""
     label = str(path)
-    with _readable(label), _open(path) as archive:
+    with _readable(label), oci_files.opened(path) as archive:
         entries = _json(_small(archive, "manifest.json", label))
         return [tag for entry in entries for tag in oci_config.texts(entry["RepoTags"], "RepoTags")]
 
@@ -160,26 +100,8 @@ def _readable(label: str) -> Iterator[None]:
         raise ArchiveError(f"{label} is no container image: {error or error!r}") from error
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[_Archive]:
-    if path.is_dir():
-        yield _Directory(path)
-        return
-    with path.open("rb") as packed:
-        method = decoding.recognise(packed.read(6))
-        packed.seek(0)
-        if method is None:
-            yield _Tar(packed, str(path))
-            return
-        with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as plain:
-            size = path.stat().st_size
-            for piece in decoding.pieces(packed, str(path), method=method, packed=size):
-                plain.write(piece)
-            yield _Tar(cast("BinaryIO", plain), str(path))
-
-
-def _candidates(archive: _Archive, arch: Arch, label: str, tag: str) -> list[_Candidate]:
-    """The images that may run on `arch`. Raises ArchitectureError when there is none."""
+def _candidates(archive: Archive, arch: Arch, label: str, tag: str) -> list[_Candidate]:
+    """The images that may run on `arch`. Raises ArchitectureError without one."""
     others: set[str] = set()
     saved = bool(tag) or not archive.has("index.json")
     if not saved:
@@ -205,7 +127,7 @@ def _candidates(archive: _Archive, arch: Arch, label: str, tag: str) -> list[_Ca
 
 
 def _of_index(
-    archive: _Archive,
+    archive: Archive,
     index: Any,
     arch: Arch,
     label: str,
@@ -248,7 +170,7 @@ def _is_image(manifest: dict[str, Any]) -> bool:
 
 
 def _of_save(
-    archive: _Archive, arch: Arch, label: str, tag: str, others: set[str]
+    archive: Archive, arch: Arch, label: str, tag: str, others: set[str]
 ) -> Iterator[_Candidate]:
     for entry in _json(_small(archive, "manifest.json", label)):
         tags = oci_config.texts(entry.get("RepoTags"), "RepoTags")
@@ -294,7 +216,7 @@ def _one(candidates: list[_Candidate], label: str) -> _Candidate:
     return next(iter(fitting.values()))
 
 
-def _described(archive: _Archive, chosen: _Candidate, label: str) -> OciImage:
+def _described(archive: Archive, chosen: _Candidate, label: str) -> OciImage:
     config = _json(chosen.config)
     digests = [oci_config.digest(value) for value in config["rootfs"]["diff_ids"]]
     if len(digests) != len(chosen.layers):
@@ -323,7 +245,7 @@ def _described(archive: _Archive, chosen: _Candidate, label: str) -> OciImage:
     )
 
 
-def _layer(archive: _Archive, name: str, digest: str) -> Layer:
+def _layer(archive: Archive, name: str, digest: str) -> Layer:
     return Layer(digest=digest, open=lambda: archive.open(name))
 
 
@@ -331,7 +253,7 @@ def _json(data: bytes) -> Any:
     return json_text.parse(data, limit=_MAX_JSON)
 
 
-def _small(archive: _Archive, name: str, label: str) -> bytes:
+def _small(archive: Archive, name: str, label: str) -> bytes:
     file, _ = archive.open(posixpath.normpath(name))
     with file:
         data = file.read(_MAX_JSON + 1)
@@ -340,7 +262,7 @@ def _small(archive: _Archive, name: str, label: str) -> bytes:
     return data
 
 
-def _blob(archive: _Archive, digest: str, label: str) -> bytes:
+def _blob(archive: Archive, digest: str, label: str) -> bytes:
     data = _small(archive, _path(digest), label)
     if _digest(data) != digest:
         raise DigestError(f"{label}: the blob {digest} has the digest {_digest(data)}")
