@@ -29,16 +29,12 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import BinaryIO
 
-from edgeimg.cache import seal
+from edgeimg.cache import owned, seal
 from edgeimg.errors import DamageError, HostError, LockError, ToolError
 from edgeimg.progress import Progress, Silent
 
 CHUNK = 1 << 20
-STALE = 7 * 86400.0
-"""Seconds after which a download that nobody continued, or an unknown file, is given up."""
-_OWNER = ".owner"
 _RECENT = 600.0
 """Seconds for which the time of a result's last use is exact enough."""
 _NOTHING = 1 << 20
@@ -238,9 +234,10 @@ class Store:
         with disk_errors(parent):
             while True:
                 directory = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=parent))
-                owner = (directory / _OWNER).open("ab")
+                owner = (directory / owned.OWNER).open("ab")
                 fcntl.flock(owner, fcntl.LOCK_EX)
-                if _is_still(owner, directory / _OWNER):  # nobody swept it before it was locked
+                # A sweep may remove it before it is locked.
+                if owned.is_still(owner, directory / owned.OWNER):
                     break
                 owner.close()
         try:
@@ -260,8 +257,8 @@ class Store:
         for path in _entries(self.root / "partial"):
             with contextlib.suppress(OSError):
                 if path.suffix == ".lock":
-                    _sweep_lock(path)
-                elif _is_abandoned(path):
+                    owned.sweep_lock(path)
+                elif owned.is_abandoned(path):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     @contextlib.contextmanager
@@ -273,7 +270,7 @@ class Store:
                 file = path.open("ab")
             with file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                if not _is_still(file, path):  # its last holder has removed it meanwhile
+                if not owned.is_still(file, path):  # its last holder has removed it meanwhile
                     continue
                 try:
                     yield
@@ -296,31 +293,3 @@ def _used(result: Path) -> bool:
     except OSError:  # a cache of somebody else's, to read from
         pass
     return seal.holds(result)
-
-
-def _is_still(file: BinaryIO, path: Path) -> bool:
-    """Whether the open file is the one at `path`."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _sweep_lock(path: Path) -> None:
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_still(file, path):
-            path.unlink()
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Whether the owner of a work directory is dead; anything else is judged by its age."""
-    owner = path / _OWNER
-    if not owner.is_file():
-        return time.time() - path.lstat().st_mtime > STALE
-    with owner.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
