@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from edgeimg import fetch
@@ -12,6 +15,7 @@ from edgeimg.fetch import mirrors
 from edgeimg.lock.model import Lock
 from edgeimg.tools import Toolbox
 
+from tests.integration.archive import Archive
 from tests.integration.fileserver import FileServer
 
 
@@ -29,3 +33,15 @@ def downloads(cache: Store, default_lock: Lock, toolbox: Callable[[str], Toolbox
     toolbox("qemu")
     packages = default_lock.images["x86-64"].packages()
     fetch.fetch(fetch.wanted(packages, mirrors.from_host(os.environ)), cache, offline=False)
+
+
+@pytest.fixture(scope="module")
+def archive_key() -> Iterator[Path]:
+    """GnuPG's home with the key that signs a package archive of the tests (archive.py).
+
+    The agent listens on a socket whose path must be short.
+    """
+    with tempfile.TemporaryDirectory(prefix="gpg") as home:
+        Archive(None, Path(home)).make_key()  # type: ignore[arg-type]
+        yield Path(home)
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)

@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,18 +46,9 @@ FIELDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def key() -> Iterator[Path]:
-    """gpg's agent listens on a socket whose path must be short."""
-    with tempfile.TemporaryDirectory(prefix="gpg") as home:
-        Archive(None, Path(home)).make_key()  # type: ignore[arg-type]
-        yield Path(home)
-        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
-
-
 @pytest.fixture
-def archive(server: FileServer, key: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
-    made = Archive(server, key, dict(FIELDS))
+def archive(server: FileServer, archive_key: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    made = Archive(server, archive_key, dict(FIELDS))
     monkeypatch.setattr(apt, "KEYRING", made.keyring)
     made.publish(PACKAGES)
     return made

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +38,9 @@ MORE = {
 }
 
 
-@pytest.fixture(scope="module")
-def key() -> Iterator[Path]:
-    """gpg's agent listens on a socket whose path must be short."""
-    with tempfile.TemporaryDirectory(prefix="gpg") as home:
-        Archive(None, Path(home)).make_key()  # type: ignore[arg-type]
-        yield Path(home)
-        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
-
-
 @pytest.fixture
-def archive(server: FileServer, key: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
-    made = Archive(server, key, {**FIELDS, **MORE}, {"experimental": "rc-buggy"})
+def archive(server: FileServer, archive_key: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    made = Archive(server, archive_key, {**FIELDS, **MORE}, {"experimental": "rc-buggy"})
     monkeypatch.setattr(apt, "KEYRING", made.keyring)
     made.publish(PACKAGES, others=OTHERS)
     return made
