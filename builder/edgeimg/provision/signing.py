@@ -36,7 +36,7 @@ class Signing:
 def signed(files: Mapping[str, bytes], signing: Signing) -> dict[str, bytes]:
     """The files (path on the config partition → content) with their document and its signature.
 
-    Raises ProvisionError for a serial that is none, SigningKeyError, HostError without gpg, and
+    Raises ProvisionError for a serial out of range, SigningKeyError, HostError without gpg, and
     VerifyError when the key is not the image's.
     """
     document = _document(files, signing)

@@ -49,7 +49,8 @@ class Image:
 def read(content: Content, arch: Arch, label: str) -> list[Image]:
     """The images for `arch` in an archive; `label` names it.
 
-    Raises ArchiveError when it is none, DigestError when a blob is not what its name says.
+    Raises ArchiveError for a file that is no archive of images, DigestError for a blob whose
+    digest differs from its name.
     """
     with (
         Reader() as reader,
