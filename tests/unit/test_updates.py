@@ -424,10 +424,11 @@ def test_a_version_that_failed_is_tried_again_when_it_is_named(
 @pytest.mark.parametrize(
     ("index", "reason"),
     [
-        ("2\n", "its rollback index is 2, and this gateway accepts 3 or more"),
+        ("rollback_index=2\n", "its rollback index is 2, and this gateway accepts 3 or more"),
         ("", "is no number"),
-        ("3x\n", "is no number"),
-        ("12345678901\n", "is no number"),
+        ("3\n", "is no number"),
+        ("rollback_index=3x\n", "is no number"),
+        ("rollback_index=12345678901\n", "is no number"),
         (None, "has no rollback index"),
     ],
 )
@@ -440,7 +441,7 @@ def test_a_smaller_rollback_index_is_refused(
     assert refused.returncode == 1
     assert reason in refused.stderr
     assert "--json=short --verify=yes update 1.1.0" not in done(tmp_path)
-    assert gateway("install", available="1.1.0", index="3\n").returncode == 0
+    assert gateway("install", available="1.1.0", index="rollback_index=3\n").returncode == 0
     assert "--json=short --verify=yes update 1.1.0" in done(tmp_path)
 
 
@@ -601,7 +602,7 @@ def test_a_trial_ends_only_where_another_version_works(
 def test_a_release_carries_its_rollback_index() -> None:
     """Under the name that the gateway's transfer of it expects."""
     update = Update(url=URL, key="k", rollback_index=12)
-    assert assemble.rollback_index(update) == {".rollback": b"12\n"}
+    assert assemble.rollback_index(update) == {".rollback": b"rollback_index=12\n"}
     assert assemble.rollback_index(Update(url=URL, key="k")) == {}
     tree = updates.compose(update, b"ring")
     (transfer,) = [node.read() for path, node in tree.items() if path.endswith("index.transfer")]

@@ -6,7 +6,7 @@ the partition must have, which for root and root-verity are the halves of the ro
     <id>_@v_<arch>_@u.root.xz     content of the root slot
     <id>_@v_<arch>_@u.verity.xz   its hash tree
     <id>_@v_<arch>.efi            the UKI
-    <id>_@v_<arch>.rollback       the rollback index, a decimal number; absent for 0
+    <id>_@v_<arch>.rollback       `rollback_index=N`; absent for 0
 """
 
 from __future__ import annotations

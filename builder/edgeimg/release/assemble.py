@@ -153,10 +153,13 @@ def _place(
 
 
 def rollback_index(update: Update) -> dict[str, bytes]:
-    """The file that gateways compare with the highest index that they have run; none for 0."""
+    """The file that gateways compare with the highest index that they have run; none for 0.
+
+    More than a number: systemd-pull 257 refuses files that are shorter than an xz signature.
+    """
     if update.rollback_index == 0:
         return {}
-    return {f".{ROLLBACK_SUFFIX}": f"{update.rollback_index}\n".encode()}
+    return {f".{ROLLBACK_SUFFIX}": f"rollback_index={update.rollback_index}\n".encode()}
 
 
 def _write(path: Path, data: bytes) -> str:
