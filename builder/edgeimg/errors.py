@@ -130,5 +130,17 @@ class ProvisionError(EdgeimgError):
     exit_code = 19
 
 
+class MachineError(EdgeimgError):
+    """The description of a machine cannot be read, or names no device."""
+
+    exit_code = 20
+
+
+class CoverageError(EdgeimgError):
+    """The image lacks a driver or firmware for a device of the machine."""
+
+    exit_code = 21
+
+
 INTERRUPTED = 130
 USAGE = 2

@@ -23,6 +23,7 @@ ROOMS = [
     {"smoke"},
     {"vm"},
     {"cve"},
+    {"hardware"},
     {"inspect"},
     {"sbom"},
     {"pack"},

@@ -192,6 +192,13 @@ def unpack(
         )
 
 
+def group(plan: BuildPlan, name: str, store: Store, progress: Progress) -> list[Deb]:
+    """The packages of one group of the lock, opened; none when the lock has no such group."""
+    packages = plan.inputs.groups.get(name, ())
+    fetch_packages(packages, store, offline=plan.offline, progress=progress)
+    return [_read(package, plan, store, progress) for package in packages]
+
+
 def board_loader(plan: BuildPlan, store: Store, progress: Progress) -> Loader | None:
     """The files of the board in their places; None without one. Raises RecipeError."""
     board = plan.recipe.board

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -20,7 +20,7 @@ from edgeimg.tree import Kind, Node, Tree, union
 
 DIRECTORY = "usr/lib/firmware"
 _VERSIONED = re.compile(r"(?P<name>iwlwifi-.+-)(?P<number>\d+)\.ucode")
-_PACKED = re.compile(r"\.(xz|zst)$")
+PACKED = re.compile(r"\.(xz|zst)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def select(wanted: Firmware, debs: Sequence[Deb], kernel: Kernel) -> Selection:
     module that fits nothing.
     """
     held = Tree(dict(union(deb.tree for deb in debs).under(DIRECTORY)))
-    names = {_PACKED.sub("", path.removeprefix(f"{DIRECTORY}/")): path for path in _files(held)}
+    names = {PACKED.sub("", path.removeprefix(f"{DIRECTORY}/")): path for path in _files(held)}
     if not wanted.modules and not wanted.files:
         return Selection(files=held, missing={})
     chosen: set[str] = set()
@@ -54,7 +54,7 @@ def select(wanted: Firmware, debs: Sequence[Deb], kernel: Kernel) -> Selection:
         chosen |= fits
     missing: dict[str, tuple[str, ...]] = {}
     for module, asked in asked_firmware(kernel, wanted.modules).items():
-        found = {name: _asked(name, names) for name in asked}
+        found = {name: answers(name, names) for name in asked}
         lacking = tuple(name for name in asked if not found[name])
         chosen |= {one for several in found.values() for one in several}
         if lacking:
@@ -75,8 +75,8 @@ def _files(held: Tree) -> list[str]:
     return found
 
 
-def _asked(name: str, names: Iterable[str]) -> set[str]:
-    """What a module gets for `name`.
+def answers(name: str, names: Collection[str]) -> set[str]:
+    """What a module gets for `name`, out of `names`: paths below /usr/lib/firmware.
 
     iwlwifi names the newest version that it knows, and asks for older ones when that is not there
     (`iwlwifi-cc-a0-77.ucode`, then `-76`).

@@ -179,10 +179,10 @@ def asked_firmware(kernel: Kernel, patterns: Sequence[str]) -> dict[str, tuple[s
 def _make(kernel: Kernel, chosen: list[str], dropped: set[str], result: Path) -> None:
     reader = _Reader(kernel)
     loaded = _close(reader, chosen, dropped)
-    order = _order(kernel)
+    ranks = order(kernel)
     modules = [
         Module(name=name, path=f"kernel/{kernel.paths[name]}.ko", info=info)
-        for name, info in sorted(loaded.items(), key=lambda item: order.get(item[0], len(order)))
+        for name, info in sorted(loaded.items(), key=lambda item: ranks.get(item[0], len(ranks)))
     ]
     contents = {module.path: reader.data[module.name] for module in modules}
     contents |= module_files.indices(modules, kernel.builtin, _builtin_files(kernel))
@@ -202,7 +202,7 @@ def _builtin_files(kernel: Kernel) -> dict[str, bytes]:
     return {name: node.read() for name, node in nodes.items() if node}
 
 
-def _order(kernel: Kernel) -> dict[str, int]:
+def order(kernel: Kernel) -> dict[str, int]:
     """Ranks from modules.order: which module comes first where several claim one device."""
     listing = kernel.modules.get(f"{kernel.directory}/modules.order")
     lines = listing.read().decode().splitlines() if listing else sorted(kernel.paths.values())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,11 +50,28 @@ class Inspection:
         }
 
 
-def inspect(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspection:
-    """Read the image `path` (.raw or .raw.zst), and check its root against its root hash.
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """An image that is being read."""
 
-    Temporary files go to a directory below `work`. Raises ImageError when the file is no
-    image of ours or is damaged, HostError when the disk is full.
+    disk: DiskPlan
+    boot_entry: str
+    uki: Uki
+    root_hash: str
+    root: Path
+    """A copy of the root file system (EROFS). Every block of it matches the root hash."""
+
+    def contents(self, toolbox: Toolbox) -> Contents:
+        """What the root says of itself. Raises ImageError."""
+        return Contents.from_json(erofs.read(self.root, manifest.PATH, toolbox=toolbox))
+
+
+@contextmanager
+def opened(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Iterator[Opened]:
+    """The image `path` (.raw or .raw.zst), its root checked against its root hash.
+
+    Temporary files go to a directory below `work`, and are gone at the end. Raises ImageError when
+    the file is no image of ours or is damaged, HostError when the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="edgeimg-inspect.", dir=work) as name:
         scratch = Path(name)
@@ -67,17 +85,23 @@ def inspect(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspec
         if root_hash is None or len(root_hash) != 64:
             raise ImageError(f"the boot entry {entry} of {path.name} names no root hash")
         root = _root(raw, layout, root_hash, scratch, toolbox)
+        yield Opened(disk=layout, boot_entry=entry, uki=kernel, root_hash=root_hash, root=root)
+
+
+def inspect(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspection:
+    """Read the image `path`; see `opened`."""
+    with opened(path, toolbox=toolbox, work=work) as image:
         return Inspection(
             path=path,
             size=path.stat().st_size,
-            disk=layout,
-            boot_entry=entry,
-            uki=kernel,
-            root_hash=root_hash,
+            disk=image.disk,
+            boot_entry=image.boot_entry,
+            uki=image.uki,
+            root_hash=image.root_hash,
             os_release=uki.parse_os_release(
-                erofs.read(root, "usr/lib/os-release", toolbox=toolbox)
+                erofs.read(image.root, "usr/lib/os-release", toolbox=toolbox)
             ),
-            contents=Contents.from_json(erofs.read(root, manifest.PATH, toolbox=toolbox)),
+            contents=image.contents(toolbox),
         )
 
 

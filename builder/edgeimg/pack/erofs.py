@@ -5,6 +5,7 @@ Compression and cluster size are decided in docs/adr/0001-root-compression.md.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from uuid import UUID
 
@@ -16,6 +17,9 @@ CLUSTER = 16384
 """Largest physical cluster, bytes: what one random read has to decompress at most."""
 WORKERS = 2
 TIMEOUT = 1800.0
+_ENTRY = re.compile(r"^ *\d+ +(\d+)  (.+)$", re.M)
+_DIRECTORY = "2"
+"""The type of a directory among the entries (EROFS_FT_DIR)."""
 
 
 def make(
@@ -51,6 +55,16 @@ def check(image: Path, *, toolbox: Toolbox) -> None:
         toolbox.run("fsck.erofs", "--extract", str(image), timeout=TIMEOUT)
     except ToolError as error:
         raise ImageError(f"the root file system is damaged: {error.message}") from error
+
+
+def names(image: Path, path: str, *, toolbox: Toolbox) -> dict[str, bool]:
+    """The entries of one directory of the image: whether each is a directory itself.
+
+    Symbolic links are not followed. Empty when there is no such directory.
+    """
+    listing = toolbox.run("dump.erofs", "--ls", f"--path=/{path}", str(image), timeout=60.0)
+    rows = _ENTRY.findall(listing.decode("utf-8", "replace").partition("FILENAME\n")[2])
+    return {name: kind == _DIRECTORY for kind, name in rows if name not in (".", "..")}
 
 
 def read(image: Path, path: str, *, toolbox: Toolbox, offset: int = 0) -> bytes:

@@ -1,0 +1,95 @@
+"""Hardware coverage: a machine against a recipe, or against a finished image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeimg.arch import Arch, find
+from edgeimg.build import inputs as sources
+from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
+from edgeimg.cache.store import Store
+from edgeimg.compose import firmware, patterns, rootfs
+from edgeimg.compose import kernel as kernels
+from edgeimg.compose import packages as debian
+from edgeimg.compose.kernel import Kernel
+from edgeimg.compose.prune import prune
+from edgeimg.hardware import coverage, drivers
+from edgeimg.hardware import image as images
+from edgeimg.hardware.coverage import Coverage
+from edgeimg.hardware.drivers import Drivers, Root
+from edgeimg.hardware.machine import Machine
+from edgeimg.inspect import image as inspection
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.sources.deb import Deb
+from edgeimg.tools import Toolbox
+from edgeimg.tree import Tree
+from edgeimg.ui import Ui
+
+
+def of_recipe(
+    source: RecipeFile, machine: Machine, arch: Arch, *, offline: bool, store: Store, ui: Ui
+) -> Coverage:
+    """The coverage of `machine` by the image that the recipe makes; nothing is built."""
+    plan = plan_build(source, arch, BuildOptions(output=Path(), offline=offline))
+    kernel, available, debs = _kernel(plan, store, ui)
+    with ui.step(f"{arch.name}: choose modules and firmware"):
+        root = _recipe_root(plan, kernel, debs, store)
+    return coverage.cover(
+        machine, root, available, excluded=_excluded(kernel), image=plan.name, arch=arch.name
+    )
+
+
+def of_image(
+    path: Path,
+    source: RecipeFile,
+    machine: Machine,
+    *,
+    toolbox: Toolbox,
+    offline: bool,
+    store: Store,
+    ui: Ui,
+) -> Coverage:
+    """The coverage of `machine` by the image file `path`; the kernel package is of the lock."""
+    with (
+        ui.step(f"read {path.name}"),
+        store.work("hardware") as work,
+        inspection.opened(path, toolbox=toolbox, work=work) as opened,
+    ):
+        contents = opened.contents(toolbox)
+        root = images.read(opened.root, contents.kernel, toolbox)
+    arch = find(contents.arch)
+    plan = plan_build(source, arch, BuildOptions(output=Path(), offline=offline))
+    kernel, available, _ = _kernel(plan, store, ui, groups=("kernel",))
+    return coverage.cover(
+        machine, root, available, excluded=_excluded(kernel), image=path.name, arch=arch.name
+    )
+
+
+def _kernel(
+    plan: BuildPlan,
+    store: Store,
+    ui: Ui,
+    groups: Sequence[str] = ("kernel", "firmware", "root"),
+) -> tuple[Kernel, Drivers, dict[str, list[Deb]]]:
+    """The kernel package, its modules, and the packages of `groups`."""
+    with ui.step(f"{plan.arch.name}: get its packages"):
+        debs = {name: sources.group(plan, name, store, ui) for name in groups}
+    kernel = kernels.from_deb(debs["kernel"][0])
+    with ui.step(f"{plan.arch.name}: read the modules of Linux {kernel.version}"):
+        return kernel, drivers.of_kernel(kernel, store), debs
+
+
+def _recipe_root(plan: BuildPlan, kernel: Kernel, debs: dict[str, list[Deb]], store: Store) -> Root:
+    """Modules and firmware as `rootfs.compose` puts them into the root: of packages, recipe and
+    overlays.
+    """
+    packages = prune(debian.merge(debs["root"]), plan.recipe.packages.prune)
+    tree = Tree(dict(packages.under(firmware.DIRECTORY)))
+    tree = tree.merge(rootfs.root_modules(plan.recipe, kernel, store))
+    tree = tree.merge(firmware.select(plan.recipe.firmware, debs["firmware"], kernel).files)
+    return drivers.of_tree(tree.merge(plan.overlay), kernel.version)
+
+
+def _excluded(kernel: Kernel) -> set[str]:
+    return kernels.match(kernel, patterns.excluded_modules(), strict=False)

@@ -1,0 +1,300 @@
+"""The formats of a machine's description, a line at a time.
+
+`edgeimg-status --hardware`; lspci(8) with -nn or -n; lsusb(8), with or without -v; modalias lines
+of /sys, as `cat`, `grep -r` or `udevadm info --export-db` print them; lines of `compatible`.
+A format returns None for a line that is not its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from edgeimg.errors import MachineError
+from edgeimg.hardware.machine import UNKNOWN, Device
+
+HEADER = "edgeimg-hardware 1"
+_NAME = r"[a-zA-Z0-9_-]{1,64}"
+_MODALIAS = re.compile(r"(?:(?P<path>.*?/modalias):)?(?P<alias>[a-z][a-z0-9_-]*:\S.*)")
+_UDEV = re.compile(r"(?:E: )?(?P<key>MODALIAS|DRIVER)=(?P<value>.*)")
+_PCI = re.compile(
+    r"(?P<place>(?:[0-9a-f]{4,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]) "
+    r"(?:(?P<kind>[^\[]*)\[(?P<class>[0-9a-f]{4})\]: (?P<name>.*)"
+    r"\[(?P<ids>[0-9a-f]{4}:[0-9a-f]{4})\]"
+    r"|(?P<bare_class>[0-9a-f]{4}): (?P<bare_ids>[0-9a-f]{4}:[0-9a-f]{4}))"
+    r"(?: \(rev [0-9a-f]{2}\))?(?: \(prog-if (?P<interface>[0-9a-f]{2})[^)]*\))?"
+)
+_PCI_NO_IDS = re.compile(r"(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] [A-Z][^:\[]*: .*")
+_SUBSYSTEM = re.compile(r"\s+Subsystem: .*?\[?(?P<ids>[0-9a-f]{4}:[0-9a-f]{4})\]?")
+_PCI_DRIVER = re.compile(r"\s+Kernel (?:driver in use|modules): (?P<names>.*)")
+_USB = re.compile(
+    r"Bus (?P<bus>\d{3}) Device (?P<device>\d{3}): "
+    r"ID (?P<ids>[0-9a-f]{4}:[0-9a-f]{4})(?: (?P<name>.*))?"
+)
+_USB_FIELD = re.compile(r"\s+(?P<key>b\w+|bcdDevice)\s+(?P<value>0x[0-9a-f]{2}|[0-9.]+)\b.*")
+_WORD = re.compile(r"[A-Za-z0-9][\w.+-]*(?:,[\w.+/-]+)?")
+
+
+@dataclass
+class Description:
+    """What the formats have found so far."""
+
+    devices: list[Device] = field(default_factory=list)
+    compatible: tuple[str, ...] = ()
+    facts: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.replace("-", "_") for name in re.findall(_NAME, text))
+
+
+class Status:
+    """`edgeimg-status --hardware`: after HEADER, a keyword and its value on each line."""
+
+    def __init__(self, found: Description) -> None:
+        self._found, self._inside = found, False
+
+    def take(self, line: str) -> bool:
+        """Whether the line is of this format; its contents are kept."""
+        if line == HEADER:
+            self._inside = True
+            return True
+        if line.startswith("edgeimg-hardware "):
+            raise MachineError(
+                f"this description is of another version: {line[:40]!r}",
+                hint="use an edgeimg of the version that wrote it",
+            )
+        key, _, value = line.partition(" ")
+        if not self._inside or not value:
+            return False
+        if key == "device":
+            return self._device(value)
+        if key == "compatible":
+            self._found.compatible = tuple(value.split())
+        elif key in {"arch", "kernel", "vendor", "product", "model", "memory", "firmware", "disk"}:
+            self._found.facts.append((key, value.strip()))
+        else:
+            return False
+        return True
+
+    def _device(self, value: str) -> bool:
+        parts = value.split(" ", 3)
+        if len(parts) != 4 or not (found := _MODALIAS.fullmatch(parts[3])):
+            return False
+        used = [name for part in parts[1:3] if part != "-" for name in _names(part)]
+        self._found.devices.append(
+            Device(
+                modalias=found["alias"],
+                place=parts[0].removeprefix("/devices/"),
+                modules=tuple(dict.fromkeys(used)),
+            )
+        )
+        return True
+
+
+class Lspci:
+    """`lspci -nnk`, `lspci -nnv` or `lspci -n`."""
+
+    def __init__(self, found: Description) -> None:
+        self._found, self._at = found, -1
+
+    def take(self, line: str) -> bool:
+        """As `Status.take`. Indented lines below a device are its details."""
+        if found := _PCI.match(line):
+            self._at = len(self._found.devices)
+            self._found.devices.append(_pci(found))
+            return True
+        if _PCI_NO_IDS.fullmatch(line):
+            raise MachineError("this output of lspci has no ids", hint="use `lspci -nnk`")
+        if not line[0].isspace():
+            self._at = -1
+        if self._at < 0:
+            return False
+        device = self._found.devices[self._at]
+        if found := _SUBSYSTEM.match(line):
+            vendor, _, model = found["ids"].upper().partition(":")
+            alias = device.modalias.replace("sv*sd*", f"sv0000{vendor}sd0000{model}")
+            self._found.devices[self._at] = replace(device, modalias=alias)
+        elif found := _PCI_DRIVER.match(line):
+            names = dict.fromkeys((*device.modules, *_names(found["names"])))
+            self._found.devices[self._at] = replace(device, modules=tuple(names))
+        return True
+
+
+def _pci(found: re.Match[str]) -> Device:
+    vendor, _, model = (found["ids"] or found["bare_ids"]).upper().partition(":")
+    kind = (found["class"] or found["bare_class"]).upper()
+    interface = (found["interface"] or UNKNOWN).upper()
+    return Device(
+        modalias=f"pci:v0000{vendor}d0000{model}sv*sd*bc{kind[:2]}sc{kind[2:]}i{interface}",
+        place=found["place"],
+        title=(found["name"] or "").strip(),
+    )
+
+
+class Lsusb:
+    """`lsusb`, or `lsusb -v`, which has the classes of the interfaces."""
+
+    def __init__(self, found: Description) -> None:
+        self._found, self._inside = found, False
+        self._device: dict[str, str] = {}
+        self._interface: dict[str, str] = {}
+        self._plain: Device | None = None
+
+    def take(self, line: str) -> bool:
+        """As `Status.take`. With -v, lines below a device are its details."""
+        if found := _USB.fullmatch(line):
+            self._inside, self._device, self._interface = True, {}, {}
+            vendor, _, model = found["ids"].upper().partition(":")
+            self._plain = Device(
+                modalias=f"usb:v{vendor}p{model}d*dc*dsc*dp*ic*isc*ip*in*",
+                place=f"{found['bus']}:{found['device']}",
+                title=found["name"] or "",
+            )
+            self._found.devices.append(self._plain)
+            return True
+        if not self._inside:
+            return False
+        if not line[0].isspace():
+            # "Device Descriptor:", "Device Status:", "Couldn't open device, …" of lsusb -v.
+            return line.startswith(("Device ", "Binary ", "Couldn't open", "can't get"))
+        if found := _USB_FIELD.fullmatch(line):
+            self._field(found["key"], found["value"])
+        return True
+
+    def _field(self, key: str, value: str) -> None:
+        number = int(value, 0) if re.fullmatch(r"0x[0-9a-f]+|[0-9]{1,3}", value) else 0
+        if key.startswith("bDevice"):
+            self._device[key] = f"{number & 255:02X}"
+        elif key == "bcdDevice":
+            self._device[key] = value.replace(".", "").zfill(4)[:4]
+        elif key == "bInterfaceNumber":
+            self._interface = {key: f"{number & 255:02X}"}
+        elif key in {"bAlternateSetting", "bInterfaceClass", "bInterfaceSubClass"}:
+            self._interface[key] = f"{number & 255:02X}"
+        elif key == "bInterfaceProtocol" and self._interface.get("bAlternateSetting") == "00":
+            self._interface[key] = f"{number & 255:02X}"
+            self._add()
+
+    def _add(self) -> None:
+        """The interface takes the place of the device, about which less is known."""
+        if self._plain is None:
+            return
+        if self._found.devices[-1] == self._plain:
+            self._found.devices.pop()
+        own, part, start = self._device, self._interface, self._plain.modalias.partition("d*")[0]
+        alias = (
+            f"{start}d{own.get('bcdDevice', UNKNOWN)}dc{own.get('bDeviceClass', UNKNOWN)}"
+            f"dsc{own.get('bDeviceSubClass', UNKNOWN)}dp{own.get('bDeviceProtocol', UNKNOWN)}"
+            f"ic{part.get('bInterfaceClass', UNKNOWN)}isc{part.get('bInterfaceSubClass', UNKNOWN)}"
+            f"ip{part['bInterfaceProtocol']}in{part['bInterfaceNumber']}"
+        )
+        place = f"{self._plain.place} interface {int(part['bInterfaceNumber'], 16)}"
+        self._found.devices.append(replace(self._plain, modalias=alias, place=place))
+
+
+class Udev:
+    """`udevadm info --export-db`, and files `uevent` of /sys."""
+
+    def __init__(self, found: Description) -> None:
+        self._found, self._place, self._driver, self._open = found, "", "", False
+
+    def take(self, line: str) -> bool:
+        """As `Status.take`. DRIVER stands before MODALIAS, both below the path of the device."""
+        if line.startswith("P: /"):
+            self._place, self._driver, self._open = line[3:].strip(), "", True
+            return True
+        if found := _UDEV.fullmatch(line):
+            if found["key"] == "DRIVER":
+                self._driver = found["value"]
+                return True
+            alias = _MODALIAS.fullmatch(found["value"])
+            if alias is None:
+                return False
+            device = Device(
+                modalias=alias["alias"],
+                place=self._place.removeprefix("/devices/"),
+                modules=_names(self._driver),
+            )
+            self._driver = ""
+            self._found.devices.append(device)
+            return True
+        return self._open and re.match(r"[A-Z]: ", line) is not None
+
+
+class Modalias:
+    """Modalias lines, alone or behind the path of their file."""
+
+    def __init__(self, found: Description) -> None:
+        self._found = found
+
+    def take(self, line: str) -> bool:
+        """As `Status.take`."""
+        found = _MODALIAS.fullmatch(line.strip())
+        if found is None or not known_bus(found["alias"]):
+            return False
+        place = (found["path"] or "").removesuffix("/modalias").rpartition("/devices/")[2]
+        self._found.devices.append(Device(modalias=found["alias"], place=place))
+        return True
+
+
+class Compatible:
+    """Lines of `compatible`: of the board alone, or of nodes behind their paths."""
+
+    def __init__(self, found: Description) -> None:
+        self._found = found
+
+    def take(self, line: str) -> bool:
+        """As `Status.take`."""
+        words = line.split()
+        path = words.pop(0).rstrip(":") if words and words[0].startswith("/") else ""
+        node = re.sub(r"^.*/(?:device-tree|devicetree/base)(?=/|$)", "", path).rstrip("/")
+        if not words or not all(_WORD.fullmatch(word) for word in words):
+            return False
+        if not node:
+            if not all("," in word for word in words):
+                return False
+            self._found.compatible = tuple(words)
+            return True
+        alias = f"of:N*T*{''.join(f'C{word}' for word in words)}"
+        self._found.devices.append(Device(modalias=alias, place=node))
+        return True
+
+
+Format = Status | Lspci | Lsusb | Udev | Modalias | Compatible
+
+
+def all_formats(found: Description) -> Sequence[Format]:
+    """One reader of each format, in the order in which they are asked about a line."""
+    return [
+        Status(found),
+        Lspci(found),
+        Lsusb(found),
+        Udev(found),
+        Modalias(found),
+        Compatible(found),
+    ]
+
+
+BUSES = frozenset({
+    "acpi", "amba", "auxiliary", "bcma", "cpu", "dfl", "dmi", "eisa", "fsl_mc", "gameport",
+    "hdaudio", "hid", "i2c", "i3c", "input", "ipack", "isapnp", "mdio", "mei", "mhi", "nd", "of",
+    "pci", "pcmcia", "platform", "pnp", "rpmsg", "scsi", "sdio", "sdw", "serio", "slim", "spi",
+    "spmi", "ssb", "svc", "tbsvc", "tc", "tee", "typec", "ulpi", "usb", "vchiq", "virtio", "vmbus",
+    "w1", "wmi", "xen", "xen-backend", "zorro",
+})  # fmt: skip
+"""What modaliases of the kernel begin with (scripts/mod/file2alias.c)."""
+
+
+def known_bus(alias: str) -> bool:
+    """Whether a text begins like a modalias of the kernel."""
+    return alias.partition(":")[0] in BUSES
+
+
+def lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that say something, with their numbers from 1."""
+    for number, line in enumerate(text.split("\n"), 1):
+        stripped = line.rstrip()
+        if stripped and not stripped.startswith("#"):
+            yield number, stripped
