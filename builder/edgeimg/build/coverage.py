@@ -14,7 +14,7 @@ from edgeimg.compose import kernel as kernels
 from edgeimg.compose import packages as debian
 from edgeimg.compose.kernel import Kernel
 from edgeimg.compose.prune import prune
-from edgeimg.hardware import coverage, drivers
+from edgeimg.hardware import coverage, drivers, known
 from edgeimg.hardware import image as images
 from edgeimg.hardware.coverage import Coverage
 from edgeimg.hardware.drivers import Drivers, Root
@@ -92,4 +92,5 @@ def _recipe_root(plan: BuildPlan, kernel: Kernel, debs: dict[str, list[Deb]], st
 
 
 def _excluded(kernel: Kernel) -> set[str]:
-    return kernels.match(kernel, patterns.excluded_modules(), strict=False)
+    left_out = (*patterns.excluded_modules(), *known.unneeded())
+    return kernels.match(kernel, left_out, strict=False)

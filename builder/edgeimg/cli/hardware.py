@@ -168,7 +168,7 @@ def _cells(row: Row) -> tuple[Text, ...]:
     device = row.device
     used = f"the machine uses {', '.join(device.modules)}" if device.modules else ""
     return (
-        Text(device.place or "–", overflow="fold"),
+        Text(device.place.rpartition("/")[2] or "–", overflow="fold"),
         Text(device.title or device.modalias, overflow="ellipsis", no_wrap=True),
         Text(", ".join(row.image) or (f"{row.builtin} (kernel)" if row.builtin else "–")),
         Text(", ".join(row.debian) or used or "–"),

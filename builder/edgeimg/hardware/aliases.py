@@ -50,10 +50,11 @@ class Aliases:
         known = wanted.partition(UNKNOWN)[0] if partial else wanted
         found: dict[str, None] = {}
         for start, pattern, module in (*self._by_bus.get(bus, ()), *self._by_bus.get("", ())):
-            if known.startswith(start) and not partial:
-                fits = _fnmatch(wanted, pattern)
+            if partial:
+                near = known.startswith(start) or start.startswith(known)
+                fits = near and _may_fit(wanted, pattern)
             else:
-                fits = partial and _may_fit(bus, wanted, pattern)
+                fits = known.startswith(start) and _fnmatch(wanted, pattern)
             if fits:
                 found[module] = None
         return tuple(found)
@@ -74,8 +75,7 @@ def fields(modalias: str) -> Mapping[str, str]:
     return dict(zip(_FIELDS[bus], found.groups(), strict=True)) if found else {}
 
 
-def _may_fit(bus: str, modalias: str, pattern: str) -> bool:
-    del bus
+def _may_fit(modalias: str, pattern: str) -> bool:
     own, claimed = fields(modalias), fields(pattern)
     if not own or not claimed:
         return False

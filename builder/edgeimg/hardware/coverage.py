@@ -14,7 +14,7 @@ from edgeimg.hardware.machine import UNKNOWN, Device, Machine
 State = Literal["ok", "driver missing", "firmware missing", "left out", "no driver", "unclear"]
 """What the image has for a device.
 
-`left out`: the only drivers are of a kind that edgeimg leaves out of every image. `no driver`: the
+`left out`: the only drivers are for devices that a gateway has no use for. `no driver`: the
 kernel package has none as a module; many devices need none. `unclear`: the description has too few
 fields of the device.
 """
@@ -82,7 +82,8 @@ def cover(
     image: str,
     arch: str,
 ) -> Coverage:
-    """The coverage of `machine` by `root`; `excluded` are the modules that no image has by default.
+    """The coverage of `machine` by `root`; `excluded` are the modules for devices that a
+    gateway has no use for.
 
     Pure. Firmware is that of the modules of `debian`, which also has the root's when both are of
     one kernel.
@@ -100,6 +101,8 @@ def cover(
 def _row(device: Device, root: Root, debian: Drivers, excluded: Collection[str]) -> Row:
     held = _named(device, root.claims.modules(device.modalias))
     claims = _named(device, debian.claims.modules(device.modalias))
+    # A driver of another device registers some: what is bound to them is only seen on the machine.
+    claims = claims or tuple(name for name in device.modules if name in debian.modules)
     claims = (*claims, *(one for one in known.companions(claims) if one in debian.modules))
     held = (*held, *(one for one in claims if one in root.modules and one not in held))
     builtin = next((name for name in device.modules if name in debian.builtin), "")

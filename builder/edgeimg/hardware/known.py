@@ -1,4 +1,4 @@
-"""The facts of firmware.toml."""
+"""The facts of known.toml."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from edgeimg.text import typed
 
 @dataclass(frozen=True)
 class _Facts:
+    unneeded: tuple[str, ...]
     packages: Mapping[str, str]
     companions: Mapping[str, tuple[str, ...]]
     helpers: Mapping[str, Mapping[str, str]]
@@ -19,7 +20,12 @@ class _Facts:
 
 @cache
 def _facts() -> _Facts:
-    return typed.data_file(__file__, "firmware", _Facts)
+    return typed.data_file(__file__, "known", _Facts)
+
+
+def unneeded() -> tuple[str, ...]:
+    """Patterns of modules for devices that a gateway has no use for (see `kernel.match`)."""
+    return _facts().unneeded
 
 
 def package(name: str) -> str:

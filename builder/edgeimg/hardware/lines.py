@@ -18,10 +18,11 @@ def recipe_lines(coverage: Coverage) -> list[str]:
     modules = _modules(coverage, "driver missing")
     if modules:
         lines += ["[kernel]", "modules = [", *_entries(modules), "]"]
-    lines += _firmware(coverage)
+    found = _firmware(coverage)
+    lines += ["", *found] if lines and found else found
     for module, place in _modules(coverage, "left out").items():
         lines.append(
-            f"# left out of every image by default: {json.dumps(module)}  {place}".rstrip()
+            f"# left out, as a gateway seldom needs it: {json.dumps(module)}  {place}".rstrip()
         )
     return lines
 
@@ -66,9 +67,13 @@ def _firmware(coverage: Coverage) -> list[str]:
     if not modules:
         return []
     named = [name for name in modules if name not in unknown]
-    lines = ["[firmware]"] if named else []
+    lines = []
     if named:
-        lines += [f"packages = {json.dumps(sorted(packages))}", f"modules = {json.dumps(named)}"]
+        lines += [
+            "[firmware]",
+            f"packages = {json.dumps(sorted(packages))}",
+            f"modules = {json.dumps(named)}",
+        ]
     return lines + [
         f"# {json.dumps(name)} asks for firmware of a package that edgeimg does not know"
         for name in sorted(unknown)
