@@ -15,7 +15,7 @@ BYTES = 8 << 20
 """Of the file: a server's `udevadm info --export-db` has some 3 MB."""
 LINE = 16 << 10
 """Characters of a line. modaliases of processors have some 2,000."""
-DEVICES = 4096
+DEVICES = 2048
 _HINT = (
     "expected the output of `edgeimg-status --hardware`, `lspci -nnk`, `lsusb` or "
     "`cat /sys/bus/*/devices/*/modalias`, or several of them in one file"

@@ -1,0 +1,53 @@
+"""Hardware coverage with Debian's real kernel, and with the root of a real image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from edgeimg.arch import X86_64
+from edgeimg.cache.store import Store
+from edgeimg.compose import kernel as kernels
+from edgeimg.errors import ImageError
+from edgeimg.hardware import drivers
+from edgeimg.hardware import image as images
+from edgeimg.inspect import image as inspect
+from edgeimg.tools import Toolbox
+from edgeimg.tree import file, symlink
+
+from tests.conftest import TinyImages
+from tests.hardware_modules import FILE, extract, machines, of_lock
+
+
+@pytest.mark.usefixtures("downloads")
+def test_the_extract_of_the_unit_tests_is_of_the_locks_kernel(cache: Store) -> None:
+    found = extract(of_lock("x86-64", cache), machines().values())
+    assert found == json.loads(FILE.read_text())["x86-64"]
+
+
+@pytest.mark.usefixtures("downloads")
+def test_the_root_of_an_image_is_that_of_its_tree(
+    tiny: TinyImages, toolbox: Callable[[str], Toolbox], tmp_path: Path
+) -> None:
+    """Modules, aliases and firmware, read back out of EROFS."""
+    (deb,) = [d for n, d in tiny.trees(X86_64, "kernel").items() if n.startswith("linux-image")]
+    kernel = kernels.from_deb(deb)
+    tree = kernels.select(kernel, ["igb", "r8169"], store=tiny.cache).with_nodes(
+        {
+            "usr/lib/firmware/rtl_nic/rtl8105e-1.fw.xz": file(b"x"),
+            "usr/lib/firmware/a/b/c.bin": symlink("../../rtl_nic/rtl8105e-1.fw.xz"),
+        }
+    )
+    packed = tiny.make(X86_64, dict(tree.items()), tmp_path)
+    with inspect.opened(packed.raw, toolbox=toolbox("pack"), work=tmp_path) as opened:
+        found = images.read(opened.root, kernel.version, toolbox("pack"))
+        with pytest.raises(ImageError, match=r"no readable /usr/lib/modules/other/modules\.dep"):
+            images.read(opened.root, "other", toolbox("pack"))
+    expected = drivers.of_tree(tree, kernel.version)
+    assert found.modules == expected.modules
+    assert found.modules >= {"igb", "r8169", "realtek"}
+    assert found.firmware == {"rtl_nic/rtl8105e-1.fw", "a/b/c.bin"}
+    device = "pci:v00008086d00001533sv00008086sd00000001bc02sc00i00"
+    assert found.claims.modules(device) == expected.claims.modules(device) == ("igb",)
