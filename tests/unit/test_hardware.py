@@ -291,6 +291,10 @@ def test_lines_of_no_format_are_numbered() -> None:
         (b"00:1f.2 SATA controller: Intel Corporation 8 Series\n", "has no ids"),
         (b"edgeimg-hardware 2\n", "another version"),
         (b"pci:" + b"x" * reading.LINE, "line 1 is longer"),
+        (
+            b"".join(b"of:%04d" % n + b"x" * 4089 + b"\n" for n in range(129)),
+            "more than 524288 char",
+        ),
         (b"".join(b"pci:v%d\n" % n for n in range(reading.DEVICES + 1)), "more than 2048 devices"),
     ],
 )
@@ -302,6 +306,8 @@ def test_descriptions_that_are_refused(data: bytes, reason: str) -> None:
 def test_the_bounds_are_the_last_that_is_taken() -> None:
     line = b"pci:" + b"x" * (reading.LINE - 4)
     assert reading.parse(line, "x").devices
+    long = b"".join(b"of:%04d" % n + b"x" * 4089 + b"\n" for n in range(128))
+    assert len(reading.parse(long, "x").devices) == 128
     many = b"".join(b"pci:v%d\n" % number for number in range(reading.DEVICES))
     assert len(reading.parse(many, "x").devices) == reading.DEVICES
 

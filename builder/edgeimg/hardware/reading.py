@@ -13,9 +13,11 @@ from edgeimg.text import bounded
 
 BYTES = 8 << 20
 """Of the file: a server's `udevadm info --export-db` has some 3 MB."""
-LINE = 16 << 10
-"""Characters of a line. modaliases of processors have some 2,000."""
+LINE = 8 << 10
+"""Characters of a line. A file of /sys has at most 4,096; modaliases of processors some 2,000."""
 DEVICES = 2048
+MODALIASES = 512 << 10
+"""Characters of all modaliases, each of which is compared with some 20,000 patterns."""
 _HINT = (
     "expected the output of `edgeimg-status --hardware`, `lspci -nnk`, `lsusb` or "
     "`cat /sys/bus/*/devices/*/modalias`, or several of them in one file"
@@ -51,6 +53,8 @@ def parse(data: bytes, name: str) -> Machine:
         if len(found.devices) > DEVICES:
             raise MachineError(f"{name}: more than {DEVICES} devices")
     devices = tuple(dict.fromkeys(found.devices))
+    if sum(len(device.modalias) for device in devices) > MODALIASES:
+        raise MachineError(f"{name}: its modaliases have more than {MODALIASES} characters")
     if not devices:
         raise MachineError(f"{name} describes no device", hint=_HINT)
     known = dict(found.facts)
