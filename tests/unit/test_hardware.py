@@ -150,6 +150,9 @@ def test_a_driver_loads_others_by_name(images: Images) -> None:
 def test_bluetooth_asks_for_the_firmware_of_its_maker_only(images: Images) -> None:
     found = images.cover("n5105")
     assert [one.module for one in row(found, "1-10:1.0").firmware] == ["btintel"]
+    # cfg80211's list of countries is no firmware of the card.
+    assert EXTRACT["x86-64"]["net/wireless/cfg80211"]["firmware"]
+    assert [one.module for one in row(found, "0000:03:00.0").firmware] == ["iwlwifi"]
 
 
 def test_some_firmware_of_a_driver_is_enough_and_counted(images: Images, tmp_path: Path) -> None:
