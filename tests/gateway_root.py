@@ -11,7 +11,7 @@ from edgeimg.recipe import provisioning as policy
 from pydantic import SecretStr
 
 BASE = Path(__file__).parents[1] / "overlays/base"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm8ga2V5 me@desk"
 SECRET = "K10aa::node:0123456789abcdef"
 CARD = {"mac": "52:54:00:00:00:01", "addresses": ["192.168.77.2/24"]}
 BOX = Settings.model_validate({

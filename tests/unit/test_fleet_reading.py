@@ -12,7 +12,7 @@ from edgeimg.fleet.columns import Column
 from edgeimg.fleet.reading import Fleet
 from pydantic import SecretStr
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBx ada"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm8ga2V5 ada"
 SITE = f"""
 ssh_keys = ["{KEY}"]
 timezone = "Europe/Berlin"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import subprocess
@@ -64,6 +65,9 @@ CARD = st.fixed_dictionaries(
             st.fixed_dictionaries({"to": PREFIXED, "via": ANY}), max_size=1
         ),
         "mtu": st.integers(60, 70000),
+        "on_link": st.booleans(),
+        "metric": st.integers(0, 9999),
+        "accept_ra": st.booleans(),
     },
 )  # fmt: skip
 OPTION = st.one_of(
@@ -78,14 +82,44 @@ OPTION = st.one_of(
         for name, one in HARMLESS.items()
     )
 )  # fmt: skip
+TYPE = st.sampled_from(["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp521",
+                        "sk-ssh-ed25519@openssh.com"])  # fmt: skip
+FIELD = st.one_of(
+    st.sampled_from(
+        [bytes(32), b"nistp256", b"nistp521", bytes(65), bytes(133), bytes(256), b"ssh:"]
+    ),
+    st.binary(max_size=40),
+)
+RIGHT = {
+    "ssh-ed25519": (bytes(32),), "ssh-rsa": (b"\1\0\1", bytes(257)),
+    "ecdsa-sha2-nistp256": (b"nistp256", bytes(65)),
+    "ecdsa-sha2-nistp521": (b"nistp521", bytes(133)),
+    "sk-ssh-ed25519@openssh.com": (bytes(32), b"ssh:"),
+}  # fmt: skip
+
+
+def key_line(kind: str, fields: tuple[bytes, ...] | None, cut: int, comment: str) -> str:
+    """A line of authorized_keys; most are right, `cut` letters are missing in others."""
+    parts = (kind.encode(), *(RIGHT[kind] if fields is None else fields))
+    blob = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+    text = base64.b64encode(blob).decode()
+    return f"{kind} {text[: len(text) - cut]}{comment}"
+
+
+KEY = st.builds(
+    key_line, TYPE, st.one_of(st.none(), st.none(), st.tuples(FIELD, FIELD), st.tuples(FIELD)),
+    st.sampled_from([0, 0, 0, 1, 4]), form("( [ -~]*)?"),
+)  # fmt: skip
 TABLES: dict[str, st.SearchStrategy[Any]] = {
     "hostname": NAME,
     "ntp": st.lists(st.one_of(HOST, ADDRESS), min_size=1, max_size=3),
     "timezone": st.one_of(
         st.from_regex(zones._RULE.pattern, fullmatch=True), st.sampled_from(sorted(zones.names()))
     ),
-    "ssh_keys": st.lists(form(r"ssh-ed25519 [A-Za-z0-9+/]{68}( [ -~]*)?"), min_size=1),
-    "network": st.dictionaries(form("[a-z0-9][a-z0-9_.-]{0,14}"), CARD, min_size=1, max_size=2),
+    "ssh_keys": st.lists(KEY, min_size=1),
+    "network": st.dictionaries(
+        form("[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"), CARD, min_size=1, max_size=2
+    ),
     "wifi": st.fixed_dictionaries({
         "country": form("[A-Z]{2}"),
         "networks": st.lists(

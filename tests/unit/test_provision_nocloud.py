@@ -12,14 +12,14 @@ from edgeimg.provision.reading import SettingsError
 from edgeimg.provision.rendering import files
 from edgeimg.provision.settings import Settings
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm8ga2V5 me@desk"
 HUSH = "hush-hush-0123456789"
 META = f"instance-id: i-1\nlocal-hostname: box-0\npublic-keys: ['{KEY}']\n"
 USER = """\
 #cloud-config
 hostname: box-7
 ssh_authorized_keys:
-  - ecdsa-sha2-nistp256 AAAAE2VjZHNh other
+  - ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHA= other
 timezone: Europe/Berlin
 ntp:
   enabled: true
@@ -94,7 +94,10 @@ def rendered(settings: Settings, name: str) -> list[str]:
 def test_who_it_is_and_who_may_log_in(tmp_path: Path) -> None:
     settings = load(tmp_path, meta_data=META, user_data=USER)
     assert settings.hostname == "box-7"  # user-data wins
-    assert settings.ssh_keys == (KEY, "ecdsa-sha2-nistp256 AAAAE2VjZHNh other")
+    assert settings.ssh_keys == (
+        KEY,
+        "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHA= other",
+    )
     assert settings.timezone == "Europe/Berlin"
     assert settings.ntp == ("10.0.0.1", "pool.example.org")
 
@@ -145,20 +148,20 @@ version: 2
 ethernets:
   eth0:
     dhcp4: true
-    dhcp4-overrides: {route-metric: 5}
+    dhcp4-overrides: {route-metric: 5, use-mtu: false}
     wakeonlan: true
     addresses: [10.0.0.300/24]
-bonds:
-  bond0: {}
+tunnels:
+  he-ipv6: {}
 """
     with pytest.raises(SettingsError) as caught:
         load(tmp_path, meta_data="public-hostname: x\n", user_data=user, network_config=network)
     told = [problem.removeprefix(f"{tmp_path}/") for problem in caught.value.problems]
     assert [problem.partition(";")[0] for problem in told] == [
         "meta-data:1: public-hostname: is not supported",
-        "network-config:5: ethernets.eth0.dhcp4-overrides: is not supported",
+        "network-config:5: ethernets.eth0.dhcp4-overrides.use-mtu: is not supported",
         "network-config:6: ethernets.eth0.wakeonlan: is not supported",
-        "network-config:8: bonds: is not supported",
+        "network-config:8: tunnels: is not supported",
         "user-data:10: packages: is not supported",
         "user-data:11: runcmd: is not supported",
         "user-data:13: write_files: is not supported",
@@ -185,7 +188,7 @@ bonds:
         ),
         ("network_config", "version: 3\n", "expected version: 1 or version: 2"),
         ("network_config", "version: 2\nrenderer: NetworkManager\n", "expected networkd"),
-        ("network_config", "version: 1\nconfig: [{type: bond}]\n", "expected physical, vlan"),
+        ("network_config", "version: 1\nconfig: [{type: tunnel}]\n", "expected physical, vlan"),
         (
             "network_config",
             f"version: 2\nwifis: {{wlan0: {{access-points: {{x: {{password: {HUSH}}}}}}}}}\n",

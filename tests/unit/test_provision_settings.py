@@ -22,7 +22,7 @@ from jsonschema import Draft202012Validator
 from pydantic import SecretStr
 
 BASE = Path(__file__).parents[2] / "overlays/base"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm9uZQ me@desk"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm8ga2V5 me@desk"
 HUSH = "hush-hush-0123456789"
 
 
@@ -171,7 +171,7 @@ def test_what_a_gateway_would_not_take_is_refused_here(
     (tmp_path / "short").write_text("hush\n")
     (tmp_path / "odd.sh").write_text("#!/bin/sh\nprintf '\x1b[1mhush'\n")
     for name in ("keys", "more-keys"):
-        lines = (f"ssh-ed25519 AAAA {name} {number:04}\n" for number in range(1500))
+        lines = (f"{KEY} {name} {number:04}\n" for number in range(420))
         (tmp_path / name).write_text("".join(lines))
     with pytest.raises(ProvisionError) as caught:
         reading.load(write(tmp_path, text))
@@ -242,7 +242,7 @@ def test_cards_and_vlans_become_files_of_systemd() -> None:
     })  # fmt: skip
     assert sorted(found) == [
         "network/10-lan.network", "network/10-plc.netdev", "network/10-plc.network",
-        "network/10-up.network",
+        "network/20-up.network",
     ]  # fmt: skip
     lan = parsed(found["network/10-lan.network"])
     assert dict(lan["Match"]) == {"MACAddress": "52:54:00:00:00:01", "Kind": "!*"}
@@ -260,7 +260,7 @@ def test_cards_and_vlans_become_files_of_systemd() -> None:
     assert dict(plc["Route"]) == {
         "Destination": "10.30.0.0/16", "Gateway": "10.20.0.3", "Metric": "7",
     }  # fmt: skip
-    up = parsed(found["network/10-up.network"])
+    up = parsed(found["network/20-up.network"])
     assert up["DHCPv4"]["UseDNS"] == up["DHCPv6"]["UseDNS"] == "no"
     assert up["Link"]["RequiredForOnline"] == "no"
 

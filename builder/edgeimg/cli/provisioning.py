@@ -169,9 +169,9 @@ def _settings(
         raise click.UsageError("expected SETTINGS: a TOML file, or NoCloud's; --help has examples")
     ask = asking(app) if secrets else _stars
     if len(named) == 1 and named[0].is_dir():
-        return nocloud.load(nocloud.find(named[0]), ask)
+        return nocloud.load(nocloud.find(named[0]), ask, app.ui.note)
     if all(path.name in nocloud.NAMES for path in named):
-        return nocloud.load(named, ask)
+        return nocloud.load(named, ask, app.ui.note)
     if len(named) > 1:
         raise ProvisionError(
             "expected one file of settings",

@@ -18,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from edgeimg.provision.values import Address, Hostname, ServerUrl, TokenFile, hushed, is_quotable
+from edgeimg.provision.value_files import hushed
+from edgeimg.provision.values import Address, Hostname, ServerUrl, TokenFile, is_quotable
 from edgeimg.recipe import provisioning as policy
 from edgeimg.recipe.harmless import HARMLESS
 from edgeimg.recipe.k3s import LabelKey, LabelValue, Taint

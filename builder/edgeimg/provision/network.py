@@ -1,8 +1,10 @@
-"""[network.*] of the settings: cards, VLANs on them, and how they get their addresses."""
+"""[network.*] of the settings: cards, VLANs, bonds and bridges, and their addresses."""
 
 from __future__ import annotations
 
+import fnmatch
 import ipaddress
+from collections.abc import Iterable, Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -20,6 +22,17 @@ from edgeimg.text.validation import Table
 
 WIRELESS = ("wl", "ww")
 """How systemd names wireless and mobile cards: nothing at boot waits for these."""
+BEHIND = 2048
+"""The metric of routes by wireless cards, as in the image's own files: wired ones go first."""
+_DEVICE = 15
+"""Characters of a device's name (Linux, IFNAMSIZ)."""
+_TAKEN = ("lo", "offline0", "cni0", "flannel*", "veth*", "kube-*", "docker*", "all", "default")
+"""Devices of the gateway, of K3s and of the kernel."""
+BondMode = Literal[
+    "active-backup", "802.3ad", "balance-rr", "balance-xor", "balance-alb", "balance-tlb",
+    "broadcast",
+]  # fmt: skip
+_Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Route(Table):
@@ -28,10 +41,13 @@ class Route(Table):
     to: Destination
     via: Address
     metric: int | None = Field(None, ge=0, lt=1 << 32)
+    on_link: bool | None = Field(
+        None, description="'via' is on this network although no address here says so"
+    )
 
 
 class Network(Table):
-    """One network card, or a VLAN on one."""
+    """One network card; or a VLAN, a bond or a bridge."""
 
     interface: CardName | None = Field(
         None, description="the card's name, or a pattern: 'enp1s0', 'en*'"
@@ -39,6 +55,13 @@ class Network(Table):
     mac: Mac | None = Field(None, description="or its MAC address")
     vlan: int | None = Field(None, ge=1, le=4094, description="or a VLAN of this number …")
     on: NetworkName | None = Field(None, description="… on the card of that [network.NAME]")
+    bond: tuple[NetworkName, ...] = Field(
+        (), description="or a bond of the cards of these [network.NAME]"
+    )
+    bond_mode: BondMode | None = Field(None, description="of a bond; by default active-backup")
+    bridge: tuple[NetworkName, ...] = Field(
+        (), description="or a bridge of the cards of these [network.NAME]"
+    )
     dhcp: bool | Literal["ipv4", "ipv6"] | None = Field(
         None, description="ask for addresses; by default when there are no fixed ones"
     )
@@ -46,6 +69,16 @@ class Network(Table):
         (), description="fixed addresses with their prefix: '192.168.1.2/24'"
     )
     gateway: Address | None = Field(None, description="where the rest of the world is")
+    on_link: bool | None = Field(
+        None,
+        description="'gateway' is on this network although no address here says so; by default "
+        "with addresses of /32 and /128",
+    )
+    metric: int | None = Field(
+        None, ge=0, lt=1 << 32,
+        description="of the default routes of this card: the lowest one goes first; by default "
+        "wired cards go before wireless ones",
+    )  # fmt: skip
     routes: tuple[Route, ...] = Field((), description="further routes")
     dns: tuple[Address, ...] = Field((), description="name servers, in place of those of DHCP")
     search: tuple[DomainName, ...] = Field((), description="domains that names are looked up in")
@@ -61,24 +94,81 @@ class Network(Table):
 
     @model_validator(mode="after")
     def _is_one_card(self) -> Self:
-        if self.vlan is not None:
-            if self.on is None or self.interface or self.mac:
-                raise ValueError("a VLAN needs 'on', the [network.NAME] it is on, and no card")
-        elif self.on is not None:
+        if self.vlan is None and self.on is not None:
             raise ValueError("'on' is for a VLAN: say 'vlan', its number")
-        elif (self.interface is None) == (self.mac is None):
-            raise ValueError("expected 'interface' or 'mac', that says which card is meant")
+        if self.vlan is not None and (self.on is None or self.interface or self.mac):
+            raise ValueError("a VLAN needs 'on', the [network.NAME] it is on, and no card")
+        kinds = (self.interface, self.mac, self.vlan, self.bond, self.bridge)
+        if sum(bool(kind) for kind in kinds) != 1:
+            raise ValueError(
+                "expected 'interface' or 'mac', that says which card is meant; or 'vlan', 'bond' "
+                "or 'bridge'"
+            )
+        if self.bond_mode and not self.bond:
+            raise ValueError("'bond_mode' is for a bond: say 'bond', the [network.NAME] in it")
         return self
 
     @model_validator(mode="after")
-    def _reaches_its_gateway(self) -> Self:
-        if self.gateway is None:
-            return self
-        there = ipaddress.ip_address(self.gateway)
-        networks = [ipaddress.ip_interface(address).network for address in self.addresses]
-        if not any(there in network for network in networks if network.version == there.version):
-            raise ValueError(f"gateway: {self.gateway} is in none of the networks of 'addresses'")
+    def _reaches_its_gateways(self) -> Self:
+        if self.gateway is not None and self.on_link is None:
+            self._reaches("gateway", self.gateway)
+        for number, route in enumerate(self.routes):
+            if route.on_link is None:
+                self._reaches(f"routes.{number}.via", route.via)
         return self
+
+    def _reaches(self, key: str, via: str) -> None:
+        there = ipaddress.ip_address(via)
+        asked = {"yes": (4, 6), "ipv4": (4,), "ipv6": (6,), "no": ()}[self.asks]
+        if there.version in asked or (there.version == 6 and self.accept_ra):
+            return  # whoever answers says what its network is
+        if there.is_link_local or self.is_on_link(via):
+            return
+        if any(there in network for network in self._networks(there)):
+            return
+        raise ValueError(
+            f"{key}: {via} is in none of the networks of 'addresses'; if it is reached directly "
+            "even so, say on_link = true"
+        )
+
+    def _networks(self, there: _Ip) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+        found = [ipaddress.ip_interface(address).network for address in self.addresses]
+        return [network for network in found if network.version == there.version]
+
+    def is_on_link(self, via: str, said: bool | None = None) -> bool:
+        """Whether a gateway is reached directly, though no address has it in its network.
+
+        A host address, /32 or /128, has no network: its gateway can be nowhere else.
+        """
+        if said is not None:
+            return said
+        there = ipaddress.ip_address(via)
+        networks = self._networks(there)
+        return (
+            not there.is_link_local
+            and bool(networks)
+            and all(network.prefixlen == network.max_prefixlen for network in networks)
+        )
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether the gateway makes this device: a VLAN, a bond, a bridge."""
+        return self.vlan is not None or bool(self.members)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The [network.NAME] in a bond or a bridge."""
+        return self.bond or self.bridge
+
+    @property
+    def is_wireless(self) -> bool:
+        """By the name of its card."""
+        return (self.interface or "").startswith(WIRELESS)
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it may be several cards."""
+        return not {"*", "?"}.isdisjoint(self.interface or "")
 
     @property
     def asks(self) -> str:
@@ -89,34 +179,54 @@ class Network(Table):
         return "yes" if wanted else "no"
 
     @property
+    def route_metric(self) -> int | None:
+        """Of its default routes; None leaves it to networkd."""
+        return BEHIND if self.metric is None and self.is_wireless else self.metric
+
+    @property
     def is_waited_for(self) -> bool:
         """Whether the gateway counts as online only with this network."""
         if self.required is not None:
             return self.required
-        wireless = (self.interface or "").startswith(WIRELESS)
-        return not wireless and (self.asks != "no" or bool(self.addresses))
+        return not self.is_wireless and (self.asks != "no" or bool(self.addresses))
 
 
-def only_address(networks: dict[str, Network]) -> str | None:
-    """The address of a gateway that has one fixed address, and no default route.
+def only_address(networks: Mapping[str, Network]) -> str | None:
+    """The address that a gateway has to be told as its node's, or None where K3s finds it.
 
-    K3s would take that of the card that leads nowhere, which is the same on all gateways.
+    K3s prefers IPv4, and would take that of the card that leads nowhere, which is the same on all
+    gateways: where there is no default route, and where all addresses are of IPv6.
     """
-    if any(one.gateway or one.asks != "no" or one.accept_ra for one in networks.values()):
+    asked = {one.asks for name, one in networks.items() if not _is_member(name, networks)}
+    fixed = [ipaddress.ip_interface(a).ip for one in networks.values() for a in one.addresses]
+    fixed = [address for address in fixed if not address.is_link_local]
+    if len(fixed) != 1 or asked & {"yes", "ipv4"}:
         return None
-    fixed = [address for one in networks.values() for address in one.addresses]
-    return fixed[0].partition("/")[0] if len(fixed) == 1 else None
+    is_v6 = fixed[0].version == 6
+    if not is_v6 and (asked != {"no"} or any(one.gateway for one in networks.values())):
+        return None
+    return str(fixed[0])
 
 
-def consistent(networks: dict[str, Network]) -> None:
+def master(name: str, networks: Mapping[str, Network]) -> str | None:
+    """The bond or bridge that a card is in."""
+    return next((other for other, one in networks.items() if name in one.members), None)
+
+
+def _is_member(name: str, networks: Mapping[str, Network]) -> bool:
+    return master(name, networks) is not None
+
+
+def consistent(networks: Mapping[str, Network]) -> None:
     """Raises ValueError when networks do not fit together."""
+    _names(networks)
     cards: dict[str, str] = {}
     for name, network in networks.items():
         if network.on is not None:
             under = networks.get(network.on)
             if under is None or under.vlan is not None:
                 raise ValueError(f"network.{name}: on: there is no card [network.{network.on}]")
-        else:
+        elif not network.is_virtual:
             card = (network.mac or network.interface or "").lower()
             if card in cards:
                 raise ValueError(f"network.{name}: {card} is [network.{cards[card]}] already")
@@ -124,3 +234,65 @@ def consistent(networks: dict[str, Network]) -> None:
     numbers = [(one.on, one.vlan) for one in networks.values() if one.vlan]
     if len(set(numbers)) < len(numbers):
         raise ValueError("network: a VLAN is there twice on one card")
+    _members(networks)
+    _addresses(networks)
+
+
+def _names(networks: Mapping[str, Network]) -> None:
+    folded: dict[str, str] = {}
+    for name, network in networks.items():
+        other = folded.setdefault(name.lower(), name)
+        if other != name:
+            raise ValueError(f"network.{name}: differs from {other} in capitals alone")
+        if network.is_virtual and len(name) > _DEVICE:
+            raise ValueError(f"network.{name}: expected at most {_DEVICE} characters for a device")
+        if network.is_virtual and any(fnmatch.fnmatch(name, taken) for taken in _TAKEN):
+            raise ValueError(
+                f"network.{name}: a device of the gateway has this name: choose another"
+            )
+    patterns = sorted((n, one.interface or "") for n, one in networks.items() if one.is_pattern)
+    for number, (name, pattern) in enumerate(patterns):
+        for first, wider in patterns[:number]:
+            if fnmatch.fnmatchcase(pattern.replace("*", "a").replace("?", "a"), wider):
+                raise ValueError(
+                    f"network.{name}: '{wider}' of [network.{first}] takes these cards first: "
+                    f"choose a name that sorts before {first}"
+                )
+
+
+def _members(networks: Mapping[str, Network]) -> None:
+    seen: dict[str, str] = {}
+    for name, network in networks.items():
+        for member in network.members:
+            under = networks.get(member)
+            if under is None or member == name or under.bridge or (network.bond and under.bond):
+                raise ValueError(f"network.{name}: there is no card [network.{member}]")
+            if seen.setdefault(member, name) != name or network.members.count(member) > 1:
+                raise ValueError(f"network.{name}: {member} is in {seen[member]} already")
+            if under.addresses or under.dhcp or under.gateway or under.routes:
+                raise ValueError(f"network.{member}: is in {name}, which has the addresses")
+            if under.is_wireless:
+                raise ValueError(f"network.{member}: a wireless card cannot be in {name}")
+
+
+def _addresses(networks: Mapping[str, Network]) -> None:
+    seen: dict[str, str] = {}
+    for name, network in networks.items():
+        for text in network.addresses:
+            here = ipaddress.ip_interface(text)
+            other = seen.setdefault(str(here.ip), name)
+            if other != name or network.addresses.count(text) > 1:
+                raise ValueError(f"network.{name}: addresses: {here.ip} is there twice")
+
+
+def overlapping(networks: Iterable[Network], ranges: Iterable[str]) -> list[tuple[str, str]]:
+    """Which addresses lie in, or around, networks that are used for something else."""
+    spans = [ipaddress.ip_network(text) for text in ranges]
+    found = [address for one in networks for address in one.addresses]
+    return [
+        (address, str(span))
+        for address in found
+        for span in spans
+        if span.version == ipaddress.ip_interface(address).version
+        and span.overlaps(ipaddress.ip_interface(address).network)
+    ]

@@ -1,119 +1,127 @@
 """NoCloud, cloud-init's files for one machine, as settings.
 
 `meta-data`, `user-data` and `network-config` are translated as far as a gateway has the like;
-everything else in them is an error that names it. Nothing is passed over.
+what has no meaning to a gateway is a note, everything else an error that says where it belongs.
 https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from edgeimg.errors import ProvisionError
-from edgeimg.provision import nocloud_network, reading
+from edgeimg.provision import nocloud_network, nocloud_user, reading
 from edgeimg.provision.reading import Ask, Origin, SettingsError
 from edgeimg.provision.settings import Settings
 from edgeimg.provision.translation import Table, Translation
-from edgeimg.provision.values import Given
+from edgeimg.provision.value_files import Given
 from edgeimg.text import yaml_text
 from edgeimg.text.toml_text import Kind, Place, read_text
 
 NAMES = ("meta-data", "user-data", "network-config")
 _KIND = Kind(name="NoCloud file", error=ProvisionError, hint=f"expected one of {', '.join(NAMES)}")
 _CLOUD_CONFIG = "#cloud-config"
-_USER = "hostname, ssh_authorized_keys, timezone, ntp, ca_certs"
+Note = Callable[[str], None]
 
 
 def find(directory: Path) -> tuple[Path, ...]:
-    """The NoCloud files in a directory. Raises ProvisionError when there is none."""
+    """The NoCloud files in a directory. Raises ProvisionError when there is none, or another file.
+
+    README* and names that begin with a dot are skipped, and empty files of other names.
+    """
     found = tuple(directory / name for name in NAMES if (directory / name).exists())
     if not found:
         raise ProvisionError(
             f"{directory} has no settings: expected {', '.join(NAMES)} (NoCloud)",
             hint=reading.HINT,
         )
+    others = sorted(
+        path.name
+        for path in directory.iterdir()
+        if path.name not in NAMES and not path.name.startswith((".", "README"))
+        and (path.is_dir() or path.stat().st_size)
+    )  # fmt: skip
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        meant = next((name for name in NAMES if others[0].startswith((name, name[:4]))), None)
+        close = f"; did you mean '{meant}'?" if meant else ""
+        raise ProvisionError(
+            f"{directory} has files that are not read: {', '.join(others[:3])}{more}{close}",
+            hint=f"expected {', '.join(NAMES)}; name the files one by one, or remove the others",
+        )
     return found
 
 
-def load(paths: tuple[Path, ...], ask: Ask | None = None) -> Settings:
-    """The settings in NoCloud files. Raises ProvisionError, SettingsError with all problems."""
+def load(paths: tuple[Path, ...], ask: Ask | None = None, note: Note | None = None) -> Settings:
+    """The settings in NoCloud files. Raises ProvisionError, SettingsError with all problems.
+
+    `note` is called with each line about what is without meaning to a gateway.
+    """
     told = Translation()
     # What user-data says wins over meta-data: it is read later.
     for path in sorted(paths, key=lambda path: NAMES.index(path.name)):
         text = read_text(path, _KIND)
-        if path.name == "user-data" and not text.startswith(_CLOUD_CONFIG):
-            _script(told, path, text)
+        if path.name == "user-data" and not _is_config(told, path, text):
             continue
         data, lines = yaml_text.read(path, text)
         table = Table(told=told, path=path, data=data or {}, lines=lines)
         if not isinstance(data or {}, dict):
             table.problem(None, "expected keys and values")
             continue
-        {"meta-data": _meta, "user-data": _user, "network-config": nocloud_network.translate}[
-            path.name
-        ](table)
+        _READERS[path.name](table)
     first = Place(path=paths[0], line=1)
     name = str(paths[0] if len(paths) == 1 else paths[0].parent)
     origin = Origin(
         name=name, folder=paths[0].parent, place=lambda location: told.place(location, first)
     )
     problems = [line for _, line in sorted(told.problems)]
+    notes = [line for _, line in sorted(told.notes)]
     try:
         settings = reading.parse(told.data, origin, ask if not problems else None)
     except SettingsError as error:
-        raise SettingsError(name, [*problems, *error.problems]) from None
+        problems += error.problems
     if problems:
-        raise SettingsError(name, problems)
+        raise SettingsError(name, problems, [*notes, *_understood(told, problems)])
+    if note is not None:
+        for line in notes:
+            note(line)
     return settings
 
 
-def _meta(table: Table) -> None:
-    table.take("instance-id", (str, int), "a name")  # every start is looked at anew
-    _hostname(table, "local-hostname")
-    _keys(table, "public-keys")
-    table.end("instance-id, local-hostname, public-keys")
+def _understood(told: Translation, problems: list[str]) -> list[str]:
+    """The keys that are right, so that people see what they can keep."""
+    told_of = [problem.split(": ", 2) for problem in problems]
+    wrong = {(place, key.partition(".")[0]) for place, key, *_ in told_of}
+    keys = {str(place) for place, _ in wrong} | {key for _, key in wrong}
+    good = [
+        key for place, key in told.taken if str(place) not in keys and key not in keys
+        and place.path.name != "network-config"
+    ]  # fmt: skip
+    return [f"understood: {', '.join(good)}"] if good else []
 
 
-def _user(table: Table) -> None:
-    _hostname(table, "hostname")
-    _keys(table, "ssh_authorized_keys")
-    place = table.place("timezone")
-    if zone := table.take("timezone", str, "a time zone such as Europe/Berlin"):
-        table.told.put(("timezone",), zone, place)
-    if ntp := table.table("ntp"):
-        enabled = ntp.take("enabled", bool, "true or false")
-        if enabled is False:
-            ntp.problem("enabled", "a gateway always asks for the time")
-        if servers := [*ntp.texts("servers"), *ntp.texts("pools")]:
-            table.told.put(("ntp",), servers, ntp.place())
-        ntp.end("enabled, servers, pools")
-    for name in ("ca_certs", "ca-certs"):
-        if authorities := table.table(name):
-            trusted = [Given(text) for text in authorities.texts("trusted")]
-            table.told.put(("ca_files",), trusted, authorities.place())
-            authorities.end("trusted")
-    table.end(_USER)
-
-
-def _hostname(table: Table, key: str) -> None:
-    place = table.place(key)
-    if name := table.take(key, str, "a name"):
-        table.told.put(("hostname",), name, place)
-
-
-def _keys(table: Table, key: str) -> None:
-    place = table.place(key)
-    if keys := table.texts(key):
-        before = table.told.data.get("ssh_keys", [])
-        table.told.put(("ssh_keys",), [*before, *keys], place)
-
-
-def _script(told: Translation, path: Path, text: str) -> None:
-    """user-data that is a script runs once, as cloud-init has it."""
+def _is_config(told: Translation, path: Path, text: str) -> bool:
+    """Whether user-data is cloud-config; a script runs once, as cloud-init has it."""
     place = Place(path=path, line=1)
+    first = text.partition("\n")[0].strip()
     if text.startswith("#!/bin/sh"):
         told.put(("script_file",), Given(text), place)
-        return
-    told.problems.append(
-        (place, f"{place}: expected {_CLOUD_CONFIG}, or a script with #!/bin/sh in its first line")
-    )
+        return False
+    if not text.strip():
+        told.notes.append((place, f"{place}: is empty"))
+        return False
+    if first.startswith(_CLOUD_CONFIG):
+        return True
+    expected = f"expected {_CLOUD_CONFIG}, or a script with #!/bin/sh in its first line"
+    told.problems.append((place, f"{place}: {expected}, found {first[:40]!r}"))
+    # A configuration without its first line is read, so that all is reported at once.
+    return re.match(r"# *cloud-config$|[a-z_]+:(\s|$)", first) is not None
+
+
+_READERS = {
+    "meta-data": nocloud_user.meta,
+    "user-data": nocloud_user.user,
+    "network-config": nocloud_network.translate,
+}

@@ -16,7 +16,7 @@ from edgeimg.errors import ProvisionError
 from edgeimg.provision import rendering
 from edgeimg.provision.k3s import ALLOWED
 from edgeimg.provision.settings import Settings
-from edgeimg.provision.values import FOLDER
+from edgeimg.provision.value_files import FOLDER
 from edgeimg.text import toml_text, validation
 from edgeimg.text.toml_text import Kind, Location, Place
 
@@ -39,10 +39,14 @@ class Origin:
 
 
 class SettingsError(ProvisionError):
-    """Settings with errors. `problems` has a line for each: `file:line: key: what was expected`."""
+    """Settings with errors. `problems` has a line for each: `file:line: key: what was expected`.
 
-    def __init__(self, name: str, problems: list[str]) -> None:
-        super().__init__(validation.listing(name, problems), hint=HINT)
+    `notes` are lines about the rest of the settings.
+    """
+
+    def __init__(self, name: str, problems: list[str], notes: Sequence[str] = ()) -> None:
+        more = ["besides", *(f"  {line}" for line in notes)] if notes else []
+        super().__init__("\n".join([validation.listing(name, problems), *more]), hint=HINT)
         self.problems = tuple(problems)
 
 

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
-from edgeimg.provision import zones
+from edgeimg.provision import network_files, zones
 from edgeimg.provision.k3s import Value, server_host
-from edgeimg.provision.network import Network, only_address
+from edgeimg.provision.network import only_address
 from edgeimg.provision.settings import Lte, Proxy, Registry, Settings, Wifi, WifiNetwork
-from edgeimg.provision.values import LIMIT
+from edgeimg.provision.value_files import LIMIT
+from edgeimg.provision.values import is_wifi_key
 
 DIRECTORY = "edgeimg"
 """On the config partition; everything of ours is in it."""
@@ -65,7 +66,7 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
         yield f"ca/{number:02}.crt", certificates
     if settings.script:
         yield "script", settings.script.get_secret_value()
-    yield from _networks(settings.network)
+    yield from network_files.texts(settings.network)
     if settings.wifi:
         yield "wifi.conf", _wifi(settings.wifi)
     if settings.lte:
@@ -96,45 +97,6 @@ def _quoted(text: str) -> str:
     return f"{mark}{text}{mark}"
 
 
-def _networks(networks: dict[str, Network]) -> Iterator[tuple[str, str]]:
-    """Files of systemd.network(5) and systemd.netdev(5); they come before the image's own 80-…"""
-    for name, network in networks.items():
-        if network.vlan is not None:
-            yield (
-                f"network/10-{name}.netdev",
-                (f"[NetDev]\nName={name}\nKind=vlan\n\n[VLAN]\nId={network.vlan}\n"),
-            )
-        vlans = [other for other, one in networks.items() if one.on == name]
-        yield f"network/10-{name}.network", _network(name, network, vlans)
-
-
-def _network(name: str, network: Network, vlans: list[str]) -> str:
-    match = f"MACAddress={network.mac}" if network.mac else f"Name={network.interface or name}"
-    # A VLAN and a bridge have the MAC address of the card that they are on.
-    sections = [f"[Match]\n{match}\n" + ("Kind=!*\n" if network.mac else "")]
-    asks = network.asks
-    advertised = network.accept_ra if network.accept_ra is not None else asks != "no"
-    lines = [f"DHCP={asks}", f"IPv6AcceptRA={'yes' if advertised else 'no'}"]
-    lines += [f"Address={address}" for address in network.addresses]
-    lines += [f"Gateway={network.gateway}"] if network.gateway else []
-    lines += [f"DNS={server}" for server in network.dns]
-    lines += [f"Domains={' '.join(network.search)}"] if network.search else []
-    lines += [f"VLAN={vlan}" for vlan in vlans]
-    sections.append("[Network]\n" + _lines(lines))
-    for route in network.routes:
-        metric = f"Metric={route.metric}\n" if route.metric is not None else ""
-        sections.append(f"[Route]\nDestination={route.to}\nGateway={route.via}\n{metric}")
-    if asks != "no":
-        # As the image's own: the lease survives a restart of networkd.
-        own = "UseDNS=no\n" if network.dns else ""
-        sections.append(f"[DHCPv4]\nClientIdentifier=mac\nSendRelease=no\n{own}")
-        sections += ["[DHCPv6]\nUseDNS=no\n"] if network.dns else []
-    mtu = f"MTUBytes={network.mtu}\n" if network.mtu else ""
-    required = "routable" if network.is_waited_for else "no"
-    sections.append(f"[Link]\n{mtu}RequiredForOnline={required}\n")
-    return "\n".join(sections)
-
-
 def _wifi(wifi: Wifi) -> str:
     return "\n".join([f"country={wifi.country}\n", *map(_wifi_network, wifi.networks)])
 
@@ -146,7 +108,9 @@ def _wifi_network(network: WifiNetwork) -> str:
     lines = [f"ssid={network.ssid.encode().hex()}", f"key_mgmt={management}"]
     if network.passphrase:
         word = network.passphrase.get_secret_value().encode()
-        if "WPA-PSK" in management:
+        if is_wifi_key(word.decode()):
+            lines.append(f"psk={word.decode().lower()}")
+        elif "WPA-PSK" in management:
             key = hashlib.pbkdf2_hmac("sha1", word, network.ssid.encode(), 4096, 32)
             lines.append(f"psk={key.hex()}")
         if "SAE" in management:

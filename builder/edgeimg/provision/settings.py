@@ -26,6 +26,7 @@ from edgeimg.provision.values import (
     PasswordFile,
     PinFile,
     ProxyUrl,
+    RegistryPasswordFile,
     ScriptFile,
     ServerName,
     SshKey,
@@ -33,6 +34,7 @@ from edgeimg.provision.values import (
     Ssid,
     Timezone,
     Word,
+    is_wifi_key,
 )
 from edgeimg.recipe.k3s import RegistryName
 from edgeimg.text.validation import Table
@@ -58,6 +60,9 @@ class WifiNetwork(Table):
     def _open_is_open(self) -> Self:
         if self.security == "open" and self.passphrase is not None:
             raise ValueError("an open network has no passphrase")
+        word = self.passphrase.get_secret_value() if self.passphrase else ""
+        if self.security != "wpa2" and is_wifi_key(word):
+            raise ValueError(f"{self.security} takes a passphrase: a key of 64 digits is for wpa2")
         return self
 
 
@@ -114,7 +119,7 @@ class Registry(Table):
     )
     insecure: bool = Field(False, description="do not check certificates")
     user: Word | None = None
-    password: PasswordFile | None = Field(
+    password: RegistryPasswordFile | None = Field(
         None, alias="password_file", description="file with the password, a secret"
     )
     ca: CertificateFile | None = Field(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeimg.text.toml_text import Location, Place, closest
+from edgeimg.text.yaml_text import TRUTH
 
 _Kind = TypeVar("_Kind")
 
@@ -20,6 +22,10 @@ class Translation:
     places: dict[Location, Place] = field(default_factory=dict)
     """Where each key of `data` comes from."""
     problems: list[tuple[Place, str]] = field(default_factory=list)
+    notes: list[tuple[Place, str]] = field(default_factory=list)
+    """What is without meaning here, and what was understood otherwise than it is written."""
+    taken: list[tuple[Place, str]] = field(default_factory=list)
+    """The keys on top of files that were taken out."""
 
     def put(self, location: Location, value: object, place: Place) -> None:
         """Set a key of the settings; tables on the way to it are made."""
@@ -53,21 +59,51 @@ class Table:
     def problem(self, key: int | str | None, what: str) -> None:
         """Remember what is wrong with a key, or the table."""
         place = self.place(key)
+        self.told.problems.append((place, f"{place}: {self._name(key)}: {what}"))
+
+    def note(self, key: int | str | None, what: str) -> None:
+        """Remember what people should know of a key, or the table."""
+        place = self.place(key)
+        self.told.notes.append((place, f"{place}: {self._name(key)}: {what}"))
+
+    def _name(self, key: int | str | None) -> str:
         location = self.at if key is None else (*self.at, key)
-        name = ".".join(map(str, location)) or "(top level)"
-        self.told.problems.append((place, f"{place}: {name}: {what}"))
+        return ".".join(map(str, location)) or "(top level)"
 
     def take(
         self, key: str, kind: type[_Kind] | tuple[type[_Kind], ...], what: str
     ) -> _Kind | None:
-        """Take a key out; None when it is not there or is not what was expected."""
+        """Take a key out; None when it is not there or is not what was expected.
+
+        Texts where a number or a truth value is expected are read as such: writers of these files
+        put quotes where they like.
+        """
         value = self.data.pop(key, None)
         if value is None:
             return None
+        if isinstance(value, str):
+            value = _read(value, kind)
+        if not self.at:
+            self.told.taken.append((self.place(key), key))
         if isinstance(value, kind) and (_has_bool(kind) or not isinstance(value, bool)):
             return value
         self.problem(key, f"expected {what}")
         return None
+
+    def text(self, key: str, what: str) -> str | None:
+        """Take a text out, which may consist of digits."""
+        value = self.take(key, (str, int), what)
+        return None if value is None else str(value)
+
+    def words(self, key: str) -> list[str]:
+        """Take a list of words out; texts may hold several, with blanks or commas between them."""
+        return [word for text in self.texts(key) for word in text.replace(",", " ").split()]
+
+    def without_meaning(self, reasons: Mapping[str, str]) -> None:
+        """Take keys out that say nothing to a gateway; each is a note."""
+        for key in [key for key in self.data if key in reasons]:
+            self.note(key, f"has no meaning here: {reasons[key]}")
+            del self.data[key]
 
     def texts(self, key: str) -> list[str]:
         """Take a list of texts out, or one text."""
@@ -96,19 +132,30 @@ class Table:
     def entries(self) -> Iterator[tuple[str, Table]]:
         """Take all tables out that are in this one."""
         for key in list(self.data):
+            self.data[key] = {} if self.data[key] is None else self.data[key]
             inner = self.table(key)
             if inner is not None:
                 yield key, inner
 
-    def end(self, known: str) -> None:
-        """What is left was not understood: each key is a problem. `known` says what would be."""
+    def end(self, known: str, ways: Mapping[str, str] | None = None) -> None:
+        """What is left was not understood: each key is a problem.
+
+        `known` says what would be understood, `ways` what to do about single keys.
+        """
         for key in self.data:
-            self.problem(key, f"is not supported; supported here: {known}")
+            way = (ways or {}).get(key, f"supported here: {known}")
+            self.problem(key, f"is not supported; {way}")
 
     def _inner(self, key: str, value: dict[str, object]) -> Table:
         return Table(
             told=self.told, path=self.path, data=value, lines=self.lines, at=(*self.at, key)
         )
+
+
+def _read(text: str, kind: type | tuple[type, ...]) -> object:
+    if kind is bool:
+        return TRUTH.get(text.lower(), text)
+    return int(text) if kind is int and re.fullmatch(r"\d{1,9}", text) else text
 
 
 def _has_bool(kind: type | tuple[type, ...]) -> bool:

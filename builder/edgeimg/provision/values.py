@@ -1,8 +1,6 @@
 """What the values of settings may be: types that check, and say what they expected.
 
-Keys that end in `_file` or `_files` name files, relative to the settings. They are read while the
-settings are validated (context["folder"] is where from), so what is wrong with a file is told like
-everything else, with the line that names it. No message repeats what is in a secret one.
+Keys that end in `_file` or `_files` name files, relative to the settings (value_files.py).
 """
 
 from __future__ import annotations
@@ -10,8 +8,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
-from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -21,78 +17,23 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
 
-from edgeimg.provision import zones
+from edgeimg.provision import ssh_keys, zones
+from edgeimg.provision.value_files import hushed, json_line, read, secret
 from edgeimg.recipe.harmless import PORT, V6
-from edgeimg.text.validation import HUSHED, near
+from edgeimg.text.validation import near
 
-LIMIT = 65536
-"""Bytes of one file, as the gateway takes it."""
-FOLDER = "folder"
-"""The key of pydantic's context that holds where relative paths start."""
-_SSH_KEY = re.compile(
-    r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+)[ \t]+[A-Za-z0-9+/]+=*"
-    r"([ \t].*)?"
+_MAC = (
+    "[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5}"
+    r"|[0-9A-Fa-f]{4}([.-][0-9A-Fa-f]{4}){2}|[0-9A-Fa-f]{6}[:-][0-9A-Fa-f]{6}|[0-9A-Fa-f]{12}"
 )
-
+_SHEET = re.compile(r"\d([.,]\d+)?E[+-]?\d+", re.IGNORECASE).fullmatch
 _HOST = rf"(\[{V6}\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:({PORT}))?"
-
-
-class Given(str):
-    """What a file would hold, given in its place."""
-
-
-def hushed(why: str) -> PydanticCustomError:
-    """An error that says `why` and does not repeat the value."""
-    return PydanticCustomError(HUSHED, "{why}", {"why": why})
 
 
 def is_quotable(text: str) -> bool:
     """One line that can be put between quotes without escapes: all that the gateway's YAML has."""
     return text.isprintable() and ("'" not in text or not ('"' in text or "\\" in text))
-
-
-def _read(value: object, info: ValidationInfo) -> str:
-    if isinstance(value, Given):
-        return str(value)
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise hushed("expected the path of a file")
-    folder = Path((info.context or {}).get(FOLDER, "."))
-    try:
-        with (folder / value).open("rb") as file:
-            raw = file.read(LIMIT + 1)
-    except OSError as error:
-        raise hushed(f"the file that it names cannot be read: {error.strerror}") from None
-    if len(raw) > LIMIT:
-        raise hushed(f"the file that it names is larger than {LIMIT >> 10} KiB")
-    try:
-        return raw.decode().replace("\r\n", "\n")
-    except UnicodeDecodeError:
-        raise hushed("the file that it names is no text (UTF-8)") from None
-
-
-def _line(value: object, info: ValidationInfo) -> SecretStr:
-    """The one line of a secret file; or what somebody has typed, which is no text yet."""
-    if isinstance(value, SecretStr):
-        return value
-    text = _read(value, info).rstrip("\n")
-    if not text or not text.isprintable():
-        raise hushed("the file that it names should hold one line of text, the secret")
-    return SecretStr(text)
-
-
-def _secret(check: Callable[[str], bool], expected: str) -> Any:
-    def checked(value: SecretStr) -> SecretStr:
-        text = value.get_secret_value()
-        if not text or not check(text):
-            raise hushed(f"expected {expected}")
-        return value
-
-    described = {"type": "string", "description": f"file that holds {expected}"}
-    return Annotated[
-        SecretStr, BeforeValidator(_line), AfterValidator(checked), WithJsonSchema(described)
-    ]
 
 
 def _matching(pattern: str, expected: str, *, repeated: bool = True) -> Any:
@@ -112,22 +53,39 @@ def _matching(pattern: str, expected: str, *, repeated: bool = True) -> Any:
     return Annotated[str, AfterValidator(checked), WithJsonSchema(described)]
 
 
+def _hostname(text: str) -> str:
+    expected = "expected a name of lower-case letters, digits and '-', of at most 63"
+    if text.partition(".")[0] == "localhost":
+        raise ValueError("expected a name of its own: every machine is localhost")
+    if re.fullmatch(_HOSTNAME, text):
+        return text
+    close = re.sub("[_ ]", "-", text.partition(".")[0].lower())
+    raise ValueError(expected + (f", as '{close}'" if re.fullmatch(_HOSTNAME, close) else ""))
+
+
 def _ssh_key(text: str) -> str:
-    if not _SSH_KEY.fullmatch(text.strip()):
-        raise hushed("expected a public ssh key, such as 'ssh-ed25519 AAAA… name'")
+    if why := ssh_keys.fault(text.strip()):
+        raise hushed(why)
     return text.strip()
 
 
 def _ssh_keys(value: object, info: ValidationInfo) -> tuple[str, ...]:
-    lines = [line.strip() for line in _read(value, info).splitlines()]
-    keys = [line for line in lines if line and not line.startswith("#")]
-    if not keys or not all(_SSH_KEY.fullmatch(key) for key in keys):
+    text = read(value, info)
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    keys = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    if not keys:
         raise hushed("the file that it names should hold public ssh keys, one a line")
-    return tuple(keys)
+    for number, key in keys:
+        if why := ssh_keys.fault(key):
+            where = f"line {number} of the file that it names"
+            raise hushed(
+                f"the file that it names should hold public ssh keys, one a line; {where}: {why}"
+            )
+    return tuple(key for _, key in keys)
 
 
 def _certificates(value: object, info: ValidationInfo) -> str:
-    text = _read(value, info)
+    text = read(value, info)
     if "PRIVATE KEY" in text:
         raise hushed("the file that it names holds a private key: certificates alone go here")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -143,7 +101,7 @@ def _certificates(value: object, info: ValidationInfo) -> str:
 def _script(value: object, info: ValidationInfo) -> SecretStr:
     if isinstance(value, SecretStr):
         return value
-    text = _read(value, info)
+    text = read(value, info)
     if not text.startswith("#!/bin/sh"):
         raise hushed("the file that it names should be a shell script: '#!/bin/sh' comes first")
     return SecretStr(text)
@@ -180,7 +138,22 @@ def _destination(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text))
     except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
         raise ValueError("expected a network such as '10.0.0.0/8'") from None
+    raise ValueError(f"expected a network such as '{meant}'")
+
+
+def _mac(text: str) -> str:
+    digits = re.sub("[:.-]", "", text)
+    if not re.fullmatch(_MAC, text):
+        why = "; a spreadsheet has changed it: format the column as text" if _SHEET(text) else ""
+        raise ValueError(f"expected a MAC address such as '52:54:00:12:34:56'{why}")
+    if int(digits, 16) == 0 or int(digits[:2], 16) & 1:
+        raise ValueError("no card has this address: it is none, or that of a group of cards")
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 
 def _proxy_url(text: str) -> str:
@@ -200,8 +173,13 @@ def _timezone(name: str) -> str:
     raise hushed(f"expected a time zone such as 'Europe/Berlin', found {name[:40]!r}{close}")
 
 
+def is_wifi_key(text: str) -> bool:
+    """Whether it is the key that is made of a passphrase, as wpa_passphrase(8) prints it."""
+    return re.fullmatch("[0-9A-Fa-f]{64}", text) is not None
+
+
 def _is_passphrase(text: str) -> bool:
-    return text.isascii() and 8 <= len(text) <= 63
+    return is_wifi_key(text) or (text.isascii() and 8 <= len(text) <= 63)
 
 
 def _ssid(text: str) -> str:
@@ -214,42 +192,46 @@ def _is_token(text: str) -> bool:
     return is_quotable(text) and " " not in text
 
 
-Hostname = _matching(
-    r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
-    "a name of lower-case letters, digits and '-', of at most 63",
-)
+_HOSTNAME = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+Hostname = Annotated[
+    str, AfterValidator(_hostname),
+    WithJsonSchema({"type": "string", "pattern": f"^{_HOSTNAME}$"}),
+]  # fmt: skip
 SshKey = Annotated[str, AfterValidator(_ssh_key)]
 SshKeyFile = Annotated[
     tuple[str, ...], BeforeValidator(_ssh_keys), WithJsonSchema({"type": "string"})
 ]
 CertificateFile = Annotated[str, BeforeValidator(_certificates), WithJsonSchema({"type": "string"})]
 ScriptFile = Annotated[SecretStr, BeforeValidator(_script), WithJsonSchema({"type": "string"})]
-TokenFile = _secret(_is_token, "a token, without spaces and without both kinds of quotes")
-PassphraseFile = _secret(_is_passphrase, "a passphrase of 8 to 63 characters (ASCII)")
-PasswordFile = _secret(
+TokenFile = secret(_is_token, "a token, without spaces and without both kinds of quotes")
+PassphraseFile = secret(
+    _is_passphrase, "a passphrase of 8 to 63 characters (ASCII), or a key of 64 hex digits"
+)
+_PASSWORD = (
     lambda text: len(text) <= 16384 and text == text.strip(),
     "a password of at most 16384 characters, without blanks around it",
 )
-ApnPasswordFile = _secret(
+PasswordFile = secret(*_PASSWORD)
+RegistryPasswordFile = secret(*_PASSWORD, before=json_line)
+ApnPasswordFile = secret(  # a proxy's, a registry's
     lambda text: re.fullmatch(r"[^\s,\"'=]{1,64}", text) is not None,
     "a password without spaces, commas, quotes and '='",
 )
-PinFile = _secret(lambda text: re.fullmatch(r"\d{4,8}", text) is not None, "a PIN of 4 to 8 digits")
+PinFile = secret(lambda text: re.fullmatch(r"\d{4,8}", text) is not None, "a PIN of 4 to 8 digits")
 InterfaceAddress = Annotated[str, AfterValidator(_interface)]
 Address = Annotated[str, AfterValidator(_address)]
 Destination = Annotated[str, AfterValidator(_destination)]
-Mac = _matching(
-    r"^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$", "a MAC address such as '52:54:00:12:34:56'"
-)
+Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema({"type": "string", "pattern": _MAC})]
+"""In the form 52:54:00:12:34:56, however it was written."""
 CardName = _matching(
     r"^[A-Za-z0-9*?][A-Za-z0-9_.*?-]{0,14}$", "the name of a card or a pattern: 'enp1s0', 'en*'"
 )
 """As in systemd.network(5), Name=."""
 NetworkName = _matching(
-    r"^[a-z0-9][a-z0-9_.-]{0,14}$",
-    "a name of lower-case letters, digits, '_', '.' and '-', of at most 15",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$",
+    "a name of letters, digits, '_', '.' and '-', of at most 40",
 )
-"""Also the name of a VLAN's card: the kernel takes 15 characters."""
+"""Part of the name of a file; of a VLAN, a bond or a bridge also the device's."""
 DomainName = _matching(
     r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$", "a domain such as 'plant.example.org'"
 )

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from edgeimg.recipe.types import ArchKey, ConfigValue, Sha256
 from edgeimg.text.validation import Table
@@ -18,6 +18,22 @@ _NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME}")
 _KUBELETS_OWN = re.compile(r"(^|\.)(kubernetes|k8s)\.io$")
 _ALLOWED_OWN = re.compile(r"(^|\.)(node|kubelet)\.kubernetes\.io$")
+_WELL_KNOWN = (
+    "kubernetes.io/hostname", "kubernetes.io/os", "kubernetes.io/arch",
+    "beta.kubernetes.io/os", "beta.kubernetes.io/arch", "beta.kubernetes.io/instance-type",
+    "topology.kubernetes.io/zone", "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/region",
+    "node.kubernetes.io/instance-type",
+)  # fmt: skip
+"""Kubernetes, k8s.io/kubelet/pkg/apis/well_known_labels.go."""
+
+
+def _label_value(text: str) -> str:
+    if not re.fullmatch(rf"({_NAME})?", text):
+        raise ValueError(
+            "expected letters, digits, '-', '_' and '.', at most 63, without blanks: 'hall-7'"
+        )
+    return text
 
 
 def _label(key: str) -> str:
@@ -25,8 +41,12 @@ def _label(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError("expected the key of a label, such as 'site' or 'example.org/line'")
     prefix = key.rpartition("/")[0]
-    if _KUBELETS_OWN.search(prefix) and not _ALLOWED_OWN.search(prefix):
-        raise ValueError("a node may not give itself labels of kubernetes.io: choose another name")
+    if _KUBELETS_OWN.search(prefix) and not _ALLOWED_OWN.search(prefix) and key not in _WELL_KNOWN:
+        raise ValueError(
+            "of kubernetes.io a node may give itself topology.kubernetes.io/zone and /region, "
+            "node.kubernetes.io/instance-type and names below node.kubernetes.io and "
+            "kubelet.kubernetes.io: choose another name"
+        )
     return key
 
 
@@ -52,7 +72,11 @@ def _option(name: str) -> str:
 
 
 LabelKey = Annotated[str, AfterValidator(_label)]
-LabelValue = Annotated[str, StringConstraints(pattern=rf"^({_NAME})?$")]
+LabelValue = Annotated[
+    str,
+    AfterValidator(_label_value),
+    WithJsonSchema({"type": "string", "pattern": rf"^({_NAME})?$"}),
+]
 Taint = Annotated[str, AfterValidator(_taint)]
 RegistryName = Annotated[str, AfterValidator(_registry)]
 Endpoint = Annotated[

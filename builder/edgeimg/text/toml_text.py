@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import tomllib
 from collections.abc import Mapping
@@ -88,9 +89,14 @@ def read_text(path: Path, kind: Kind) -> str:
 
 
 def decode(raw: bytes) -> str:
-    """UTF-8 as text. Raises ValueError, `LINE: not UTF-8 text…`, for what is not UTF-8."""
+    """UTF-8 as text, without a byte order mark.
+
+    Raises ValueError, `LINE: not UTF-8 text…`, for what is not UTF-8.
+    """
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("1: UTF-16 text, expected UTF-8: save it as UTF-8")
     try:
-        return raw.decode()
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ValueError(f"{line}: not UTF-8 text, which is expected here") from None

@@ -21,7 +21,7 @@ MAX_NODES = 20_000
 _DEPTH = 20
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where it is there: ten times as fast, and it bounds the depth itself."""
-_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})")
 
 
@@ -103,8 +103,8 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     text = str(node.value)
     if node.style:  # in quotes, or a block
         return text
-    if text.lower() in _TRUTH:
-        return _TRUTH[text.lower()]
+    if text.lower() in TRUTH:
+        return TRUTH[text.lower()]
     if _NUMBER.fullmatch(text):
         return int(text)
     return None if text.lower() in ("", "~", "null") else text

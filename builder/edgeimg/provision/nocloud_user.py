@@ -1,0 +1,148 @@
+"""NoCloud's meta-data and user-data → settings.
+
+https://docs.cloud-init.io/en/latest/reference/modules.html
+"""
+
+from __future__ import annotations
+
+from edgeimg.provision.translation import Table
+from edgeimg.provision.value_files import Given
+
+_KNOWN = "hostname, fqdn, ssh_authorized_keys, timezone, ntp, ca_certs"
+_ONE_LOGIN = "the only login is root's, by the keys in ssh_authorized_keys"
+_READ_ONLY = "the system is read-only, and updated whole"
+_NO_CONSOLE = "nobody sits at a gateway"
+_WITHOUT = {
+    "locale": "messages are in English",
+    "keyboard": _NO_CONSOLE,
+    "manage_etc_hosts": "/etc/hosts follows the host name",
+    "preserve_hostname": "the host name is what the settings say",
+    "prefer_fqdn_over_hostname": "the host name has no domain",
+    "create_hostname_file": "the host name is what the settings say",
+    "enable_ssh": "ssh is there for whoever has a key",
+    "disable_root": _ONE_LOGIN,
+    "disable_root_opts": _ONE_LOGIN,
+    "package_update": _READ_ONLY,
+    "package_upgrade": _READ_ONLY,
+    "package_reboot_if_required": _READ_ONLY,
+    "apt": _READ_ONLY,
+    "snap": _READ_ONLY,
+    "growpart": "the data partition takes the rest of the disk",
+    "resize_rootfs": "the data partition takes the rest of the disk",
+    "final_message": _NO_CONSOLE,
+    "output": "messages are in the journal",
+    "power_state": "a gateway takes its settings over while it starts",
+    "ssh_deletekeys": "host keys are a gateway's own, made at its first start",
+    "ssh_genkeytypes": "host keys are a gateway's own, made at its first start",
+    "ssh_quiet_keygen": "host keys are a gateway's own, made at its first start",
+    "datasource": "there is no cloud-init on a gateway",
+    "datasource_list": "there is no cloud-init on a gateway",
+    "cloud_init_modules": "there is no cloud-init on a gateway",
+    "cloud_config_modules": "there is no cloud-init on a gateway",
+    "cloud_final_modules": "there is no cloud-init on a gateway",
+}
+_K3S = "say it in a TOML file of settings: [k3s] has role, server, token_file and labels"
+_RECIPE = "it belongs into the image's recipe"
+_SCRIPT = (
+    "a script is user-data of its own, with #!/bin/sh in its first line, and needs the consent of "
+    "the recipe: [provision] allow"
+)
+_WAYS = {
+    "packages": f"{_RECIPE}: [packages] include",
+    "write_files": f"{_RECIPE}: files of its overlay",
+    "runcmd": _SCRIPT,
+    "bootcmd": _SCRIPT,
+    "users": f"{_ONE_LOGIN}: put the keys of its users there",
+    "user": f"{_ONE_LOGIN}: put the keys of this user there",
+    "groups": _ONE_LOGIN,
+    "ssh_import_id": "a gateway fetches no keys: put the keys into ssh_authorized_keys",
+    "ssh_pwauth": f"nobody logs in with a password: {_ONE_LOGIN}",
+    "password": f"nobody logs in with a password: {_ONE_LOGIN}",
+    "chpasswd": f"nobody logs in with a password: {_ONE_LOGIN}",
+    "mounts": f"{_RECIPE}: a unit of its overlay",
+    "disk_setup": f"{_RECIPE}: [disk]",
+    "fs_setup": f"{_RECIPE}: [disk]",
+    "swap": _RECIPE,
+    "rpi": f"{_RECIPE}: [board]",
+    "wireguard": f"{_RECIPE}: a file of its overlay",
+    "k3os": _K3S,
+    "k3s": _K3S,
+    "k3s-agent": _K3S,
+    "p2p": _K3S,
+    "stages": _SCRIPT,
+    "install": "an image is written whole: edgeimg flash",
+    "autoinstall": "an image is written whole: edgeimg flash",
+    "phone_home": "a gateway calls nobody",
+}
+
+
+def meta(table: Table) -> None:
+    """Take everything that is in meta-data."""
+    table.text("instance-id", "a name")  # every start is looked at anew
+    table.without_meaning({"dsmode": "there is no cloud-init on a gateway"})
+    _hostname(table, "local-hostname")
+    _keys(table, "public-keys")
+    table.end("instance-id, local-hostname, public-keys")
+
+
+def user(table: Table) -> None:
+    """Take everything that is in user-data."""
+    _fqdn(table)
+    _hostname(table, "hostname")
+    _keys(table, "ssh_authorized_keys")
+    place = table.place("timezone")
+    if zone := table.take("timezone", str, "a time zone such as Europe/Berlin"):
+        table.told.put(("timezone",), zone, place)
+    if ntp := table.table("ntp"):
+        _ntp(ntp)
+    for name in ("ca_certs", "ca-certs"):
+        if authorities := table.table(name):
+            trusted = [Given(text) for text in authorities.texts("trusted")]
+            table.told.put(("ca_files",), trusted, authorities.place())
+            authorities.end("trusted")
+    table.without_meaning(_WITHOUT)
+    _already_so(table)
+    table.end(_KNOWN, _WAYS)
+
+
+def _ntp(ntp: Table) -> None:
+    if ntp.take("enabled", bool, "true or false") is False:
+        ntp.problem("enabled", "a gateway always asks for the time")
+    if servers := [*ntp.texts("servers"), *ntp.texts("pools")]:
+        ntp.told.put(("ntp",), servers, ntp.place())
+    ntp.without_meaning({"ntp_client": "the image's recipe says which one it has"})
+    ntp.end("enabled, servers, pools")
+
+
+def _already_so(table: Table) -> None:
+    """What asks for what gateways do anyway."""
+    if table.data.get("ssh_pwauth") in (False, "false", "no", "off"):
+        table.without_meaning({"ssh_pwauth": _ONE_LOGIN})
+    if table.data.get("users") in ([], ["default"]):
+        table.without_meaning({"users": _ONE_LOGIN})
+
+
+def _fqdn(table: Table) -> None:
+    """A name with its domain, unless there is one without."""
+    place = table.place("fqdn")
+    if name := table.take("fqdn", str, "a name"):
+        host, _, domain = name.partition(".")
+        table.told.put(("hostname",), host, place)
+        if domain:
+            why = "search domains are in network-config"
+            table.told.notes.append(
+                (place, f"{place}: fqdn: the domain has no meaning here: {why}")
+            )
+
+
+def _hostname(table: Table, key: str) -> None:
+    place = table.place(key)
+    if name := table.take(key, str, "a name"):
+        table.told.put(("hostname",), name, place)
+
+
+def _keys(table: Table, key: str) -> None:
+    place = table.place(key)
+    if keys := table.texts(key):
+        before = table.told.data.get("ssh_keys", [])
+        table.told.put(("ssh_keys",), [*before, *keys], place)

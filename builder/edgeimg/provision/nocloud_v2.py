@@ -1,0 +1,177 @@
+"""NoCloud's network-config, version 2: netplan's format.
+
+https://netplan.readthedocs.io/en/stable/netplan-yaml/
+"""
+
+from __future__ import annotations
+
+from pydantic import SecretStr
+
+from edgeimg.provision import nocloud_card
+from edgeimg.provision.nocloud_card import Card
+from edgeimg.provision.translation import Table
+
+_CARD = (
+    "dhcp4, dhcp6, dhcp4-overrides, dhcp6-overrides, addresses, gateway4, gateway6, routes, "
+    "nameservers, mtu, optional, accept-ra"
+)
+_EXTRA = {
+    "ethernets": "match, set-name",
+    "vlans": "id, link",
+    "bonds": "interfaces, parameters",
+    "bridges": "interfaces, parameters",
+    "wifis": "access-points, regulatory-domain",
+}
+_TOP = f"version, renderer, {', '.join(_EXTRA)}"
+_SECURITY = {"none": "open", "psk": "wpa2", "sae": "wpa3"}
+_KEPT = {"set-name": "a card keeps its name; others refer to it by its name in this file"}
+_BOND = {
+    "mii-monitor-interval": "a cable that is pulled is noticed within 100 ms",
+    "lacp-rate": "the slow rate is used",
+}
+_BRIDGE = {
+    "forward-delay": "a bridge here does not speak STP",
+    "stp": "a bridge here does not speak STP",
+}
+
+
+def translate(table: Table) -> None:
+    """Take everything that is in it. Problems are remembered in the translation."""
+    renderer = table.take("renderer", str, "networkd")
+    if renderer not in (None, "networkd"):
+        table.problem("renderer", "expected networkd: it is what gateways have")
+    found: list[tuple[Table, str, Card]] = []
+    for kind, extra in _EXTRA.items():
+        cards = table.table(kind)
+        for name, card in cards.entries() if cards else ():
+            one = _card(card)
+            _own(kind, card, name, one)
+            card.end(f"{extra}, {_CARD}")
+            found.append((card, name, one))
+    members = {member for _, _, one in found for member in (*one.bond, *one.bridge)}
+    for card, name, one in found:
+        nocloud_card.put(card, name, one, member=name in members)
+    table.end(_TOP)
+
+
+def _own(kind: str, card: Table, name: str, found: Card) -> None:
+    """What only cards of this kind have."""
+    match kind:
+        case "ethernets":
+            _match(card, name, found)
+        case "vlans":
+            found.vlan = card.take("id", int, "a number")
+            found.on = card.take("link", str, "the name of a card")
+        case "bonds":
+            found.bond = card.texts("interfaces")
+            if parameters := card.table("parameters"):
+                found.bond_mode = nocloud_card.bond_mode(parameters, "mode")
+                parameters.without_meaning(_BOND)
+                parameters.end("mode, mii-monitor-interval")
+        case "bridges":
+            found.bridge = card.texts("interfaces")
+            if parameters := card.table("parameters"):
+                if parameters.data.get("stp") in (False, "false", "no", "off"):
+                    parameters.without_meaning(_BRIDGE)
+                parameters.end("stp: false")
+        case _:
+            found.interface = name
+            _wifi(card)
+
+
+def _match(card: Table, name: str, found: Card) -> None:
+    card.without_meaning(_KEPT)
+    match = card.table("match")
+    if match is None:
+        found.interface = name
+        return
+    mac = match.take("macaddress", str, "a MAC address")
+    pattern = match.take("name", str, "a name")
+    if mac and pattern:
+        match.problem(None, "expected macaddress or name, and not both")
+    if mac:
+        found.mac = mac
+    else:
+        found.interface = pattern or name
+    match.end("macaddress, name")
+
+
+def _card(card: Table) -> Card:
+    optional = card.take("optional", bool, "true or false")
+    found = Card(
+        addresses=card.texts("addresses"),
+        gateway=card.take("gateway4", str, "an address"),
+        mtu=card.take("mtu", int, "a number"),
+        required=None if optional is None else not optional,
+        accept_ra=card.take("accept-ra", bool, "true or false"),
+    )
+    for key, family in (("dhcp4", "ipv4"), ("dhcp6", "ipv6")):
+        if card.take(key, bool, "true or false"):
+            found.ask(family)
+        _overrides(card, f"{key}-overrides", found)
+    if gateway := card.take("gateway6", str, "an address"):
+        found.route("::/0", gateway, None, on_link=None)
+    for route in card.tables("routes"):
+        _route(route, found)
+    if servers := card.table("nameservers"):
+        found.dns, found.search = servers.texts("addresses"), servers.texts("search")
+        servers.end("addresses, search")
+    return found
+
+
+def _overrides(card: Table, key: str, found: Card) -> None:
+    if overrides := card.table(key):
+        metric = overrides.take("route-metric", int, "a number")
+        if metric is not None and found.metric not in (None, metric):
+            overrides.problem("route-metric", f"is {found.metric} for IPv4: expected the same")
+        found.metric = metric if found.metric is None else found.metric
+        overrides.end("route-metric")
+
+
+def _route(route: Table, found: Card) -> None:
+    to = route.take("to", str, "a network")
+    via = route.take("via", str, "an address")
+    metric = route.take("metric", int, "a number")
+    on_link = route.take("on-link", bool, "true or false")
+    route.end("to, via, metric, on-link")
+    if to is None or via is None:
+        route.problem(None, "expected 'to' and 'via'")
+    else:
+        found.route(to, via, metric, on_link=on_link or None)
+
+
+def _wifi(card: Table) -> None:
+    told = card.told
+    place = card.place("regulatory-domain")
+    if country := card.take("regulatory-domain", str, "a country such as DE"):
+        told.put(("wifi", "country"), country.upper(), place)
+    points = card.table("access-points")
+    if points is None:
+        card.problem(None, "expected access-points")
+        return
+    networks = list(told.data.get("wifi", {}).get("networks", []))
+    if networks:
+        points.note(None, "all wireless cards join the networks of all of them")
+    for ssid, point in points.entries():
+        networks.append(_network(ssid, point))
+        told.places[("wifi", "networks", len(networks) - 1)] = point.place()
+    told.put(("wifi", "networks"), networks, points.place())
+
+
+def _network(ssid: str, point: Table) -> dict[str, object]:
+    password = point.text("password", "a text")
+    security = "wpa2" if password else "open"
+    if auth := point.table("auth"):
+        management = auth.take("key-management", str, "none, psk or sae") or "psk"
+        password = auth.text("password", "a text") or password
+        if management in _SECURITY:
+            security = _SECURITY[management]
+            auth.end("key-management, password")
+        else:
+            auth.problem("key-management", f"expected one of {', '.join(_SECURITY)}")
+    network: dict[str, object] = {"ssid": ssid, "security": security}
+    if password:
+        network["passphrase_file"] = SecretStr(password)
+    network["hidden"] = bool(point.take("hidden", bool, "true or false"))
+    point.end("password, auth, hidden")
+    return network

@@ -1,0 +1,61 @@
+# Prints what is wrong with the first bad line of a provisioned authorized_keys, nothing when it is
+# good. A key is decoded (RFC 4253 6.6): one that is cut off looks like a key, and nobody could log in.
+BEGIN {
+    flags = "agent-forwarding|no-agent-forwarding|no-port-forwarding|no-pty|no-touch-required|no-user-rc|no-x11-forwarding|port-forwarding|pty|restrict|user-rc|verify-required|x11-forwarding|no-X11-forwarding|X11-forwarding"
+    texts = "command|environment|expiry-time|from|permitlisten|permitopen|principals|tunnel"
+    option = "(" flags "|(" texts ")=\"[^\"]*\")"
+    options = "^[ \t]*" option "(," option ")*[ \t]+"
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    for (i = 1; i <= 64; i++) value[substr(digits, i, 1)] = i - 1
+    for (i = 32; i < 127; i++) letter[i] = sprintf("%c", i)
+    point["nistp256"] = 65; point["nistp384"] = 97; point["nistp521"] = 133
+}
+function bad(what) {
+    print "line " NR ": " what
+    exit
+}
+function decode(text,   i, bits, held) {
+    # base64 (RFC 4648) into byte[1..bytes]; false when it is none.
+    bytes = bits = held = 0
+    if (length(text) % 4 || text ~ /=[^=]|===/) return 0
+    sub(/=+$/, "", text)
+    for (i = 1; i <= length(text); i++) {
+        held = held * 64 + value[substr(text, i, 1)]
+        bits += 6
+        if (bits >= 8) {
+            bits -= 8
+            byte[++bytes] = int(held / 2 ^ bits)
+            held %= 2 ^ bits
+        }
+    }
+    return 1
+}
+function split_fields(   at, i, size) {
+    # The strings in it, each behind its length: size_of[1..fields], and the first two as texts.
+    fields = 0
+    text_of[1] = text_of[2] = ""
+    for (at = 1; at <= bytes; at += 4 + size) {
+        size = ((byte[at] * 256 + byte[at + 1]) * 256 + byte[at + 2]) * 256 + byte[at + 3]
+        if (at + 3 + size > bytes) return 0
+        size_of[++fields] = size
+        if (fields <= 2 && size < 64) for (i = at + 4; i < at + 4 + size; i++) text_of[fields] = text_of[fields] letter[byte[i]]
+    }
+    return fields > 0
+}
+function is_whole(type,   curve) {
+    if (type == "ssh-ed25519") return fields == 2 && size_of[2] == 32
+    if (type == "ssh-rsa") return fields == 3 && size_of[2] > 0 && size_of[3] >= 128
+    if (type ~ /^sk-ssh/) return fields == 3 && size_of[2] == 32 && size_of[3] > 0
+    curve = type
+    sub(/^.*sha2-/, "", curve)
+    sub(/@.*/, "", curve)
+    return text_of[2] == curve && size_of[3] == point[curve] && fields == (type ~ /^sk-/ ? 4 : 3)
+}
+/^[ \t]*(#|$)/ { next }
+{ sub(options, "") }
+$1 !~ /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh[.]com)$/ || $2 !~ /^[A-Za-z0-9+\/]+=*$/ {
+    bad("expected a public key, such as ssh-ed25519 AAAA... name")
+}
+!decode($2) || !split_fields() { bad("the key is cut off, or a letter of it is missing: copy its whole line") }
+text_of[1] != $1 { bad("the key is not one of the type " $1) }
+!is_whole($1) { bad("the key is cut off, or too short: copy its whole line") }
