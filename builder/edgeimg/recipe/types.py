@@ -81,6 +81,23 @@ def _accepted(entry: str) -> str:
     return entry
 
 
+_VERSION = re.compile("[0-9A-Za-z][0-9A-Za-z.-]{0,31}")
+_CANDIDATE = re.compile("(.*?[0-9])[.-]?(alpha|beta|rc|pre|preview)[.-]?[0-9]*", re.IGNORECASE)
+
+
+def _version(text: str) -> str:
+    if "~" in text or "^" in text:
+        raise ValueError("gateways never see a version with '~' or '^': expected '1.0.99', '1.1.0'")
+    if match := _CANDIDATE.fullmatch(text):
+        raise ValueError(
+            f"gateways take it for newer than {match[1]}, and would not update to that: expected "
+            "a number below it, such as '1.0.99'"
+        )
+    if not _VERSION.fullmatch(text):
+        raise ValueError("expected a version such as '1.2.0': at most 32 letters, digits, '.', '-'")
+    return text
+
+
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?/(tcp|udp)")
 
 
@@ -106,7 +123,12 @@ Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0, lt=1 << 50), _AS_
 RoomSize = Annotated[int, BeforeValidator(parse_size), Field(ge=1 << 20, le=64 << 30), _AS_WRITTEN]
 """Of a partition. FAT has a least and a greatest size of its own."""
 ImageId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-ImageVersion = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z][0-9A-Za-z.~^-]{0,31}$")]
+ImageVersion = Annotated[
+    str,
+    AfterValidator(_version),
+    WithJsonSchema({"type": "string", "pattern": f"^{_VERSION.pattern}$"}),
+]
+"""As systemd-sysupdate sees and orders it: '~' and '^' it ignores, and '-rc1' is the newer one."""
 PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 PackagePattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*][a-z0-9+.*-]+$")]
 """A package, or a glob over names of packages."""

@@ -21,7 +21,7 @@ from edgeimg.check import codequality, sarif
 from edgeimg.check.findings import Finding
 from edgeimg.errors import RecipeError, ReleaseError, VerifyError
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.release import assemble, evidence, gates
+from edgeimg.release import assemble, evidence, gates, order
 from edgeimg.release.assemble import Part
 from edgeimg.release.evidence import Evidence
 from edgeimg.release.facts import ReleaseFacts
@@ -237,6 +237,7 @@ def _place(plans: Sequence[BuildPlan], releases: Path) -> Path:
     _, version = assemble.identity(plans)
     with disk_errors(releases):
         releases.mkdir(parents=True, exist_ok=True)
+    order.require(version, [path.name for path in _released(releases)])
     return releases / version
 
 
@@ -270,12 +271,16 @@ def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
 
 def _latest(releases: Path) -> Path | None:
     """The release that was made last, to tell what has grown since."""
-    found = [
+    return max(_released(releases), key=lambda path: (path / FACTS).stat().st_mtime, default=None)
+
+
+def _released(releases: Path) -> list[Path]:
+    """The releases in a directory that are finished, not under way."""
+    return [
         path
-        for path in releases.glob("*/")
-        if not path.name.startswith(".") and (path / FACTS).is_file()  # finished, not under way
+        for path in sorted(releases.glob("*/"))
+        if not path.name.startswith(".") and (path / FACTS).is_file()
     ]
-    return max(found, key=lambda path: (path / FACTS).stat().st_mtime, default=None)
 
 
 def _empty(directory: Path) -> Path:
