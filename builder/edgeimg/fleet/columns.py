@@ -49,6 +49,10 @@ class Column:
     location: tuple[str, ...]
     many: bool
     """Its cells hold lists."""
+    truth: bool = False
+    """Its cells hold truth values …"""
+    words: tuple[str, ...] = ()
+    """… or one of these words."""
 
 
 def resolve(name: str) -> Column | str:
@@ -81,7 +85,30 @@ def resolve(name: str) -> Column | str:
     items = _items(here)
     if items is not None and _model(items):
         return "is a list of tables: put it into the file of --defaults"
-    return Column(location=tuple(location), many=items is not None)
+    kinds = [one for one in _choices(here) if one is not NoneType]
+    return Column(
+        location=tuple(location),
+        many=items is not None,
+        truth=bool in kinds and str not in kinds and int not in kinds,
+        words=_words(here),
+    )
+
+
+def knows(name: str) -> bool:
+    """Whether a text is the name of a column, but for a mistake in it."""
+    told = resolve(name) if name else ""
+    return isinstance(told, Column) or name.partition(".")[0].lower() in (*OWN, *_keys(Settings))
+
+
+def _words(annotation: object) -> tuple[str, ...]:
+    """The words that a value may be, beside other kinds."""
+    if get_origin(annotation) is Annotated:
+        return _words(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return tuple(map(str, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return tuple(word for inner in get_args(annotation) for word in _words(inner))
+    return ()
 
 
 def _keys(model: type[BaseModel]) -> dict[str, object]:

@@ -2,13 +2,16 @@
 
 Columns are keys of the settings with dots (`network.lan.addresses`), and those of a fleet. Several
 values in one cell are separated by commas; an empty cell says nothing. Lines that begin with `#`
-are passed over. `;` and tabs between the cells are understood, and a byte order mark.
+are skipped, and so is the first line `sep=;`. `;` and tabs between the cells are understood, and
+UTF-8 and UTF-16 with a byte order mark.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,6 +22,10 @@ from edgeimg.fleet.rows import Row, Rows, anchored, with_value
 from edgeimg.text.toml_text import Location, Place
 
 _MAX_BYTES = 8 << 20
+_SEPARATOR = re.compile(r"sep=(,|;|\t|\\t|)", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?E[+-]?\d+", re.IGNORECASE)
+_YES = ("true", "yes", "wahr", "ja", "1", "vrai", "oui", "x")
+_NO = ("false", "no", "falsch", "nein", "0", "faux", "non")
 _HINT = "in a spreadsheet, save it as 'CSV UTF-8'"
 
 
@@ -31,6 +38,12 @@ def read(path: Path) -> Rows:
     (start, names), rows = records[0], records[1:]
     while not names[-1]:  # spreadsheets write as many cells as their widest line ever had
         names.pop()
+    if not any(columns.knows(name) for name in names):
+        raise ProvisionError(
+            f"{path}:{start}: expected the names of the columns in this line, such as 'hostname', "
+            f"found {', '.join(names)[:60]!r}",
+            hint="lines above it begin with '#', or are removed",
+        )
     found, problems = _header(path, start, names)
     parsed = []
     for line, cells in rows:
@@ -38,6 +51,9 @@ def read(path: Path) -> Rows:
             problems.append(
                 f"{path}:{line}: has {len(cells)} cells, and there are {len(names)} columns"
             )
+            continue
+        if wrong := _cells(path, line, names, found, cells):
+            problems += wrong
             continue
         parsed.append(_row(path, line, found, cells))
     return Rows(rows=tuple(parsed), problems=tuple(problems))
@@ -48,6 +64,10 @@ class _Lines:
 
     def __init__(self, text: str) -> None:
         self._lines = list(io.StringIO(text, newline=""))
+        self._told = None
+        if self._lines and (match := _SEPARATOR.fullmatch(self._lines[0].strip().strip('"'))):
+            self._told = match[1].replace("\\t", "\t") or "\t"
+            self._lines[0] = "\n"
         self.number = 0
         self.first = 0
         """Where the current record begins; 0 before it is known."""
@@ -63,6 +83,8 @@ class _Lines:
 
     def separator(self) -> str:
         """Between the cells: what the line of names has most of; no name has any of them."""
+        if self._told:
+            return self._told
         head = next((line for line in self._lines if line.strip() and line.lstrip()[0] != "#"), "")
         return max((",", ";", "\t"), key=head.count)
 
@@ -76,7 +98,11 @@ def _records(path: Path, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise ProvisionError(f"{path}:{lines.number}: no CSV: {error}", hint=_HINT) from None
+            what = f"no CSV: {error}"
+            if "end of data" in str(error):
+                what = "a quotation mark of this row has no end"
+            place = f"{path}:{lines.first or lines.number}"
+            raise ProvisionError(f"{place}: {what}", hint=_HINT) from None
         cells = [cell.strip() for cell in cells]
         if any(cells):
             yield lines.first, cells
@@ -98,6 +124,45 @@ def _header(path: Path, line: int, names: Sequence[str]) -> tuple[list[Column | 
     return found, problems
 
 
+def _cells(
+    path: Path,
+    line: int,
+    names: Sequence[str],
+    found: Sequence[Column | None],
+    cells: Sequence[str],
+) -> list[str]:
+    """What a spreadsheet has made of the cells of a row, by the name of the column."""
+    problems = []
+    for name, column, cell in zip(names, found, cells, strict=False):
+        why = ""
+        if _NUMBER.fullmatch(cell):
+            why = "the spreadsheet made a number of it: format the column as text"
+        elif cell.startswith("=") or (cell[:1] in "'\u2019" and cell and column):
+            why = "expected the value alone: format the column as text, without '=' and apostrophe"
+        elif column and column.many and (";" in cell or "\n" in cell.strip()):
+            why = "expected ',' between several values"
+            if all(part.strip(" ,") for part in cell.split("\n")) and ";" not in cell:
+                why = "" if _separated(cell) else why
+        elif column and column.truth and cell and cell.lower() not in (*_YES, *_NO, *column.words):
+            why = "expected true or false" + "".join(f", or '{word}'" for word in column.words)
+        if why:
+            problems.append(f"{path}:{line}: {name}: {why}, found {cell[:40]!r}")
+    return problems
+
+
+def _separated(cell: str) -> bool:
+    """Whether all lines of a cell but the last end in a comma."""
+    return all(part.rstrip().endswith(",") for part in cell.splitlines()[:-1])
+
+
+def _value(column: Column, cell: str) -> object:
+    if column.many:
+        return [part.strip() for part in cell.split(",")]
+    if column.truth and cell.lower() not in column.words:
+        return cell.lower() in _YES
+    return cell
+
+
 def _row(path: Path, line: int, found: Sequence[Column | None], cells: Sequence[str]) -> Row:
     data: dict[str, object] = {}
     places: dict[Location, Place] = {}
@@ -105,8 +170,7 @@ def _row(path: Path, line: int, found: Sequence[Column | None], cells: Sequence[
     for column, cell in zip(found, cells, strict=False):
         if column is None or not cell:
             continue
-        value = [part.strip() for part in cell.split(",")] if column.many else cell
-        data = with_value(data, column.location, value)
+        data = with_value(data, column.location, _value(column, cell))
         for depth in range(1, len(column.location) + 1):
             places[column.location[:depth]] = start
     return Row(data=anchored(data, path.parent), places=places, start=start)
@@ -118,6 +182,13 @@ def _text(path: Path) -> str:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ProvisionError(f"cannot read the fleet file {path}: {error.strerror}") from None
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and len(raw) <= _MAX_BYTES:
+        try:  # Excel's "Unicode text"
+            raw = raw.decode("utf-16").encode()
+        except UnicodeDecodeError:
+            raise ProvisionError(f"{path}:1: UTF-16 text that is damaged", hint=_HINT) from None
+    if raw.startswith(b"PK\3\4"):
+        raise ProvisionError(f"{path} is the file of a spreadsheet, no CSV", hint=_HINT)
     if len(raw) > _MAX_BYTES or b"\0" in raw:
         raise ProvisionError(f"{path} is no CSV of a fleet", hint=_HINT)
     try:

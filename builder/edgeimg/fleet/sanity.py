@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from edgeimg.fleet.rows import Row, value_at, with_value
 from edgeimg.provision.k3s import server_host
 from edgeimg.provision.settings import Settings
+from edgeimg.provision.values import mac
 
 SERVER = ("k3s", "server")
 _PORT = 6443
@@ -111,11 +112,11 @@ def _claims(data: Mapping[str, object]) -> Iterator[Claim]:
     """What only one gateway can have: a kind of thing, its value, and the key that says so."""
     for key in ("hostname", "disk_serial", "serial"):
         yield from _texts(key, data.get(key), (key,))
-    macs = [data.get("mac")]
+    macs = [_mac(data.get("mac"))]
     for card, network in _tables(data.get("network")):
         location = ("network", card)
-        if network.get("mac") not in macs:
-            macs.append(network.get("mac"))
+        if _mac(network.get("mac")) not in macs:
+            macs.append(_mac(network.get("mac")))
             yield from _texts("mac", macs[-1], (*location, "mac"))
         for address in _list(network.get("addresses")):
             yield from _ip("address", address, (*location, "addresses"))
@@ -125,6 +126,14 @@ def _claims(data: Mapping[str, object]) -> Iterator[Claim]:
         yield from _texts("node", k3s.get("node_name"), ("k3s", "node_name"))
         for address in _list(k3s.get("node_ips")):
             yield from _ip("node address", address, ("k3s", "node_ips"))
+
+
+def _mac(value: object) -> object:
+    """In one form, however it was written."""
+    try:
+        return mac(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _texts(kind: str, value: object, location: tuple[str, ...]) -> Iterator[Claim]:

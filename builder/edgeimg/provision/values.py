@@ -146,7 +146,8 @@ def _destination(text: str) -> str:
     raise ValueError(f"expected a network such as '{meant}'")
 
 
-def _mac(text: str) -> str:
+def mac(text: str) -> str:
+    """A MAC address in the form 52:54:00:12:34:56. Raises ValueError."""
     digits = re.sub("[:.-]", "", text)
     if not re.fullmatch(_MAC, text):
         why = "; a spreadsheet has changed it: format the column as text" if _SHEET(text) else ""
@@ -221,7 +222,7 @@ PinFile = secret(lambda text: re.fullmatch(r"\d{4,8}", text) is not None, "a PIN
 InterfaceAddress = Annotated[str, AfterValidator(_interface)]
 Address = Annotated[str, AfterValidator(_address)]
 Destination = Annotated[str, AfterValidator(_destination)]
-Mac = Annotated[str, AfterValidator(_mac), WithJsonSchema({"type": "string", "pattern": _MAC})]
+Mac = Annotated[str, AfterValidator(mac), WithJsonSchema({"type": "string", "pattern": _MAC})]
 """In the form 52:54:00:12:34:56, however it was written."""
 CardName = _matching(
     r"^[A-Za-z0-9*?][A-Za-z0-9_.*?-]{0,14}$", "the name of a card or a pattern: 'enp1s0', 'en*'"
