@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from edgeimg.errors import ProvisionError, ReleaseError
 from edgeimg.fleet import reading as fleets
-from edgeimg.provision import nocloud, reading
+from edgeimg.provision import advice, nocloud, reading
 from edgeimg.provision.rendering import files
+from edgeimg.provision.settings import Settings
 from edgeimg.recipe.tables import Image
 from edgeimg.release import order
 from pydantic import ValidationError
@@ -186,6 +187,18 @@ def test_it_is_refused_in_words(inputs: Path, case: str) -> None:
         lines(inputs / case)
     for words in REFUSED[case]:
         assert words in caught.value.message
+
+
+def test_a_network_that_k3s_uses_too_is_a_warning(inputs: Path) -> None:
+    def told(**k3s: object) -> list[str]:
+        row = fleets.load(inputs / "30-fleet-csv/pod-range-overlap.csv").gateways[0].settings
+        lan = {"lan": row.network["lan"].model_dump(exclude_unset=True)}
+        return advice.warnings(Settings.model_validate({"network": lan, "k3s": k3s}))
+
+    assert len(told()) == 1
+    assert "10.42.0.5/16 overlaps 10.42.0.0/16" in told()[0]
+    assert 'cluster-cidr = "172.' in told()[0]
+    assert told(config={"cluster-cidr": "172.20.0.0/16"}) == []
 
 
 def sheet(folder: Path, content: bytes) -> set[str]:

@@ -16,7 +16,7 @@ from edgeimg.fleet import print as printing
 from edgeimg.fleet.labels import Style
 from edgeimg.fleet.ledger import Ledger, Read
 from edgeimg.fleet.reading import Fleet
-from edgeimg.provision import masking
+from edgeimg.provision import advice, masking
 from edgeimg.provision.consents import beside as beside_image
 
 
@@ -53,6 +53,9 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
             found = _load(
                 app, path, defaults, generate_token=generate_token, secrets=secrets, allowed=allowed
             )
+            for gateway in found.gateways:
+                for warning in advice.warnings(gateway.settings):
+                    app.ui.note(f"warning: {gateway.name}: {warning}")
             return function(app, *args, fleet=found, **kwargs)
 
         return wrapper

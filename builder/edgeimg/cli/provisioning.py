@@ -20,7 +20,7 @@ from edgeimg.cli.signing_options import public_key
 from edgeimg.cli.streams import say
 from edgeimg.errors import HostError, ImageError, ProvisionError
 from edgeimg.image.manifest import ProvisionFacts
-from edgeimg.provision import consents, masking, nocloud, reading, rendering, target
+from edgeimg.provision import advice, consents, masking, nocloud, reading, rendering, target
 from edgeimg.provision.reading import Ask
 from edgeimg.provision.settings import Settings, schema
 from edgeimg.provision.signing import Signing, signed
@@ -167,7 +167,13 @@ def _settings(
     """The settings in a TOML file, or in NoCloud's; without `secrets` nobody is asked for any."""
     if not named:
         raise click.UsageError("expected SETTINGS: a TOML file, or NoCloud's; --help has examples")
-    ask = asking(app) if secrets else _stars
+    settings = _read(named, app, asking(app) if secrets else _stars, allowed)
+    for warning in advice.warnings(settings):
+        app.ui.note(f"warning: {warning}")
+    return settings
+
+
+def _read(named: tuple[Path, ...], app: App, ask: Ask | None, allowed: tuple[str, ...]) -> Settings:
     if len(named) == 1 and named[0].is_dir():
         return nocloud.load(nocloud.find(named[0]), ask, app.ui.note)
     if all(path.name in nocloud.NAMES for path in named):
