@@ -107,8 +107,9 @@ def key_line(kind: str, fields: tuple[bytes, ...] | None, cut: int, comment: str
 
 
 KEY = st.builds(
-    key_line, TYPE, st.one_of(st.none(), st.none(), st.tuples(FIELD, FIELD), st.tuples(FIELD)),
-    st.sampled_from([0, 0, 0, 1, 4]), form("( [ -~]*)?"),
+    key_line, TYPE,
+    st.one_of(*[st.none()] * 8, st.tuples(FIELD, FIELD), st.tuples(FIELD)),
+    st.sampled_from([*[0] * 12, 1, 4]), form("( [!-~]{1,9})?"),
 )  # fmt: skip
 TABLES: dict[str, st.SearchStrategy[Any]] = {
     "hostname": NAME,
@@ -116,7 +117,7 @@ TABLES: dict[str, st.SearchStrategy[Any]] = {
     "timezone": st.one_of(
         st.from_regex(zones._RULE.pattern, fullmatch=True), st.sampled_from(sorted(zones.names()))
     ),
-    "ssh_keys": st.lists(KEY, min_size=1),
+    "ssh_keys": st.lists(KEY, min_size=1, max_size=2),
     "network": st.dictionaries(
         form("[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"), CARD, min_size=1, max_size=2
     ),
