@@ -192,7 +192,7 @@ mtu = 5
         ("fleet.csv", b'hostname\n"box-1\n', "no CSV"),
         ("fleet.csv", b'hostname\n"box"-1\n', "no CSV"),
         ("fleet.csv", b"hostname\nb\xfcro\n", ":2: not UTF-8"),
-        ("fleet.csv", "hostname\n".encode("utf-16"), "no CSV"),
+        ("fleet.csv", "hostname\n".encode("utf-16"), "there is no gateway in it"),
         ("fleet.csv", b"PK\x03\x04\0\0", "no CSV"),
         ("fleet.csv", b"hostname,,k3s.role\nx,,\n", "column 2 has no name"),
         ("fleet.toml", b"", "there is no gateway in it"),

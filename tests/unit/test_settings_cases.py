@@ -138,7 +138,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
         f":2: serial: {SPREADSHEET}", f":2: disk_serial: {SPREADSHEET}", ":3: disk_serial",
     ),
     "30-fleet-csv/title-row.csv": (":1: expected the names of the columns",),
-    "30-fleet-csv/unbalanced-quote.csv": (":2: a quotation mark of this row has no end",),
+    "30-fleet-csv/unbalanced-quote.csv": (":2: no CSV: a quotation mark of this row has no end",),
     "30-fleet-csv/zip-xlsx.csv": ("the file of a spreadsheet",),
 }  # fmt: skip
 

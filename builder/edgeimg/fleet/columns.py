@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
 
@@ -49,9 +49,9 @@ class Column:
     location: tuple[str, ...]
     many: bool
     """Its cells hold lists."""
-    truth: bool = False
+    truth: bool = field(default=False, compare=False)
     """Its cells hold truth values …"""
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...] = field(default=(), compare=False)
     """… or one of these words."""
 
 

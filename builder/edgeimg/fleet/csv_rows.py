@@ -100,7 +100,7 @@ def _records(path: Path, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
         except csv.Error as error:
             what = f"no CSV: {error}"
             if "end of data" in str(error):
-                what = "a quotation mark of this row has no end"
+                what = "no CSV: a quotation mark of this row has no end"
             place = f"{path}:{lines.first or lines.number}"
             raise ProvisionError(f"{place}: {what}", hint=_HINT) from None
         cells = [cell.strip() for cell in cells]
