@@ -11,7 +11,7 @@ _RANGES = {"cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16"}
 
 def warnings(settings: Settings) -> list[str]:
     """A line for each address in the networks of pods and services: K3s could not route to both."""
-    found = []
+    found: list[str] = []
     for option, default in _RANGES.items():
         said = settings.k3s.config.get(option, default) if settings.k3s else default
         ranges = said if isinstance(said, tuple) else str(said).split(",")
