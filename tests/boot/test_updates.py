@@ -165,7 +165,7 @@ def test_what_another_key_has_signed_is_not_taken(gateway: Gateway, shop: Shop) 
     assert runs(gateway) == "0.1.0, slot A"
     shop.serve(shop.make("0.2.0", more=INDEX), shop.other)
     refused = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
-    assert refused.returncode == 1
+    assert refused.returncode == 10
     assert "signed with a key that this image does not know" in refused.stderr
     assert {"gateway_0.1.0", "_empty"} <= set(gateway.run("ls /dev/disk/by-partlabel").split())
 
@@ -220,7 +220,7 @@ def test_a_new_version_is_installed_and_started(gateway: Gateway, shop: Shop) ->
     assert "nothing newer than 0.2.0" in gateway.run("edgeimg-update install")
     assert gateway.run("systemctl is-active edgeimg-update.timer") == "active\n"
     older = gateway.attempt("edgeimg-update install 0.1.0", timeout=300)
-    assert older.returncode == 1
+    assert older.returncode == 11
     assert "0.1.0 was not installed; 0.2.0 stays: it is older" in older.stderr
     assert "phase=failed" in gateway.run("cat /var/lib/edgeimg/update/state")
 

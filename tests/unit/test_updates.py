@@ -288,11 +288,13 @@ def test_what_fails_is_said(gateway: Gateway, tmp_path: Path, fails: str, said: 
         ('gpgv: BAD signature from "a"\nDOWNLOAD INVALID', "is not what was signed"),
         ("HTTP request to x failed with code 404.\nFailed to retrieve", "x failed with code 404."),
         ("Transfer failed: Could not connect to server\nExiting.", "Could not connect"),
+        ("Failed to write: No space left on device", "No space left"),
         ("something new", "(sd-pull) failed with exit status 1."),
     ],
 )
 def test_the_log_is_told_by_what_says_it_best(gateway: Gateway, log: str, said: str) -> None:
     told = gateway(fails="check-new", log=f"{log}\n(sd-pull) failed with exit status 1.")
+    assert told.returncode == (10 if log.startswith("gpgv:") else 14 if "space" in log else 1)
     assert said in told.stderr
     assert told.stderr.startswith(f"edgeimg-update: {URL}: ")
     assert len(told.stderr.splitlines()) == 1
@@ -376,7 +378,7 @@ def test_an_older_version_is_refused_unless_the_recipe_names_it(
 ) -> None:
     older = {"available": None, "versions": ("1.0.0", "0.9.0")}
     refused = gateway("install", "0.9.0", **older)
-    assert refused.returncode == 1
+    assert refused.returncode == 11
     assert "older than 1.0.0" in refused.stderr
     assert done(tmp_path) == []
     assert state(tmp_path)["phase"] == "failed"
@@ -406,9 +408,51 @@ def test_a_version_by_its_name(gateway: Gateway, tmp_path: Path) -> None:
     assert "1.1.0 is installed, and starts with the next restart" in again.stdout
     assert done(tmp_path) == []
     unknown = gateway("install", "1.3.0", available="1.2.0", versions=versions)
-    assert unknown.returncode == 1
+    assert unknown.returncode == 13
     assert "1.3.0 is neither installed nor at" in unknown.stderr
     assert gateway("install", "1.0.0", versions=versions).returncode == 1
+
+
+def test_a_version_that_waits_is_the_one_that_was_named(gateway: Gateway, tmp_path: Path) -> None:
+    """And not the newest one."""
+    waits = {"newest": "1.1.0", "available": "1.2.0"}
+    told = gateway("install", "1.1.0", "--restart", **waits)
+    assert "1.1.0 is installed; " in told.stdout
+    assert done(tmp_path) == ["systemctl reboot"]
+    gateway("install", "--restart", **waits)
+    assert "--json=short --verify=yes update 1.2.0" in done(tmp_path)
+
+
+def test_a_version_that_is_held_starts_when_it_is_installed_again(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    assert "no version waits" in gateway("hold").stderr
+    versions = {"versions": ("1.1.0", "1.0.0")}
+    gateway("install", "1.1.0", available="1.1.0", **versions)
+    (tmp_path / "boot/EFI/Linux/gw_1.1.0+3-0.efi").touch()
+    held = gateway("hold", newest="1.1.0", **versions)
+    assert held.returncode == 0
+    assert entries(tmp_path) == ["gw_1.1.0+0-0.efi"]
+    assert state(tmp_path)["phase"] == "held"
+    assert "held:  1.1.0" in gateway(newest="1.1.0").stdout
+    assert gateway("restart", newest="1.1.0").stdout == "no other version waits for a restart\n"
+    again = gateway("install", "1.1.0", "--restart", newest="1.1.0", **versions)
+    assert again.returncode == 0
+    assert entries(tmp_path) == ["gw_1.1.0+3-0.efi"]
+    assert done(tmp_path) == ["systemctl reboot"]
+
+
+def test_an_older_version_that_is_held_leaves_the_running_one(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    (tmp_path / "boot/EFI/Linux").mkdir(parents=True)
+    (tmp_path / "boot/EFI/Linux/gw_1.0.0.efi").touch()
+    older = {"versions": ("1.0.0", "0.9.0"), "settings": "allow_older=0.9.0\n"}
+    assert gateway("install", "0.9.0", **older).returncode == 0
+    (tmp_path / "boot/EFI/Linux/gw_0.9.0+3-0.efi").touch()
+    assert entries(tmp_path) == ["gw_0.9.0+3-0.efi", "gw_1.0.0+0-1.efi"]
+    assert gateway("hold", **older).returncode == 0
+    assert entries(tmp_path) == ["gw_0.9.0+0-0.efi", "gw_1.0.0.efi"]
 
 
 def test_a_version_that_failed_is_tried_again_when_it_is_named(
@@ -438,7 +482,7 @@ def test_a_smaller_rollback_index_is_refused(
     (tmp_path / "state").mkdir()
     (tmp_path / "state/rollback-index").write_text("3\n")
     refused = gateway("install", available="1.1.0", index=index)
-    assert refused.returncode == 1
+    assert refused.returncode == 12
     assert reason in refused.stderr
     assert "--json=short --verify=yes update 1.1.0" not in done(tmp_path)
     assert gateway("install", available="1.1.0", index="rollback_index=3\n").returncode == 0

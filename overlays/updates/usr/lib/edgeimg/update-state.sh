@@ -22,6 +22,18 @@ field() {
     sed -n "s/^$1=//p" "$state/state" 2> /dev/null
 }
 
+use_proxy() {
+    # The proxy that was provisioned for K3s' pulls serves these, too. curl reads it in small letters.
+    [ -r "$run/proxy.env" ] || return 0
+    while IFS='=' read -r name value; do
+        case $name in
+            HTTP_PROXY) export http_proxy="$value" ;;
+            HTTPS_PROXY) export https_proxy="$value" ;;
+            NO_PROXY) export no_proxy="$value" ;;
+        esac
+    done < "$run/proxy.env"
+}
+
 put() {
     # Write standard input to $state/$1, whole or not at all.
     mkdir -p "$state"
