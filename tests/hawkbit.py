@@ -1,0 +1,436 @@
+"""A server with the layout of hawkBit 1.0: what the roll-out agent and the desk use of it.
+
+Both sides of it keep the rules that were seen at the real one: 410 for a report after the last
+one, 400 for `<` in a report, a new order that comes as a cancellation of the old one, percentages
+of what earlier groups left, thresholds that mean "more than".
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+Json = Any
+PASSWORD = "admin:s3cret"
+STATES = ("RUNNING", "FINISHED", "ERROR", "NOTSTARTED", "SCHEDULED", "CANCELLED", "ABORTED")
+
+
+@dataclass
+class Target:
+    """A gateway that is registered."""
+
+    id: str
+    token: str
+    attributes: dict[str, str] = field(default_factory=dict)
+    seen: int = 0
+    status: str = "registered"
+
+
+@dataclass
+class Action:
+    """An order for one target."""
+
+    id: int
+    target: str
+    set: int
+    rollout: int = 0
+    group: int = 0
+    status: str = "RUNNING"
+    code: int | None = None
+    canceling: bool = False
+    deployment: dict[str, str] = field(
+        default_factory=lambda: {"download": "forced", "update": "forced"}
+    )
+    reports: list[Json] = field(default_factory=list)
+    cancel_reports: list[Json] = field(default_factory=list)
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == "RUNNING"
+
+
+class Refused(Exception):
+    """An answer with another status than 200."""
+
+
+class HawkBit:
+    """The server and what it knows; `url` is its address."""
+
+    def __init__(self) -> None:
+        self.targets: dict[str, Target] = {}
+        self.modules: dict[int, Json] = {}
+        self.sets: dict[int, Json] = {}
+        self.rollouts: dict[int, Json] = {}
+        self.actions: dict[int, Action] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.answers: dict[str, tuple[int, bytes]] = {}
+        """Answers in place of the usual ones, by method and path."""
+        self.ready_after = 1
+        self._lock = threading.RLock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _serve(self) -> None:
+                length = int(self.headers.get("Content-Length", "0"))
+                body = self.rfile.read(length)
+                status, answer = outer.respond(self.command, self.path, dict(self.headers), body)
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_GET = do_POST = do_PUT = do_DELETE = _serve
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def add(self, *ids: str, **attributes: str) -> None:
+        """Register gateways that have polled just now."""
+        for one in ids:
+            self.targets[one] = Target(one, f"token-{one}", dict(attributes), _now())
+
+    def order(self, target: str, version: str, *, url: str = "", sums: str = "", **deployment: str
+              ) -> Action:  # fmt: skip
+        """Assign a version to one gateway; an order that is open is cancelled first."""
+        number = len(self.sets) + 1
+        more = [{"key": k, "value": v} for k, v in (("url", url), ("sums", sums)) if v]
+        self.modules[number] = {"id": number, "name": "gw", "version": version, "metadata": more}
+        self.sets[number] = {"id": number, "version": version, "modules": [{"id": number}]}
+        return self._assign(target, number, deployment)
+
+    def _assign(self, target: str, set_id: int, deployment: dict[str, str], **more: int) -> Action:
+        for open_one in self.actions.values():
+            if open_one.target == target and open_one.is_open:
+                open_one.canceling = True
+        action = Action(id=len(self.actions) + 1, target=target, set=set_id, **more)
+        action.deployment |= deployment
+        self.actions[action.id] = action
+        self.targets[target].status = "pending"
+        return action
+
+    def respond(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, bytes]:
+        with self._lock:
+            split = urlsplit(path)
+            self.requests.append((method, path))
+            if (canned := self.answers.get(f"{method} {split.path}")) is not None:
+                return canned
+            query = {key: values[0] for key, values in parse_qs(split.query).items()}
+            parts = [unquote(part) for part in split.path.strip("/").split("/")]
+            try:
+                data = json.loads(body) if body else None
+                if parts[1:3] == ["controller", "v1"]:
+                    found = self._device(method, parts[3:], headers, data)
+                elif parts[:2] == ["rest", "v1"]:
+                    found = self._management(method, parts[2:], headers, data, query)
+                else:
+                    raise Refused(404)
+            except Refused as refused:
+                return int(refused.args[0]), json.dumps({"message": "refused"}).encode()
+            return (201 if method == "POST" and parts[0] == "rest" else 200), json.dumps(
+                found
+            ).encode()
+
+    # What devices use
+
+    def _device(self, method: str, parts: list[str], headers: dict[str, str], data: Json) -> Json:
+        target = self.targets.get(parts[0])
+        if target is None or headers.get("Authorization") != f"TargetToken {target.token}":
+            raise Refused(401)
+        target.seen = _now()
+        match method, parts[1:]:
+            case "GET", []:
+                return self._base(target)
+            case "PUT", ["configData"]:
+                if any(len(value) > 128 for value in data["data"].values()):
+                    raise Refused(400)
+                assert data["mode"] == "replace"
+                target.attributes = data["data"]
+                return None
+            case "GET", ["deploymentBase", number]:
+                return self._deployment(self._action(target, number))
+            case "POST", ["deploymentBase", number, "feedback"]:
+                return self._feedback(self._action(target, number), data)
+            case "GET", ["cancelAction", number]:
+                self._action(target, number)
+                return {"id": number, "cancelAction": {"stopId": number}}
+            case "POST", ["cancelAction", number, "feedback"]:
+                action = self._action(target, number)
+                action.cancel_reports.append(data["status"])
+                action.canceling = False
+                if data["status"]["execution"] == "closed":
+                    action.status = "CANCELED"
+                return None
+        raise Refused(404)
+
+    def _action(self, target: Target, number: str) -> Action:
+        action = self.actions.get(int(number))
+        if action is None or action.target != target.id:
+            raise Refused(404)
+        return action
+
+    def _base(self, target: Target) -> Json:
+        # Links as behind a proxy that the server does not know of: nobody can follow them.
+        base = f"http://server.invalid:8080/DEFAULT/controller/v1/{target.id}"
+        links: dict[str, Json] = {}
+        if not target.attributes:
+            links["configData"] = {"href": f"{base}/configData"}
+        orders = [one for one in self.actions.values() if one.target == target.id and one.is_open]
+        if orders and orders[0].canceling:
+            links["cancelAction"] = {"href": f"{base}/cancelAction/{orders[0].id}"}
+        elif orders:
+            links["deploymentBase"] = {"href": f"{base}/deploymentBase/{orders[0].id}?c=-21337"}
+        return {"config": {"polling": {"sleep": "00:05:00"}}, "_links": links}
+
+    def _deployment(self, action: Action) -> Json:
+        modules = [self.modules[one["id"]] for one in self.sets[action.set]["modules"]]
+        chunks = [
+            {"part": "os", "name": one["name"], "version": one["version"], "artifacts": [],
+             **({"metadata": one["metadata"]} if one.get("metadata") else {})}
+            for one in modules
+        ]  # fmt: skip
+        return {"id": str(action.id), "deployment": {**action.deployment, "chunks": chunks}}
+
+    def _feedback(self, action: Action, data: Json) -> Json:
+        if not action.is_open:
+            raise Refused(410)
+        status = data["status"]
+        details = status.get("details", [])
+        if any("<" in line or ">" in line for line in details):
+            raise Refused(400)
+        if len(details) > 50:
+            raise Refused(429)
+        action.reports.append(status)
+        if status["execution"] == "closed" or (
+            status["execution"] == "downloaded" and action.deployment["update"] == "skip"
+            and "maintenanceWindow" not in action.deployment
+        ):  # fmt: skip
+            failed = status["result"]["finished"] == "failure"
+            action.status = "ERROR" if failed else "FINISHED"
+            action.code = status.get("code")
+            self.targets[action.target].status = "error" if failed else "in_sync"
+            self._advance(self.rollouts.get(action.rollout))
+        return None
+
+    # What the desk uses
+
+    def _management(
+        self, method: str, parts: list[str], headers: dict[str, str], data: Json, query: dict[str, str]
+    ) -> Json:  # fmt: skip
+        expected = "Basic " + base64.b64encode(PASSWORD.encode()).decode()
+        if headers.get("Authorization") != expected:
+            raise Refused(401)
+        match method, parts:
+            case "GET", ["targets"]:
+                return _page([self._target(one) for one in self._select(query)], query)
+            case "GET", ["targets", name, "attributes"]:
+                return self.targets[name].attributes
+            case "POST", ["targets"]:
+                for one in data:
+                    if one["controllerId"] in self.targets:
+                        raise Refused(409)
+                    self.targets[one["controllerId"]] = Target(
+                        one["controllerId"], one["securityToken"]
+                    )
+                return data
+            case "GET", ["targets", _, "actions", number, "status"]:
+                reports = self.actions[int(number)].reports[::-1]
+                return _page(
+                    [{"type": "error", "code": one.get("code"), "messages": one.get("details", [])}
+                     for one in reports], query)  # fmt: skip
+            case "GET", ["softwaremodules"]:
+                return _page(_named(self.modules, query), query)
+            case "GET", ["softwaremodules", number, "metadata"]:
+                return _page(self.modules[int(number)]["metadata"], query)
+            case "POST", ["softwaremodules"]:
+                return [self._new(self.modules, {**one, "metadata": []}) for one in data]
+            case "POST", ["softwaremodules", number, "metadata"]:
+                self.modules[int(number)]["metadata"] += data
+                return data
+            case "GET", ["distributionsets"]:
+                return _page(_named(self.sets, query), query)
+            case "POST", ["distributionsets"]:
+                return [self._new(self.sets, one) for one in data]
+            case "GET", ["rollouts"]:
+                return _page(_named(self.rollouts, query), query)
+            case "POST", ["rollouts"]:
+                return self._create(data)
+            case "GET", ["rollouts", number]:
+                return self._shown(self.rollouts[int(number)])
+            case "POST", ["rollouts", number, verb]:
+                return self._drive(self.rollouts[int(number)], verb)
+            case "GET", ["rollouts", number, "deploygroups"]:
+                return _page(
+                    [self._group(int(number), one) for one in
+                     range(len(self.rollouts[int(number)]["groups"]))], query)  # fmt: skip
+            case "GET", ["actions"]:
+                found = re.fullmatch(r"status==(\w+);rollout\.id==(\d+)", query["q"])
+                assert found is not None
+                return _page(
+                    [{"id": one.id, "lastStatusCode": one.code, "status": "finished",
+                      "_links": {"target": {"href": f"http://x.invalid/rest/v1/targets/{one.target}",
+                                            "name": one.target}}}
+                     for one in self.actions.values()
+                     if one.status == found[1] and one.rollout == int(found[2])], query)  # fmt: skip
+        raise Refused(404)
+
+    def _new(self, table: dict[int, Json], values: Json) -> Json:
+        for one in table.values():
+            if (one["name"], one["version"]) == (values["name"], values["version"]):
+                raise Refused(409)
+        number = len(table) + 1
+        table[number] = {**values, "id": number}
+        return table[number]
+
+    def _select(self, query: dict[str, str]) -> list[Target]:
+        return [one for one in self.targets.values() if matches(query.get("q", ""), one)]
+
+    def _target(self, one: Target) -> Json:
+        return {
+            "controllerId": one.id, "name": one.id, "updateStatus": one.status,
+            "lastControllerRequestAt": one.seen,
+        }  # fmt: skip
+
+    def _create(self, data: Json) -> Json:
+        everyone = [one for one in self.targets.values() if matches(data["targetFilterQuery"], one)]
+        rest = list(everyone)
+        groups = []
+        for one in data["groups"]:
+            able = [t for t in rest if matches(one.get("targetFilterQuery", ""), t)]
+            taken = able[: round(len(able) * one["targetPercentage"] / 100)]
+            rest = [t for t in rest if t not in taken]
+            groups.append({**one, "targets": [t.id for t in taken], "state": "ready"})
+        if rest:  # "Rollout groups don't match all targets that are targeted by the rollout"
+            raise Refused(400)
+        number = len(self.rollouts) + 1
+        self.rollouts[number] = {
+            **data, "id": number, "groups": groups, "status": "creating",
+            "total": len(everyone), "polls": 0,
+        }  # fmt: skip
+        return self._shown(self.rollouts[number])
+
+    def _shown(self, rollout: Json) -> Json:
+        rollout["polls"] += 1
+        if rollout["status"] == "creating" and rollout["polls"] > self.ready_after:
+            rollout["status"] = "ready"
+        ids = range(len(rollout["groups"]))
+        counts = [self._group(rollout["id"], one)["totalTargetsPerStatus"] for one in ids]
+        return {
+            "id": rollout["id"], "name": rollout["name"], "status": rollout["status"],
+            "totalTargets": rollout["total"], "distributionSetId": rollout["distributionSetId"],
+            "totalTargetsPerStatus": {
+                state.lower(): sum(one[state.lower()] for one in counts) for state in STATES
+            },
+        }  # fmt: skip
+
+    def _drive(self, rollout: Json, verb: str) -> Json:
+        before = {
+            "start": ["ready"], "pause": ["running"], "resume": ["paused"],
+            "stop": ["running", "paused"],
+        }  # fmt: skip
+        if verb not in before:
+            raise Refused(404)
+        if rollout["status"] not in before[verb]:
+            raise Refused(400)
+        rollout["status"] = {"pause": "paused", "stop": "finished"}.get(verb, "running")
+        if verb == "start":
+            self._launch(rollout, 0)
+        elif verb == "resume":
+            running = [i for i, one in enumerate(rollout["groups"]) if one["state"] == "error"]
+            if running and running[-1] + 1 < len(rollout["groups"]):
+                self._launch(rollout, running[-1] + 1)
+        return None
+
+    def _launch(self, rollout: Json, index: int) -> None:
+        rollout["groups"][index]["state"] = "running"
+        for name in rollout["groups"][index]["targets"]:
+            self._assign(
+                name, rollout["distributionSetId"], {}, rollout=rollout["id"], group=index
+            )
+
+    def _advance(self, rollout: Json) -> None:
+        if rollout is None or rollout["status"] != "running":
+            return
+        index = max(i for i, one in enumerate(rollout["groups"]) if one["state"] != "ready")
+        group = rollout["groups"][index]
+        counts = self._group(rollout["id"], index)["totalTargetsPerStatus"]
+        total = len(group["targets"])
+        if counts["error"] * 100 > int(group["errorCondition"]["expression"]) * total:
+            group["state"] = "error"
+            rollout["status"] = "paused"
+        elif counts["finished"] * 100 >= int(group["successCondition"]["expression"]) * total:
+            if index + 1 < len(rollout["groups"]):
+                self._launch(rollout, index + 1)
+            elif counts["running"] == 0:
+                rollout["status"] = "finished"
+
+    def _group(self, number: int, index: int) -> Json:
+        group = self.rollouts[number]["groups"][index]
+        mine = [a for a in self.actions.values() if (a.rollout, a.group) == (number, index)]
+        counts = {state.lower(): sum(a.status == state for a in mine) for state in STATES}
+        counts["notstarted"] = len(group["targets"]) - len(mine)
+        return {
+            "id": index + 1, "name": group["name"], "status": group["state"],
+            "totalTargets": len(group["targets"]), "totalTargetsPerStatus": counts,
+        }  # fmt: skip
+
+
+def matches(query: str, target: Target) -> bool:
+    """Whether a target is one of an RSQL query: conditions with `;` between them."""
+    values = {
+        "controllerid": target.id, "updatestatus": target.status,
+        "lastcontrollerrequestat": str(target.seen),
+        **{f"attribute.{key}": value for key, value in target.attributes.items()},
+    }  # fmt: skip
+    for condition in filter(None, query.split(";")):
+        found = re.fullmatch(r"\(?([\w.]+)(==|=in=|=lt=)(\([^()]*\)|[^()]*)\)?", condition)
+        if found is None:
+            raise Refused(400)
+        value = values.get(found[1].lower() if "." not in found[1] else found[1], "")
+        if found[2] == "=in=":
+            good = value in found[3].strip("()").split(",")
+        elif found[2] == "=lt=":
+            good = int(value or 0) < int(found[3])
+        else:
+            good = found[3] == "*" or value == found[3]
+        if not good:
+            return False
+    return True
+
+
+def _named(table: dict[int, Json], query: dict[str, str]) -> list[Json]:
+    wanted = dict(one.split("==", 1) for one in query.get("q", "").split(";") if one)
+    return [
+        one for one in table.values()
+        if all(str(one.get(key)) == value.strip('"') for key, value in wanted.items())
+    ]  # fmt: skip
+
+
+def _page(rows: list[Json], query: dict[str, str]) -> Json:
+    start, limit = int(query.get("offset", "0")), int(query.get("limit", "50"))
+    assert limit <= 500
+    part = rows[start : start + limit]
+    return {"content": part, "total": len(rows), "size": len(part)}
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
