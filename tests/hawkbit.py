@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 Json = Any
+Headers = dict[str, str]
 PASSWORD = "admin:s3cret"
 STATES = ("RUNNING", "FINISHED", "ERROR", "NOTSTARTED", "SCHEDULED", "CANCELLED", "ABORTED")
 
@@ -56,7 +57,7 @@ class Action:
         return self.status == "RUNNING"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An answer with another status than 200."""
 
 
@@ -89,7 +90,7 @@ class HawkBit:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            do_GET = do_POST = do_PUT = do_DELETE = _serve
+            do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
 
             def log_message(self, *args: object) -> None:
                 pass
@@ -138,31 +139,35 @@ class HawkBit:
             parts = [unquote(part) for part in split.path.strip("/").split("/")]
             try:
                 data = json.loads(body) if body else None
-                if parts[1:3] == ["controller", "v1"]:
-                    found = self._device(method, parts[3:], headers, data)
-                elif parts[:2] == ["rest", "v1"]:
-                    found = self._management(method, parts[2:], headers, data, query)
-                else:
-                    raise Refused(404)
-            except Refused as refused:
+                found = self._route(method, parts, headers, data, query)
+            except RefusedError as refused:
                 return int(refused.args[0]), json.dumps({"message": "refused"}).encode()
             return (201 if method == "POST" and parts[0] == "rest" else 200), json.dumps(
                 found
             ).encode()
+
+    def _route(
+        self, method: str, parts: list[str], headers: Headers, data: Json, query: Headers
+    ) -> Json:
+        if parts[1:3] == ["controller", "v1"]:
+            return self._device(method, parts[3:], headers, data)
+        if parts[:2] == ["rest", "v1"]:
+            return self._management(method, parts[2:], headers, data, query)
+        raise RefusedError(404)
 
     # What devices use
 
     def _device(self, method: str, parts: list[str], headers: dict[str, str], data: Json) -> Json:
         target = self.targets.get(parts[0])
         if target is None or headers.get("Authorization") != f"TargetToken {target.token}":
-            raise Refused(401)
+            raise RefusedError(401)
         target.seen = _now()
         match method, parts[1:]:
             case "GET", []:
                 return self._base(target)
             case "PUT", ["configData"]:
                 if any(len(value) > 128 for value in data["data"].values()):
-                    raise Refused(400)
+                    raise RefusedError(400)
                 assert data["mode"] == "replace"
                 target.attributes = data["data"]
                 return None
@@ -180,12 +185,12 @@ class HawkBit:
                 if data["status"]["execution"] == "closed":
                     action.status = "CANCELED"
                 return None
-        raise Refused(404)
+        raise RefusedError(404)
 
     def _action(self, target: Target, number: str) -> Action:
         action = self.actions.get(int(number))
         if action is None or action.target != target.id:
-            raise Refused(404)
+            raise RefusedError(404)
         return action
 
     def _base(self, target: Target) -> Json:
@@ -212,13 +217,13 @@ class HawkBit:
 
     def _feedback(self, action: Action, data: Json) -> Json:
         if not action.is_open:
-            raise Refused(410)
+            raise RefusedError(410)
         status = data["status"]
         details = status.get("details", [])
         if any("<" in line or ">" in line for line in details):
-            raise Refused(400)
+            raise RefusedError(400)
         if len(details) > 50:
-            raise Refused(429)
+            raise RefusedError(429)
         action.reports.append(status)
         if status["execution"] == "closed" or (
             status["execution"] == "downloaded" and action.deployment["update"] == "skip"
@@ -234,11 +239,11 @@ class HawkBit:
     # What the desk uses
 
     def _management(
-        self, method: str, parts: list[str], headers: dict[str, str], data: Json, query: dict[str, str]
-    ) -> Json:  # fmt: skip
+        self, method: str, parts: list[str], headers: Headers, data: Json, query: Headers
+    ) -> Json:
         expected = "Basic " + base64.b64encode(PASSWORD.encode()).decode()
         if headers.get("Authorization") != expected:
-            raise Refused(401)
+            raise RefusedError(401)
         match method, parts:
             case "GET", ["targets"]:
                 return _page([self._target(one) for one in self._select(query)], query)
@@ -247,7 +252,7 @@ class HawkBit:
             case "POST", ["targets"]:
                 for one in data:
                     if one["controllerId"] in self.targets:
-                        raise Refused(409)
+                        raise RefusedError(409)
                     self.targets[one["controllerId"]] = Target(
                         one["controllerId"], one["securityToken"]
                     )
@@ -291,12 +296,12 @@ class HawkBit:
                                             "name": one.target}}}
                      for one in self.actions.values()
                      if one.status == found[1] and one.rollout == int(found[2])], query)  # fmt: skip
-        raise Refused(404)
+        raise RefusedError(404)
 
     def _new(self, table: dict[int, Json], values: Json) -> Json:
         for one in table.values():
             if (one["name"], one["version"]) == (values["name"], values["version"]):
-                raise Refused(409)
+                raise RefusedError(409)
         number = len(table) + 1
         table[number] = {**values, "id": number}
         return table[number]
@@ -320,7 +325,7 @@ class HawkBit:
             rest = [t for t in rest if t not in taken]
             groups.append({**one, "targets": [t.id for t in taken], "state": "ready"})
         if rest:  # "Rollout groups don't match all targets that are targeted by the rollout"
-            raise Refused(400)
+            raise RefusedError(400)
         number = len(self.rollouts) + 1
         self.rollouts[number] = {
             **data, "id": number, "groups": groups, "status": "creating",
@@ -348,9 +353,9 @@ class HawkBit:
             "stop": ["running", "paused"],
         }  # fmt: skip
         if verb not in before:
-            raise Refused(404)
+            raise RefusedError(404)
         if rollout["status"] not in before[verb]:
-            raise Refused(400)
+            raise RefusedError(400)
         rollout["status"] = {"pause": "paused", "stop": "finished"}.get(verb, "running")
         if verb == "start":
             self._launch(rollout, 0)
@@ -363,9 +368,7 @@ class HawkBit:
     def _launch(self, rollout: Json, index: int) -> None:
         rollout["groups"][index]["state"] = "running"
         for name in rollout["groups"][index]["targets"]:
-            self._assign(
-                name, rollout["distributionSetId"], {}, rollout=rollout["id"], group=index
-            )
+            self._assign(name, rollout["distributionSetId"], {}, rollout=rollout["id"], group=index)
 
     def _advance(self, rollout: Json) -> None:
         if rollout is None or rollout["status"] != "running":
@@ -404,7 +407,7 @@ def matches(query: str, target: Target) -> bool:
     for condition in filter(None, query.split(";")):
         found = re.fullmatch(r"\(?([\w.]+)(==|=in=|=lt=)(\([^()]*\)|[^()]*)\)?", condition)
         if found is None:
-            raise Refused(400)
+            raise RefusedError(400)
         value = values.get(found[1].lower() if "." not in found[1] else found[1], "")
         if found[2] == "=in=":
             good = value in found[3].strip("()").split(",")

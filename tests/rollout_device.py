@@ -23,7 +23,10 @@ case $verb in
         newest=$(ls boot/EFI/Linux | sed 's/^gw_//; s/+.*//; s/[.]efi$//' | sort -V | tail -n 1)
         printf '{"current":"%s","all":["9.0.0","1.2.0","1.1.0","1.0.0","0.9.0"]}\\n' "$newest" ;;
     check-new) echo '{"available":null}' ;;
-    update) for version; do :; done; echo "$*" >> installed; touch "boot/EFI/Linux/gw_$version+3-0.efi" ;;
+    update)
+        for version; do :; done
+        echo "$*" >> installed
+        touch "boot/EFI/Linux/gw_$version+3-0.efi" ;;
 esac
 """
 SYSTEMCTL = """#!/bin/sh

@@ -16,7 +16,7 @@ from edgeimg.check.all import everything
 from edgeimg.check.findings import Finding, errors, refuse
 from edgeimg.check.size import Sizes
 from edgeimg.compose import kernel as kernels
-from edgeimg.compose import rootfs, signed_settings, updates
+from edgeimg.compose import rollout, rootfs, signed_settings, updates
 from edgeimg.errors import ImageError
 from edgeimg.image.manifest import (
     PATH,
@@ -100,6 +100,7 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
             inputs.workloads,
             updates.compose(plan.recipe.update, plan.update_key),
             signed_settings.compose(plan.settings_key),
+            rollout.compose(plan.recipe.rollout),
             plan.overlay,
         ),
         store,
@@ -107,6 +108,7 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
     require_runtime(root, plan.recipe.services)
     updates.require_programs(root, plan.recipe.update)
     signed_settings.require_verifier(root, plan.recipe.provision)
+    rollout.require_programs(root, plan.recipe.rollout)
     contents = Contents(
         id=plan.recipe.image.id,
         version=plan.recipe.image.version,

@@ -12,6 +12,7 @@ from edgeimg.recipe.board import Board
 from edgeimg.recipe.contents import Contents
 from edgeimg.recipe.k3s import K3s
 from edgeimg.recipe.provisioning import Provisioning
+from edgeimg.recipe.rollout import Rollout
 from edgeimg.recipe.services import Service, ServiceName
 from edgeimg.recipe.tables import (
     Budget,
@@ -63,6 +64,9 @@ class Recipe(Table):
     check: Check = Field(default_factory=Check)
     release: Release = Field(default_factory=Release)
     update: Update = Field(default_factory=Update)
+    rollout: Rollout | None = Field(
+        None, description="the roll-out server that gateways ask for orders"
+    )
     provision: Provisioning = Field(default_factory=Provisioning)
     board: Board | None = Field(None, description="the board that the image is for, without UEFI")
     arch: dict[ArchName, Override] = Field(
@@ -77,6 +81,14 @@ class Recipe(Table):
                     raise ValueError(
                         f"workloads.{name}: another workload describes {reference} differently"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _one_decides_on_updates(self) -> Self:
+        if self.rollout is not None and self.update.url is None:
+            raise ValueError("rollout needs [update] with url and key: it signs what is rolled out")
+        if self.rollout is not None and self.update.schedule is not None:
+            raise ValueError("rollout and update.schedule: leave one out, only one can decide")
         return self
 
     @property
@@ -115,9 +127,9 @@ class Recipe(Table):
 
         Comments, order and layout do not count, nor does where a K3s binary lies.
         """
-        boardless = {"board": True} if self.board is None else {}
+        absent = {name: True for name in ("board", "rollout") if getattr(self, name) is None}
         said = self.model_dump_json(
-            exclude={"release": True, "check": True, "k3s": {"path"}, **boardless}
+            exclude={"release": True, "check": True, "k3s": {"path"}, **absent}
         )
         return hashlib.sha256(said.encode()).hexdigest()
 
