@@ -295,7 +295,7 @@ class HawkBit:
                       "_links": {"target": {"href": f"http://x.invalid/rest/v1/targets/{one.target}",
                                             "name": one.target}}}
                      for one in self.actions.values()
-                     if one.status == found[1] and one.rollout == int(found[2])], query)  # fmt: skip
+                     if (one.status, str(one.rollout)) == found.groups()], query)  # fmt: skip
         raise RefusedError(404)
 
     def _new(self, table: dict[int, Json], values: Json) -> Json:

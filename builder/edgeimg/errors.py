@@ -142,5 +142,11 @@ class CoverageError(EdgeimgError):
     exit_code = 21
 
 
+class RolloutError(EdgeimgError):
+    """The roll-out server refuses a request, or too many gateways of a roll-out have failed."""
+
+    exit_code = 22
+
+
 INTERRUPTED = 130
 USAGE = 2

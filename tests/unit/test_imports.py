@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "builder" / "edgeimg"
 ROOMS = [
     {"__main__"},
     {"cli"},
+    {"rollout"},
     {"project", "release"},
     {"build"},
     {"fleet"},
@@ -63,7 +64,7 @@ OWNERS = {
     "packageurl": ["sbom"],
     "PIL": ["fleet"],
     "segno": ["fleet"],
-    "pydantic": ["fleet", "provision", "text", "recipe"],
+    "pydantic": ["rollout", "fleet", "provision", "text", "recipe"],
     "system_calls": ["services"],
     "jinja2": ["report"],
     "yaml": ["workloads", "text"],

@@ -40,7 +40,7 @@ PLACES = {
     "devices": "flashing", "flash": "flashing", "provision": "provisioning", "fleet": "fleet",
     "release": "release", "diff": "release", "genkey": "trust", "verify": "trust",
     "board": "boards", "sbom": "inventory", "cve": "inventory", "lock": "inputs",
-    "hardware": "hardware", "mirror": "inputs", "clean": "inputs",
+    "hardware": "hardware", "rollout": "rollout", "mirror": "inputs", "clean": "inputs",
     "init": "project", "show": "project", "eject": "project", "doctor": "project",
     "completion": "project",
 }  # fmt: skip

@@ -12,7 +12,7 @@ from edgeimg.errors import HostError
 
 MINE = "overlays/mine"
 """The overlay that `edgeimg init` makes."""
-_SHARED = ("overlays/base/", "overlays/updates/")
+_SHARED = ("overlays/base/", "overlays/rollout/", "overlays/updates/")
 
 
 @dataclass(frozen=True, kw_only=True)

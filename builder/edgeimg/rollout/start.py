@@ -1,0 +1,106 @@
+"""A roll-out at the server: who it reaches, its groups, and its beginning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeimg.errors import RolloutError
+from edgeimg.rollout import plan as plans
+from edgeimg.rollout.plan import Member, Planned, Population
+from edgeimg.rollout.publish import find
+from edgeimg.rollout.server import Server, quoted
+from edgeimg.rollout.steps import Steps
+
+Kind = Literal["forced", "soft", "downloadonly"]
+PATIENCE = 300.0
+"""Seconds in which the server makes the groups of a roll-out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A roll-out that somebody asks for."""
+
+    name: str
+    image: str
+    version: str
+    kind: Kind
+    steps: Steps
+
+
+def prepare(server: Server, order: Order) -> tuple[Planned, ...]:
+    """The groups of a roll-out, by what the server knows of its gateways now.
+
+    Raises RolloutError for gateways that the server does not know or that run another image.
+    """
+    return plans.plan(order.steps, _population(server, order))
+
+
+def start(
+    server: Server, order: Order, groups: tuple[Planned, ...],
+    *, sleep: Callable[[float], None] = time.sleep,
+) -> int:  # fmt: skip
+    """Make the roll-out, wait until the server has made its groups, start it; returns its id.
+
+    Raises RolloutError when the version was not published, or the server is not ready in PATIENCE.
+    """
+    version = find(server, order.image, order.version)
+    if version is None:
+        raise RolloutError(
+            f"the server knows no {order.image} {order.version}",
+            hint="publish it first: edgeimg rollout publish",
+        )
+    made = server.post("/rollouts", {
+        "name": order.name, "distributionSetId": version, "type": order.kind,
+        "targetFilterQuery": plans.everyone(order.image, order.steps),
+        "groups": [group.to_json() for group in groups],
+    })  # fmt: skip
+    number = made.get("id") if isinstance(made, dict) else None
+    if not isinstance(number, int):
+        raise RolloutError("the roll-out server's answer has no id")
+    until = time.monotonic() + PATIENCE
+    while (state := server.get(f"/rollouts/{number}").get("status")) != "ready":
+        if state not in ("creating", "starting") or time.monotonic() > until:
+            raise RolloutError(f"roll-out {order.name} was made, but it is {state} and not ready")
+        sleep(1.0)
+    server.post(f"/rollouts/{number}/start")
+    return number
+
+
+def _population(server: Server, order: Order) -> Population:
+    base = plans.everyone(order.image, order.steps)
+    several = server.entries("/targets", f"{base};attribute.role==server;attribute.ha==yes")
+    named = {name: _attributes(server, name) for group in order.steps.group
+             for name in group.gateways}  # fmt: skip
+    strange = [name for name, found in named.items() if found.get("image") != order.image]
+    if strange:
+        raise RolloutError(
+            f"the server knows no gateway with {order.image} of this name: {', '.join(strange)}",
+            hint="a gateway reports its image at its first poll",
+        )
+    members = [str(one.get("controllerId")) for one in several]
+    return Population(
+        singles=server.count("/targets", f"{base};attribute.role==server;attribute.ha==no"),
+        agents=server.count("/targets", f"{base};attribute.role==agent"),
+        several=tuple(_member(name, _attributes(server, name)) for name in members),
+        named={name: _member(name, found) for name, found in named.items()},
+    )
+
+
+def _attributes(server: Server, name: str) -> dict[str, str]:
+    """What a gateway has reported; empty for one that the server does not know."""
+    if not server.count("/targets", f"controllerId=={name}"):
+        return {}
+    found = server.get(f"/targets/{quoted(name)}/attributes")
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def _member(name: str, found: dict[str, str]) -> Member:
+    return Member(
+        name=name,
+        role="agent" if found.get("role") == "agent" else "server",
+        cluster=found.get("cluster", ""),
+        several=found.get("role") != "agent" and found.get("ha") == "yes",
+    )
