@@ -15,11 +15,15 @@ from edgeimg.provision.settings import Settings
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm8ga2V5 me@desk"
 HUSH = "hush-hush-0123456789"
 META = f"instance-id: i-1\nlocal-hostname: box-0\npublic-keys: ['{KEY}']\n"
-USER = """\
+ECDSA = (
+    "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHBwcHBwcHBwcHBwcH"
+    "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHA= other"
+)
+USER = f"""\
 #cloud-config
 hostname: box-7
 ssh_authorized_keys:
-  - ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHA= other
+  - {ECDSA}
 timezone: Europe/Berlin
 ntp:
   enabled: true
@@ -96,7 +100,7 @@ def test_who_it_is_and_who_may_log_in(tmp_path: Path) -> None:
     assert settings.hostname == "box-7"  # user-data wins
     assert settings.ssh_keys == (
         KEY,
-        "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHA= other",
+        ECDSA,
     )
     assert settings.timezone == "Europe/Berlin"
     assert settings.ntp == ("10.0.0.1", "pool.example.org")

@@ -241,7 +241,7 @@ def test_failures_pause_a_rollout_and_are_grouped_by_their_reason(
     answer = Answer()
     with pytest.raises(RolloutError, match="too many") as raised:
         cli.main(["rollout", "status", "gw 1.1.0", "--json"], standalone_mode=False, obj=answer)
-    assert raised.value.exit_code == 20
+    assert raised.value.exit_code == 22
     state = answer._parts
     (reason,) = state["reasons"]  # type: ignore[misc]
     assert (reason["code"], reason["gateways"]) == (21, ("gw1",))

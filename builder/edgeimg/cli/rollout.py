@@ -150,7 +150,7 @@ def start_command(
 def status_command(app: App, *, server: Server, name: str, silent: int, wait: int | None) -> None:
     """Show how a roll-out goes: its groups, why gateways failed, which ones are silent.
 
-    Exits with 20 when the server has paused it because too many gateways failed, and when --wait
+    Exits with 22 when the server has paused it because too many gateways failed, and when --wait
     is over before the roll-out has ended.
     """
     number = states.find(server, name)
