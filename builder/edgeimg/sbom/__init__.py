@@ -1,7 +1,7 @@
-"""What is inside an image: bill of materials, and known vulnerabilities in it.
+"""The bill of materials of an image.
 
 The functions import their modules when they are called: the CycloneDX library takes a while to
-load, and most commands don't need it.
+load, and most commands do not need it.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def describe(
 ) -> Sbom:
     """Everything that is inside one image.
 
-    `contents` says what the image is (`Composed.contents`), `root` is the finished root file
+    `contents` describes the image (`Composed.contents`), `root` is the finished root file
     system (`Composed.source.root`), `groups` are all its Debian packages, unpacked, by what they
     are for (`Composed.inputs.groups`), `kernel` and `k3s` are the composed ones
     (`Composed.source.kernel`, `Composed.k3s`), `images` are the container images that services and
@@ -38,22 +38,22 @@ def describe(
     """
     distribution = _distribution(root)
     packages = debian.components(groups, distribution)
-    made = Collection()
+    collection = Collection()
     for package, component in packages.items():
         note = f"Linux {kernel.version}" if package.sha256 == kernel.sha256 else ""
-        made.add(replace(component, note=note), IMAGE)
-    _relate(made, groups, {package.sha256: c.ref for package, c in packages.items()})
-    programs.add_k3s(made, k3s)
-    files.add_files(made, root)
-    files.add_services(made, root, images, distribution, contents)
-    pods.add(made, root, groups, images, distribution, contents)
-    told = dict(gomod.find(root))
-    for path, program in told.items():
-        owner = _owner(made, path, root[path].origin, packages.values())
+        collection.add(replace(component, note=note), IMAGE)
+    _relate(collection, groups, {package.sha256: c.ref for package, c in packages.items()})
+    programs.add_k3s(collection, k3s)
+    files.add_files(collection, root)
+    files.add_services(collection, root, images, distribution, contents)
+    pods.add(collection, root, groups, images, distribution, contents)
+    go_programs = dict(gomod.find(root))
+    for path, program in go_programs.items():
+        owner = _owner(collection, path, root[path].origin, packages.values())
         digest = digest_of(root, path)
-        programs.add_program(made, path, program, digest=digest, owner=owner, k3s=k3s)
-    programs.add_silent(made, k3s, told)
-    files.add_images(made, root, groups, distribution, contents, k3s)
+        programs.add_program(collection, path, program, digest=digest, owner=owner, k3s=k3s)
+    programs.add_opaque(collection, k3s, go_programs)
+    files.add_images(collection, root, groups, distribution, contents, k3s)
     return Sbom(
         id=contents.id,
         version=contents.version,
@@ -61,8 +61,10 @@ def describe(
         epoch=contents.epoch,
         distribution=distribution,
         standin=k3s.standin,
-        components=tuple(sorted(made.components.values(), key=lambda c: c.ref)),
-        relations={ref: tuple(sorted(made.relations[ref])) for ref in sorted(made.relations)},
+        components=tuple(sorted(collection.components.values(), key=lambda c: c.ref)),
+        relations={
+            ref: tuple(sorted(collection.relations[ref])) for ref in sorted(collection.relations)
+        },
     )
 
 
@@ -77,8 +79,8 @@ def _distribution(root: Tree) -> Distribution:
     )
 
 
-def _relate(made: Collection, groups: Groups, refs: Mapping[str, str]) -> None:
-    """Dependencies between packages, within what is installed together."""
+def _relate(collection: Collection, groups: Groups, refs: Mapping[str, str]) -> None:
+    """Dependencies between packages of the same group."""
     for group in groups.values():
         present: dict[str, str] = {}
         for package, deb in group:
@@ -86,14 +88,14 @@ def _relate(made: Collection, groups: Groups, refs: Mapping[str, str]) -> None:
                 present.setdefault(name, refs[package.sha256])
             present[package.name] = refs[package.sha256]
         for package, deb in group:
-            for other in debian.depends(deb.control, present):
-                made.relate(refs[package.sha256], other)
+            for dependency in debian.depends(deb.control, present):
+                collection.relate(refs[package.sha256], dependency)
 
 
-def _owner(made: Collection, path: str, origin: str, packages: Iterable[Component]) -> str:
-    """What brought a file of the root: K3s, a package, an overlay, or the image itself."""
+def _owner(collection: Collection, path: str, origin: str, packages: Iterable[Component]) -> str:
+    """The component that a file of the root belongs to: K3s, a package, an overlay or the image."""
     for ref in (f"file:{path}", origin):
-        if ref in made.components:
+        if ref in collection.components:
             return ref
     name = origin.removeprefix("package:")
     return next((c.ref for c in packages if c.name == name and "root" in c.parts), IMAGE)

@@ -1,4 +1,4 @@
-"""Components and relations on their way into an Sbom."""
+"""Collects components and relations for an Sbom."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgeimg.tree import Tree
 
 @dataclass
 class Collection:
-    """What was found so far."""
+    """Components by reference, and their relations."""
 
     components: dict[str, Component] = field(default_factory=dict)
     relations: dict[str, set[str]] = field(default_factory=dict)
@@ -21,10 +21,10 @@ class Collection:
         self.relate(owner, component.ref)
         return component.ref
 
-    def relate(self, one: str, other: str) -> None:
+    def relate(self, owner: str, member: str) -> None:
         """Note that one contains the other, or needs it."""
-        if one != other:
-            self.relations.setdefault(one, set()).add(other)
+        if owner != member:
+            self.relations.setdefault(owner, set()).add(member)
 
 
 def digest_of(root: Tree, path: str) -> str:

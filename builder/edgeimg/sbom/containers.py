@@ -1,4 +1,4 @@
-"""Container images in the root: what they are called, and what is inside them.
+"""Names and contents of the container images in the root.
 
 Formats: OCI image layout (image-spec 1.1) and `docker save` archives; layers as tar, gzip, zstd.
 """

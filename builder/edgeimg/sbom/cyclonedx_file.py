@@ -72,26 +72,28 @@ def _bom(sbom: Sbom) -> Bom:
 
 
 def _image(sbom: Sbom) -> cdx.Component:
-    told = "Its K3s is a stand-in, NOT K3s" if sbom.standin else None
+    description = "Its K3s is a stand-in, NOT K3s" if sbom.standin else None
     return cdx.Component(
         bom_ref=IMAGE,
         type=cdx.ComponentType.FIRMWARE,
         name=sbom.id,
         version=sbom.version,
-        description=told,
+        description=description,
         purl=PackageURL("generic", None, sbom.id, sbom.version, {"arch": sbom.arch}),
         properties=_properties({"arch": [sbom.arch]}),
     )
 
 
 def _distribution(sbom: Sbom) -> cdx.Component:
-    told = sbom.distribution
+    distribution = sbom.distribution
     return cdx.Component(
         bom_ref=_DISTRIBUTION,
         type=cdx.ComponentType.OPERATING_SYSTEM,
-        name=told.id,
-        version=told.version or None,
-        properties=_properties({"codename": [told.codename] if told.codename else []}),
+        name=distribution.id,
+        version=distribution.version or None,
+        properties=_properties(
+            {"codename": [distribution.codename] if distribution.codename else []}
+        ),
     )
 
 
@@ -119,7 +121,7 @@ def _facts(component: Component) -> dict[str, Iterable[str]]:
         "kind": [component.kind.value],
         "in": component.parts,
         "source": [f"{source.name} {source.version}"] if source else [],
-        "built-using": [f"{used.name} {used.version}" for used in component.built_using],
+        "built-using": [f"{item.name} {item.version}" for item in component.built_using],
         "replaces": [component.replaces] if component.replaces else [],
     }
 
@@ -141,10 +143,10 @@ def _licences(expressions: tuple[str, ...]) -> list[License]:
 
 
 def _dependencies(sbom: Sbom) -> list[Dependency]:
-    def made(ref: str, others: Iterable[str]) -> Dependency:
-        return Dependency(BomRef(ref), [Dependency(BomRef(other)) for other in others])
+    def dependency(ref: str, targets: Iterable[str]) -> Dependency:
+        return Dependency(BomRef(ref), [Dependency(BomRef(target)) for target in targets])
 
     related = {c.ref: sbom.relations.get(c.ref, ()) for c in sbom.components}
     related[IMAGE] = (*sbom.relations.get(IMAGE, ()), _DISTRIBUTION)
     related[_DISTRIBUTION] = ()
-    return [made(ref, others) for ref, others in sorted(related.items())]
+    return [dependency(ref, targets) for ref, targets in sorted(related.items())]

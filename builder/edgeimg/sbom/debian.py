@@ -11,10 +11,10 @@ from edgeimg.sbom.model import Component, Distribution, Kind, Source
 from edgeimg.sources.deb import Deb
 
 Groups = Mapping[str, Sequence[tuple[Package, Deb]]]
-"""Packages by what they are for; see `edgeimg.resolve.lock.ArchLock.groups`."""
+"""Packages by their purpose; see `edgeimg.lock.model.ArchLock.groups`."""
 
 _KINDS = {"kernel": Kind.KERNEL, "boot": Kind.BOOT_LOADER}
-_NAMED = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?::\w+)?(?:\s*\(\s*([<>=]+)?\s*([^)\s]+)\s*\))?")
+_RELATION = re.compile(r"([a-z0-9][a-z0-9+.-]+)(?::\w+)?(?:\s*\(\s*([<>=]+)?\s*([^)\s]+)\s*\))?")
 _SIGNED = re.compile(r"linux-signed-\w+")
 
 
@@ -26,13 +26,13 @@ def components(groups: Groups, distribution: Distribution) -> dict[Package, Comp
         for package, deb in groups[group]:
             parts.setdefault(package, []).append(group)
             debs[package] = deb
-    known = licences.Licences(debs.values())
+    licence_index = licences.Licences(debs.values())
     return {
         package: component(
             debs[package].control,
             distribution,
             kind=_kind(debs[package], parts[package]),
-            licences=known.of(package.name),
+            licences=licence_index.of(package.name),
             sha256=package.sha256,
             parts=tuple(parts[package]),
         )
@@ -79,10 +79,10 @@ def component(
 def source_of(control: Mapping[str, str]) -> Source:
     """The source package, as advisories call it.
 
-    A signed kernel is built from a source package of its own, which holds nothing but
-    signatures; what it was signed for is in `Built-Using`.
+    A signed kernel has a source package with only the signatures. The source of the kernel
+    itself is in `Built-Using`.
     """
-    match = _NAMED.match(control.get("Source", ""))
+    match = _RELATION.match(control.get("Source", ""))
     if match is None:
         return Source(name=control["Package"], version=control["Version"])
     name, version = match[1], match[3] or control["Version"]
@@ -93,34 +93,34 @@ def source_of(control: Mapping[str, str]) -> Source:
 
 
 def built_using(control: Mapping[str, str]) -> tuple[Source, ...]:
-    """The sources of what was linked into the package's programs statically, sorted."""
+    """The sources of code that is linked statically into the package's programs, sorted."""
     mine = source_of(control)
-    found = {*_sources(control, "Built-Using"), *_sources(control, "Static-Built-Using")}
-    return tuple(sorted(found - {mine}))
+    sources = {*_sources(control, "Built-Using"), *_sources(control, "Static-Built-Using")}
+    return tuple(sorted(sources - {mine}))
 
 
 def depends(control: Mapping[str, str], present: Mapping[str, str]) -> set[str]:
     """References of the packages it depends on.
 
-    `present` has the reference of every package by its name and by what it provides. Of
-    alternatives, the first that is there counts.
+    `present` has the reference of every package by its name and by the names that it provides.
+    Of alternatives, the first one in `present` counts.
     """
-    found = set()
+    references = set()
     for field in ("Pre-Depends", "Depends"):
         for clause in control.get(field, "").split(","):
-            names = (m[1] for part in clause.split("|") if (m := _NAMED.match(part.strip())))
-            found |= set([present[name] for name in names if name in present][:1])
-    return found
+            names = (m[1] for part in clause.split("|") if (m := _RELATION.match(part.strip())))
+            references |= set([present[name] for name in names if name in present][:1])
+    return references
 
 
 def provides(control: Mapping[str, str]) -> list[str]:
     """The package's name and the names that it provides."""
     parts = control.get("Provides", "").split(",")
-    return [control["Package"], *(m[1] for part in parts if (m := _NAMED.match(part.strip())))]
+    return [control["Package"], *(m[1] for part in parts if (m := _RELATION.match(part.strip())))]
 
 
 def _sources(control: Mapping[str, str], field: str) -> list[Source]:
-    parts = (_NAMED.match(part.strip()) for part in control.get(field, "").split(","))
+    parts = (_RELATION.match(part.strip()) for part in control.get(field, "").split(","))
     return [Source(name=match[1], version=match[3]) for match in parts if match and match[3]]
 
 

@@ -1,4 +1,4 @@
-"""Container images of the root, and files that no package brought."""
+"""Container images of the root, and files that belong to no package."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ARCHIVES = "usr/share/edgeimg/images"
 
 
 def add_images(
-    made: Collection,
+    collection: Collection,
     root: Tree,
     groups: Groups,
     distribution: Distribution,
@@ -34,30 +34,32 @@ def add_images(
 ) -> None:
     """Container images that overlays bring, with the packages and Go programs in them."""
     arch = architectures.find(contents.arch)
-    known = {
+    by_digest = {
         digest: package
         for package, deb in groups.get("containers", ())
         for digest in deb.tree.digests().values()
     }
-    by_sha256 = {c.sha256: c.ref for c in made.components.values() if c.sha256}
+    by_sha256 = {c.sha256: c.ref for c in collection.components.values() if c.sha256}
     for path, node in root.under(_ARCHIVES):
         if node.kind is not NodeKind.FILE or not path.endswith(".tar"):
             continue
         for image in containers.read(node.content, arch, path):
-            ref = made.add(_image(image, path, arch.goarch), IMAGE)
+            ref = collection.add(_image(image, path, arch.goarch), IMAGE)
             for fields in image.packages():
-                made.add(debian.component(fields, distribution, parts=("containers",)), ref)
+                collection.add(debian.component(fields, distribution, parts=("containers",)), ref)
             for name, content in image.files.items():
                 digest = hashlib.sha256(content).hexdigest()
-                if content and digest in known:
-                    made.relate(ref, by_sha256[known[digest].sha256])
+                if content and digest in by_digest:
+                    collection.relate(ref, by_sha256[by_digest[digest].sha256])
                 if program := gomod.read(content):
                     place = f"{image.name}:/{name}"
-                    programs.add_program(made, place, program, digest=digest, owner=ref, k3s=k3s)
+                    programs.add_program(
+                        collection, place, program, digest=digest, owner=ref, k3s=k3s
+                    )
 
 
 def add_services(
-    made: Collection,
+    collection: Collection,
     root: Tree,
     images: Mapping[str, ImagePin],
     distribution: Distribution,
@@ -65,7 +67,7 @@ def add_services(
 ) -> None:
     """Container images that services are made of, with the Debian packages in them.
 
-    Their names are those of the services' files: what is found in them belongs to them.
+    Their names begin the paths of the services' files, so files in them belong to them.
     """
     goarch = architectures.find(contents.arch).goarch
     inside = pods.listed(root)
@@ -74,36 +76,36 @@ def add_services(
             continue
         base = f"{rootfs(name)}/"
         repository, tag, _ = image_name.split(pin.reference)
-        known = pin.source.partition("@")[2] or pin.digest
+        digest = pin.source.partition("@")[2] or pin.digest
         component = Component(
             ref=f"service:{name}",
             kind=Kind.CONTAINER,
             name=repository,
             version=tag or pin.digest,
-            purl=purl.oci(pin.reference, known, arch=goarch),
+            purl=purl.oci(pin.reference, digest, arch=goarch),
             sha256=pin.digest.removeprefix("sha256:"),
             paths=(base,),
             parts=(f"service:{name}",),
         )
-        ref = made.add(component, IMAGE)
+        ref = collection.add(component, IMAGE)
         below = {
             path.removeprefix(base): node.read() for path, node in root.under(f"{base}var/lib/dpkg")
         }
-        found = containers.Image(name=pin.reference, digest=pin.digest, labels={}, files=below)
-        for fields in found.packages():
+        image = containers.Image(name=pin.reference, digest=pin.digest, labels={}, files=below)
+        for fields in image.packages():
             package = debian.component(fields, distribution, parts=(f"service:{name}",))
-            made.add(package, ref)
+            collection.add(package, ref)
 
 
-def add_files(made: Collection, root: Tree) -> None:
-    """What comes from no package: files of overlays, and those that edgeimg generates.
+def add_files(collection: Collection, root: Tree) -> None:
+    """Files of no package: those of overlays, and those that edgeimg generates.
 
-    Of the initrd, whose other files are the packages' and the kernel's, its script.
+    The only such file of the initrd is its script.
     """
     for path, node in root.items():
         if node.kind is NodeKind.FILE and node.origin.startswith(("overlay:", "edgeimg")):
             name, _, overlay = node.origin.partition(":")
-            made.add(
+            collection.add(
                 Component(
                     ref=f"file:{path}",
                     kind=Kind.FILE,
@@ -115,7 +117,7 @@ def add_files(made: Collection, root: Tree) -> None:
                 ),
                 IMAGE,
             )
-    made.add(
+    collection.add(
         Component(
             ref="file:initrd:/init",
             kind=Kind.FILE,

@@ -35,7 +35,7 @@ class Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What one program tells of itself."""
+    """The build information of one program."""
 
     path: str
     """Import path of its main package."""
@@ -56,7 +56,7 @@ def find(tree: Tree) -> Iterator[tuple[str, Program]]:
 
 
 def read(content: Content) -> Program | None:
-    """What the program tells; None for anything but a Go program with build information."""
+    """The build information; None for other files and for Go programs without it."""
     if isinstance(content, bytes):
         build = go_binary.read(content) if _may_be_go(content[:20]) else None
     else:
@@ -83,10 +83,10 @@ def parse(build: GoBuild) -> Program:
 
 
 def _replacement(module: Module, path: str, version: str) -> Module:
-    if path.startswith((".", "/")):  # a directory: somebody's changed copy, of no known version
+    if path.startswith((".", "/")):  # a directory: a changed copy without a version
         return Module(path=module.path, version="")
-    other = module.path if path != module.path else ""
-    return Module(path=path, version=version, replaces=other)
+    original = module.path if path != module.path else ""
+    return Module(path=path, version=version, replaces=original)
 
 
 def _version(text: str) -> str:
@@ -103,7 +103,7 @@ def _read_span(span: Span) -> GoBuild | None:
 
 
 def _may_be_go(header: bytes) -> bool:
-    """Whether it is an ELF file, and no object such as a kernel module."""
+    """Whether it is an ELF program or library, and not an object such as a kernel module."""
     if len(header) < 20 or header[:4] != _ELF:
         return False
     kind: int = struct.unpack_from("<H" if header[5] == 1 else ">H", header, 16)[0]

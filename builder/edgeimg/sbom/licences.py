@@ -1,4 +1,4 @@
-"""Licences as Debian's packages tell them: usr/share/doc/*/copyright.
+"""Licences from the copyright files of Debian's packages: usr/share/doc/*/copyright.
 
 Machine-readable files (DEP 5, copyright-format 1.0) name the licence of every file; older ones
 are prose, of which only the references to usr/share/common-licenses and two well-known texts are
@@ -18,7 +18,7 @@ from edgeimg.sources.deb import Deb
 from edgeimg.tree import Node, Tree
 
 PREFIX = "LicenseRef-"
-"""Begins the name of a licence that SPDX does not list."""
+"""Prefix of licences that SPDX does not list."""
 
 _DOC = "usr/share/doc"
 _FORMAT = re.compile(r"^Format(-Specification)?:.*(copyright-format|dep5|DEP-?5)", re.M | re.I)
@@ -63,7 +63,7 @@ class Licences:
         self._docs = Tree(nodes)
 
     def of(self, package: str) -> tuple[str, ...]:
-        """SPDX expressions, sorted; all of them apply. Nothing when none can be told."""
+        """SPDX expressions, sorted; all of them apply. Empty when none is known."""
         try:
             text = self._docs.read(f"{_DOC}/{package}/copyright")
         except (KeyError, ArchiveError):
@@ -73,8 +73,8 @@ class Licences:
 
 def parse(text: str) -> tuple[str, ...]:
     """The licences that a copyright file names, as SPDX expressions, sorted."""
-    found = _structured(text) if _FORMAT.search(text[:2000]) else _prose(text)
-    return tuple(sorted(set(found)))
+    expressions = _structured(text) if _FORMAT.search(text[:2000]) else _prose(text)
+    return tuple(sorted(set(expressions)))
 
 
 def expression(name: str) -> str:
@@ -91,7 +91,7 @@ def expression(name: str) -> str:
 
 
 def joined(expressions: Iterable[str]) -> str:
-    """One expression that says that all of them apply; empty for none."""
+    """One expression that joins all of them with AND; empty without any."""
     terms = list(expressions)
     if len(terms) == 1:
         return terms[0]
@@ -106,8 +106,8 @@ def _identifier(name: str) -> str:
         return f"{family.upper()}-{major}.{minor or 0}{middle}-{tail}"
     if (match := _WITH.fullmatch(name)) and (more := _EXCEPTIONS.get(match[2].lower())):
         return f"{_identifier(match[1])} WITH {more}"
-    known = _NAMES.get(name.lower()) or spdx.fixup_id(name)
-    return known or PREFIX + re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-")
+    identifier = _NAMES.get(name.lower()) or spdx.fixup_id(name)
+    return identifier or PREFIX + re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-")
 
 
 def _structured(text: str) -> Iterator[str]:
@@ -115,16 +115,16 @@ def _structured(text: str) -> Iterator[str]:
         fields = dict(re.findall(r"^(Files|License):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.M))
         name = fields.get("License", "").partition("\n")[0].strip()
         files = fields.get("Files", "").split()
-        # What Debian adds for itself is not in the program.
+        # Files of Debian's packaging are not part of the program.
         if name and files and not all(path.startswith("debian/") for path in files):
             yield expression(name)
 
 
 def _prose(text: str) -> Iterator[str]:
-    # A reference to the text of "GPL-2" does not tell whether later versions may be chosen.
+    # A reference to the text of "GPL-2" does not show whether later versions apply too.
     for name in _COMMON.findall(text):
-        known = _NAMES.get(name.lower()) or spdx.fixup_id(name)
-        yield known if known and not _GNU_NAME.match(name) else PREFIX + name
+        identifier = _NAMES.get(name.lower()) or spdx.fixup_id(name)
+        yield identifier if identifier and not _GNU_NAME.match(name) else PREFIX + name
     flowing = " ".join(text.split())
     for kind, version in _WORDS.findall(flowing):
         family = {"l": "LGPL", "a": "AGPL", "": "GPL"}[kind[:1].lower()]

@@ -1,6 +1,6 @@
-"""What is inside an image, as plain values: components and how they hang together.
+"""The contents of an image as plain values: components and their relations.
 
-The same values become CycloneDX, SPDX, the report's table, and what `cve` matches against.
+CycloneDX, SPDX, the report's table and `cve` use the same values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PROPERTY = "edgeimg:"
 
 
 class Kind(StrEnum):
-    """What a component is."""
+    """Kind of a component."""
 
     PACKAGE = "package"
     KERNEL = "kernel"
@@ -24,7 +24,7 @@ class Kind(StrEnum):
     FIRMWARE = "firmware"
     K3S = "k3s"
     PROGRAM = "program"
-    """Built by Go and telling its modules itself, or brought by K3s."""
+    """A Go program with a list of its modules, or a program of K3s."""
     MODULE = "go module"
     CONTAINER = "container image"
     FILE = "file"
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Source:
-    """A source package of Debian: what security advisories speak of."""
+    """A source package of Debian. Security advisories name these."""
 
     name: str
     version: str
@@ -41,7 +41,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """One thing in an image; what is unknown or does not apply is empty."""
+    """One component of an image. Fields that are unknown or do not apply are empty."""
 
     ref: str
     """Unique within its Sbom."""
@@ -51,26 +51,26 @@ class Component:
     purl: str = ""
     """Package URL (purl-spec)."""
     licences: tuple[str, ...] = ()
-    """SPDX identifiers where there is one, else the names that the package uses."""
+    """SPDX identifiers, or the names that the package uses where SPDX has none."""
     source: Source | None = None
     built_using: tuple[Source, ...] = ()
-    """Whose code was linked or copied into it, beside its own."""
+    """Sources of code that is linked or copied into it, besides `source`."""
     supplier: str = ""
     sha256: str = ""
     """Of the file, of the .deb, of the image's manifest, of K3s' binary."""
     paths: tuple[str, ...] = ()
-    """Where it is in the root, if it is one file or a few."""
+    """Paths in the root, if it is one file or a few."""
     parts: tuple[str, ...] = ()
-    """What it is in: `root`, `initrd`, `kernel`, `boot`, `containers`."""
+    """Parts of the image that hold it: `root`, `initrd`, `kernel`, `boot`, `containers`."""
     replaces: str = ""
     """The module path under which a Go program imports it, when a fork stands in for it."""
     note: str = ""
-    """What a reader must know about it."""
+    """A remark for readers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """Whose packages they are (os-release(5))."""
+    """The distribution of the packages (os-release(5))."""
 
     id: str = "debian"
     version: str = ""
@@ -96,7 +96,8 @@ class Sbom:
     """Its K3s is the project's test program."""
     components: tuple[Component, ...]
     relations: Mapping[str, tuple[str, ...]]
-    """References that a component contains or depends on, by its own; IMAGE is the image."""
+    """By the reference of a component: references of those that it contains or depends on. IMAGE is
+the image."""
 
     @property
     def name(self) -> str:

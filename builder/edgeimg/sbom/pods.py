@@ -1,4 +1,4 @@
-"""Images of pods that lie in the root: what they are called, and what they are made of."""
+"""Names and contents of the pod images in the root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgeimg.workloads import images as pods
 
 
 def add(
-    made: Collection,
+    collection: Collection,
     root: Tree,
     groups: Groups,
     pins: Mapping[str, ImagePin],
@@ -26,31 +26,31 @@ def add(
 ) -> None:
     """One component for each image, which contains its Debian packages.
 
-    `pins` are those that came from elsewhere: their packages are in their own database. What
-    edgeimg composed is related to the packages of `groups`; the built-in ones have single files
-    of packages, which are recognised.
+    `pins` are the images that edgeimg did not compose: their packages are in their own database.
+    Images that edgeimg composed are related to the packages of `groups`. The built-in ones have
+    single files of packages, which are recognised by digest.
     """
     goarch = architectures.find(contents.arch).goarch
-    known = {
+    by_digest = {
         digest: package
         for package, deb in groups.get("containers", ())
         for digest in deb.tree.digests().values()
     }
-    by_sha256 = {c.sha256: c.ref for c in made.components.values() if c.sha256}
+    by_sha256 = {c.sha256: c.ref for c in collection.components.values() if c.sha256}
     for reference, (identity, base) in sorted(pods.listed(root).items()):
         pin = pins.get(reference)
-        ref = made.add(_component(reference, pin, identity, base, goarch), IMAGE)
+        ref = collection.add(_component(reference, pin, identity, base, goarch), IMAGE)
         for package, _ in groups.get(f"image:{reference}", ()):
-            made.relate(ref, by_sha256[package.sha256])
+            collection.relate(ref, by_sha256[package.sha256])
         inside = Tree(dict(root.under(base)))
         if pin is not None:
             for fields in _database(reference, inside, base).packages():
                 package_ref = debian.component(fields, distribution, parts=(ref,))
-                made.add(package_ref, ref)
+                collection.add(package_ref, ref)
         elif f"image:{reference}" not in groups:
             for digest in inside.digests().values():
-                if digest in known:
-                    made.relate(ref, by_sha256[known[digest].sha256])
+                if digest in by_digest:
+                    collection.relate(ref, by_sha256[by_digest[digest].sha256])
 
 
 def _component(
@@ -58,13 +58,13 @@ def _component(
 ) -> Component:
     repository, tag, _ = image_name.split(reference)
     digest = pin.digest if pin else identity
-    known = (pin.source.partition("@")[2] if pin else "") or digest
+    purl_digest = (pin.source.partition("@")[2] if pin else "") or digest
     return Component(
         ref=f"image:{reference}",
         kind=Kind.CONTAINER,
         name=repository,
         version=tag or digest,
-        purl=purl.oci(reference, known, arch=goarch),
+        purl=purl.oci(reference, purl_digest, arch=goarch),
         sha256=digest.removeprefix("sha256:"),
         paths=(f"{base}/",),
         parts=(f"image:{reference}",),

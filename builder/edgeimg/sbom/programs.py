@@ -17,12 +17,12 @@ _LOCAL = "edgeimg.local/"
 _NOTE = "NOT K3s: edgeimg's stand-in for tests and demonstrations, a Kubernetes in K3s' packaging"
 
 
-def add_k3s(made: Collection, k3s: K3sBundle) -> None:
-    """K3s itself, or the stand-in, which is named as such."""
+def add_k3s(collection: Collection, k3s: K3sBundle) -> None:
+    """K3s, or the stand-in under its own name."""
     version = k3s.version
     name = STANDIN if k3s.standin else "k3s"
     url = purl.generic(STANDIN, version) if k3s.standin else purl.golang(K3S_MODULE, version)
-    made.add(
+    collection.add(
         Component(
             ref="k3s",
             kind=Kind.K3S,
@@ -40,7 +40,7 @@ def add_k3s(made: Collection, k3s: K3sBundle) -> None:
 
 
 def add_program(
-    made: Collection, place: str, program: Program, *, digest: str, owner: str, k3s: K3sBundle
+    collection: Collection, place: str, program: Program, *, digest: str, owner: str, k3s: K3sBundle
 ) -> None:
     """A Go program, and below it the standard library and its modules.
 
@@ -51,7 +51,7 @@ def add_program(
     if main.path == K3S_MODULE and not k3s.standin:
         version = version or k3s.version
     public = main.path and not main.path.startswith(_LOCAL)
-    ref = made.add(
+    ref = collection.add(
         Component(
             ref=f"program:{place}",
             kind=Kind.PROGRAM,
@@ -68,7 +68,7 @@ def add_program(
     stdlib = gomod.Module(path="stdlib", version=program.go)
     for module in (stdlib, *program.modules):
         url = purl.golang(module.path, module.version)
-        made.add(
+        collection.add(
             Component(
                 ref=f"{url}#{module.replaces}" if module.replaces else url,
                 kind=Kind.MODULE,
@@ -81,11 +81,11 @@ def add_program(
         )
 
 
-def add_silent(made: Collection, k3s: K3sBundle, told: Container[str]) -> None:
-    """What K3s brings besides Go programs (its `bin/aux`): nothing tells what is in them."""
+def add_opaque(collection: Collection, k3s: K3sBundle, go_programs: Container[str]) -> None:
+    """Programs of K3s that are not written in Go (its `bin/aux`): their parts are unknown."""
     for path, node in k3s.tree.items():
-        if node.kind is NodeKind.FILE and node.mode & 0o111 and path not in told:
-            made.add(
+        if node.kind is NodeKind.FILE and node.mode & 0o111 and path not in go_programs:
+            collection.add(
                 Component(
                     ref=f"program:{path}",
                     kind=Kind.PROGRAM,

@@ -18,8 +18,8 @@ def debian(
     """
     qualifiers = {"arch": arch, "distro": distribution.qualifier}
     if source and (source.name, source.version) != (name, version):
-        same = source.version == version
-        qualifiers["upstream"] = source.name if same else f"{source.name}@{source.version}"
+        same_version = source.version == version
+        qualifiers["upstream"] = source.name if same_version else f"{source.name}@{source.version}"
     url = PackageURL("deb", distribution.id, name, version, qualifiers)
     return url.to_string()
 
@@ -39,12 +39,12 @@ def oci(reference: str, digest: str, *, arch: str) -> str:
 
 
 def generic(name: str, version: str) -> str:
-    """Of what no registry knows."""
+    """Of a component that is in no registry."""
     return PackageURL("generic", None, name, version or None).to_string()
 
 
 def parse(text: str) -> PackageURL | None:
-    """The parts of a package URL; None for what is none."""
+    """The parts of a package URL; None for other text."""
     try:
         return PackageURL.from_string(text)
     except ValueError:

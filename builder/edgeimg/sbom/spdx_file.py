@@ -58,7 +58,7 @@ def _identifier(component: Component) -> str:
 
 
 def _image(sbom: Sbom) -> dict[str, object]:
-    told = "Its K3s is a stand-in, NOT K3s." if sbom.standin else ""
+    comment = "Its K3s is a stand-in, NOT K3s." if sbom.standin else ""
     return _trimmed(
         {
             "SPDXID": _ROOT,
@@ -67,7 +67,7 @@ def _image(sbom: Sbom) -> dict[str, object]:
             "downloadLocation": _NOTHING,
             "filesAnalyzed": False,
             "primaryPackagePurpose": "OPERATING-SYSTEM",
-            "comment": told,
+            "comment": comment,
         }
     )
 
@@ -120,24 +120,24 @@ def _supplier(text: str) -> str:
 
 
 def _relationships(sbom: Sbom, ids: dict[str, str]) -> list[dict[str, str]]:
-    found = [_related("SPDXRef-DOCUMENT", "DESCRIBES", _ROOT)]
+    relationships = [_related("SPDXRef-DOCUMENT", "DESCRIBES", _ROOT)]
     kinds = {component.ref: component.kind for component in sbom.components}
-    for ref, others in sorted(sbom.relations.items()):
+    for ref, targets in sorted(sbom.relations.items()):
         depends = kinds.get(ref) in (Kind.PACKAGE, Kind.KERNEL, Kind.BOOT_LOADER, Kind.FIRMWARE)
-        for other in others:
-            word = "DEPENDS_ON" if depends and other.startswith("pkg:deb/") else "CONTAINS"
-            found.append(_related(ids[ref], word, ids[other]))
-    return found
+        for target in targets:
+            word = "DEPENDS_ON" if depends and target.startswith("pkg:deb/") else "CONTAINS"
+            relationships.append(_related(ids[ref], word, ids[target]))
+    return relationships
 
 
-def _related(one: str, word: str, other: str) -> dict[str, str]:
-    return {"spdxElementId": one, "relationshipType": word, "relatedSpdxElement": other}
+def _related(element: str, word: str, related: str) -> dict[str, str]:
+    return {"spdxElementId": element, "relationshipType": word, "relatedSpdxElement": related}
 
 
 def _extracted(name: str) -> dict[str, str]:
     short = name.removeprefix(licences.PREFIX)
-    told = f"Named {short} in a Debian copyright file, which holds its text."
-    return {"licenseId": name, "name": short, "extractedText": told}
+    text = f"Named {short} in a Debian copyright file, which holds its text."
+    return {"licenseId": name, "name": short, "extractedText": text}
 
 
 def _time(epoch: int) -> str:

@@ -8,7 +8,7 @@ from edgeimg.sbom.model import Sbom
 
 def rows(sbom: Sbom) -> list[dict[str, str]]:
     """`name`, `version`, `kind`, `licence`, `purl` of every component, by kind and name."""
-    found = [
+    table = [
         {
             "name": component.name,
             "version": component.version,
@@ -18,4 +18,4 @@ def rows(sbom: Sbom) -> list[dict[str, str]]:
         }
         for component in sbom.components
     ]
-    return sorted(found, key=lambda row: (row["kind"], row["name"], row["version"]))
+    return sorted(table, key=lambda row: (row["kind"], row["name"], row["version"]))
