@@ -386,7 +386,7 @@ def btrfs_on_two_at_rest() -> Iterator[Case]:
 @case
 def partition() -> Iterator[Case]:
     part = partitioned(A)
-    yield Case(part, f"{part} is not a whole disk", f"it stands on {A}")
+    yield Case(part, f"{part} is not a whole disk", f"it is on {A}")
 
 
 @case

@@ -232,7 +232,7 @@ def test_a_partition_protects_its_disk(made: Made, toolbox, tmp_path: Path) -> N
         assert device.read_bytes() == before
         assert disk.returncode == inside.returncode == 13
         assert f"{part} is an encrypted volume (LUKS)" in disk.stderr
-        assert f"it stands on {device}: name that" in inside.stderr
+        assert f"it is on {device}: name that disk" in inside.stderr
 
 
 @bad_disks.needs_loop
@@ -409,4 +409,4 @@ def test_a_damaged_image_never_goes_out_whole(made: Made) -> None:
     done = subprocess.run([EDGEIMG, "flash", made.raw, "-"], capture_output=True, check=False)
     assert done.returncode == 14
     assert len(done.stdout) < made.blocks.image_size
-    assert b"not what its block map describes" in done.stderr
+    assert b"does not match its block map" in done.stderr

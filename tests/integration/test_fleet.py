@@ -185,7 +185,7 @@ def test_an_image_that_is_not_what_its_block_map_says_is_used_for_nobody(
     shutil.copy(described, other.with_suffix(".bmap"))
     done = run("fleet", "images", other, fleet_file(tmp_path), "-o", tmp_path / "out")
     assert done.returncode == 14
-    assert "is not what its block map describes" in " ".join(done.stderr.split())
+    assert "does not match its block map" in " ".join(done.stderr.split())
     assert not list((tmp_path / "out").glob("*"))
 
 
@@ -558,7 +558,7 @@ def test_nobody_to_ask_and_disks_in_use(release: Release, tmp_path: Path) -> Non
         done = run(*command)
         assert "there is no terminal to ask" in " ".join(done.stderr.split())
         assert done.returncode == 18
-        assert f"{slots[0]} is left alone: it was not confirmed" in done.stderr
+        assert f"{slots[0]} is skipped: it was not confirmed" in done.stderr
         assert f"there is no device {slots[1]}" in done.stderr
         assert json.loads(done.stdout)["left"] == list(NAMES)
         subprocess.run(["mkfs.ext4", "-q", slots[0]], check=True)

@@ -15,7 +15,7 @@ import zstandard
 from edgeimg.errors import EdgeimgError, HostError, ImageError
 from edgeimg.flash import devices, job, safety, source, target
 from edgeimg.flash.ahead import StoppedError
-from edgeimg.flash.write import HEAD, MARK, Written, write
+from edgeimg.flash.write import HEAD, MARK, ByteCounts, write
 from edgeimg.image import blockmap, bmap
 from edgeimg.image.blockmap import BlockMap, Extent
 from edgeimg.progress import Advance, Label, Silent, Unit
@@ -46,7 +46,7 @@ def flashed(
     disk: Path,
     stop: threading.Event | None = None,
     advance: Callable[[int], None] = lambda _: None,
-) -> Written:
+) -> ByteCounts:
     with target.opened(disk) as opened:
         return write(made, blocks, opened, advance=advance, stop=stop or threading.Event())
 
@@ -106,7 +106,7 @@ def test_a_medium_that_lies_is_found_out(tmp_path: Path, place: int) -> None:
     fd = os.open(disk, os.O_RDWR)
     lying = Forgetful(fd, disk, direct=False)
     lying.lie = place
-    with pytest.raises(HostError, match=r"read back at byte .* is not what was written"):
+    with pytest.raises(HostError, match=r"read back at byte .* differs from the data written"):
         write(made, blockmap.read(described), lying, advance=lambda _: None, stop=threading.Event())
     os.close(fd)
     head = disk.read_bytes()[: len(MARK)]
@@ -171,7 +171,7 @@ def test_what_later_writes_do_to_earlier_ones_is_found_out(tmp_path: Path, real:
     fd = os.open(disk, os.O_RDWR)
     fake = Counterfeit(fd, disk, direct=False)
     blocks = blockmap.read(described)
-    with pytest.raises(HostError, match="is not what was written"):
+    with pytest.raises(HostError, match="differs from the data written"):
         write(made, blocks, fake, advance=advance, stop=threading.Event())
     os.close(fd)
 
@@ -221,7 +221,7 @@ def test_an_image_that_is_damaged_or_truncated_never_becomes_a_system(tmp_path: 
     disk.write_bytes(bytes(32 * MIB))
     good = made.read_bytes()
     made.write_bytes(good[: 4 * MIB] + b"\0" + good[4 * MIB + 1 :])
-    with pytest.raises(ImageError, match="not what its block map describes"):
+    with pytest.raises(ImageError, match="does not match its block map"):
         flashed(made, blocks, disk)
     assert disk.read_bytes().startswith(MARK)
     made.write_bytes(good[: 8 * MIB])

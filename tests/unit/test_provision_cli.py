@@ -46,7 +46,7 @@ def test_the_example_is_good_and_says_every_table(folder: Path) -> None:
     (folder / "example.toml").write_text(example)
     done = edgeimg("--check", "example.toml", folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "the settings are good" in done.stdout
+    assert "the settings are valid" in done.stdout
     schema = json.loads(edgeimg("--schema", folder=folder).stdout)
     # Everything that is commented out, too.
     lines = [re.sub(r"^# (?=\[|[a-z_]+ = )", "", line) for line in example.splitlines()]

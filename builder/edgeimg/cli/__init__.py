@@ -58,11 +58,11 @@ HOSTS_FAULT = {
     errno.ENAMETOOLONG: "choose another place",
     errno.ELOOP: "its symbolic links lead in circles",
 }
-"""What to do about refusals of the operating system that nobody foresaw: no bugs."""
+"""Hints for errors of the operating system that no other code handles. They are not bugs."""
 
 
 class Commands(click.Group):
-    """The commands, each imported when it is asked for: few need much of the builder."""
+    """The commands. Each is imported when it is used, because few need much of the builder."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names."""
@@ -75,8 +75,10 @@ class Commands(click.Group):
         if cmd_name not in PLACES:
             return None
         module = importlib.import_module(f"{__name__}.{PLACES[cmd_name]}")
-        found: click.Command = next(one for one in module.COMMANDS if one.name == cmd_name)
-        return found
+        command: click.Command = next(
+            candidate for candidate in module.COMMANDS if candidate.name == cmd_name
+        )
+        return command
 
 
 @click.group(
@@ -107,7 +109,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         streams.abandon_output()
         code = code or 1
-    except HostError as error:  # standard output takes nothing
+    except HostError as error:  # standard output cannot be written
         streams.abandon_output()
         code = code or _fail(Answer(), error.message, error.hint, error.exit_code)
     sys.exit(code)
@@ -119,9 +121,9 @@ def _run(answer: Answer) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        shown = io.StringIO()
-        error.show(shown)
-        streams.say(shown.getvalue().rstrip())
+        buffer = io.StringIO()
+        error.show(buffer)
+        streams.say(buffer.getvalue().rstrip())
         return USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (KeyboardInterrupt, click.Abort):
         message = "interrupted; finished work is kept, run the command again to continue"
@@ -154,7 +156,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _fail(answer: Answer, message: str, hint: str | None, code: int) -> int:
-    if "--json" in sys.argv:  # a command that cannot be parsed never told
+    if "--json" in sys.argv:  # a command line that cannot be parsed never set it
         answer.add({"error": {"message": message, "hint": hint, "exit_code": code}})
     console = new_console(stderr=True)
     console.print(Text("error: ", style="bold red") + Text(message), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What a run answers with --json."""
+"""The document that a command prints with --json."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ class Answer:
         self._parts.update(part)
 
     def print(self) -> None:
-        """Print the document on stdout, if there is anything in it."""
+        """Print the document on stdout, unless it is empty."""
         if self._parts:
             click.echo(json.dumps(self._parts, indent=2))

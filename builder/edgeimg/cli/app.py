@@ -1,4 +1,4 @@
-"""What every command has: where it shows progress and results, and the options for that."""
+"""Common parts of all commands: progress, results, and their options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Command = Callable[..., object]
 
 @dataclass(frozen=True, kw_only=True)
 class App:
-    """What a command works with: where it shows progress, prints results, keeps its cache."""
+    """Context of a command: progress, results, cache."""
 
     ui: Ui
     out: Console
@@ -27,7 +27,7 @@ class App:
     store: Store
 
     def result(self, data: Mapping[str, object], show: Callable[[Console], None]) -> None:
-        """Tell the command's result on stdout: `data` with --json, else what `show` draws."""
+        """Print the command's result on stdout: `data` with --json, else the output of `show`."""
         if self.as_json:
             self.answer.add(data)
         else:

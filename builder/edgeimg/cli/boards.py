@@ -30,8 +30,8 @@ def board_group() -> None:
 def list_command(app: App) -> None:
     """List the boards that come with edgeimg."""
     rows = [
-        {"name": name, "arch": found.arch, "title": found.title}
-        for name, found in recipes.shipped_boards().items()
+        {"name": name, "arch": board.arch, "title": board.title}
+        for name, board in recipes.shipped_boards().items()
     ]
 
     def show(console: Console) -> None:
@@ -50,7 +50,7 @@ def list_command(app: App) -> None:
 def check_command(app: App, *, source: RecipeFile) -> None:
     """Check a board: its files, what collides on the disk, whether its boot loader counts starts.
 
-    Reports all errors at once. Builds nothing.
+    Reports all errors at once and builds nothing.
     """
     board = source.recipe.board
     loader = boards.check(source, store=app.store, ui=app.ui)

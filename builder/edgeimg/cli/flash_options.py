@@ -1,4 +1,4 @@
-"""What every command that writes an image to disks asks for."""
+"""Options of all commands that write an image to disks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def verify_image(app: App, image: Path, key: Path | None) -> None:
         app.ui.note(f"{image.name} comes without {sums.NAME}: only its block map vouches for it")
         return
     with app.ui.step(f"verify {image.name}"):
-        found = verifying.verify(image, key)
+        verified_release = verifying.verify(image, key)
         verifying.verify(blockmap.beside(image), key)
-    if found.signer is None:
+    if verified_release.signer is None:
         app.ui.note("without --key only digests are verified, not who made the image")

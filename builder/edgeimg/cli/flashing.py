@@ -18,7 +18,7 @@ from edgeimg.flash import devices, job, safety, stream
 from edgeimg.flash.devices import Device
 from edgeimg.flash.job import Outcome
 from edgeimg.flash.safety import Chosen
-from edgeimg.flash.write import Written
+from edgeimg.flash.write import ByteCounts
 from edgeimg.fleet import entries, facts
 from edgeimg.fleet.ledger import Entry, Ledger
 from edgeimg.image import blockmap
@@ -31,9 +31,9 @@ _STDOUT = Path("-")
 @with_app
 def list_devices(app: App) -> None:
     """List the disks of this machine, and why one may be flashed."""
-    found = devices.tangible(devices.disks(safety.lsblk()))
-    data = {"devices": [device.to_json() for device in found]}
-    app.result(data, lambda console: console.print(_devices(found)))
+    disks = devices.tangible(devices.disks(safety.lsblk()))
+    data = {"devices": [device.to_json() for device in disks]}
+    app.result(data, lambda console: console.print(_devices(disks)))
 
 
 @click.command(
@@ -64,9 +64,9 @@ def flash(
     logs: Path | None,
     ledger: Path | None,
 ) -> None:
-    """Write IMAGE to disks, and read all of it back.
+    """Write IMAGE to disks and read all of it back.
 
-    The block map beside the image (.bmap) says what has to be written; the rest of a disk is
+    The block map beside the image (.bmap) lists the blocks with data; the rest of a disk is
     discarded. DEVICE is a whole disk, or a file, or - for the raw image on standard output. Disks
     that are in use, mounted, or part of anything larger are refused whatever you answer.
     """
@@ -79,27 +79,27 @@ def flash(
         _stream(app, image, blocks)
         return
     chosen = [safety.choose(path, blocks.image_size, fixed=fixed) for path in targets]
-    if len({one.real for one in chosen}) < len(chosen):
+    if len({target.real for target in chosen}) < len(chosen):
         raise HostError("one disk is named twice")
     if logs:
         logs.mkdir(parents=True, exist_ok=True)  # refused now, or never
-    if not yes and any(one.exists for one in chosen):
+    if not yes and any(target.exists for target in chosen):
         with app.ui.aside():
             agreed = _ask(image, blocks, chosen)
         if not agreed:
             raise FlashError("nothing was written: the answer was no")
     book = Ledger(ledger) if ledger else None
-    begun = _begin(book, image, chosen) if book else []
+    open_entries = _begin(book, image, chosen) if book else []
     outcomes = job.flash(image, blocks, chosen, logs=logs, progress=app.ui)
     if book:
-        for entry, outcome in zip(begun, outcomes, strict=True):
+        for entry, outcome in zip(open_entries, outcomes, strict=True):
             book.add(entries.ended(entry, outcome))
     data = {"image": str(image), "devices": [outcome.to_json() for outcome in outcomes]}
     app.result(data, lambda console: console.print(_outcomes(outcomes)))
     if any(outcome.interrupted for outcome in outcomes):
         raise KeyboardInterrupt
     if failed := [outcome for outcome in outcomes if not outcome.ok]:
-        lines = [f"{one.device}: {one.error}" for one in failed]
+        lines = [f"{target.device}: {target.error}" for target in failed]
         raise FlashError("\n  ".join([f"{len(failed)} of {len(outcomes)} failed", *lines]),
                          hint=failed[0].hint or None)  # fmt: skip
 
@@ -107,8 +107,8 @@ def flash(
 def _may_stream(app: App, targets: tuple[Path, ...]) -> None:
     """Raises UsageError or HostError where standard output cannot carry the image."""
     if len(targets) > 1 or app.as_json:
-        other = "--json" if app.as_json else "other targets"
-        raise click.UsageError(f"standard output carries the image: not {other} as well")
+        conflict = "--json" if app.as_json else "other targets"
+        raise click.UsageError(f"standard output carries the image: not {conflict} as well")
     if sys.stdout.isatty():
         raise HostError(
             "standard output is a terminal: the image is not written to it",
@@ -123,32 +123,32 @@ def _stream(app: App, image: Path, blocks: BlockMap) -> None:
 
 
 def _begin(book: Ledger, image: Path, chosen: list[Chosen]) -> list[Entry]:
-    """Have the ledger say that these disks are being written."""
-    known = facts.read(image)
-    begun = [entries.begun(known, one) for one in chosen]
-    for entry in begun:
+    """Add an entry to the ledger for each disk that is being written."""
+    image_facts = facts.read(image)
+    new_entries = [entries.begun(image_facts, target) for target in chosen]
+    for entry in new_entries:
         book.add(entry)
-    return begun
+    return new_entries
 
 
 def _ask(image: Path, blocks: BlockMap, chosen: list[Chosen]) -> bool:
-    """Show what will be lost; the answer. Raises HostError where nobody can give one."""
+    """Show what will be lost and ask. Raises HostError without a terminal."""
     if not sys.stdin.isatty():
         raise HostError("there is no terminal to ask on", hint="add --yes to confirm")
     lines = [f"{image.name} ({safety.human(blocks.image_size)}) will replace everything on:"]
-    for one in filter(lambda one: one.exists, chosen):
-        held = one.device.holds if one.device else ()
-        lines.append(f"  {one.title}")
-        lines.append(f"    now: {', '.join(held) or 'nothing that is known'}")
+    for target in filter(lambda target: target.exists, chosen):
+        contents = target.device.holds if target.device else ()
+        lines.append(f"  {target.title}")
+        lines.append(f"    now: {', '.join(contents) or 'no known content'}")
     say("\n".join(lines))
     return click.confirm("Write?", err=True, prompt_suffix=" ")
 
 
-def _devices(found: tuple[Device, ...]) -> Table:
-    table = new_table("Disk", "What it is", "Size", "On it", "Flash?")
-    for device in found:
+def _devices(disks: tuple[Device, ...]) -> Table:
+    table = new_table("Disk", "Device", "Size", "Content", "Flash?")
+    for device in disks:
         kind = " ".join(filter(None, (device.bus, "removable" if device.removable else "")))
-        what = ", ".join(filter(None, (device.name, device.serial, kind)))
+        description = ", ".join(filter(None, (device.name, device.serial, kind)))
         verdict = Text("yes", style="green")
         if not safety.may_write(Path(device.path)):
             verdict = Text("yes, with sudo", style="green")
@@ -157,7 +157,7 @@ def _devices(found: tuple[Device, ...]) -> Table:
         elif not device.removable:
             verdict = Text("with --fixed", style="yellow")
         table.add_row(
-            Text(device.path, no_wrap=True), what, safety.human(device.size),
+            Text(device.path, no_wrap=True), description, safety.human(device.size),
             ", ".join(device.holds), verdict,
         )  # fmt: skip
     return table
@@ -165,21 +165,21 @@ def _devices(found: tuple[Device, ...]) -> Table:
 
 def _outcomes(outcomes: list[Outcome]) -> Table:
     table = new_table("Disk", "Serial", "Result", "Discarded", "Time", "Rate")
-    for one in outcomes:
-        why = "; ".join(filter(None, (one.error, one.hint)))
-        result, numbers = Text(why, style="red"), ("", "", "")
-        if one.done is not None:
-            result = Text(_done(one.done), style="green")
-            rate = f"{safety.human(one.rate)}/s"
-            numbers = (safety.human(one.done.discarded), f"{one.seconds:.1f} s", rate)
-        table.add_row(Text(one.device, overflow="fold"), one.serial, result, *numbers)
+    for outcome in outcomes:
+        reason = "; ".join(filter(None, (outcome.error, outcome.hint)))
+        result, numbers = Text(reason, style="red"), ("", "", "")
+        if outcome.counts is not None:
+            result = Text(_counts(outcome.counts), style="green")
+            rate = f"{safety.human(outcome.rate)}/s"
+            numbers = (safety.human(outcome.counts.discarded), f"{outcome.seconds:.1f} s", rate)
+        table.add_row(Text(outcome.device, overflow="fold"), outcome.serial, result, *numbers)
     return table
 
 
-def _done(done: Written) -> str:
-    there = f", {safety.human(done.kept)} were there" if done.kept else ""
-    read = safety.human(done.read_back)
-    return f"{safety.human(done.written)} written{there}, {read} read back"
+def _counts(counts: ByteCounts) -> str:
+    unchanged = f", {safety.human(counts.kept)} unchanged" if counts.kept else ""
+    read = safety.human(counts.read_back)
+    return f"{safety.human(counts.written)} written{unchanged}, {read} read back"
 
 
 COMMANDS: tuple[click.Command, ...] = (list_devices, flash)

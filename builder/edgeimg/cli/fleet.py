@@ -78,29 +78,29 @@ def labels_command(
     """
     if image is not None and not image.is_file():
         raise ImageError(f"there is no image {image}")
-    known = facts.read(image).name if image else None
+    image_name = facts.read(image).name if image else None
     read = book.read()
     fleet_options.tell_damage(app, book, read)
     planned = {
         one.name: labels.plan(
-            one, style, image=_image(read.last(one.name)) if known is None else known
+            one, style, image=_image(read.last(one.name)) if image_name is None else image_name
         )
         for one in fleet.named(only).gateways
     }
     if output.suffix.lower() == ".pdf":
         write_whole(output, printing.pdf(list(planned.values()), dpi=style.dpi))
-        written = [output]
+        paths = [output]
     elif output.suffix and not output.is_dir():
         raise HostError(
             f"labels cannot be written as {output.suffix}",
             hint="name a .pdf, or a directory for PNGs",
         )
     else:
-        written = [output / f"{name}.png" for name in planned]
-        for path, made in zip(written, planned.values(), strict=True):
-            write_whole(path, printing.png(made, dpi=style.dpi))
-    told = f"{len(planned)} labels of {style.size[0]:g}x{style.size[1]:g} mm: {output}"
-    app.result({"labels": [str(path) for path in written]}, lambda console: console.print(told))
+        paths = [output / f"{name}.png" for name in planned]
+        for path, label in zip(paths, planned.values(), strict=True):
+            write_whole(path, printing.png(label, dpi=style.dpi))
+    summary = f"{len(planned)} labels of {style.size[0]:g}x{style.size[1]:g} mm: {output}"
+    app.result({"labels": [str(path) for path in paths]}, lambda console: console.print(summary))
 
 
 @click.command("ledger", epilog="Example: edgeimg fleet ledger gateways.csv --serial S4EVNX0R1")
@@ -115,7 +115,7 @@ def labels_command(
 )
 @with_app
 def ledger_command(app: App, *, path: Path, gateway: str, serial: str, digest: str) -> None:
-    """Tell what was flashed when, with which image.
+    """List which gateways were flashed, when and with which image.
 
     FILE is a ledger, or a fleet's file.
     """
@@ -131,7 +131,7 @@ def ledger_command(app: App, *, path: Path, gateway: str, serial: str, digest: s
 
 
 def _image(last: Entry | None) -> str:
-    """What was flashed to a gateway, as it stands on a label."""
+    """The image of a gateway, as its label shows it."""
     if last is None or last.result != "ok" or not last.version:
         return ""
     return f"{facts.stem(Path(last.image)).partition('_')[0]} {last.version} {last.arch}"
@@ -142,10 +142,10 @@ def _gateways(rows: Sequence[dict[str, str]]) -> Table:
         "name": "Gateway", "role": "Role", "addresses": "Addresses", "disk_serial": "Disk",
         "mac": "MAC", "serial": "Serial", "arch": "For",
     }  # fmt: skip
-    shown = [key for key in titles if any(row[key] for row in rows)]
-    table = new_table(*(titles[key] for key in shown))
+    keys = [key for key in titles if any(row[key] for row in rows)]
+    table = new_table(*(titles[key] for key in keys))
     for row in rows:
-        table.add_row(*(Text(row[key], no_wrap=key == "name", overflow="fold") for key in shown))
+        table.add_row(*(Text(row[key], no_wrap=key == "name", overflow="fold") for key in keys))
     return table
 
 
@@ -154,14 +154,14 @@ def _runs(runs: Sequence[Entry]) -> Table:
     for run in runs:
         ended = run.result
         if ended == "started":
-            told = "being written" if ledgers.is_running(run) else "never finished"
+            outcome = "being written" if ledgers.is_running(run) else "never finished"
         else:
-            told = {"ok": "ok", "failed": f"failed: {run.error}"}.get(ended, ended)
+            outcome = {"ok": "ok", "failed": f"failed: {run.error}"}.get(ended, ended)
         disk = ", ".join(filter(None, (run.model, run.serial))) or run.device
         cells = (
             Text(run.time[:16].replace("T", " ")), Text(run.gateway or "–"), Text(disk),
             Text(f"{run.version} {run.arch}".strip() or run.image), Text(run.digest[:12]),
-            Text(run.by), Text(told, style=_LOOKS[ended]),
+            Text(run.by), Text(outcome, style=_LOOKS[ended]),
         )  # fmt: skip
         for cell in cells:
             cell.overflow = "fold"

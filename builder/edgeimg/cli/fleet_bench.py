@@ -1,4 +1,4 @@
-"""What a technician sees and is asked while disks become gateways."""
+"""Messages and questions for the technician who flashes a fleet."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class TerminalBench:
     app: App
     rows: Sequence[Row]
     any_disk: bool
-    _told: str = field(default="")
+    _last_message: str = field(default="")
 
     def ask(self, chosen: Chosen, row: Row) -> bool:
-        """Show what will be lost, and ask; no is the answer where nobody is there."""
+        """Show what will be lost and ask. Without a terminal the answer is no."""
         if self.any_disk:
             return True
         if not sys.stdin.isatty():
@@ -40,46 +40,50 @@ class TerminalBench:
                 f"{row.name}. Set disk_serial of the gateway, or use --any-disk"
             )
             return False
-        held = chosen.device.holds if chosen.device else ()
+        contents = chosen.device.holds if chosen.device else ()
         with self.app.ui.aside():
             say(f"\n{chosen.title}")
-            say(f"  now: {', '.join(held) or 'nothing that is known'}")
+            say(f"  now: {', '.join(contents) or 'no known content'}")
             answer = click.confirm(f"Replace all of it by {row.name}?", err=True)
         if not answer:
-            self.app.ui.note("left alone; take it out and put it in again to be asked once more")
+            self.app.ui.note("not written; remove and insert it again to repeat the question")
         return answer
 
     def passed(self, device: Device, reason: str) -> None:
-        """A disk is not written to, and why."""
-        told = ", ".join(filter(None, (device.model, device.serial, safety.human(device.size))))
-        self.app.ui.note(f"{device.path} ({told}) is left alone: {reason}")
+        """Report that a disk is skipped, with the reason."""
+        description = ", ".join(
+            filter(None, (device.model, device.serial, safety.human(device.size)))
+        )
+        self.app.ui.note(f"{device.path} ({description}) is skipped: {reason}")
 
     def began(self, chosen: Chosen, row: Row) -> None:
-        """A disk is being written."""
+        """Report that a disk is being written."""
         self._say("…", f"{row.name}: writing {chosen.title}", "cyan")
 
     def finished(self, done: Finished) -> None:
-        """It is finished, or it failed."""
+        """Report the outcome of a disk."""
         outcome = done.outcome
         if outcome.ok:
-            told = f"{done.gateway}: written and read back in {outcome.seconds:.0f} s"
-            told += f"; {done.label}" if done.label else ""
-            self._say("✓", f"{told}. Take {outcome.device} out", "green")
+            message = f"{done.gateway}: written and read back in {outcome.seconds:.0f} s"
+            message += f"; {done.label}" if done.label else ""
+            self._say("✓", f"{message}. Remove {outcome.device}", "green")
         else:
-            told = f"{done.gateway}: {outcome.device}: {outcome.error}"
-            self._say("✗", "; ".join(filter(None, (told, outcome.hint))), "red")
+            message = f"{done.gateway}: {outcome.device}: {outcome.error}"
+            self._say("✗", "; ".join(filter(None, (message, outcome.hint))), "red")
 
     def waiting(self, progress: Mapping[str, match.Progress]) -> None:
-        """There is nothing to do until another disk comes: said once for every state of things."""
+        """Report which gateways wait for a disk, once for each change."""
         names = {row.name: row.disk_serial for row in self.rows}
-        left = [name for name, one in progress.items() if one.state != "done"]
-        shown = [f"{name} (disk {names[name]})" if names[name] else name for name in left[:8]]
-        more = f" and {len(left) - 8} more" if len(left) > 8 else ""
-        told = f"{len(progress) - len(left)} of {len(progress)} done. Insert a disk for "
-        told += ", ".join(shown) + more + ". Ctrl-C ends"
-        if told != self._told:
-            self._told = told
-            self._say("⏏", told, "cyan")
+        open_names = [name for name, state in progress.items() if state.state != "done"]
+        labels = [
+            f"{name} (disk {names[name]})" if names[name] else name for name in open_names[:8]
+        ]
+        more = f" and {len(open_names) - 8} more" if len(open_names) > 8 else ""
+        message = f"{len(progress) - len(open_names)} of {len(progress)} done. Insert a disk for "
+        message += ", ".join(labels) + more + ". Ctrl-C ends"
+        if message != self._last_message:
+            self._last_message = message
+            self._say("⏏", message, "cyan")
 
     def _say(self, mark: str, text: str, style: str) -> None:
         if self.app.ui.verbosity >= 0:
@@ -87,20 +91,20 @@ class TerminalBench:
 
 
 def outcomes(done: Sequence[Finished], progress: Mapping[str, match.Progress]) -> Table:
-    """How it went with every disk, and how far every gateway is that had none."""
+    """The outcome of every disk, and the state of the gateways without one."""
     table = new_table("Gateway", "Disk", "Serial", "Result", "Time")
     for one in done:
         result = Text("written and read back", style="green")
         if not one.outcome.ok:
-            told = "; ".join(filter(None, (one.outcome.error, one.outcome.hint)))
-            result = Text(told, style="red")
+            problem = "; ".join(filter(None, (one.outcome.error, one.outcome.hint)))
+            result = Text(problem, style="red")
         table.add_row(
             Text(one.gateway, no_wrap=True), one.outcome.device, one.outcome.serial, result,
             f"{one.outcome.seconds:.0f} s",
         )  # fmt: skip
-    seen = {one.gateway for one in done}
+    finished = {one.gateway for one in done}
     for name, state in progress.items():
-        if name in seen:
+        if name in finished:
             continue
         last = state.last
         when = f"flashed at {last.time} by {last.by}" if last and state.state == "done" else ""

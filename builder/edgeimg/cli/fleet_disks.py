@@ -59,16 +59,16 @@ def fleet_images(
     """Make an image of each gateway: IMAGE with its settings. They hold secrets: keep them safe."""
     signing = _signing(image, signing)
     shop = _workshop(app, image, key, Ledger(fleet_options.beside(fleet.path)), None)
-    chosen = _for_image(app, fleet.named(only), shop)
-    made: list[dict[str, object]] = []
+    matching = _for_image(app, fleet.named(only), shop)
+    image_rows: list[dict[str, object]] = []
     with disk_errors(output):
         output.mkdir(parents=True, exist_ok=True)
-    for gateway in chosen.gateways:
+    for gateway in matching.gateways:
         with app.ui.step(f"make the image of {gateway.name}"):
             path = _make(shop, gateway, output, signing, compress=compress)
-        made.append({"name": gateway.name, "image": str(path), "settings": gateway.digest()})
-    told = f"{len(made)} images in {output}: they hold secrets, and only you may read them"
-    app.result({"images": made}, lambda console: console.print(told))
+        image_rows.append({"name": gateway.name, "image": str(path), "settings": gateway.digest()})
+    summary = f"{len(image_rows)} images in {output}: they hold secrets, and only you may read them"
+    app.result({"images": image_rows}, lambda console: console.print(summary))
 
 
 @click.command("flash", epilog="Example: sudo edgeimg fleet flash IMAGE gateways.csv --labels out")
@@ -84,7 +84,7 @@ def fleet_images(
 @click.option(
     "--any-disk",
     is_flag=True,
-    help="Do not ask: disks that no row names by serial become the next gateways.",
+    help="Do not ask: disks whose serial number no row has become the next gateways.",
 )
 @flash_options.fixed
 @click.option(
@@ -141,11 +141,11 @@ def fleet_flash(
     fleet.named(again)  # names that are unknown
     signing = _signing(image, signing)
     shop = _workshop(app, image, key, book, logs)
-    chosen = _for_image(app, fleet.named(only), shop)
+    matching = _for_image(app, fleet.named(only), shop)
     fleet_options.tell_damage(app, book, book.read())
     app.store.sweep()
     orders = tuple(
-        _order(one, shop, style, label_folder, printer, signing) for one in chosen.gateways
+        _order(one, shop, style, label_folder, printer, signing) for one in matching.gateways
     )
     rows = [order.row for order in orders]
     station = Station(
@@ -175,12 +175,12 @@ def fleet_flash(
 
 
 def _tell_unused(station: Station) -> None:
-    """Raises the error of `edgeimg flash` where named disks became no gateway and one is left."""
+    """Raise the error of `edgeimg flash` if named disks were not used while gateways remain."""
     if errors := station.unused():
-        # As there: HostError means that nothing was written.
-        refused = not station.done and all(isinstance(one, HostError) for one in errors)
-        kind = HostError if refused else FlashError
-        raise kind("\n  ".join(one.message for one in errors), hint=errors[0].hint)
+        # As in `edgeimg flash`: HostError means that nothing was written.
+        all_refused = not station.done and all(isinstance(error, HostError) for error in errors)
+        kind = HostError if all_refused else FlashError
+        raise kind("\n  ".join(error.message for error in errors), hint=errors[0].hint)
 
 
 def _workshop(app: App, image: Path, key: Path | None, book: Ledger, logs: Path | None) -> Workshop:
@@ -189,10 +189,10 @@ def _workshop(app: App, image: Path, key: Path | None, book: Ledger, logs: Path 
     blocks = blockmap.read(blockmap.beside(image))
     toolbox = pipeline.pack_tools(options.load_recipe(None), store=app.store, ui=app.ui)
     with app.ui.step(f"read {image.name}"):
-        known = facts.read(image)
+        image_facts = facts.read(image)
         base = images.base(raw_image(image, app.store), blocks, image)
     return Workshop(
-        base=base, facts=known, ledger=book, store=app.store, toolbox=toolbox, logs=logs
+        base=base, facts=image_facts, ledger=book, store=app.store, toolbox=toolbox, logs=logs
     )
 
 
@@ -205,21 +205,21 @@ def _for_image(app: App, fleet: Fleet, shop: Workshop) -> Fleet:
             f"{shop.facts.file}",
             hint="keep the image's .manifest.json beside it",
         )
-    chosen = [one for one in fleet.gateways if not arch or one.box.arch in (None, arch)]
-    if not chosen:
+    matching = [one for one in fleet.gateways if not arch or one.box.arch in (None, arch)]
+    if not matching:
         raise ProvisionError(f"{fleet.path} has no gateway for an image of {arch}")
-    if left := len(fleet.gateways) - len(chosen):
-        app.ui.note(f"{left} gateways are not for {arch}, and left out")
-    return Fleet(path=fleet.path, gateways=tuple(chosen))
+    if omitted_count := len(fleet.gateways) - len(matching):
+        app.ui.note(f"{omitted_count} gateways are not for {arch} and are skipped")
+    return Fleet(path=fleet.path, gateways=tuple(matching))
 
 
 def _signing(image: Path, signing: Signing | None) -> Signing | None:
-    """Who signs, when the image wants that. Raises ProvisionError when nobody does."""
+    """The signing key, if the image requires one. Raises ProvisionError when it is missing."""
     source = options.load_recipe(None)
     public = signing_options.public_key(source)
-    known = beside(image)
+    consents = beside(image)
     signing_options.require(
-        signing, signed=known.signed if known else public is not None, title=image.name
+        signing, signed=consents.signed if consents else public is not None, title=image.name
     )
     return signing and replace(signing, expected=public)
 
@@ -237,11 +237,11 @@ def _make(
         disk_errors(output),
         partials.directory(".partial-", output) as scratch,
     ):
-        made = images.make(
+        image_file = images.make(
             shop.base, _files(gateway, signing), scratch, gateway.name, toolbox=shop.toolbox
         )
-        raw = images.compress(made, toolbox=shop.toolbox) if compress else made.raw
-        for path in (made.described, raw):
+        raw = images.compress(image_file, toolbox=shop.toolbox) if compress else image_file.raw
+        for path in (image_file.described, raw):
             path.replace(output / path.name)
     return output / raw.name
 

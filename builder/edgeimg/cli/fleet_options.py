@@ -1,4 +1,4 @@
-"""What the commands of `edgeimg fleet` share: the fleet's file, its secrets, labels."""
+"""Common options of `edgeimg fleet`: the fleet's file, its secrets, labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgeimg.provision.consents import beside as beside_image
 def fleet(*, secrets: bool) -> Callable[[Command], Command]:
     """Give a command FILE and its options; it receives the Fleet as `fleet`.
 
-    Without `secrets` those that nobody has put into a file are not asked for.
+    Without `secrets`, the command does not ask for secrets that are missing in the files.
     """
 
     def decorate(function: Command) -> Command:
@@ -73,23 +73,25 @@ def _load(
     allowed: tuple[str, ...],
 ) -> Fleet:
     if secrets:
-        known = None
+        known_token = None
         if generate_token:
-            known, is_new = token.generate(path)
-            what = "made and kept" if is_new else "that"
-            app.ui.note(f"the cluster's token is {what} in {token.kept(path)}")
-        return reading.load(path, defaults=defaults, token=known, ask=asking(app), allowed=allowed)
+            known_token, is_new = token.generate(path)
+            action = "generated and stored" if is_new else "read"
+            app.ui.note(f"the cluster token was {action}: {token.kept(path)}")
+        return reading.load(
+            path, defaults=defaults, token=known_token, ask=asking(app), allowed=allowed
+        )
     missing: list[str] = []
 
     def note(purpose: str) -> str:
         missing.append(purpose)
         return masking.STARS
 
-    known = token.placeholder() if generate_token else None
-    found = reading.load(path, defaults=defaults, token=known, ask=note, allowed=allowed)
+    known_token = token.placeholder() if generate_token else None
+    loaded = reading.load(path, defaults=defaults, token=known_token, ask=note, allowed=allowed)
     for purpose in missing:
         app.ui.note(f"will be asked for: {purpose}")
-    return found
+    return loaded
 
 
 def ledger(function: Command) -> Command:
@@ -99,7 +101,7 @@ def ledger(function: Command) -> Command:
         "--ledger",
         "where",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="What was flashed is written there.  [default: beside FILE, as FILE.ledger.jsonl]",
+        help="Ledger of the flashed disks.  [default: beside FILE, as FILE.ledger.jsonl]",
     )
     @functools.wraps(function)
     def wrapper(*args: object, where: Path | None, fleet: Fleet, **kwargs: object) -> object:
@@ -115,7 +117,7 @@ def beside(path: Path) -> Path:
 
 
 def tell_damage(app: App, book: Ledger, read: Read) -> None:
-    """Say which lines of a ledger say nothing."""
+    """Report the damaged lines of a ledger."""
     if read.damaged:
         lines = ", ".join(map(str, read.damaged))
         app.ui.note(f"{book.path}: line {lines} is truncated or damaged and was skipped")
@@ -153,8 +155,8 @@ def style(function: Command) -> Command:
     )
     @click.option(
         "--url",
-        help="What the QR code holds instead of text; {name}, {mac}, {serial}, {disk_serial} are "
-        "filled in.",
+        help="Content of the QR code in place of the text; {name}, {mac}, {serial} and "
+        "{disk_serial} are filled in.",
     )
     @functools.wraps(function)
     def wrapper(

@@ -24,7 +24,7 @@ accel = click.option(
     type=click.Choice(["auto", "kvm", "tcg"]),
     default="auto",
     show_default=True,
-    help="auto uses KVM only after proving that it works here.",
+    help="auto uses KVM only after a test shows that it works on this host.",
 )
 memory = click.option(
     "--memory",
@@ -50,7 +50,7 @@ deadline = click.option(
 )
 
 
-def guest(*chosen: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def guest(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Give a command some of the options above; it receives GuestOptions as `guest`."""
 
     def decorate(function: Command) -> Command:
@@ -67,7 +67,7 @@ def guest(*chosen: Callable[[Command], Command]) -> Callable[[Command], Command]
             return function(*args, guest=guest, **kwargs)
 
         command: Command = wrapper
-        for option in reversed(chosen):
+        for option in reversed(decorators):
             command = option(command)
         return command
 
@@ -109,10 +109,10 @@ def smoke(
     fails.
     """
     guest = replace(guest, board=boards.model(source, store=app.store, ui=app.ui))
-    wanted = SmokeOptions(output=output, guest=guest, junit=junit, jobs=jobs)
+    smoke_options = SmokeOptions(output=output, guest=guest, junit=junit, jobs=jobs)
     images = pipeline.built_images(source, archs, output)
     lock = locks.load(source.lock_path)
-    reports = pipeline.smoke(images, lock, wanted, store=app.store, ui=app.ui)
+    reports = pipeline.smoke(images, lock, smoke_options, store=app.store, ui=app.ui)
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.smoke(console, reports))
     failed = [report.arch for report in reports if report.failures]
@@ -155,14 +155,14 @@ def run(
     """
     if len(archs) != 1:
         raise click.UsageError("run boots one architecture at a time")
-    chosen = replace(
+    run_options = replace(
         guest,
         forwards=tuple(_port_pair(text) for text in forwards),
         board=boards.model(source, store=app.store, ui=app.ui),
     )
     (image,) = pipeline.built_images(source, archs, output)
     lock = locks.load(source.lock_path)
-    pipeline.run(image, lock, chosen, store=app.store, ui=app.ui)
+    pipeline.run(image, lock, run_options, store=app.store, ui=app.ui)
 
 
 @click.command(epilog="Example: edgeimg demo --arch arm64")
@@ -176,20 +176,22 @@ def demo(
     *,
     source: RecipeFile,
     archs: tuple[Arch, ...],
-    wanted: BuildOptions,
+    build_options: BuildOptions,
     guest: GuestOptions,
 ) -> None:
     """Build the default image and boot it until a pod runs.
 
-    Uses the official K3s when it can be reached, otherwise the stand-in, and says which.
+    Uses the official K3s when it can be reached, otherwise the stand-in, and prints which.
     """
-    chosen = replace(wanted, k3s=wanted.k3s or pipeline.reachable_k3s(source, ui=app.ui))
-    plans = plan_builds(source, archs, chosen)
+    demo_options = replace(
+        build_options, k3s=build_options.k3s or pipeline.reachable_k3s(source, ui=app.ui)
+    )
+    plans = plan_builds(source, archs, demo_options)
     built = [pipeline.build(plan, store=app.store, ui=app.ui) for plan in plans]
     if not app.as_json:
         render.images(app.ui.console, built)
-    images = pipeline.built_images(source, archs, wanted.output)
-    boots = SmokeOptions(output=wanted.output, guest=guest, rest=False)
+    images = pipeline.built_images(source, archs, build_options.output)
+    boots = SmokeOptions(output=build_options.output, guest=guest, rest=False)
     reports = pipeline.smoke(images, plans[0].lock, boots, store=app.store, ui=app.ui)
     data = {
         "images": [image.to_json() for image in built],

@@ -23,13 +23,15 @@ from edgeimg.recipe.file import RecipeFile
 @options.recipe
 @options.build
 @with_app
-def build(app: App, *, source: RecipeFile, archs: tuple[Arch, ...], wanted: BuildOptions) -> None:
+def build(
+    app: App, *, source: RecipeFile, archs: tuple[Arch, ...], build_options: BuildOptions
+) -> None:
     """Build images: one directory per architecture below --output.
 
     Inputs come from the recipe's lock and are fetched once. A build whose inputs did not
     change does nothing.
     """
-    plans = plan_builds(source, archs, wanted)
+    plans = plan_builds(source, archs, build_options)
     built = [pipeline.build(plan, store=app.store, ui=app.ui) for plan in plans]
     data = {"images": [image.to_json() for image in built]}
     app.result(data, lambda console: render.images(console, built))
@@ -52,7 +54,7 @@ def check(
     *,
     source: RecipeFile,
     archs: tuple[Arch, ...],
-    wanted: BuildOptions,
+    build_options: BuildOptions,
     sarif: Path | None,
 ) -> None:
     """Check images: programs, rights, secrets, kernel, units, sizes.
@@ -61,7 +63,7 @@ def check(
     recipe ([check] accept). Exits with 11 if there is an error, with 10 if only a budget is
     exceeded. Warnings are shown.
     """
-    plans = plan_builds(source, archs, wanted)
+    plans = plan_builds(source, archs, build_options)
     reports = [pipeline.check(plan, store=app.store, ui=app.ui) for plan in plans]
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.checks(console, reports))
@@ -80,18 +82,18 @@ def check(
 @options.recipe
 @with_app
 def inspect_command(app: App, *, image: Path, source: RecipeFile) -> None:
-    """Print what an image file holds.
+    """Print the contents of an image file.
 
     Partitions, versions, packages, K3s, root hash.
 
     Everything is read from the image itself (.raw or .raw.zst).
     """
-    found = pipeline.inspect(image, source, store=app.store, ui=app.ui)
+    inspection = pipeline.inspect(image, source, store=app.store, ui=app.ui)
 
     def show(console: Console) -> None:
-        render.inspection(console, found)
+        render.inspection(console, inspection)
 
-    app.result(found.to_json(), show)
+    app.result(inspection.to_json(), show)
 
 
 COMMANDS: tuple[click.Command, ...] = (build, check, inspect_command)

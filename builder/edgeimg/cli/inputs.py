@@ -19,7 +19,7 @@ from edgeimg.ui import human
 
 
 def _archs(source: RecipeFile) -> tuple[Arch, ...]:
-    """Those of the recipe; for a board of the command line, its own."""
+    """The architectures of the recipe; with --board, the one of the board."""
     board = source.recipe.board
     return (find(board.arch),) if board and source.given_board else source.recipe.archs
 
@@ -94,21 +94,21 @@ def mirror(app: App, *, directory: Path, source: RecipeFile) -> None:
     serve it.
     """
     locked = lock_file.load(source.lock_path)
-    kept = mirrors.keep(locked, directory, store=app.store, progress=app.ui)
+    run = mirrors.keep(locked, directory, store=app.store, progress=app.ui)
     absent = mirrors.images_of_engines(source.recipe, locked)
     for image in absent:
         app.ui.note(f"not kept, because an engine has it: {image}; use archive = FILE instead")
     variables = {name: f"http://HOST/{part}" for name, part in mirrors.VARIABLES.items()}
     data = {
         "directory": str(directory),
-        "files": kept.files,
-        "bytes": kept.size,
-        "added": kept.added,
+        "files": run.files,
+        "bytes": run.size,
+        "added": run.added,
         "images_not_kept": absent,
         "environment": variables,
     }
     lines = [
-        f"{directory}: {kept.files} files, {human(kept.size)}, {len(kept.added)} of them new",
+        f"{directory}: {run.files} files, {human(run.size)}, {len(run.added)} of them new",
         "serve it and build with:",
         *(f"  {name}={url}" for name, url in variables.items()),
     ]

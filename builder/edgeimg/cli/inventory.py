@@ -1,4 +1,4 @@
-"""edgeimg sbom, cve: what is inside an image, and what is known to be wrong with it."""
+"""edgeimg sbom, cve: the bill of materials of an image, and its known vulnerabilities."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def sbom(
     kind: str,
     output: Path | None,
 ) -> None:
-    """List what is inside an image: its software bill of materials.
+    """List the contents of an image: its software bill of materials.
 
     Debian packages with licence and source, K3s, every Go module in every Go program, kernel,
     boot loader, container images, and the files of overlays. Everything is composed for it, but
@@ -64,10 +64,10 @@ def sbom(
     """
     if len(archs) > 1 and (output is None or output.is_file()):
         raise click.UsageError("several architectures need --output DIRECTORY")
-    wanted = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
+    build_options = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
     encode = {"cyclonedx": inventory.cyclonedx, "spdx": inventory.spdx}[kind]
-    told: list[dict[str, object]] = []
-    for plan in plan_builds(source, archs, wanted):
+    documents: list[dict[str, object]] = []
+    for plan in plan_builds(source, archs, build_options):
         described = pipeline.sbom(plan, store=app.store, ui=app.ui)
         document = encode(described)
         facts: dict[str, object] = {
@@ -78,15 +78,15 @@ def sbom(
             "components": len(described.components),
         }
         if output is None:
-            told.append({**facts, "document": json.loads(document)})
+            documents.append({**facts, "document": json.loads(document)})
             if not app.as_json:
                 click.echo(document, nl=False)
         else:
             several = len(archs) > 1 or output.is_dir()
             path = output / f"{described.name}{SUFFIXES[kind]}" if several else output
             write_whole(path, document)
-            told.append({**facts, "file": str(path)})
-    app.result({"sboms": told}, lambda console: _show_written(console, told))
+            documents.append({**facts, "file": str(path)})
+    app.result({"sboms": documents}, lambda console: _show_written(console, documents))
 
 
 @click.command(
@@ -130,31 +130,31 @@ def cve(
     if sboms:
         documents = [subjects.load(path) for path in sboms]
     else:
-        wanted = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
+        build_options = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
         documents = [
             json.loads(inventory.cyclonedx(pipeline.sbom(plan, store=app.store, ui=app.ui)))
-            for plan in plan_builds(source, archs, wanted)
+            for plan in plan_builds(source, archs, build_options)
         ]
     with app.ui.step("look for known vulnerabilities"):
         judged = [
             judging.judge(document, feeds, ignore=ignore, fixable=fixable) for document in documents
         ]
-    data = {"reports": [one.to_json() for one in judged]}
+    data = {"reports": [report.to_json() for report in judged]}
     app.result(data, lambda console: render.vulnerabilities(console, judged))
-    ids = {found.id for one in judged for found in one.vulnerabilities if not found.minor}
+    ids = {item.id for report in judged for item in report.vulnerabilities if not item.minor}
     if ids:
         plural = "ies" if len(ids) > 1 else "y"
         raise CheckError(
             f"{len(ids)} known vulnerabilit{plural} that Debian does not call unimportant",
             hint="take fixed versions (`edgeimg lock --update`); --fixable shows where there are "
-            "some, --ignore CVE leaves out what does not concern the image",
+            "some, --ignore CVE skips those that do not affect the image",
         )
 
 
-def _show_written(console: Console, told: Sequence[dict[str, object]]) -> None:
-    for one in told:
-        if "file" in one:
-            line = Text(f"{one['file']}: {one['components']} components")
+def _show_written(console: Console, documents: Sequence[dict[str, object]]) -> None:
+    for document in documents:
+        if "file" in document:
+            line = Text(f"{document['file']}: {document['components']} components")
             console.print(line, soft_wrap=True)
 
 

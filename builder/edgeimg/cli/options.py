@@ -57,20 +57,20 @@ board = click.option(
 
 
 def _of_recipe(source: RecipeFile, archs: tuple[Arch, ...]) -> tuple[Arch, ...]:
-    """The architectures that were asked for; of all, those that the recipe is for."""
-    known, board = source.recipe.archs, source.recipe.board
+    """The architectures of the command line; for `all`, those of the recipe."""
+    allowed, board = source.recipe.archs, source.recipe.board
     if board is not None:
-        known = (architectures.find(board.arch),)
-        asked = click.get_current_context().get_parameter_source("archs")
-        if asked is not ParameterSource.COMMANDLINE:
-            return known
+        allowed = (architectures.find(board.arch),)
+        origin = click.get_current_context().get_parameter_source("archs")
+        if origin is not ParameterSource.COMMANDLINE:
+            return allowed
     if set(archs) == set(ARCHITECTURES):
-        return known
+        return allowed
     for arch in archs:
-        if arch not in known:
+        if arch not in allowed:
             raise RecipeError(
                 f"{source.path} is not for {arch.name}, but for "
-                f"{', '.join(one.name for one in known)}",
+                f"{', '.join(item.name for item in allowed)}",
                 hint="add it to [image] architectures",
             )
     return archs
@@ -85,17 +85,17 @@ def load_recipe(path: Path | None, board: str | None = None) -> RecipeFile:
 
 def to_archs(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> tuple[Arch, ...]:
     """Architectures from their names, aliases and `all`; raises BadParameter."""
-    found: list[Arch] = []
+    archs: list[Arch] = []
     for name in names:
         if name == "all":
-            found.extend(ARCHITECTURES)
+            archs.extend(ARCHITECTURES)
             continue
         try:
-            found.append(architectures.find(name))
+            archs.append(architectures.find(name))
         except KeyError:
-            known = ", ".join([*(a.name for a in ARCHITECTURES), "all"])
-            raise click.BadParameter(f"{name!r} is not one of {known}", ctx, param) from None
-    return tuple(dict.fromkeys(found))
+            choices = ", ".join([*(a.name for a in ARCHITECTURES), "all"])
+            raise click.BadParameter(f"{name!r} is not one of {choices}", ctx, param) from None
+    return tuple(dict.fromkeys(archs))
 
 
 def _complete_arch(
@@ -164,7 +164,7 @@ offline = click.option("--offline", is_flag=True, help="Never touch the network.
 
 
 def build(function: Command) -> Command:
-    """Give a command the options of a build; it receives BuildOptions as `wanted`."""
+    """Give a command the options of a build; it receives BuildOptions as `build_options`."""
 
     @k3s
     @output
@@ -173,7 +173,7 @@ def build(function: Command) -> Command:
     def wrapper(
         *args: object, k3s: K3sChoice | None, output: Path, offline: bool, **kwargs: object
     ) -> object:
-        wanted = BuildOptions(output=output, k3s=k3s, offline=offline)
-        return function(*args, wanted=wanted, **kwargs)
+        build_options = BuildOptions(output=output, k3s=k3s, offline=offline)
+        return function(*args, build_options=build_options, **kwargs)
 
     return wrapper

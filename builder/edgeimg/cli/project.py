@@ -37,8 +37,8 @@ def init(app: App, *, directory: Path, ci: str | None, only_schema: bool) -> Non
         click.echo(json.dumps(schema(), indent=2))
         return
     with disk_errors(directory):
-        written = template.write(directory, ci)
-    names = [str(path) for path in written]
+        paths = template.write(directory, ci)
+    names = [str(path) for path in paths]
 
     def show(console: Console) -> None:
         for name in names:
@@ -72,7 +72,7 @@ def show(app: App, *, name: str | None) -> None:
         app.result(data, lambda _: click.echo(text, nl=False))
         return
     prefix = f"{builtin.name_of(path)}/" if name else ""
-    names = [known for known in builtin.names() if known.startswith(prefix)]
+    names = [path_name for path_name in builtin.names() if path_name.startswith(prefix)]
     app.result({"names": names}, lambda _: click.echo("\n".join(names)))
 
 
@@ -82,7 +82,7 @@ def show(app: App, *, name: str | None) -> None:
 def eject(app: App, *, name: str) -> None:
     """Copy a built-in recipe or file into the project, to change it there.
 
-    What is copied gets no more updates from edgeimg. Nothing is overwritten.
+    Copied files get no more updates from edgeimg. Nothing is overwritten.
     """
     with disk_errors(Path()):
         copied = ejection.eject(name, Path())
@@ -99,7 +99,7 @@ def eject(app: App, *, name: str) -> None:
 @click.command(epilog="Example: edgeimg doctor --json")
 @with_app
 def doctor(app: App) -> None:
-    """Report what this host can do and what is missing. Exits with 13 if it cannot build."""
+    """Report what this host supports and lacks. Exits with 13 if it cannot build."""
     findings = [*diagnosis.examine(app.store), *copies.examine(Path())]
 
     def show(console: Console) -> None:
@@ -113,7 +113,7 @@ def doctor(app: App) -> None:
 
     app.result({"findings": [finding.to_json() for finding in findings]}, show)
     if any(finding.state == "bad" for finding in findings):
-        raise HostError("this host cannot build images as it is; see above")
+        raise HostError("this host cannot build images; see above")
 
 
 @click.command(epilog='Example: eval "$(edgeimg completion bash)"')

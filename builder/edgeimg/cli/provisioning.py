@@ -80,7 +80,7 @@ def provision(
     TARGET is an image, a disk (the gateway's card in a reader), or the directory where its
     partition CONFIG is mounted. SETTINGS is a TOML file, or NoCloud's meta-data, user-data and
     network-config, or a directory with those. The gateway takes them over when it starts. Secrets
-    are named by files, or asked for.
+    come from files or from a question at the terminal.
     """
     if example:
         click.echo(EXAMPLE.read_text(), nl=False)
@@ -102,98 +102,104 @@ def _write(
     app: App, path: Path, named: tuple[Path, ...], output: Path | None, *, yes: bool,
     recipe: RecipeFile, signing: Signing | None,
 ) -> None:  # fmt: skip
-    chosen = target.choose(path, output)
+    destination = target.choose(path, output)
     tools = None
-    if chosen.kind != "folder":
+    if destination.kind != "folder":
         tools = pipeline.pack_tools(recipe, store=app.store, ui=app.ui)
-    takes = _takes(app, chosen, tools, recipe)
-    signing_options.require(signing, signed=takes.signed, title=chosen.title)
+    takes = _takes(app, destination, tools, recipe)
+    signing_options.require(signing, signed=takes.signed, title=destination.title)
     settings = _settings(named, app, secrets=True, allowed=takes.allow)
     files = rendering.files(settings)
     if signing is not None:
         files = signed(files, signing)
-    if not yes and (chosen.disk is not None or chosen.is_unmounted):
-        _confirm(app, chosen, settings)
-    elif chosen.is_unmounted:
-        app.ui.note(f"nothing is mounted on {chosen.path}: the files stay on this computer")
-    with app.ui.step(f"provision {chosen.title}"):
-        target.write(chosen, files, toolbox=tools)
-    told = {"target": str(chosen.output or chosen.path), "kind": chosen.kind, **_facts(files)}
+    if not yes and (destination.disk is not None or destination.is_unmounted):
+        _confirm(app, destination, settings)
+    elif destination.is_unmounted:
+        app.ui.note(f"nothing is mounted on {destination.path}: the files stay on this computer")
+    with app.ui.step(f"provision {destination.title}"):
+        target.write(destination, files, toolbox=tools)
+    result = {
+        "target": str(destination.output or destination.path),
+        "kind": destination.kind,
+        **_facts(files),
+    }
 
     def shown(console: Console) -> None:
         console.print(_listing(files))
         hint = "next: start the gateway; `edgeimg-status` on it reports problems"
         console.print(hint, highlight=False, soft_wrap=True)
 
-    app.result(told, shown)
+    app.result(result, shown)
 
 
 def _look(app: App, settings: Settings, *, show: bool) -> None:
-    """What would be written, without its secrets."""
+    """Show the files that would be written, without their secrets."""
     files = rendering.files(masking.masked(settings))
-    told = _facts(files)
+    result = _facts(files)
     if show:
-        told["content"] = {path: content.decode() for path, content in files.items()}
+        result["content"] = {path: content.decode() for path, content in files.items()}
 
     def shown(console: Console) -> None:
         if not show:
             console.print(_listing(files))
-            console.print("the settings are good", highlight=False)
+            console.print("the settings are valid", highlight=False)
         for path, content in files.items() if show else ():
             console.print(Text(f"== {path}", style="bold"))
             console.print(Text(content.decode()), soft_wrap=True)
 
-    app.result(told, shown)
+    app.result(result, shown)
 
 
-def _takes(app: App, chosen: Target, tools: Toolbox | None, recipe: RecipeFile) -> ProvisionFacts:
-    """What the target's image takes; where that cannot be read, what the recipe says."""
-    said = recipe.recipe.provision
-    by_recipe = ProvisionFacts(allow=said.allowed, signed=said.key is not None)
-    if chosen.kind == "folder" or tools is None:
+def _takes(
+    app: App, destination: Target, tools: Toolbox | None, recipe: RecipeFile
+) -> ProvisionFacts:
+    """The provisioning that the target's image allows. If it cannot be read, that of the recipe."""
+    policy = recipe.recipe.provision
+    by_recipe = ProvisionFacts(allow=policy.allowed, signed=policy.key is not None)
+    if destination.kind == "folder" or tools is None:
         return by_recipe
-    if chosen.path.suffix == ".zst":
-        return consents.beside(chosen.path) or by_recipe
+    if destination.path.suffix == ".zst":
+        return consents.beside(destination.path) or by_recipe
     try:
-        return consents.of_disk(chosen.path, toolbox=tools)
+        return consents.of_disk(destination.path, toolbox=tools)
     except ImageError as error:
         app.ui.note(f"{error.message}: the settings are checked with the recipe's [provision]")
         return by_recipe
 
 
 def _settings(
-    named: tuple[Path, ...], app: App, *, secrets: bool, allowed: tuple[str, ...]
+    paths: tuple[Path, ...], app: App, *, secrets: bool, allowed: tuple[str, ...]
 ) -> Settings:
-    """The settings in a TOML file, or in NoCloud's; without `secrets` nobody is asked for any."""
-    if not named:
+    """The settings in a TOML file or in NoCloud files. Without `secrets` there are no questions."""
+    if not paths:
         raise click.UsageError("expected SETTINGS: a TOML file, or NoCloud's; --help has examples")
-    settings = _read(named, app, asking(app) if secrets else _stars, allowed)
+    settings = _read(paths, app, asking(app) if secrets else _stars, allowed)
     for warning in advice.warnings(settings):
         app.ui.note(f"warning: {warning}")
     return settings
 
 
-def _read(named: tuple[Path, ...], app: App, ask: Ask | None, allowed: tuple[str, ...]) -> Settings:
-    if len(named) == 1 and named[0].is_dir():
-        return nocloud.load(nocloud.find(named[0]), ask, app.ui.note)
-    if all(path.name in nocloud.NAMES for path in named):
-        return nocloud.load(named, ask, app.ui.note)
-    if len(named) > 1:
+def _read(paths: tuple[Path, ...], app: App, ask: Ask | None, allowed: tuple[str, ...]) -> Settings:
+    if len(paths) == 1 and paths[0].is_dir():
+        return nocloud.load(nocloud.find(paths[0]), ask, app.ui.note)
+    if all(path.name in nocloud.NAMES for path in paths):
+        return nocloud.load(paths, ask, app.ui.note)
+    if len(paths) > 1:
         raise ProvisionError(
             "expected one file of settings",
             hint=f"several are for NoCloud: {', '.join(nocloud.NAMES)}",
         )
-    return reading.load(named[0], ask, allowed=allowed)
+    return reading.load(paths[0], ask, allowed=allowed)
 
 
 def _stars(purpose: str) -> str:
-    # Good for every kind of secret but a PIN, which is never asked for.
+    # Valid for every kind of secret but a PIN, for which there is no question.
     del purpose
     return masking.STARS
 
 
 def asking(app: App) -> Ask | None:
-    """Asks for secrets at the terminal; None where nobody is there."""
+    """Asks for secrets at the terminal; None without a terminal."""
     if not sys.stdin.isatty():
         return None
 
@@ -205,15 +211,15 @@ def asking(app: App) -> Ask | None:
     return ask
 
 
-def _confirm(app: App, chosen: Target, settings: Settings) -> None:
+def _confirm(app: App, destination: Target, settings: Settings) -> None:
     """Show which disk or directory it is; raises HostError where nobody can answer."""
-    doubt = f"nothing is mounted on {chosen.path}" if chosen.is_unmounted else ""
+    doubt = f"nothing is mounted on {destination.path}" if destination.is_unmounted else ""
     if not sys.stdin.isatty():
-        told = " and ".join(filter(None, [doubt, "there is no terminal to ask on"]))
-        raise HostError(told, hint="add --yes to confirm")
+        reason = " and ".join(filter(None, [doubt, "there is no terminal to ask on"]))
+        raise HostError(reason, hint="add --yes to confirm")
     name = settings.hostname or "a gateway without a new name"
     with app.ui.aside():
-        say(f"The settings of {name} go to {chosen.title}.")
+        say(f"The settings of {name} go to {destination.title}.")
         if doubt:
             say(f"But {doubt}: they would stay on this computer.")
         click.confirm("Write?", abort=True, err=True)
@@ -230,7 +236,7 @@ def _facts(files: Mapping[str, bytes]) -> dict[str, object]:
 
 def _listing(files: Mapping[str, bytes]) -> Text:
     lines = (f"  {path}{' (secret)' if _is_secret(path) else ''}" for path in files)
-    return Text("\n".join(lines) or "  nothing: the settings are empty")
+    return Text("\n".join(lines) or "  no files: the settings are empty")
 
 
 def _is_secret(path: str) -> bool:

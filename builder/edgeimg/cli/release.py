@@ -39,7 +39,7 @@ from edgeimg.vm.argv import GuestOptions
     "--allow",
     multiple=True,
     type=click.Choice(GATES),
-    help="What may pass although it holds a release back; written into the release. May be "
+    help="Gate that may fail without holding the release back; recorded in the release. May be "
     "repeated; adds to [release] allow of the recipe.",
 )
 @click.option("--key", metavar="KEY", help="Sign with this key: a fingerprint or a user id.")
@@ -79,7 +79,7 @@ def release(
     *,
     source: RecipeFile,
     archs: tuple[Arch, ...],
-    wanted: BuildOptions,
+    build_options: BuildOptions,
     directory: Path,
     allow: tuple[Gate, ...],
     key: str | None,
@@ -90,21 +90,21 @@ def release(
     jobs: int,
     guest: GuestOptions,
 ) -> None:
-    """Build, check, boot, sign and publish a version, or nothing.
+    """Build, check, boot, sign and publish a version.
 
     A release is held back by a stand-in K3s, an unsigned package index, inputs that are not
     committed, an exceeded budget, a finding, or a boot that failed. Exits with 15, 10, 11 or 12.
-    Started again, it goes on where it was.
+    If anything fails, nothing is published. A second run continues where the first one stopped.
     """
     boots = SmokeOptions(
-        output=wanted.output,
+        output=build_options.output,
         guest=guest,
         jobs=jobs,
         again=False,
         junit=None if reports is None else reports / "smoke.junit.xml",
     )
-    chosen = ReleaseOptions(
-        build=wanted,
+    release_options = ReleaseOptions(
+        build=build_options,
         guest=boots,
         directory=directory,
         allow=frozenset(allow),
@@ -114,7 +114,7 @@ def release(
         previous=previous,
         reports=reports,
     )
-    released = ship.release(source, archs, chosen, store=app.store, ui=app.ui)
+    released = ship.release(source, archs, release_options, store=app.store, ui=app.ui)
     app.result(released.to_json(), lambda console: render.release(console, released))
 
 
@@ -126,14 +126,14 @@ def release(
 @click.argument("new", type=click.Path(path_type=Path, dir_okay=False))
 @with_app
 def diff(app: App, *, old: Path, new: Path) -> None:
-    """Tell what changed between two images.
+    """List what changed between two images.
 
     Packages, files, sizes, K3s, services, kernel configuration.
 
     OLD and NEW are manifests, or images that have theirs beside them.
     """
-    found = differences.compare(differences.read(old), differences.read(new))
-    app.result(found.to_json(), lambda console: render.diff(console, found))
+    difference = differences.compare(differences.read(old), differences.read(new))
+    app.result(difference.to_json(), lambda console: render.diff(console, difference))
 
 
 COMMANDS: tuple[click.Command, ...] = (release, diff)

@@ -56,7 +56,9 @@ def checks(console: Console, reports: Sequence[CheckReport]) -> None:
             console.print(table)
         else:
             console.print(Text(f"✓ {report.arch}: no findings", style="green"))
-        sizes = new_table("Component", "Bytes in the root", title=f"{report.arch}: what is large")
+        sizes = new_table(
+            "Component", "Bytes in the root", title=f"{report.arch}: largest components"
+        )
         ranked = sorted(report.components.items(), key=lambda item: -item[1])
         for name, size in ranked[:LARGEST]:
             sizes.add_row(name, human(size))
@@ -64,57 +66,57 @@ def checks(console: Console, reports: Sequence[CheckReport]) -> None:
 
 
 def vulnerabilities(console: Console, judged: Sequence[Judged]) -> None:
-    """What the feeds know about each image."""
-    for one in judged:
-        table = new_table("Vulnerability", "In", "Version", "Fixed in", title=one.title)
-        for found in one.vulnerabilities:
-            style = "yellow" if found.minor else "red"
+    """The known vulnerabilities of each image."""
+    for report in judged:
+        table = new_table("Vulnerability", "In", "Version", "Fixed in", title=report.title)
+        for vulnerability in report.vulnerabilities:
+            style = "yellow" if vulnerability.minor else "red"
             table.add_row(
-                Text(found.id, style=style, no_wrap=True),
-                Text(found.subject.name, overflow="fold"),
-                Text(found.subject.version, overflow="fold"),
-                Text(found.fixed or "–", overflow="fold"),
+                Text(vulnerability.id, style=style, no_wrap=True),
+                Text(vulnerability.subject.name, overflow="fold"),
+                Text(vulnerability.subject.version, overflow="fold"),
+                Text(vulnerability.fixed or "–", overflow="fold"),
             )
-        if one.vulnerabilities:
+        if report.vulnerabilities:
             console.print(table)
-        told = f"{len(one.vulnerabilities)} known vulnerabilities"
-        if one.ignored:
-            told += f", {len(one.ignored)} ignored"
-        told += f"; {one.compared} source packages and modules compared"
-        if one.unknown:
-            told += f", {one.unknown} without a version"
-        mark, style = ("✗", "red") if one.vulnerabilities else ("✓", "green")
-        console.print(Text(f"{mark} {one.title}: {told}", style=style))
+        summary = f"{len(report.vulnerabilities)} known vulnerabilities"
+        if report.ignored:
+            summary += f", {len(report.ignored)} ignored"
+        summary += f"; {report.compared} source packages and modules compared"
+        if report.unknown:
+            summary += f", {report.unknown} without a version"
+        mark, style = ("✗", "red") if report.vulnerabilities else ("✓", "green")
+        console.print(Text(f"{mark} {report.title}: {summary}", style=style))
 
 
-def inspection(console: Console, found: Inspection) -> None:
-    """What an image holds."""
-    contents = found.contents
-    facts = new_table("", "", title=found.path.name)
+def inspection(console: Console, inspection: Inspection) -> None:
+    """The contents of an image."""
+    contents = inspection.contents
+    facts = new_table("", "", title=inspection.path.name)
     facts.show_header = False
     k3s = f"{contents.k3s.version} ({contents.k3s.source})"
     rows = {
         "image": f"{contents.id} {contents.version} for {contents.arch}",
-        "based on": found.os_release.get("PRETTY_NAME", "?"),
+        "based on": inspection.os_release.get("PRETTY_NAME", "?"),
         "kernel": contents.kernel,
         "K3s": f"{k3s}: the stand-in, NOT K3s" if contents.k3s.standin else k3s,
-        "root hash": f"{found.root_hash}\nevery block of the root was verified against it",
-        "boot entry": found.boot_entry,
+        "root hash": f"{inspection.root_hash}\nevery block of the root was verified against it",
+        "boot entry": inspection.boot_entry,
         "packages": str(len(contents.packages)),
-        "file": human(found.size),
+        "file": human(inspection.size),
     }
     for name, value in rows.items():
         facts.add_row(name, Text(value, overflow="fold"))
     console.print(facts)
-    disk = new_table("Partition", "Size", "UUID", title=human(found.disk.size))
-    for part in found.disk.partitions:
+    disk = new_table("Partition", "Size", "UUID", title=human(inspection.disk.size))
+    for part in inspection.disk.partitions:
         uuid = Text(part.uuid, no_wrap=True)
         disk.add_row(part.label, f"{part.size >> 20} MiB", uuid)
     console.print(disk)
     services = new_table("Service", "Made of", "Digest")
     for service in sorted(contents.services or ()):
-        what = Text(f"{service.kind}: {service.source}", overflow="fold")
-        services.add_row(service.name, what, (service.image or service.digest)[:19])
+        origin = Text(f"{service.kind}: {service.source}", overflow="fold")
+        services.add_row(service.name, origin, (service.image or service.digest)[:19])
     if contents.services:
         console.print(services)
     packages = new_table("Package", "Version", "Architecture")
@@ -124,7 +126,7 @@ def inspection(console: Console, found: Inspection) -> None:
 
 
 def smoke(console: Console, reports: Sequence[SmokeReport]) -> None:
-    """What each guest did on both boots."""
+    """The results of each guest for both boots."""
     for report in reports:
         console.print(_guest(report))
         console.print(Text(f"logs: {report.directory}", style="dim"), soft_wrap=True)
@@ -136,7 +138,7 @@ def smoke(console: Console, reports: Sequence[SmokeReport]) -> None:
 
 
 def release(console: Console, released: Released) -> None:
-    """What was released, and what was let through."""
+    """The release, and the gates that were overridden."""
     for hold in released.overrides:
         console.print(Text(f"! allowed by name ({hold.gate}): {hold.reason}", style="yellow"))
     state = "released" if released.key else "had been released already, from the same inputs"
@@ -148,13 +150,13 @@ def release(console: Console, released: Released) -> None:
     console.print(f"for people: {report}", highlight=False, soft_wrap=True)
 
 
-def diff(console: Console, found: Diff) -> None:
-    """What came, went and changed, one table per section; what grew most comes first."""
-    if not found.sections:
+def diff(console: Console, difference: Diff) -> None:
+    """Additions, removals and changes: one table for each section, the largest growth first."""
+    if not difference.sections:
         console.print(Text("✓ no differences", style="green"))
-    for section, changes in found.sections.items():
+    for section, changes in difference.sections.items():
         title = f"{section.replace('_', ' ')}: {len(changes)} changes"
-        table = new_table("", found.old, found.new, "", title=title)
+        table = new_table("", difference.old, difference.new, "", title=title)
         ranked = sorted(changes, key=lambda change: (-abs(change.growth), change.name))
         for change in ranked[:MOST_CHANGES]:
             growth = f"{change.growth:+,}" if change.growth else ""
@@ -182,35 +184,35 @@ def _guest(report: SmokeReport) -> Table:
 
 
 def _facts(report: SmokeReport, boot: Boot) -> dict[str, str]:
-    found = boot.report
-    node, pod = found.get("node") or {}, found.get("pod") or {}
-    memory = found.get("memory_kib") or {}
+    guest = boot.report
+    node, pod = guest.get("node") or {}, guest.get("pod") or {}
+    memory = guest.get("memory_kib") or {}
     facts = {
         "K3s": report.k3s_version,
         "node": f"{node.get('name', '?')} {'Ready' if node.get('ready') == 'True' else '—'}",
         "pod": f"{pod.get('name', '?')} {pod.get('phase', '—')}",
-        "pod answers": f"{found.get('http') or '—'} at {pod.get('ip', '?')}",
+        "pod answers": f"{guest.get('http') or '—'} at {pod.get('ip', '?')}",
         "memory used": _mib(memory.get("used")),
         "memory peak": _mib(memory.get("peak")),
         "memory available": _mib(memory.get("available")),
         "swapped to zram": _mib(memory.get("swap_used")),
-        "services": ", ".join(map(_service, found.get("services") or [])) or "none",
-        "failed units": ", ".join(found.get("failed_units") or []) or "none",
+        "services": ", ".join(map(_service, guest.get("services") or [])) or "none",
+        "failed units": ", ".join(guest.get("failed_units") or []) or "none",
     }
-    if rest := wear.measured(found):
-        facts["writes at rest"] = f"{human(rest.hourly)} an hour"
-    if not found and not boot.problem:  # a board that is watched on its console
+    if writes := wear.measured(guest):
+        facts["writes at rest"] = f"{human(writes.hourly)} an hour"
+    if not guest and not boot.problem:  # a board that is watched on its console
         return {f"{stage.name} after": f"{stage.elapsed:.0f} s" for stage in boot.stages}
     for stage in boot.stages:
         facts[f"{stage.name} after"] = f"{stage.uptime:.0f} s"
-    return facts if found else {"problem": "see below"}
+    return facts if guest else {"problem": "see below"}
 
 
-def _service(told: dict[str, object]) -> str:
-    """Its name, and what is wrong or out of the ordinary with it."""
-    state, health = told.get("state", "?"), told.get("health", "-")
+def _service(facts: dict[str, object]) -> str:
+    """The name of a service, with its state if that is unusual."""
+    state, health = facts.get("state", "?"), facts.get("health", "-")
     odd = health if health == "failing" else state if state != "active" else ""
-    return f"{told.get('name', '?')} ({odd})" if odd else str(told.get("name", "?"))
+    return f"{facts.get('name', '?')} ({odd})" if odd else str(facts.get("name", "?"))
 
 
 def _mib(kib: int | None) -> str:

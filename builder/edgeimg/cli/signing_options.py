@@ -1,4 +1,4 @@
-"""What the commands that write settings ask for, to sign them."""
+"""Options of the commands that sign settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeimg.trust import keys
 
 
 def signing(function: Command) -> Command:
-    """Give a command the options of who signs; it receives a Signing or None as `signing`."""
+    """Give a command the options for signing; it receives a Signing or None as `signing`."""
 
     @click.option(
         "--sign",
@@ -59,20 +59,20 @@ def signing(function: Command) -> Command:
             if set_serial is not None:
                 raise click.UsageError("--set-serial is for signed settings: add --sign KEY")
             return function(*args, signing=None, **kwargs)
-        made = Signing(
+        identity = Signing(
             key=keys.find(sign, home=sign_home),
             passphrase_file=sign_passphrase_file,
             serial=set_serial,
         )
-        return function(*args, signing=made, **kwargs)
+        return function(*args, signing=identity, **kwargs)
 
     return wrapper
 
 
 def public_key(source: RecipeFile) -> Path | None:
     """The key of [provision] in the recipe, if there is one."""
-    named = source.recipe.provision.key
-    return source.locate(named) if named else None
+    key = source.recipe.provision.key
+    return source.locate(key) if key else None
 
 
 def require(signing: Signing | None, *, signed: bool, title: str) -> None:

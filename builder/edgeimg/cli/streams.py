@@ -1,8 +1,8 @@
-"""Standard output and error as the commands find them: any text goes in, and nothing raises twice.
+"""Prepares standard output and standard error: they accept any text and raise at most once.
 
-Whatever a stream was given as, closed, full, a pipe that nobody reads or ASCII, is settled here,
-once at the start. What cannot be written to standard output is an error of the host (exit code
-13); what cannot be written to standard error is lost, and changes no exit code.
+Streams that are closed, full, a pipe without a reader or ASCII are handled here, once at the
+start. A failed write to standard output is an error of the host (exit code 13). A failed write to
+standard error is ignored and does not change the exit code.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 def prepare() -> None:
-    """Settle the three streams of this process, and what a umask may take away."""
+    """Prepare the three streams of this process and its umask."""
     os.umask(os.umask(0o077) & 0o077)  # what edgeimg writes, its owner can read
     for number, flags in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -39,14 +39,14 @@ def prepare() -> None:
 
 
 def abandon_output() -> None:
-    """Drop what standard output did not take, or Python would try again at its end."""
+    """Drop the output that could not be written, or Python would write it again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     with contextlib.suppress(HostError, OSError):
         sys.stdout.flush()
 
 
 def say(message: str) -> None:
-    """Print lines for people on standard error; what others wrote controls no terminal."""
+    """Print lines for people on standard error, without control characters of other sources."""
     click.echo(clean(message), err=True)
 
 

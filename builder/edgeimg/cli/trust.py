@@ -29,7 +29,7 @@ from edgeimg.ui import human
     epilog='Example: edgeimg genkey --name "Gateway releases" --email releases@example.org '
     "--export keys/releases.asc"
 )
-@click.option("--name", required=True, help="Whose releases it signs.")
+@click.option("--name", required=True, help="Name of the publisher of the releases.")
 @click.option("--email", required=True, help="Where its owner can be reached.")
 @click.option(
     "--home",
@@ -53,7 +53,7 @@ from edgeimg.ui import human
     default="never",
     show_default=True,
     metavar="never|2y|DATE",
-    help="Until when it signs. What it has signed stays good.",
+    help="Expiry date. Existing signatures stay valid.",
 )
 @with_app
 def genkey(
@@ -74,7 +74,7 @@ def genkey(
     """
     if no_passphrase and passphrase_file is not None:
         raise click.UsageError("--no-passphrase and --passphrase-file exclude each other")
-    wanted = NewKey(
+    new_key = NewKey(
         user_id=keys.user_id(name, email),
         home=home,
         passphrase_file=passphrase_file,
@@ -84,7 +84,7 @@ def genkey(
     if exported is not None and exported.exists():
         raise SigningKeyError(f"{exported} exists already: it would be lost")
     with app.ui.aside():
-        key = keys.generate(wanted)
+        key = keys.generate(new_key)
     if exported is not None:
         write_whole(exported, keys.export(key, armored=exported.suffix != ".gpg"))
     data = {
@@ -133,7 +133,7 @@ def verify(
     k3s: K3sChoice | None,
     recipe: Path | None,
 ) -> None:
-    """Check that a release is what its maker published. Offline; or one file of it.
+    """Check that a release, or one file of it, is what its publisher signed. Works offline.
 
     Signatures, the digest of every file, that nothing is missing or added, and that names and
     contents agree. Without a key only digests are compared. Exits with 16 when anything is wrong.
@@ -178,10 +178,10 @@ def _rebuild(
             directory, source, work=place, k3s_file=k3s, store=app.store, ui=app.ui
         )
         with app.ui.step("compare every byte"):
-            found = difference.compare(again, directory)
-    if found is not None:
+            problem = difference.compare(again, directory)
+    if problem is not None:
         raise VerifyError(
-            f"{directory} is not what this recipe and lock make: {found}",
+            f"{directory} is not what this recipe and lock make: {problem}",
             hint="check out the commit that it was made from, and use the same edgeimg; "
             "--work DIR keeps what was built",
         )
@@ -191,7 +191,7 @@ def _show_key(console: Console, key: Key, exported: Path | None) -> None:
     console.print(Text(f"{key.user_id}\n{key.fingerprint}", style="bold"), soft_wrap=True)
     if exported is not None:
         console.print(Text(f"public key: {exported}"), soft_wrap=True)
-    console.print(Text("Keep a copy of the secret key where you keep such things: gpg has it."))
+    console.print(Text("Keep a backup of the secret key: it exists only in gpg's home directory."))
 
 
 def _show_verified(console: Console, verified: Verified, *, rebuilt: bool) -> None:

@@ -1,4 +1,4 @@
-"""Unpacking ahead of what is written: the disk never waits for the processor."""
+"""Unpacks ahead of the writer, so that the disk never waits for the processor."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class StoppedError(EdgeimgError):
 def ahead(items: Iterator[T], stop: threading.Event) -> Iterator[T]:
     """The items, made in a thread of their own while the last ones are used.
 
-    Raises what making them raised, and StoppedError when `stop` is set.
+    Raises the errors of `items`, and StoppedError when `stop` is set.
     """
-    made: queue.Queue[T | BaseException | None] = queue.Queue(_AHEAD)
+    items_ahead: queue.Queue[T | BaseException | None] = queue.Queue(_AHEAD)
     over = threading.Event()
 
     def put(item: T | BaseException | None) -> bool:
         while not over.is_set():
             try:
-                made.put(item, timeout=0.2)
+                items_ahead.put(item, timeout=0.2)
             except queue.Full:
                 continue
             return True
@@ -48,7 +48,7 @@ def ahead(items: Iterator[T], stop: threading.Event) -> Iterator[T]:
     thread = threading.Thread(target=make, daemon=True)
     thread.start()
     try:
-        while (item := made.get()) is not None:
+        while (item := items_ahead.get()) is not None:
             if stop.is_set():
                 raise StoppedError("interrupted")
             if isinstance(item, BaseException):

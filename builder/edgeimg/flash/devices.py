@@ -1,6 +1,6 @@
 """The disks of this machine, as a person would recognise them, and why one must not be written to.
 
-Pure: what lsblk(8) tells of the block devices goes in, plain values come out.
+Pure: turns the output of lsblk(8) into plain values.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ COLUMNS = (
     "NAME", "PATH", "TYPE", "SIZE", "MODEL", "VENDOR", "SERIAL", "WWN", "TRAN", "RM", "HOTPLUG",
     "RO", "FSTYPE", "UUID", "LABEL", "PARTLABEL", "PTTYPE", "MOUNTPOINTS", "MAJ:MIN", "LOG-SEC",
 )  # fmt: skip
-"""What lsblk is asked for. Without NAME it lists partitions beside their disks, not in them."""
+"""Columns of lsblk. Without NAME it lists partitions beside their disks, not in them."""
 _MEMBERS = {
     "LVM2_member": "a physical volume of LVM",
     "zfs_member": "a member of a ZFS pool",
@@ -27,9 +27,9 @@ _MEMBERS = {
     "ceph_bluestore": "a Ceph OSD",
     "stratis": "a member of a Stratis pool",
 }
-"""What tells by its signature that something of worth is on it, though nothing has it open."""
+"""Signatures of content that is in use by others, although no program has the disk open."""
 _FLAT = ("disk", "loop")
-"""Types of whole disks; everything else stands on one."""
+"""Types of whole disks. All other types are on top of one."""
 _MEMORY = ("/dev/ram", "/dev/zram")
 _SECTOR = 512
 """Bytes of the sectors that an image's partition table counts in (UEFI, 5.3: logical blocks)."""
@@ -47,9 +47,9 @@ class Device:
     bus: str
     """`usb`, `mmc`, `nvme`, `sata`, …; empty when unknown."""
     removable: bool
-    """It is made to be taken out, as cards and sticks are; or a file stands for it."""
+    """Removable, such as a card or a stick; or a loop device of a file."""
     holds: tuple[str, ...]
-    """What is on it: file systems with their labels."""
+    """File systems on it, with their labels."""
     dangers: tuple[str, ...]
     """Why it must not be written to, whatever somebody answers."""
     number: str = ""
@@ -57,7 +57,7 @@ class Device:
 
     @property
     def name(self) -> str:
-        """What is printed on it, as far as it tells."""
+        """Vendor and model, as far as the disk reports them."""
         return self.model or "unnamed"
 
     def to_json(self) -> dict[str, Any]:
@@ -69,25 +69,25 @@ def disks(lsblk: Mapping[str, Any]) -> tuple[Device, ...]:
     """The whole disks in the document that `lsblk --json --bytes` prints, by path."""
     entries = lsblk["blockdevices"]
     shared = _shared(entries)
-    found = [_device(entry, shared) for entry in entries if entry.get("type") in _FLAT]
-    return tuple(sorted(found, key=lambda device: device.path))
+    devices = [_device(entry, shared) for entry in entries if entry.get("type") in _FLAT]
+    return tuple(sorted(devices, key=lambda device: device.path))
 
 
-def tangible(found: Sequence[Device]) -> tuple[Device, ...]:
-    """Without what no person would call a disk: memory, and loop devices that stand for no file.
+def tangible(devices: Sequence[Device]) -> tuple[Device, ...]:
+    """Without devices that are not disks for people: memory, and loop devices without a file.
 
     A reader without a card stays: one can be put in.
     """
     return tuple(
         device
-        for device in found
+        for device in devices
         if not device.path.startswith(_MEMORY)
         and (device.size or not device.path.startswith("/dev/loop"))
     )
 
 
 def disk_of(lsblk: Mapping[str, Any], path: str) -> str | None:
-    """The whole disk that a device stands on, when it is none itself; None otherwise."""
+    """The whole disk below a device; None if the device is a whole disk itself."""
     for entry in lsblk["blockdevices"]:
         if any(below["path"] == path for below in _below(entry)):
             return str(entry["path"])
@@ -107,7 +107,7 @@ def _shared(entries: Sequence[Mapping[str, Any]]) -> frozenset[str]:
 def _device(entry: Mapping[str, Any], shared: frozenset[str]) -> Device:
     names = (_text(entry, "vendor"), _text(entry, "model"))
     model = " ".join(name for name in names if name and not name.startswith("0x"))
-    whole = [entry, *_below(entry)]
+    entries = [entry, *_below(entry)]
     return Device(
         path=str(entry["path"]),
         size=int(entry.get("size") or 0),
@@ -115,16 +115,16 @@ def _device(entry: Mapping[str, Any], shared: frozenset[str]) -> Device:
         serial=_text(entry, "serial") or _text(entry, "wwn"),
         bus=_text(entry, "tran"),
         removable=bool(entry.get("rm") or entry.get("hotplug") or entry["type"] == "loop"),
-        holds=tuple(dict.fromkeys(filter(None, map(_held, whole)))),
+        holds=tuple(dict.fromkeys(filter(None, map(_content, entries)))),
         dangers=tuple(
-            dict.fromkeys(danger for part in whole for danger in _dangers(entry, part, shared))
+            dict.fromkeys(danger for part in entries for danger in _dangers(entry, part, shared))
         ),
         number=str(entry.get("maj:min") or "").strip(),
     )
 
 
 def _below(entry: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Partitions, and what stands on them: mapped devices, arrays, volumes."""
+    """Partitions, and the devices on top of them: mapped devices, arrays, volumes."""
     for child in entry.get("children") or ():
         yield child
         yield from _below(child)
@@ -158,7 +158,7 @@ def _dangers(
 
 
 def is_member(fstype: str) -> bool:
-    """Whether a file system type tells that something of worth is on a device."""
+    """Whether the type of a file system marks a member of an array or a volume group."""
     return bool(_member(fstype))
 
 
@@ -168,7 +168,7 @@ def _member(fstype: str) -> str:
     return _MEMBERS.get(fstype, "")
 
 
-def _held(part: Mapping[str, Any]) -> str:
+def _content(part: Mapping[str, Any]) -> str:
     label = _text(part, "label") or _text(part, "partlabel")
     fstype = _text(part, "fstype")
     if not fstype:

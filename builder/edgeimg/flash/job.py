@@ -16,12 +16,12 @@ from edgeimg.errors import EdgeimgError, HostError
 from edgeimg.flash import safety, target
 from edgeimg.flash.ahead import StoppedError
 from edgeimg.flash.safety import Chosen
-from edgeimg.flash.write import Written, write
+from edgeimg.flash.write import ByteCounts, write
 from edgeimg.image.blockmap import BlockMap
 from edgeimg.progress import Progress
 
 _UNFINISHED = "it is not usable now: flash it again"
-_COUNTS = [field.name for field in fields(Written)]
+_COUNTS = [field.name for field in fields(ByteCounts)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,22 +34,24 @@ class Outcome:
     hint: str = ""
     serial: str = ""
     model: str = ""
-    done: Written | None = None
+    counts: ByteCounts | None = None
     """In bytes; None when it failed."""
     seconds: float = 0.0
     log: str = ""
-    """Where it is told in detail; empty when no log was asked for, or it could not be written."""
+    """Path of the log; empty without a log directory, or when it could not be written."""
     interrupted: bool = False
 
     def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
-        told = asdict(self)
-        return told | (told.pop("done") or dict.fromkeys(_COUNTS, 0)) | {"rate": self.rate}
+        document = asdict(self)
+        return (
+            document | (document.pop("counts") or dict.fromkeys(_COUNTS, 0)) | {"rate": self.rate}
+        )
 
     @property
     def rate(self) -> int:
         """Bytes a second, from the start to the last comparison."""
-        return round(self.done.read_back / self.seconds) if self.done and self.seconds else 0
+        return round(self.counts.read_back / self.seconds) if self.counts and self.seconds else 0
 
 
 def flash(
@@ -62,7 +64,7 @@ def flash(
 ) -> list[Outcome]:
     """Write `image` to every target and read it back; the outcomes in the order of `chosen`.
 
-    Ctrl-C (KeyboardInterrupt) ends all of them; what was not finished says so, and is marked on
+    Ctrl-C (KeyboardInterrupt) ends all of them; unfinished targets say so, and are marked on
     the medium.
     """
     stop = threading.Event()
@@ -108,7 +110,7 @@ def flash_one(
             safety.still_the_same(chosen)
             started = True
             with progress.task(phase.label, blocks.mapped) as advance:
-                done = write(image, blocks, opened, advance=advance, stop=stop, phase=phase.enter)
+                counts = write(image, blocks, opened, advance=advance, stop=stop, phase=phase.enter)
             if not opened.reread_partitions():
                 log.add("the kernel keeps the old partition table until the medium is taken out")
     except (EdgeimgError, OSError) as caught:
@@ -120,28 +122,29 @@ def flash_one(
             hint="; ".join(filter(None, hints)), log=log.name,
             interrupted=isinstance(error, StoppedError),
         )  # fmt: skip
-    outcome = replace(outcome, ok=True, done=done, seconds=time.monotonic() - began)
+    outcome = replace(outcome, ok=True, counts=counts, seconds=time.monotonic() - began)
     log.add(
-        f"done in {outcome.seconds:.1f} s, {safety.human(outcome.rate)}/s: {done.written} bytes "
-        f"written, {done.kept} were there, {done.read_back} read back, {done.discarded} discarded"
+        f"done in {outcome.seconds:.1f} s, {safety.human(outcome.rate)}/s: {counts.written} bytes "
+        f"written, {counts.kept} unchanged, {counts.read_back} read back, "
+        f"{counts.discarded} discarded"
     )
     return replace(outcome, log=log.name)
 
 
 def expected(error: EdgeimgError | OSError) -> EdgeimgError:
-    """What nobody foresaw on one disk is that disk's failure, and stops no other."""
+    """An unexpected error on one disk is the failure of that disk and does not stop the others."""
     return error if isinstance(error, EdgeimgError) else HostError(str(error))
 
 
 class _Phase:
-    """What is being done to one target."""
+    """The current phase of one target."""
 
     def __init__(self, chosen: Chosen, log: _Log) -> None:
         self._name, self._log, self._now = str(chosen.given), log, "open"
 
-    def enter(self, what: str) -> None:
-        self._now = what
-        self._log.add(what)
+    def enter(self, phase: str) -> None:
+        self._now = phase
+        self._log.add(phase)
 
     def label(self) -> str:
         return f"{self._name}: {self._now}"
@@ -169,9 +172,9 @@ def _opened(chosen: Chosen, blocks: BlockMap) -> Iterator[target.Target]:
 
 
 class _Log:
-    """What happened to one target, line by line, with the time.
+    """Log of one target: lines with their time.
 
-    It never stops a flash: where it cannot be written, that is said once, and it ends.
+    It never stops a flash. If it cannot be written, one note reports that, and the log ends.
     """
 
     def __init__(self, directory: Path | None, chosen: Chosen, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""What lsblk(8) does not tell: loop devices that stand on a disk, and mounts that others made.
+"""Uses of a disk that lsblk(8) does not list: loop devices on it, and mounts of other processes.
 
 Both are put where lsblk would have them, so that one set of rules judges all.
 """
@@ -19,7 +19,7 @@ Mounts = Mapping[str, Sequence[str]]
 def complete(lsblk: Mapping[str, Any], loops: Mapping[str, str], mounts: Mounts) -> dict[str, Any]:
     """The document with both added. Pure.
 
-    `loops` names what each loop device stands on; `mounts` has places by `major:minor`, each with
+    `loops` names the device below each loop device; `mounts` has places by `major:minor`, each with
     who sees it.
     """
     entries = list(lsblk["blockdevices"])
@@ -31,44 +31,44 @@ def complete(lsblk: Mapping[str, Any], loops: Mapping[str, str], mounts: Mounts)
 
 
 def _with(entry: Mapping[str, Any], loops: Mapping[str, list[Any]], mounts: Mounts) -> Any:
-    # What stands on a loop device that stands on itself is no loop here: each is taken once.
-    rest = {path: found for path, found in loops.items() if path != entry["path"]}
+    # Each loop device is taken once, so a loop device on itself ends here.
+    other_loops = {path: backing for path, backing in loops.items() if path != entry["path"]}
     children = [*(entry.get("children") or ()), *loops.get(entry["path"], ())]
     number = str(entry.get("maj:min") or "").strip()
     places = [*(entry.get("mountpoints") or ()), *mounts.get(number, ())]
     return {
         **entry,
         "mountpoints": places,
-        "children": [_with(child, rest, mounts) for child in children],
+        "children": [_with(child, other_loops, mounts) for child in children],
     }
 
 
 def loops(blocks: Path = LOOPS) -> dict[str, str]:
-    """What loop devices stand on, where that is a device: `{"/dev/loop0": "/dev/sdb1"}`."""
-    found = {}
+    """Loop devices and the devices below them: `{"/dev/loop0": "/dev/sdb1"}`; no files."""
+    backing_files = {}
     for link in sorted(blocks.glob("loop*/loop/backing_file")):
         with contextlib.suppress(OSError):
-            found[f"/dev/{link.parts[-3]}"] = os.path.realpath(link.read_text().strip())
-    return {loop: backing for loop, backing in found.items() if backing.startswith("/dev/")}
+            backing_files[f"/dev/{link.parts[-3]}"] = os.path.realpath(link.read_text().strip())
+    return {loop: backing for loop, backing in backing_files.items() if backing.startswith("/dev/")}
 
 
 def foreign_mounts(processes: Path = PROCESSES) -> dict[str, list[str]]:
-    """What is mounted for other processes only, in containers above all: places by `major:minor`.
+    """Mounts in namespaces of other processes, such as containers: places by `major:minor`.
 
     Without root only one's own processes are seen; then the kernel still refuses the disk.
     """
-    seen = {_namespace(processes / "self")}
-    found: dict[str, list[str]] = {}
+    namespaces = {_namespace(processes / "self")}
+    places: dict[str, list[str]] = {}
     for process in sorted(processes.glob("[0-9]*")):
         namespace = _namespace(process)
-        if namespace is None or namespace in seen:
+        if namespace is None or namespace in namespaces:
             continue
-        seen.add(namespace)
+        namespaces.add(namespace)
         with contextlib.suppress(OSError):
             name = (process / "comm").read_text().strip()
             for number, place in _mounted(process):
-                found.setdefault(number, []).append(f"{place} by {name} ({process.name})")
-    return found
+                places.setdefault(number, []).append(f"{place} by {name} ({process.name})")
+    return places
 
 
 def _namespace(process: Path) -> str | None:

@@ -1,7 +1,7 @@
-"""Reading back from the medium what was written to it, while more is being written.
+"""Reads written data back from the medium while more is being written.
 
-A thread with a descriptor of its own follows the writer. It is told of a stretch only when the
-device was flushed behind it, and reads past the page cache: what it sees is what the device has.
+A thread with its own descriptor follows the writer. It gets a stretch only after the device was
+flushed, and it bypasses the page cache, so it reads the data of the device.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Stretch:
     offset: int
     size: int
     data: bytes | None = None
-    """What need not be read for its digest: it was read just now, or will be at the end."""
+    """Blocks that are not read for their digest: they were just read, or will be at the end."""
 
 
 _Queue = queue.SimpleQueue["Stretch | None"]
@@ -40,38 +40,38 @@ _Queue = queue.SimpleQueue["Stretch | None"]
 class Follower:
     """The writer's side of the thread."""
 
-    def __init__(self, stretches: _Queue, found: Future[None]) -> None:
-        self._stretches, self._found = stretches, found
+    def __init__(self, stretches: _Queue, result: Future[None]) -> None:
+        self._stretches, self._result = stretches, result
 
     def follow(self, stretches: Iterable[Stretch]) -> None:
         """Have these read back. Raises HostError when an earlier one reads differently."""
-        if self._found.done():
-            self._found.result()
+        if self._result.done():
+            self._result.result()
         for stretch in stretches:
             self._stretches.put(stretch)
 
     def finish(self) -> None:
         """Wait until all is read back. Raises HostError when something reads differently."""
         self._stretches.put(None)
-        self._found.result()
+        self._result.result()
 
 
 @contextlib.contextmanager
 def following(
     target: Target, blocks: BlockMap, *, advance: Advance, stop: threading.Event
 ) -> Iterator[Follower]:
-    """Compare what `target` holds with the digests of `blocks`, behind its writer.
+    """Compare the data of `target` with the digests of `blocks`, behind its writer.
 
-    `advance` is told the bytes that were read.
+    `advance` gets the number of bytes read.
     """
     stretches: _Queue = queue.SimpleQueue()
     over = threading.Event()
     with target.reader() as reader, ThreadPoolExecutor(max_workers=1) as pool:
-        told = iter(stretches.get, None)
+        flushed = iter(stretches.get, None)
         ended = [stop.is_set, over.is_set]
-        found = pool.submit(_compare, reader, blocks, told, advance, ended)
+        result = pool.submit(_compare, reader, blocks, flushed, advance, ended)
         try:
-            yield Follower(stretches, found)
+            yield Follower(stretches, result)
         finally:
             over.set()
             stretches.put(None)
@@ -87,7 +87,7 @@ def _compare(
     """Raises HostError for the first extent that reads differently."""
     extents, digest = list(blocks.extents), hashlib.sha256()
     for stretch in stretches:
-        if any(asked() for asked in ended):
+        if any(is_ended() for is_ended in ended):
             raise StoppedError("interrupted")
         if stretch.data is None:
             digest.update(reader.read(stretch.offset, stretch.size))
@@ -114,7 +114,7 @@ class Samples:
         self._digests: dict[int, bytes] = {}
 
     def take(self, offset: int, data: bytes) -> None:
-        """Remember what has to be in some blocks of a stretch."""
+        """Store the expected content of some blocks of a stretch."""
         end = offset + len(data)
         for start in range(offset - offset % _SPACING, end, _SPACING):
             for at in (start, start + _SPACING - BLOCK):
@@ -130,8 +130,8 @@ class Samples:
 
 
 def differs(offset: int) -> HostError:
-    """The medium does not hold what it was given."""
+    """The medium does not hold the data that was written."""
     return HostError(
-        f"what was read back at byte {offset} is not what was written",
+        f"the data read back at byte {offset} differs from the data written",
         hint="the medium is worn out or a counterfeit: take another one",
     )

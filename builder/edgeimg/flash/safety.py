@@ -1,4 +1,4 @@
-"""From a name on the command line to the disk that is meant, and that it is still the same one."""
+"""Finds the disk for a name of the command line, and checks that it stays the same disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SYS = Path("/sys/dev/block")
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A target that may be written to, and by what it is recognised later."""
+    """A target that may be written to, with the identity by which it is recognised later."""
 
     given: Path
     """As it was named."""
@@ -36,15 +36,15 @@ class Chosen:
 
     @property
     def title(self) -> str:
-        """What a person recognises."""
+        """Name, model, serial number and size, for people."""
         if self.device is None:
             return f"{self.given} (a file)"
-        told = (self.device.model, self.device.serial, human(self.device.size))
-        return f"{self.given}: {', '.join(filter(None, told))}"
+        facts = (self.device.model, self.device.serial, human(self.device.size))
+        return f"{self.given}: {', '.join(filter(None, facts))}"
 
 
 def lsblk() -> dict[str, Any]:
-    """What lsblk(8) tells of all block devices, and what it does not (see `kernel`, `signatures`).
+    """All block devices as lsblk(8) lists them, completed by `kernel` and `signatures`.
 
     Raises HostError without it.
     """
@@ -52,14 +52,14 @@ def lsblk() -> dict[str, Any]:
         out = process.run(
             ["lsblk", "--json", "--bytes", "--output", ",".join(devices.COLUMNS)], timeout=_TIMEOUT
         )
-        told: dict[str, Any] = json.loads(out)
+        listing: dict[str, Any] = json.loads(out)
     except (ToolError, ValueError) as error:
         raise HostError(
             f"the disks of this machine cannot be listed: {error}",
             hint="lsblk of util-linux is needed, on Linux",
         ) from None
-    told = signatures.complete(told, devices.is_member)
-    return kernel.complete(told, kernel.loops(), kernel.foreign_mounts())
+    listing = signatures.complete(listing, devices.is_member)
+    return kernel.complete(listing, kernel.loops(), kernel.foreign_mounts())
 
 
 def choose(
@@ -67,8 +67,8 @@ def choose(
 ) -> Chosen:
     """The target that `given` names, for an image of `size` bytes.
 
-    `fixed` allows disks that are not made to be taken out. Raises HostError naming every reason
-    against it, or what the caller lacks.
+    `fixed` allows disks that are not removable. Raises HostError with every reason against the
+    disk, or with the permission that the caller lacks.
     """
     real = Path(os.path.realpath(given))
     try:
@@ -81,13 +81,15 @@ def choose(
         return _file(given, real, size)
     if not stat.S_ISBLK(mode):
         raise HostError(f"{given} is neither a disk nor a file")
-    told = listing()
-    device = next((one for one in devices.disks(told) if one.path == str(real)), None)
+    document = listing()
+    device = next((disk for disk in devices.disks(document) if disk.path == str(real)), None)
     if device is None:
-        whole = devices.disk_of(told, str(real))
+        whole_disk = devices.disk_of(document, str(real))
         raise HostError(
             f"{given} is not a whole disk",
-            hint=f"it stands on {whole}: name that" if whole else "`edgeimg devices` lists them",
+            hint=f"it is on {whole_disk}: name that disk"
+            if whole_disk
+            else "`edgeimg devices` lists them",
         )
     reasons = list(device.dangers)
     if 0 < device.size < size:
@@ -99,7 +101,7 @@ def choose(
             "\n  ".join([f"{given} ({device.name}) is not written to:", *reasons]),
             hint="`edgeimg devices` lists the possible disks",
         )
-    _may_be_written(given, real)
+    _require_writable(given, real)
     return Chosen(given=given, real=real, device=device, identity=identity(device, real))
 
 
@@ -108,7 +110,7 @@ def _new_file(given: Path, real: Path) -> Chosen:
         raise HostError(f"there is no device {given}", hint="`edgeimg devices` lists them")
     if not real.parent.is_dir():
         raise HostError(f"cannot make {given}: there is no directory {real.parent}")
-    _may_be_written(given, real.parent)
+    _require_writable(given, real.parent)
     return Chosen(given=given, real=real, device=None, identity=(), exists=False)
 
 
@@ -118,7 +120,7 @@ def _file(given: Path, real: Path, size: int) -> Chosen:
             f"{given} is a file of {real.stat().st_size} bytes, the image needs {size}",
             hint="name a file that is not there: it is made as large as it has to be",
         )
-    _may_be_written(given, real)
+    _require_writable(given, real)
     return Chosen(given=given, real=real, device=None, identity=_inode(real))
 
 
@@ -127,14 +129,14 @@ def may_write(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=True)
 
 
-def _may_be_written(given: Path, real: Path) -> None:
-    """Raises HostError for who lacks the right to: before anybody is asked anything."""
+def _require_writable(given: Path, real: Path) -> None:
+    """Raises HostError if the caller may not write to it, before any question."""
     if not may_write(real):
         raise target.refusal(given, PermissionError(errno.EACCES, ""))
 
 
 def still_the_same(chosen: Chosen, *, listing: Callable[[], dict[str, Any]] = lsblk) -> None:
-    """Raises HostError when another thing goes by the name now than when it was chosen."""
+    """Raises HostError when the name leads to another disk or file than before."""
     if not chosen.exists:
         return
     real = Path(os.path.realpath(chosen.given))
@@ -144,7 +146,7 @@ def still_the_same(chosen: Chosen, *, listing: Callable[[], dict[str, Any]] = ls
         if _inode(real) != chosen.identity:
             raise HostError(f"{chosen.given} is another file than before")
         return
-    now = next((one for one in devices.disks(listing()) if one.path == str(real)), None)
+    now = next((disk for disk in devices.disks(listing()) if disk.path == str(real)), None)
     if now is None or identity(now, real) != chosen.identity:
         raise HostError(
             f"{chosen.given} is another disk than the one that was shown",
@@ -163,7 +165,7 @@ def human(size: int) -> str:
 
 
 def identity(device: Device, real: Path) -> tuple[str, str, str, str, str, str]:
-    """What tells one disk, and one appearance of it, from others by the same name."""
+    """Identity of one disk, and of one insertion of it, among disks with the same name."""
     try:
         # Counts up whenever a medium or a device appears (Linux 5.15, genhd.c).
         sequence = (SYS / device.number / "diskseq").read_text().strip()

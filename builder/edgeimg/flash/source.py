@@ -1,4 +1,4 @@
-"""The image that is written: unpacked as it is read, cut to what its block map asks for."""
+"""The image as a stream: unpacked while it is read, cut to the blocks of its block map."""
 
 from __future__ import annotations
 
@@ -41,8 +41,7 @@ def _extent(stream: Source, extent: Extent, path: Path) -> Iterator[tuple[int, b
         digest.update(data)
         if position + len(data) == extent.end and digest.hexdigest() != extent.sha256:
             raise ImageError(
-                f"{path} is not what its block map describes: bytes {extent.start} to "
-                f"{extent.end} differ",
+                f"{path} does not match its block map: bytes {extent.start} to {extent.end} differ",
                 hint="get image and block map once more, from one release",
             )
         yield position, data

@@ -17,7 +17,7 @@ def stream(image: Path, blocks: BlockMap, fd: int, *, advance: Advance) -> None:
     """Write `image` to the descriptor `fd` in order, unmapped bytes as zeros.
 
     The end of a mapped range is written only after its digest has matched, so a reader that got
-    all bytes has the image. `advance` is told bytes. Raises ImageError for the image's faults,
+    all bytes has the image. `advance` gets numbers of bytes. Raises ImageError for a faulty image,
     HostError when the reader goes away.
     """
     position = 0
@@ -38,13 +38,13 @@ def _zeros(fd: int, start: int, end: int, advance: Advance) -> None:
 
 
 def _all(fd: int, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
+    remaining = memoryview(data)
     try:
-        while rest:
-            rest = rest[os.write(fd, rest) :]
+        while remaining:
+            remaining = remaining[os.write(fd, remaining) :]
     except OSError as error:
         raise HostError(
-            f"standard output takes no more after byte {offset + len(data) - len(rest)}: "
+            f"standard output takes no more after byte {offset + len(data) - len(remaining)}: "
             f"{error.strerror}",
-            hint="what reads it has to take the whole image, and needs room for it",
+            hint="the program that reads it must read the whole image and needs space for it",
         ) from None

@@ -1,6 +1,6 @@
-"""What an image is written to: a block device or a file, past the page cache where that works.
+"""Target of a flash: a block device or a file, without the page cache where possible.
 
-Bytes go to the place they are meant for, and what is read back comes from the medium.
+Bytes are written at their offset, and data that is read back comes from the medium.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ class Target:
     def write(self, offset: int, data: bytes) -> None:
         """Write all of `data`, at most CHUNK bytes. Raises HostError."""
         self._buffer[: len(data)] = data
-        done = 0
-        with self._unaligned(offset, len(data)), self._told("write", offset):
-            while done < len(data):
-                with memoryview(self._buffer)[done : len(data)] as rest:
-                    done += os.pwrite(self._fd, rest, offset + done)
+        count = 0
+        with self._unaligned(offset, len(data)), self._errors("write", offset):
+            while count < len(data):
+                with memoryview(self._buffer)[count : len(data)] as chunk:
+                    count += os.pwrite(self._fd, chunk, offset + count)
 
     def read(self, offset: int, size: int) -> bytes:
         """Exactly `size` bytes, at most CHUNK, from the medium. Raises HostError."""
-        done = 0
+        count = 0
         if not self._direct:
             os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_DONTNEED)
-        with self._unaligned(offset, size), self._told("read", offset):
-            while done < size:
-                with memoryview(self._buffer)[done:size] as rest:
-                    got = os.preadv(self._fd, [rest], offset + done)
-                if not got:
+        with self._unaligned(offset, size), self._errors("read", offset):
+            while count < size:
+                with memoryview(self._buffer)[count:size] as chunk:
+                    size_read = os.preadv(self._fd, [chunk], offset + count)
+                if not size_read:
                     raise OSError(errno.EIO, "it ends here")
-                done += got
+                count += size_read
         return self._buffer[:size]
 
     @contextlib.contextmanager
     def reader(self) -> Iterator[Target]:
         """The same device or file once more, for another thread to read from."""
         flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECT if self._direct else 0)
-        with self._told("read", None):
+        with self._errors("read", None):
             # Not by its name, which may lead elsewhere by now.
             fd = os.open(f"/proc/self/fd/{self._fd}", flags)
         try:
@@ -69,11 +69,11 @@ class Target:
 
     def sync(self) -> None:
         """Wait until everything is on the medium. Raises HostError."""
-        with self._told("flush", None):
+        with self._errors("flush", None):
             os.fsync(self._fd)
 
     def discard(self, start: int, end: int) -> bool:
-        """Tell the device that it may forget these bytes; whether it knows how to."""
+        """Discard these bytes on the device. Returns whether it supports that."""
         if not self.is_device or end <= start:
             return False
         try:
@@ -94,13 +94,13 @@ class Target:
 
     def resize(self, size: int) -> None:
         """Make a file as large as the image. Raises HostError."""
-        with self._told("resize", None):
+        with self._errors("resize", None):
             os.ftruncate(self._fd, size)
         self.size = size
 
     @contextlib.contextmanager
     def _unaligned(self, offset: int, size: int) -> Iterator[None]:
-        """O_DIRECT takes whole blocks only: the odd end of an image goes without it."""
+        """O_DIRECT takes whole blocks only: the last part of an image is written without it."""
         odd = self._direct and (offset % _ALIGNED or size % _ALIGNED)
         if odd:
             self._set_direct(False)
@@ -110,19 +110,19 @@ class Target:
             if odd:
                 self._set_direct(True)
 
-    def _set_direct(self, wanted: bool) -> None:
+    def _set_direct(self, direct: bool) -> None:
         flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
-        flags = flags | os.O_DIRECT if wanted else flags & ~os.O_DIRECT
+        flags = flags | os.O_DIRECT if direct else flags & ~os.O_DIRECT
         fcntl.fcntl(self._fd, fcntl.F_SETFL, flags)
 
     @contextlib.contextmanager
-    def _told(self, what: str, offset: int | None) -> Iterator[None]:
+    def _errors(self, action: str, offset: int | None) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            where = "" if offset is None else f" at byte {offset}"
+            position = "" if offset is None else f" at byte {offset}"
             raise HostError(
-                f"{self._path}: cannot {what}{where}: {error.strerror}",
+                f"{self._path}: cannot {action}{position}: {error.strerror}",
                 hint=_HINTS.get(error.errno or 0, "the medium or its reader is broken: try others"),
             ) from None
 
@@ -132,7 +132,7 @@ _HINTS = {errno.ENOSPC: "make room, or take a larger medium"}
 
 @contextlib.contextmanager
 def opened(path: Path, *, create: bool = False) -> Iterator[Target]:
-    """Open a device or file for writing and reading back; nobody else may have the device open.
+    """Open a device or file for writing and reading back. A device is opened exclusively.
 
     Raises HostError, saying why it cannot be had.
     """
@@ -157,17 +157,17 @@ def _open(path: Path, flags: int) -> tuple[int, bool]:
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-    # The file system knows no O_DIRECT; it may have made the file all the same.
+    # The file system does not support O_DIRECT; the file may exist nevertheless.
     return os.open(path, flags & ~(os.O_EXCL if flags & os.O_CREAT else 0), 0o600), False
 
 
 def refusal(path: Path, error: OSError) -> HostError:
-    """Why the kernel does not open it, and what helps."""
+    """The error of the kernel with a hint."""
     match error.errno:
         case errno.EBUSY:
             return HostError(
                 f"{path} is in use: the kernel does not hand it out",
-                hint="unmount it, and close what has it open",
+                hint="unmount it, and end the programs that use it",
             )
         case errno.EACCES | errno.EPERM:
             return HostError(

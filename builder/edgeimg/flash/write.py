@@ -1,7 +1,7 @@
 """Writing one image to one target: no success without having read it back.
 
-The partition table goes last. Until then the first sector holds a mark instead, so that a disk that
-was not finished is no system to any computer, and says what happened to whoever looks.
+The partition table is written last. Until then the first sector holds a mark, so that no computer
+boots an unfinished disk, and people can see what happened.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from edgeimg.image.blockmap import BlockMap
 from edgeimg.progress import Advance
 
 HEAD = 1 << 20
-"""Bytes of a disk before its first partition: the table is there."""
+"""Bytes of a disk before its first partition. They hold the partition table."""
 MARK = b"edgeimg: this disk was not finished, flash it again\n"
 _SECTOR = 512
 _TABLE = 34 * _SECTOR
 """GPT with its 128 entries and the protective MBR; the copy at the end lacks the MBR."""
 _WINDOW = 8 << 20
-"""Bytes between two flushes: what is read back at the end, when nothing is left to write."""
+"""Bytes between two flushes; as many are read back after the last write."""
 
 Phase = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
-    """What was done to one target, in bytes."""
+class ByteCounts:
+    """Bytes of one target by what happened to them."""
 
     written: int
     kept: int
     """Was there already, from an attempt that was interrupted."""
     read_back: int
     discarded: int
-    """What the device was told to forget; 0 when it cannot."""
+    """Bytes that the device discarded; 0 when it does not support that."""
 
 
 def write(
@@ -52,12 +52,12 @@ def write(
     advance: Advance,
     stop: threading.Event,
     phase: Phase = lambda _: None,
-) -> Written:
-    """Write `image` to `target` and compare all of it with what is read back.
+) -> ByteCounts:
+    """Write `image` to `target`, read all of it back and compare.
 
-    `advance` is told the bytes that were read back, `phase` what is being done. On a target that
-    was not finished with the same image, what is there already is only read. Raises HostError when
-    the medium fails or holds something else, ImageError for the image's faults, StoppedError when
+    `advance` gets the number of bytes read back, `phase` the name of the phase. On a target with an
+    unfinished copy of the same image, existing data is only read. Raises HostError when the medium
+    fails or holds other data, ImageError for a faulty image, StoppedError when
     `stop` was set. After any of these the target holds MARK and no partition table.
     """
     if target.size < blocks.image_size:
@@ -70,7 +70,7 @@ def write(
         phase("discard")
         discarded = _clear(target, blocks)
     phase("write")
-    head, samples, kept = _Head(), Samples(), 0
+    head, samples, unchanged = _Head(), Samples(), 0
     with (
         source.opened(image) as stream,
         readback.following(target, blocks, advance=advance, stop=stop) as follower,
@@ -79,31 +79,34 @@ def write(
         for offset, data in ahead(source.pieces(stream, blocks, image), stop):
             if late := head.keep(offset, data):
                 flushed.add(Stretch(offset=offset, size=late, data=data[:late]))
-            start, rest = offset + late, data[late:]
-            if not rest:
+            start, tail = offset + late, data[late:]
+            if not tail:
                 continue
-            samples.take(start, rest)
-            # In order, so behind the first difference nothing was written.
-            resumes = resumes and target.read(start, len(rest)) == rest
+            samples.take(start, tail)
+            # Data is written in order, so nothing was written behind the first difference.
+            resumes = resumes and target.read(start, len(tail)) == tail
             if resumes:
-                kept += len(rest)
-                advance(len(rest))
+                unchanged += len(tail)
+                advance(len(tail))
             else:
-                target.write(start, rest)
-            flushed.add(Stretch(offset=start, size=len(rest), data=rest if resumes else None))
+                target.write(start, tail)
+            flushed.add(Stretch(offset=start, size=len(tail), data=tail if resumes else None))
         flushed.now()
         phase("read back")
         follower.finish()
     samples.compare(target)
     phase("table")
     head.finish(target, blocks, advance)
-    return Written(
-        written=blocks.mapped - kept, kept=kept, read_back=blocks.mapped, discarded=discarded
+    return ByteCounts(
+        written=blocks.mapped - unchanged,
+        kept=unchanged,
+        read_back=blocks.mapped,
+        discarded=discarded,
     )
 
 
 class _Flushed:
-    """Hands on to the reader what the device was flushed behind."""
+    """Passes stretches to the reader after the device was flushed."""
 
     def __init__(self, target: Target, follower: readback.Follower) -> None:
         self._target, self._follower = target, follower
@@ -121,13 +124,13 @@ class _Flushed:
 
 
 class _Head:
-    """What is written last."""
+    """The first bytes of the disk, which are written last."""
 
     def __init__(self) -> None:
         self._pieces: list[tuple[int, bytes]] = []
 
     def keep(self, offset: int, data: bytes) -> int:
-        """Take what is before HEAD; how many bytes of `data` that was."""
+        """Keep the bytes before HEAD. Returns how many bytes of `data` these are."""
         early = max(0, min(len(data), HEAD - offset))
         if early:
             self._pieces.append((offset, data[:early]))
@@ -150,8 +153,8 @@ class _Head:
 
 
 def _clear(target: Target, blocks: BlockMap) -> int:
-    """Take away what was there, and leave the mark; how many bytes were discarded."""
-    # The mark that allows going on comes only when nothing old can be left behind it.
+    """Discard the old content and write the mark. Returns the number of discarded bytes."""
+    # The mark that allows a later run to continue is written only after all old data is gone.
     _spoil(target, MARK)
     size = target.size - HEAD
     discarded = size if target.discard(HEAD, target.size) else 0
