@@ -53,7 +53,9 @@ def toolbox(cache: Store, default_lock: Lock) -> Callable[[str], Toolbox]:
     def prepare(group: str) -> Toolbox:
         host = tools.build_host()
         packages = tools.packages(default_lock, group, host)
-        fetch.fetch(fetch.wanted(packages, mirrors.from_host(os.environ)), cache, offline=False)
+        fetch.fetch(
+            fetch.package_downloads(packages, mirrors.from_host(os.environ)), cache, offline=False
+        )
         return tools.prepare(default_lock, group, cache, host=host)
 
     return prepare
@@ -71,7 +73,9 @@ class TinyImages:
         """The packages of a group of the default lock, by name."""
         packages = self.lock.images[arch.name].groups[group]
         fetch.fetch(
-            fetch.wanted(packages, mirrors.from_host(os.environ)), self.cache, offline=False
+            fetch.package_downloads(packages, mirrors.from_host(os.environ)),
+            self.cache,
+            offline=False,
         )
         return {
             package.name: deb.read(

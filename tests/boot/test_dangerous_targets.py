@@ -110,7 +110,7 @@ def userland(cache: Store, work: Path) -> Tree:
     sources = mirrors.from_host(os.environ)
     with debian.open_index(X86_64, "trixie", sources, accept_unsigned=False, work=work) as index:
         packages = index.resolve(PACKAGES, exclude=groups.EXCLUDED)
-    fetch.fetch(fetch.wanted(packages, sources), cache, offline=False)
+    fetch.fetch(fetch.package_downloads(packages, sources), cache, offline=False)
     return tree.union(
         deb.read(cache.blob(p.sha256), p.sha256, store=cache, origin=p.name).tree for p in packages
     )

@@ -80,9 +80,9 @@ def test_pod_runs_in_512_mib_twice(arch: Arch) -> None:
     assert report["memory_mib"] == 512
     assert report["cpus"] == CPUS
     assert len(report["boots"]) == 2
-    rest = wear.measured(report["boots"][1]["report"])
+    rest = wear.measurement(report["boots"][1]["report"])
     assert rest is not None
-    print(f"\n{arch.name} at rest: {rest.hourly} bytes an hour, {rest.told()}")
+    print(f"\n{arch.name} at rest: {rest.hourly} bytes an hour, {rest.summary()}")
     for number, boot in enumerate(report["boots"], 1):
         seconds = {stage["name"]: stage["uptime"] for stage in boot["stages"]}
         memory = boot["report"]["memory_kib"]

@@ -32,7 +32,9 @@ def downloads(cache: Store, default_lock: Lock, toolbox: Callable[[str], Toolbox
     toolbox("pack")
     toolbox("qemu")
     packages = default_lock.images["x86-64"].packages()
-    fetch.fetch(fetch.wanted(packages, mirrors.from_host(os.environ)), cache, offline=False)
+    fetch.fetch(
+        fetch.package_downloads(packages, mirrors.from_host(os.environ)), cache, offline=False
+    )
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,9 @@ SCRIPT = Path(__file__).parents[2] / "overlays/base/usr/lib/edgeimg/import-image
 def composed(arch: Arch, lock: Lock, cache: Store) -> tuple[ContainerImage, ...]:
     """The images of the locked packages."""
     packages = lock.images[arch.name].groups["containers"]
-    fetch.fetch(fetch.wanted(packages, mirrors.from_host(os.environ)), cache, offline=False)
+    fetch.fetch(
+        fetch.package_downloads(packages, mirrors.from_host(os.environ)), cache, offline=False
+    )
     opened = {
         p.name: deb.read(cache.blob(p.sha256), p.sha256, store=cache, origin=f"package:{p.name}")
         for p in packages

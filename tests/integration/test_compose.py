@@ -50,7 +50,7 @@ class Inputs:
     def _group(self, arch: Arch, name: str) -> Debs:
         wanted = self._lock.images[arch.name].groups[name]
         mirrors = mirror_list.from_host(os.environ)
-        fetch.fetch(fetch.wanted(wanted, mirrors), self.store, offline=False)
+        fetch.fetch(fetch.package_downloads(wanted, mirrors), self.store, offline=False)
         return tuple(
             (
                 package,
@@ -271,7 +271,7 @@ def test_busybox_runs_as_every_program_that_nothing_else_provides(
     inputs: Inputs, arch: Arch
 ) -> None:
     root = inputs.root(arch)
-    known, left = applets.applets(root.read("usr/bin/busybox")), applets.left_out()
+    known, left = applets.applets(root.read("usr/bin/busybox")), applets.exclusions()
     assert {"ls", "vi", "ping", "awk", "nc", "tar", "init", "sh"} <= set(known)
     for name in known:
         present = [p for place in ("bin", "sbin") if (p := f"usr/{place}/{name}") in root]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from edgeimg.cache.store import Store
 from edgeimg.errors import DigestError, FetchError, HostError
-from edgeimg.fetch import Wanted, fetch, http, transfer
+from edgeimg.fetch import Download, fetch, http, transfer
 
 from tests.integration.fileserver import FileServer
 
@@ -36,8 +36,8 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "cache")
 
 
-def want(*urls: str, size: int | None = len(CONTENT), name: str = "thing.deb") -> Wanted:
-    return Wanted(name, SHA256, size, urls)
+def want(*urls: str, size: int | None = len(CONTENT), name: str = "thing.deb") -> Download:
+    return Download(name, SHA256, size, urls)
 
 
 def assert_published(store: Store) -> None:
@@ -58,7 +58,7 @@ def test_many_files_in_parallel_each_once(server: FileServer, store: Store) -> N
     contents = [random.Random(n).randbytes(10_000 + n) for n in range(40)]
     server.files = {f"/{n}": data for n, data in enumerate(contents)}
     wanted = [
-        Wanted(str(n), hashlib.sha256(data).hexdigest(), len(data), (f"{server.url}/{n}",))
+        Download(str(n), hashlib.sha256(data).hexdigest(), len(data), (f"{server.url}/{n}",))
         for n, data in enumerate(contents)
     ]
     fetch([*wanted, *wanted], store, offline=False)
@@ -201,7 +201,7 @@ def test_a_url_that_is_none(store: Store) -> None:
 
 
 def test_offline_names_what_is_missing(store: Store) -> None:
-    others = [Wanted(f"p{n}.deb", f"{n:064x}", 1, ()) for n in range(9)]
+    others = [Download(f"p{n}.deb", f"{n:064x}", 1, ()) for n in range(9)]
     with pytest.raises(FetchError) as caught:
         fetch(others, store, offline=True)
     expected = "offline, but 9 of 9 inputs are not in the cache"
@@ -238,11 +238,11 @@ def client(cache: Path, *urls: str, size: str = str(len(CONTENT))) -> str:
 import signal
 from pathlib import Path
 from edgeimg.errors import EdgeimgError
-from edgeimg.fetch import Wanted, fetch
+from edgeimg.fetch import Download, fetch
 from edgeimg.cache.store import Store
 # Whoever runs the tests in the background may have had it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-wanted = [Wanted(u.rpartition("/")[2], {SHA256!r}, {size}, (u,)) for u in {list(urls)!r}]
+wanted = [Download(u.rpartition("/")[2], {SHA256!r}, {size}, (u,)) for u in {list(urls)!r}]
 try:
     fetch(wanted, Store(Path({str(cache)!r})), offline=False)
     print("done")

@@ -13,7 +13,7 @@ import pytest
 from edgeimg import fetch as downloads
 from edgeimg.cache.store import Store
 from edgeimg.errors import FetchError
-from edgeimg.fetch import Wanted, fetch, http, session, transfer
+from edgeimg.fetch import Download, fetch, http, session, transfer
 
 from tests.integration.fileserver import FileServer
 
@@ -108,7 +108,7 @@ def test_nonsense_means_the_next_mirror(
     server.files["/x"] = CONTENT
     bad, good = serve(NONSENSE[name], 0), f"{server.url}/x"
     store = Store(tmp_path)
-    fetch([Wanted("x", SHA256, len(CONTENT), (bad, good))], store, offline=False)
+    fetch([Download("x", SHA256, len(CONTENT), (bad, good))], store, offline=False)
     assert store.blob(SHA256).read_bytes() == CONTENT
     assert downloads.read([bad, good], limit=1000, name="x") == CONTENT
     downloads.probe_size(bad)  # whatever it is told, it does not raise
@@ -135,12 +135,12 @@ def test_a_byte_now_and_then_is_not_waited_for(
     bad, good = serve(TRICKLES[name], 0.3), f"{server.url}/x"
     started = time.monotonic()
     size = len(CONTENT) if name == "body" else None
-    fetch([Wanted("x", SHA256, size, (bad, good))], Store(tmp_path), offline=False)
+    fetch([Download("x", SHA256, size, (bad, good))], Store(tmp_path), offline=False)
     assert downloads.read([bad, good], limit=1000, name="x") == CONTENT
     assert time.monotonic() - started < 10
     with pytest.raises(FetchError, match="slower than") as caught:
         fetch(
-            [Wanted("y", "0" * 64, 1 << 20 if size else None, (bad,))],
+            [Download("y", "0" * 64, 1 << 20 if size else None, (bad,))],
             Store(tmp_path),
             offline=False,
         )
@@ -161,7 +161,7 @@ def test_a_slow_transfer_that_earns_its_time_is_finished(
     server.files["/x"] = content
     server.rate = 300_000
     monkeypatch.setattr(session, "RATE", 100_000.0)
-    wanted = Wanted("x", hashlib.sha256(content).hexdigest(), len(content), (f"{server.url}/x",))
+    wanted = Download("x", hashlib.sha256(content).hexdigest(), len(content), (f"{server.url}/x",))
     started = time.monotonic()
     fetch([wanted], Store(tmp_path), offline=False)
     assert time.monotonic() - started > 2 * session.PATIENCE

@@ -86,7 +86,7 @@ def test_the_archive_is_locked_fetched_and_trimmed(server: FileServer, tmp_path:
     assert asset.size == len(server.files[f"{FOLDER}/k3s-airgap-images-amd64.tar.zst"])
     blob = k3s_release.fetch(asset, store, offline=False, progress=Silent(), env={})
     archive = k3s_airgap.unpack(blob, asset, store)
-    wanted = k3s_airgap.wanted(archive, source.k3s.airgap)
+    wanted = k3s_airgap.select(archive, source.k3s.airgap)
     assert set(wanted) == {
         "docker.io/rancher/mirrored-coredns-coredns:1.13.1",
         "docker.io/rancher/local-path-provisioner:v0.0.32",
@@ -115,10 +115,10 @@ def test_what_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     archive = tmp_path / "images.tar"
     archive.write_bytes(saved(names=NAMES[:1]))
     with pytest.raises(ArchiveError, match="no rancher/mirrored-library-traefik, which traefik"):
-        k3s_airgap.wanted(archive, ("traefik",))
+        k3s_airgap.select(archive, ("traefik",))
     archive.write_bytes(b"nothing")
     with pytest.raises(ArchiveError, match="cannot be read"):
-        k3s_airgap.wanted(archive, ("traefik",))
+        k3s_airgap.select(archive, ("traefik",))
 
 
 def test_the_lock_file_keeps_it(server: FileServer, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_published_files(tiny, packed: Packed, published: publish.Published) -> 
 def test_block_map_suffices_to_flash(packed: Packed, tmp_path: Path, tiny) -> None:
     """Writing the mapped blocks over garbage gives partitions that prove and boot."""
     sizes = {"root-a": packed.sizes["root"], "root-a-verity": packed.sizes["verity"]}
-    mapped = bmap.ranges(packed.plan, bmap.used(packed.raw, packed.plan, sizes))
+    mapped = bmap.ranges(packed.plan, bmap.content_sizes(packed.raw, packed.plan, sizes))
     target = tmp_path / "disk.raw"
     with packed.raw.open("rb") as source, target.open("wb") as out:
         for _ in range(packed.plan.size >> 20):

@@ -70,7 +70,9 @@ def release(
     toolbox("pack")
     toolbox("qemu")
     packages = default_lock.images["x86-64"].packages()
-    fetch.fetch(fetch.wanted(packages, mirrors.from_host(os.environ)), cache, offline=False)
+    fetch.fetch(
+        fetch.package_downloads(packages, mirrors.from_host(os.environ)), cache, offline=False
+    )
     root = tmp_path_factory.mktemp("release")
     project = Project(root / "project")
     project.share()

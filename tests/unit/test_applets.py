@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from edgeimg.compose.applets import applets, left_out, link_applets
+from edgeimg.compose.applets import applets, exclusions, link_applets
 from edgeimg.errors import ArchiveError
 from edgeimg.tree import Tree, file, symlink
 
@@ -44,8 +44,8 @@ def test_a_program_without_a_table_is_refused() -> None:
         applets(program(b"\0".join(name.encode() for name in reversed(NAMES))))
 
 
-def test_every_applet_gets_a_link_but_those_that_are_left_out() -> None:
-    left = left_out()
+def test_every_applet_gets_a_link_but_those_that_are_exclusions() -> None:
+    left = exclusions()
     made = linked(link_applets(root()))
     assert made == {f"usr/bin/{name}" for name in NAMES if name not in left}
     assert "usr/bin/ls" in made

@@ -184,7 +184,7 @@ def test_the_block_map_has_the_boot_loader(tmp_path: Path) -> None:
         out.truncate(made.size)
         out.seek(8 * KIB)
         out.write(FILES["boot/spl.bin"])
-    used = bmap.used(image, made, {})
+    used = bmap.content_sizes(image, made, {})
     first, last = bmap.ranges(made, used)[0]
     assert (first, last) == (0, (8 * KIB + 100_000 - 1) // bmap.BLOCK)
 

@@ -130,7 +130,7 @@ MANIFESTS = {
     "cronjob.yaml": f'{ADD}"docker.io/library/alpine:3"',
     "directive.yaml": "",
     "docker-io-without-library.yaml": f'{ADD}"docker.io/library/nginx:1.29"',
-    "duplicate-key.yaml": "the key 'image' is there twice",
+    "duplicate-key.yaml": "duplicate key 'image'",
     "ephemeral.yaml": f'{ADD}"docker.io/library/alpine:3"',
     "helm-template.yaml": "a template that is not rendered",
     "helmchartconfig.yaml": "",
@@ -189,7 +189,7 @@ def test_image(inputs: Path, tmp_path: Path, name: str) -> None:
     found = opened(inputs / name, X86_64, tmp_path)
     base = ("bin/app ", "etc/os-release ")
     rest = [line for line in files(found.tree) if not line.startswith(base)]
-    assert [*rest, *(f"left out: {path}" for path in found.left_out)] == list(IMAGES[name])
+    assert [*rest, *(f"left out: {path}" for path in found.devices)] == list(IMAGES[name])
     for (case, path), content in CONTENTS.items():
         assert case != name or found.tree.read(path) == content
 

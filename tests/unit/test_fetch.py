@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from edgeimg.cache.store import Store
 from edgeimg.errors import DamageError, DigestError, FetchError, LockError
-from edgeimg.fetch import Wanted, fetch, fetch_one, transfer
+from edgeimg.fetch import Download, fetch, fetch_file, transfer
 from edgeimg.progress import Silent
 
 from tests.integration.fileserver import FileServer
@@ -28,8 +28,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
         yield server
 
 
-def want(server: FileServer, size: int | None = len(CONTENT)) -> Wanted:
-    return Wanted("thing", SHA256, size, (f"{server.url}/thing",))
+def want(server: FileServer, size: int | None = len(CONTENT)) -> Download:
+    return Download("thing", SHA256, size, (f"{server.url}/thing",))
 
 
 class Notes(Silent):
@@ -76,27 +76,27 @@ def test_a_download_is_on_the_disk_before_it_gets_its_name(
 
 def test_a_damaged_download_is_fetched_again(server: FileServer, tmp_path: Path) -> None:
     store, progress = Store(tmp_path), Notes()
-    blob = fetch_one(want(server), store, offline=False, progress=progress)
+    blob = fetch_file(want(server), store, offline=False, progress=progress)
     for damaged in (CONTENT[:-1], b"", CONTENT[:-1] + b"x", CONTENT + b"x"):
         blob.write_bytes(damaged)
-        again = fetch_one(want(server), store, offline=False, progress=progress)
+        again = fetch_file(want(server), store, offline=False, progress=progress)
         assert again.read_bytes() == CONTENT
     assert len(server.log) == 5
     assert len(progress.notes) == 4
     assert all("thing in the cache" in note for note in progress.notes)
-    fetch_one(want(server), store, offline=True, progress=progress)
+    fetch_file(want(server), store, offline=True, progress=progress)
     assert len(server.log) == 5
 
 
 def test_offline_a_damaged_download_is_one_clear_error(server: FileServer, tmp_path: Path) -> None:
     store, progress = Store(tmp_path), Notes()
-    fetch_one(want(server), store, offline=False, progress=progress).write_bytes(b"other")
+    fetch_file(want(server), store, offline=False, progress=progress).write_bytes(b"other")
     with pytest.raises(DamageError, match=r"thing in the cache .* damaged") as caught:
-        fetch_one(want(server), store, offline=True, progress=progress)
+        fetch_file(want(server), store, offline=True, progress=progress)
     assert "--offline" in str(caught.value.hint)
     assert progress.notes == []
     with pytest.raises(FetchError, match="offline, but 1 of 1"):
-        fetch_one(want(server), store, offline=True, progress=progress)
+        fetch_file(want(server), store, offline=True, progress=progress)
 
 
 def test_a_download_that_the_lock_sizes_wrongly_is_refused(
@@ -104,8 +104,8 @@ def test_a_download_that_the_lock_sizes_wrongly_is_refused(
 ) -> None:
     """It may be in the cache already, where no server's answer is compared with the size."""
     store = Store(tmp_path)
-    fetch_one(want(server, None), store, offline=False, progress=Silent())
+    fetch_file(want(server, None), store, offline=False, progress=Silent())
     for size in (len(CONTENT) - 1, len(CONTENT) + 1, 99 << 30):
         with pytest.raises(LockError, match=f"the lock names {size}"):
-            fetch_one(want(server, size), store, offline=True, progress=Silent())
+            fetch_file(want(server, size), store, offline=True, progress=Silent())
     assert store.has_blob(SHA256)

@@ -125,12 +125,12 @@ def test_a_home_inside_a_project_is_refused(tmp_path: Path, mark: str) -> None:
     (tmp_path / "project" / mark).touch()
     inside = tmp_path / "project" / "deep" / "keys"
     with pytest.raises(SigningKeyError, match="inside the project"):
-        keys.guard(inside, given=True)
-    keys.guard(inside, given=False)  # the user's own, in a home directory that is kept in git
-    keys.guard(tmp_path / "elsewhere", given=True)
+        keys.guard(inside, explicit=True)
+    keys.guard(inside, explicit=False)  # the user's own, in a home directory that is kept in git
+    keys.guard(tmp_path / "elsewhere", explicit=True)
     (tmp_path / "link").symlink_to(tmp_path / "project")
     with pytest.raises(SigningKeyError, match="inside the project"):
-        keys.guard(tmp_path / "link" / "keys", given=True)
+        keys.guard(tmp_path / "link" / "keys", explicit=True)
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -138,10 +138,10 @@ def test_a_home_inside_a_project_is_refused(tmp_path: Path, mark: str) -> None:
 def test_a_home_that_others_get_into_is_refused(tmp_path: Path, mode: int, given: bool) -> None:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
-    keys.guard(home, given=given)
+    keys.guard(home, explicit=given)
     home.chmod(mode)
     with pytest.raises(SigningKeyError, match=f"mode {mode:04o}") as caught:
-        keys.guard(home, given=given)
+        keys.guard(home, explicit=given)
     assert f"chmod 700 {home}" in str(caught.value.hint)
 
 
@@ -150,10 +150,10 @@ def test_a_key_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
     secret.parent.mkdir(parents=True)
     (tmp_path / "home").chmod(0o700)
     secret.touch(mode=0o600)
-    keys.guard(tmp_path / "home", given=True)
+    keys.guard(tmp_path / "home", explicit=True)
     secret.chmod(0o644)
     with pytest.raises(SigningKeyError, match=r"0123\.key \(mode 0644\)"):
-        keys.guard(tmp_path / "home", given=True)
+        keys.guard(tmp_path / "home", explicit=True)
 
 
 def test_a_passphrase_file_is_kept_like_a_key(tmp_path: Path) -> None:

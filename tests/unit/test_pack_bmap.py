@@ -72,5 +72,5 @@ def test_used_space_of_partitions(tmp_path: Path) -> None:
         file.truncate(PLAN.size)
         file.seek(PLAN["esp"].start + 10_000)
         file.write(b"x")
-    used = bmap.used(image, PLAN, {"root-a": 5 << 20})
+    used = bmap.content_sizes(image, PLAN, {"root-a": 5 << 20})
     assert used == {"esp": 12288, "config": 0, "root-a": 5 << 20}

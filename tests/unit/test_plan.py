@@ -203,7 +203,7 @@ def changed(content: bytes) -> Tree:
 def test_whatever_changes_the_image_changes_the_key(
     plan: BuildPlan, change: dict[str, Any]
 ) -> None:
-    base = replace(plan, manifests={"web": Tree()}, given={"web": Tree()})
+    base = replace(plan, manifests={"web": Tree()}, project_files={"web": Tree()})
     assert replace(base).key == base.key
     assert replace(base, output=Path("elsewhere"), offline=True).key == base.key
     assert replace(base, **change).key != base.key

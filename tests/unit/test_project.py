@@ -73,11 +73,13 @@ def test_it_is_the_default_gateway(thin: Path) -> None:
     thin_plan = plan(thin)
     thinner = thin_plan.overlay.without(lambda path, _: path.startswith("usr/share/doc"))
     assert thinner.digest() == own.overlay.digest()
-    assert {n: t.digest() for n, t in thin_plan.given.items()} == {
-        n: t.digest() for n, t in own.given.items()
+    assert {n: t.digest() for n, t in thin_plan.project_files.items()} == {
+        n: t.digest() for n, t in own.project_files.items()
     }
-    origins = {node.origin for tree in thin_plan.given.values() for _, node in tree.items()}
-    assert origins == {node.origin for tree in own.given.values() for _, node in tree.items()}
+    origins = {node.origin for tree in thin_plan.project_files.values() for _, node in tree.items()}
+    assert origins == {
+        node.origin for tree in own.project_files.values() for _, node in tree.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_every_built_in_recipe_is_found_with_its_files(tmp_path: Path) -> None:
     for name in recipes:
         path = tmp_path / "own.toml"
         path.write_text(f'include = ["edgeimg:{name}"]\n')
-        used = builtin_parts.used(load(path))
+        used = builtin_parts.parts_of(load(path))
         assert used is not None and f"edgeimg:{name}" in used.parts
 
 

@@ -70,7 +70,7 @@ BUSYBOX = deb("busybox", {"usr/bin/busybox": b"\x7fELF busybox"})
 def root(given: Tree | None = None, **options: Any) -> Tree:
     return rootfs.make(
         "mine", service(**options), UID, arch=X86_64, packages=[BUSYBOX], image=None,
-        given=given or Tree(), init=b"init",
+        project_files=given or Tree(), init=b"init",
     )  # fmt: skip
 
 
@@ -228,7 +228,7 @@ def test_what_an_image_says_holds_where_the_recipe_says_nothing() -> None:
     assert {"A=image", "B=recipe"} <= set(process["env"])
     assert process["cwd"] == "/work"
     made = rootfs.make(
-        "mine", mine, UID, arch=X86_64, packages=[], image=image, given=Tree(), init=b"init"
+        "mine", mine, UID, arch=X86_64, packages=[], image=image, project_files=Tree(), init=b"init"
     )
     assert {"proc", "sys", "dev", "run", "tmp", "etc/passwd"} <= {path for path, _ in made.items()}
     parts_ = replace(parts(), images={"mine": image})
@@ -257,7 +257,9 @@ def test_a_command_in_a_mount_is_left_to_the_gateway() -> None:
 
 def parts(*names: str) -> services.Parts:
     packages = {name: [BUSYBOX] for name in names}
-    return services.Parts(packages=packages, images={}, given={}, init=b"init", seccomp=DATA)
+    return services.Parts(
+        packages=packages, images={}, project_files={}, init=b"init", seccomp=DATA
+    )
 
 
 def test_all_services_are_at_their_place_and_enabled() -> None:

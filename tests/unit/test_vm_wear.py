@@ -20,7 +20,7 @@ def report(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_window_is_extrapolated_to_an_hour() -> None:
-    rest = wear.measured(report())
+    rest = wear.measurement(report())
     assert rest is not None
     assert rest.hourly == 60 * MIB
     assert [name for name, _ in rest.writers] == ["k3s", "systemd-journal", "dropbear", "sh"]
@@ -56,5 +56,5 @@ def test_nobody_who_writes_is_no_crash() -> None:
     ids=["none", "empty", "null", "no time", "too short", "negative", "no table", "no number"],
 )
 def test_what_makes_no_sense_is_not_a_measurement(told: dict[str, Any]) -> None:
-    assert wear.measured(told) is None
+    assert wear.measurement(told) is None
     assert "did not measure" in wear.judge(told, 1 << 40).failure

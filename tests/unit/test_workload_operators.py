@@ -121,8 +121,8 @@ def test_devices_are_found_at_the_key_that_brought_them(tmp_path: Path) -> None:
         f"[workloads.w]\nmanifests = 'm'\nimages = ['{APP}']\n[services.web]\narchive = 'web.tar'\n"
     )
     given = containers.Images(
-        recipe={"web": Image(left_out=("dev/null",)), APP: Image(left_out=tuple("abcd"))},
-        airgap={"x/coredns:1": Image(left_out=("dev/zero",)), "x/none:1": Image()},
+        recipe={"web": Image(devices=("dev/null",)), APP: Image(devices=tuple("abcd"))},
+        airgap={"x/coredns:1": Image(devices=("dev/zero",)), "x/none:1": Image()},
     )
     found = check(Absent(devices=given.devices(load(tmp_path / "recipe.toml").recipe)))
     assert [(one.rule, one.path, one.item) for one in found] == [

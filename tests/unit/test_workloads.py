@@ -86,26 +86,30 @@ def test_what_the_recipe_says_goes_before_what_the_container_image_says() -> Non
         run={"Entrypoint": ["/bin/app"], "Cmd": ["-a"], "Env": ["A=1", "B=2"], "StopSignal": "INT"},
     )
     spec = PodImage(archive="x", environment={"B": "3"}, user="7")
-    told = images.make(APP, spec, X86_64, packages=(), image=image, given=Tree()).run
+    told = images.make(APP, spec, X86_64, packages=(), image=image, project_files=Tree()).run
     assert told == {
         "Entrypoint": ["/bin/app"], "Cmd": ["-a"], "Env": ["A=1", "B=3"], "StopSignal": "INT",
         "User": "7",
     }  # fmt: skip
     told = images.make(
         APP, PodImage(archive="x", command=("/bin/b",)), X86_64, packages=(), image=image,
-        given=Tree(),
+        project_files=Tree(),
     ).run  # fmt: skip
     assert (told["Entrypoint"], told["Cmd"]) == (["/bin/b"], [])
 
 
 def test_a_static_program_is_an_image_and_nothing_is_none() -> None:
     given = Tree().with_nodes({"usr/bin/app": file(b"x", mode=0o755)})
-    image = images.make(APP, PodImage(binary="app"), X86_64, packages=(), image=None, given=given)
+    image = images.make(
+        APP, PodImage(binary="app"), X86_64, packages=(), image=None, project_files=given
+    )
     assert image.run["Entrypoint"] == ["/usr/bin/app"]
     assert image.run["User"] == "65534:65534"
     assert "etc/passwd" in image.tree
     with pytest.raises(ArchiveError, match="no command"):
-        images.make(APP, PodImage(packages=("x1",)), X86_64, packages=(), image=None, given=given)
+        images.make(
+            APP, PodImage(packages=("x1",)), X86_64, packages=(), image=None, project_files=given
+        )
 
 
 DIGEST = f"sha256:{'a' * 64}"

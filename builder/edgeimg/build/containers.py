@@ -1,4 +1,4 @@
-"""What was fetched → containers in the root: services of the system, images and objects of pods."""
+"""Containers of the root: services of the system, images and Kubernetes objects of pods."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from edgeimg.workloads.operators import Unseen
 
 Groups = Mapping[str, Sequence[tuple[Package, Deb]]]
 Kustomize = Callable[[Tree, str], bytes]
-"""What `kubectl kustomize` makes of a directory in a tree."""
+"""Runs `kubectl kustomize` on a directory of a tree."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Images:
     """Those of K3s' components, by reference."""
 
     def devices(self, recipe: Recipe) -> dict[tuple[str, str], tuple[str, ...]]:
-        """What is left out of each, by the recipe's key and the image's name."""
+        """Devices that are left out of each image, by the recipe's key and the image's name."""
         keys = {
             reference: f"workloads.{name}.images"
             for name, workload in recipe.workloads.items()
@@ -49,10 +49,10 @@ class Images:
         }
         return {
             **{
-                (keys.get(name, f"services.{name}"), name): image.left_out
+                (keys.get(name, f"services.{name}"), name): image.devices
                 for name, image in self.recipe.items()
             },
-            **{("k3s.airgap", name): image.left_out for name, image in self.airgap.items()},
+            **{("k3s.airgap", name): image.devices for name, image in self.airgap.items()},
         }
 
 
@@ -73,7 +73,7 @@ def images(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> Image
     return Images(recipe=recipe, airgap=_airgap(plan, archives, store))
 
 
-def system_services(plan: BuildPlan, groups: Groups, given: Images) -> Tree:
+def system_services(plan: BuildPlan, groups: Groups, images: Images) -> Tree:
     """The recipe's services: bundles and units, at their place in the root.
 
     Raises ArchiveError.
@@ -85,71 +85,72 @@ def system_services(plan: BuildPlan, groups: Groups, given: Images) -> Tree:
     parts = services.Parts(
         packages={name: _debs(groups, f"service:{name}") for name in plan.recipe.services},
         images={
-            name: image for name, image in given.recipe.items() if name in plan.recipe.services
+            name: image for name, image in images.recipe.items() if name in plan.recipe.services
         },
-        given=plan.given,
+        project_files=plan.project_files,
         init=services.program(shared, "usr/bin/catatonit"),
         seccomp=file(profile).read(),
     )
     return services.compose(plan.recipe.services, plan.arch, parts)
 
 
-def pod_images(plan: BuildPlan, groups: Groups, given: Images) -> Tree:
+def pod_images(plan: BuildPlan, groups: Groups, images: Images) -> Tree:
     """The built-in images and those of the workloads. Raises ArchiveError."""
     builtin = {package.name: deb for package, deb in groups["containers"]}
-    made = [
+    own = [
         pods.make(
             reference,
             image,
             plan.arch,
             packages=_debs(groups, f"image:{reference}"),
-            image=given.recipe.get(reference),
-            given=plan.given.get(reference, Tree()),
+            image=images.recipe.get(reference),
+            project_files=plan.project_files.get(reference, Tree()),
         )
         for reference, image in plan.recipe.pod_images.items()
     ]
-    brought = [
+    airgap = [
         ContainerImage(name=reference, tree=image.tree, run=image.run)
-        for reference, image in given.airgap.items()
+        for reference, image in images.airgap.items()
     ]
-    everything = [*builtin_images(plan.arch, builtin), *brought, *made]
+    everything = [*builtin_images(plan.arch, builtin), *airgap, *own]
     return pods.compose(everything, plan.arch, plan.recipe.image.epoch)
 
 
 def _airgap(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> dict[str, Image]:
-    """The images of K3s' components that the recipe asks for."""
+    """The images of the K3s components that the recipe selects."""
     if k3s_airgap.KEY not in archives or plan.inputs.airgap is None:
         return {}
-    found = {}
+    images = {}
     archive = k3s_airgap.unpack(archives[k3s_airgap.KEY], plan.inputs.airgap, store)
-    for reference, tag in k3s_airgap.wanted(archive, plan.recipe.k3s.airgap).items():
+    for reference, tag in k3s_airgap.select(archive, plan.recipe.k3s.airgap).items():
         with open_image(archive, plan.arch, tag) as image:
-            found[reference] = container_image.described(image, store, f"image:{reference}")
-    return found
+            images[reference] = container_image.described(image, store, f"image:{reference}")
+    return images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objects:
-    """What Kubernetes is given."""
+    """The Kubernetes objects of the workloads."""
 
     tree: Tree
     """The manifests at their place in the root."""
     unseen: Mapping[str, tuple[Unseen, ...]]
-    """By workload: what may start pods of images that neither manifests nor recipe name."""
+    """By workload: objects that may start pods of images that neither manifests nor recipe name."""
 
 
 def objects(
-    recipe: Recipe, given: Mapping[str, Tree], images: Tree, kustomize: Kustomize
+    recipe: Recipe, project_files: Mapping[str, Tree], images: Tree, kustomize: Kustomize
 ) -> Objects:
-    """The workloads' manifests, `given` by workload; `images` is what `pod_images` made.
+    """The workloads' manifests. `project_files` has the files of each workload, `images` the result
+    of `pod_images`.
 
-    An image of a workload that no manifest names is for what may start pods by itself.
-    Raises RecipeError for what would not run.
+    An image of a workload that no manifest names is for objects that start pods by themselves.
+    Raises RecipeError for manifests that would not run.
     """
-    known = pods.listed(images)
-    made = {}
+    available = pods.listed(images)
+    joined = {}
     for name, workload in recipe.workloads.items():
-        files = given[name]
+        files = project_files[name]
         below = workload.kustomization or ""
         if any(_in(below, entry) in files for entry in manifests.KUSTOMIZATIONS):
             texts = {f"{workload.manifests} (rendered)": kustomize(files, below).decode()}
@@ -160,17 +161,17 @@ def objects(
             )
         else:
             texts = manifests.texts(files)
-        made[name] = manifests.join(name, texts, known)
-    named = frozenset[str]().union(*(one.images for one in made.values()))
+        joined[name] = manifests.join(name, texts, available)
+    image_names = frozenset[str]().union(*(item.images for item in joined.values()))
     return Objects(
-        tree=workloads.compose({name: one.data for name, one in made.items()}),
+        tree=workloads.compose({name: item.data for name, item in joined.items()}),
         unseen={
             name: tuple(
-                found
-                for found in one.unseen
-                if found.chart or named.issuperset(recipe.workloads[name].images)
+                unseen
+                for unseen in item.unseen
+                if unseen.chart or image_names.issuperset(recipe.workloads[name].images)
             )
-            for name, one in made.items()
+            for name, item in joined.items()
         },
     )
 

@@ -37,17 +37,17 @@ from edgeimg.vm.argv import BoardModel
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What one image is made of."""
+    """The inputs of one image."""
 
     groups: Mapping[str, tuple[tuple[Package, Deb], ...]]
-    """All packages by what they are for: see `ArchLock.groups`."""
+    """All packages by their purpose: see `ArchLock.groups`."""
     kernel: Kernel
     initrd: Tree
     """The packages of the initrd, merged."""
     boot: Tree
     """systemd-boot and the UKI stub."""
     loader: Loader | None
-    """What the board needs; None without one."""
+    """The boot loader of the board; None without a board."""
     images: Tree
     """The images of pods, built-in ones too, at their place in the root."""
     services: Tree
@@ -59,7 +59,7 @@ class Inputs:
     workloads: Tree
     """The recipe's manifests, at their place in the root."""
     absent: Absent
-    """What of containers is not in the root."""
+    """Parts of containers that the root lacks."""
 
     @property
     def packages(self) -> tuple[tuple[Package, Deb], ...]:
@@ -70,11 +70,11 @@ class Inputs:
 def fetch_packages(
     packages: Iterable[Package], store: Store, *, offline: bool, progress: Progress
 ) -> None:
-    """Download what the store lacks. Raises FetchError, DigestError, HostError."""
+    """Download the missing packages. Raises FetchError, DigestError, HostError."""
     lacking = [package for package in packages if not store.has_blob(package.sha256)]
     if lacking:
-        wanted = fetch.wanted(lacking, mirrors.from_host(os.environ))
-        fetch.fetch(wanted, store, offline=offline, progress=progress)
+        downloads = fetch.package_downloads(lacking, mirrors.from_host(os.environ))
+        fetch.fetch(downloads, store, offline=offline, progress=progress)
 
 
 def host_tools(
@@ -93,7 +93,7 @@ def host_tools(
 
 
 def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
-    """Fetch, find or compile K3s, as the plan says, and take it apart.
+    """Fetch, find or compile K3s according to the plan, and unpack it.
 
     Raises FetchError naming the ways on, ArchitectureError, ArchiveError, DigestError.
     """
@@ -123,12 +123,12 @@ def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
 def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dict[str, Path]:
     """The archives of container images, by the name of the service or of the pods' image.
 
-    Raises FetchError when an engine has to be asked and does not have it.
+    Raises FetchError when an image has to come from an engine that does not have it.
     """
     archives = {
         name: container_images.path(
             name,
-            made,
+            contents,
             plan.inputs.images[name],
             plan.arch,
             project=plan.project,
@@ -136,7 +136,7 @@ def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dic
             offline=plan.offline,
             progress=progress,
         )
-        for name, made in sorted(container_images.taken(plan.recipe).items())
+        for name, contents in sorted(container_images.contents(plan.recipe).items())
     }
     # The stand-in has no components that would run them.
     if plan.inputs.airgap is not None and plan.recipe.k3s.source != "standin":
@@ -165,8 +165,8 @@ def unpack(
             return tuple(opened)
 
         opened = {name: group(name) for name in groups}
-        given = containers.images(plan, archives, store)
-        images = containers.pod_images(plan, opened, given)
+        contents = containers.images(plan, archives, store)
+        images = containers.pod_images(plan, opened, contents)
 
         def kustomize(files: Tree, directory: str) -> bytes:
             kubectl = kubernetes.kubectl(_host_k3s(plan, store, progress), store)
@@ -175,20 +175,20 @@ def unpack(
         objects = containers.objects(plan.recipe, plan.manifests, images, kustomize)
         kernel = kernels.from_deb(opened["kernel"][0][1])
         firmware_debs = [deb for _, deb in opened.get("firmware", ())]
-        chosen = firmware.select(plan.recipe.firmware, firmware_debs, kernel)
-        _list_missing(plan, chosen, [deb for _, deb in opened["root"]], progress)
+        selection = firmware.select(plan.recipe.firmware, firmware_debs, kernel)
+        _list_missing(plan, selection, [deb for _, deb in opened["root"]], progress)
         return Inputs(
             groups=opened,
             kernel=kernel,
-            firmware=chosen,
+            firmware=selection,
             microcode=union(deb.tree for _, deb in opened.get("microcode", ())),
             initrd=union(deb.tree for _, deb in opened["initrd"]),
             boot=union(deb.tree for _, deb in opened["boot"]),
             loader=board_loader(plan, store, progress),
             images=images,
-            services=containers.system_services(plan, opened, given),
+            services=containers.system_services(plan, opened, contents),
             workloads=objects.tree,
-            absent=Absent(devices=given.devices(plan.recipe), unseen=objects.unseen),
+            absent=Absent(devices=contents.devices(plan.recipe), unseen=objects.unseen),
         )
 
 
@@ -200,7 +200,7 @@ def group(plan: BuildPlan, name: str, store: Store, progress: Progress) -> list[
 
 
 def board_loader(plan: BuildPlan, store: Store, progress: Progress) -> Loader | None:
-    """The files of the board in their places; None without one. Raises RecipeError."""
+    """The files of the board with their places; None without a board. Raises RecipeError."""
     board = plan.recipe.board
     if board is None:
         return None
@@ -210,13 +210,15 @@ def board_loader(plan: BuildPlan, store: Store, progress: Progress) -> Loader | 
 
 def board_files(plan: BuildPlan, store: Store, progress: Progress) -> Tree:
     """The kernel's package (device trees), the board's, and the project's files over them."""
-    packages = [one for group in (KERNEL, BOARD) for one in plan.inputs.groups.get(group, ())]
-    trees = [_read(one, plan, store, progress).tree for one in packages]
+    packages = [
+        package for group in (KERNEL, BOARD) for package in plan.inputs.groups.get(group, ())
+    ]
+    trees = [_read(package, plan, store, progress).tree for package in packages]
     return union([*trees, plan.board])
 
 
 def board_model(plan: BuildPlan, store: Store, progress: Progress) -> BoardModel | None:
-    """How QEMU runs the plan's board; None without one. Raises RecipeError without a model."""
+    """QEMU's model of the board; None without a board. Raises RecipeError without a model."""
     board = plan.recipe.board
     if board is None:
         return None
@@ -236,10 +238,10 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _list_missing(
-    plan: BuildPlan, chosen: Selection, root: Iterable[Deb], progress: Progress
+    plan: BuildPlan, selection: Selection, root: Iterable[Deb], progress: Progress
 ) -> None:
     trees = [deb.tree for deb in root]
-    for module, names in chosen.missing.items():
+    for module, names in selection.missing.items():
         places = {name: f"{firmware.DIRECTORY}/{name}" for name in names}
         absent = [name for name in names if not any(places[name] in tree for tree in trees)]
         if absent:
@@ -252,7 +254,7 @@ def _list_missing(
 
 
 def _host_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
-    """K3s for this host, whose kubectl renders kustomizations: of the version in the image."""
+    """K3s for this host in the version of the image. Its kubectl renders kustomizations."""
     host = tools.build_host()
     return get_k3s(replace(plan, arch=host), store, progress)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgeimg import fetch
 from edgeimg.cache.store import Store, disk_errors, sha256_file
-from edgeimg.fetch import Wanted, mirrors
+from edgeimg.fetch import Download, mirrors
 from edgeimg.lock.model import K3sAsset, Lock, Package
 from edgeimg.progress import Progress
 from edgeimg.recipe.model import Recipe
@@ -30,8 +30,8 @@ _UNFINISHED = ".unfinished"
 
 
 @dataclass(kw_only=True)
-class Kept:
-    """What a run did: files by their paths in the directory, and bytes."""
+class MirrorRun:
+    """Result of a run: number of files, bytes, and paths of new files in the directory."""
 
     files: int = 0
     size: int = 0
@@ -46,95 +46,102 @@ def keep(
     store: Store,
     progress: Progress,
     env: Mapping[str, str] = os.environ,
-) -> Kept:
+) -> MirrorRun:
     """Bring every package and every file of K3s that `lock` names below `directory`.
 
-    What is there is read and checked, what is in the cache is copied, the rest is fetched; nothing
-    is removed. Stopped at any moment, it goes on where it was. Raises FetchError (after
-    everything else is kept, for K3s), DigestError, HostError.
+    Existing files are verified, files of the cache are copied, all others are fetched. Nothing is
+    removed. A run that was stopped continues with the next one. Raises FetchError (for K3s only
+    after all packages are stored), DigestError, HostError.
     """
-    packages = wanted_packages(lock, env)
-    kept = Kept()
-    own = Store(directory / _UNFINISHED, progress)
-    with own.lock("mirror"):
-        for items in (packages, wanted_k3s(lock, env)):
-            lacking = _lacking(items, directory, kept, progress)
+    packages = package_files(lock, env)
+    run = MirrorRun()
+    mirror_store = Store(directory / _UNFINISHED, progress)
+    with mirror_store.lock("mirror"):
+        for items in (packages, k3s_files(lock, env)):
+            lacking = _lacking(items, directory, run, progress)
             for item in lacking.values():
-                _copy(item, store, own)
-            fetch.fetch(lacking.values(), own, offline=False, progress=progress)
+                _copy(item, store, mirror_store)
+            fetch.fetch(lacking.values(), mirror_store, offline=False, progress=progress)
             for path, item in lacking.items():
-                _publish(own.checked_blob(item.sha256, item.name, item.size), directory / path, own)
-                kept.added.append(path)
-                kept.size += (directory / path).stat().st_size
-        shutil.rmtree(own.root, ignore_errors=True)
-    return kept
+                _publish(
+                    mirror_store.checked_blob(item.sha256, item.name, item.size),
+                    directory / path,
+                    mirror_store,
+                )
+                run.added.append(path)
+                run.size += (directory / path).stat().st_size
+        shutil.rmtree(mirror_store.root, ignore_errors=True)
+    return run
 
 
-def wanted_packages(lock: Lock, env: Mapping[str, str]) -> dict[str, Wanted]:
+def package_files(lock: Lock, env: Mapping[str, str]) -> dict[str, Download]:
     """The packages of all images and tools, by their paths in the directory."""
-    known = mirrors.from_host(env)
+    mirror_list = mirrors.from_host(env)
     packages: set[Package] = {p for image in lock.images.values() for p in image.packages()}
     packages |= {p for hosts in lock.tools.values() for group in hosts.values() for p in group}
-    return {f"{p.archive}/{p.path}": fetch.wanted([p], known)[0] for p in sorted(packages)}
+    return {
+        f"{p.archive}/{p.path}": fetch.package_downloads([p], mirror_list)[0]
+        for p in sorted(packages)
+    }
 
 
-def wanted_k3s(lock: Lock, env: Mapping[str, str]) -> dict[str, Wanted]:
+def k3s_files(lock: Lock, env: Mapping[str, str]) -> dict[str, Download]:
     """K3s' binaries and archives of images, by their paths in the directory."""
     assets: list[K3sAsset] = []
     for _, image in sorted(lock.images.items()):
         assets += filter(None, (image.k3s, image.airgap))
     return {
-        f"k3s/{asset.version}/{asset.url.rpartition('/')[2]}": k3s_release.wanted(asset, env=env)
+        f"k3s/{asset.version}/{asset.url.rpartition('/')[2]}": k3s_release.download(asset, env=env)
         for asset in assets
     }
 
 
 def images_of_engines(recipe: Recipe, lock: Lock) -> list[str]:
-    """Container images that builds take from a Docker engine: a mirror does not keep these."""
-    found = set()
+    """Container images that builds take from a Docker engine. A mirror does not hold these."""
+    names = set()
     for arch in (arch for arch in recipe.archs if arch.name in lock.images):
         pins = lock.images[arch.name].images
-        for name, made in container_images.taken(recipe.for_arch(arch)).items():
-            if not made.archive and name in pins:
-                found.add(f"{pins[name].reference} {pins[name].digest}")
-    return sorted(found)
+        for name, contents in container_images.contents(recipe.for_arch(arch)).items():
+            if not contents.archive and name in pins:
+                names.add(f"{pins[name].reference} {pins[name].digest}")
+    return sorted(names)
 
 
 def _lacking(
-    items: Mapping[str, Wanted], directory: Path, kept: Kept, progress: Progress
-) -> dict[str, Wanted]:
+    items: Mapping[str, Download], directory: Path, run: MirrorRun, progress: Progress
+) -> dict[str, Download]:
     lacking = {}
-    with progress.task("Checking what is there", len(items), "items") as advance:
+    with progress.task("Checking existing files", len(items), "items") as advance:
         for path, item in items.items():
             place = directory / path
             with disk_errors(place):
-                whole = place.is_file() and sha256_file(place) == item.sha256
-            if whole:
-                kept.size += place.stat().st_size
+                complete = place.is_file() and sha256_file(place) == item.sha256
+            if complete:
+                run.size += place.stat().st_size
             else:
                 lacking[path] = item
             advance(1)
-    kept.files += len(items)
+    run.files += len(items)
     return lacking
 
 
-def _copy(item: Wanted, store: Store, own: Store) -> None:
-    """Take a file out of the cache, when it is there and whole."""
-    if own.has_blob(item.sha256) or not store.has_blob(item.sha256):
+def _copy(item: Download, store: Store, mirror_store: Store) -> None:
+    """Copy a file from the cache, if it is there and undamaged."""
+    if mirror_store.has_blob(item.sha256) or not store.has_blob(item.sha256):
         return
-    part = own.partial(f"{item.sha256}.part")
+    part = mirror_store.partial(f"{item.sha256}.part")
     with disk_errors(part):
         shutil.copyfile(store.blob(item.sha256), part)
         if sha256_file(part) == item.sha256:
-            own.blob(item.sha256).parent.mkdir(parents=True, exist_ok=True)
-            part.rename(own.blob(item.sha256))
+            mirror_store.blob(item.sha256).parent.mkdir(parents=True, exist_ok=True)
+            part.rename(mirror_store.blob(item.sha256))
         else:
             part.unlink()
 
 
-def _publish(blob: Path, place: Path, own: Store) -> None:
+def _publish(blob: Path, place: Path, mirror_store: Store) -> None:
     """By rename; the blob stays, since other paths may have the same bytes."""
-    part = own.partial("published")
+    part = mirror_store.partial("published")
     with disk_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the recipe's [overlay] puts into a root: its links, and its directories on top."""
+"""Files that the recipe's [overlay] adds to a root: its links, then its directories."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read(source: RecipeFile, recipe: Recipe) -> Tree:
     """The links of `mask` and `links`, and the files of `paths`, of which later ones win.
 
     `recipe` is that of `source` for one architecture. Raises RecipeError for a missing directory,
-    ArchiveError for what no image may hold.
+    ArchiveError for files that no image may hold.
     """
     links = {path: symlink(target) for path, target in recipe.overlay.symlinks.items()}
     trees = [Tree().with_nodes(links)]
@@ -36,5 +36,5 @@ def places(source: RecipeFile) -> dict[str, tuple[str, int]]:
         **{path: ("overlay", "mask", at) for at, path in enumerate(table.mask)},
         **{path: ("overlay", "links", path) for path in table.links},
     }
-    found = {path: source.place(keys[path]) for path in table.symlinks}
-    return {path: (source.name_of(place.path), place.line) for path, place in found.items()}
+    key_places = {path: source.place(keys[path]) for path in table.symlinks}
+    return {path: (source.name_of(place.path), place.line) for path, place in key_places.items()}

@@ -66,8 +66,8 @@ def build(plan: BuildPlan, *, store: Store, ui: Ui, composed: Composed | None = 
 
 
 def check(plan: BuildPlan, *, store: Store, ui: Ui) -> CheckReport:
-    """Check the programs and the sizes of one image. Publishes nothing, and refuses nothing:
-    what would fail a build is in the report, all of it.
+    """Check the programs and the sizes of one image. Publishes nothing and raises for no finding:
+    the report has everything that would fail a build.
     """
     result.announce(plan, ui)
     finished = result.existing(plan, ui)
@@ -84,19 +84,19 @@ def check(plan: BuildPlan, *, store: Store, ui: Ui) -> CheckReport:
 
 def check_composed(composed: Composed, sizes: Mapping[str, int], ui: Ui) -> CheckReport:
     """All checks of a composed root; `sizes` are bytes by part of the image."""
-    with ui.step(f"{composed.plan.arch.name}: check all of it"):
+    with ui.step(f"{composed.plan.arch.name}: check the image"):
         return stages.check(composed, sizes)
 
 
 def write_sarif(source: RecipeFile, reports: Sequence[CheckReport], path: Path) -> None:
-    """Write what `check` found for code hosts. Raises HostError."""
+    """Write the findings of `check` for code hosts. Raises HostError."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(sarif.document({r.arch: r.findings for r in reports}, source))
 
 
 def compose(plan: BuildPlan, store: Store, ui: Ui) -> Composed:
-    """Everything up to the finished root: what all that looks into an image has in common."""
+    """Everything up to the finished root: the common part of `build`, `check` and `sbom`."""
     name, packages = plan.arch.name, plan.inputs.packages()
     with ui.step(f"{name}: get its packages"):
         sources.fetch_packages(packages, store, offline=plan.offline, progress=ui)
@@ -110,14 +110,14 @@ def compose(plan: BuildPlan, store: Store, ui: Ui) -> Composed:
 
 
 def sbom(plan: BuildPlan, *, store: Store, ui: Ui) -> Sbom:
-    """What is inside one image: composed, but not packed. Publishes nothing."""
+    """The bill of materials of one image, which is composed but not packed. Publishes nothing."""
     result.announce(plan, ui)
     return describe(compose(plan, store, ui), ui)
 
 
 def describe(composed: Composed, ui: Ui) -> Sbom:
     """The bill of materials of a composed root."""
-    with ui.step(f"{composed.plan.arch.name}: list what is inside"):
+    with ui.step(f"{composed.plan.arch.name}: list the contents"):
         return inventory.describe(
             contents=composed.contents,
             root=composed.root,
@@ -141,9 +141,9 @@ def lock(
     if source.is_built_in:
         raise LockError(
             f"{source.path.name} is edgeimg's own recipe, and its lock comes with it",
-            hint="start a project, which has a recipe and a lock of its own: edgeimg init",
+            hint="start a project, which has its own recipe and lock: edgeimg init",
         )
-    # A board's own lock begins with what is locked without the board: their roots are the same.
+    # The lock of a board starts as a copy of the one without a board: their roots are the same.
     paths = (source.lock_path, source.path.with_suffix(".lock.toml"))
     previous = next((locks.load(path) for path in paths if path.exists()), None)
     with ui.step("resolve packages"):
@@ -158,7 +158,7 @@ def lock(
             project=source.project,
             progress=ui,
         )
-    resolved = replace(resolved, builtin=builtin_parts.used(source))
+    resolved = replace(resolved, builtin=builtin_parts.parts_of(source))
     locks.write(resolved, source.lock_path)
     return locks.changes(previous, resolved)
 
@@ -181,7 +181,7 @@ class BootImage:
 
 
 def built_images(source: RecipeFile, archs: Sequence[Arch], output: Path) -> list[BootImage]:
-    """The images that earlier builds left in `output`. Raises ImageError when one is missing."""
+    """The images of earlier builds in `output`. Raises ImageError when one is missing."""
     return [_built_image(source, arch, output) for arch in archs]
 
 
@@ -195,13 +195,14 @@ def smoke(
     def boot(image: BootImage) -> SmokeReport:
         arch, recipe, directory = image.arch, image.recipe, image.path.parent / "smoke"
         expected = Expected(
-            ports=recipe.check.listening, writes=recipe.budget.writes if options.rest else None
+            ports=recipe.check.listening,
+            writes=recipe.budget.writes if options.measure_writes else None,
         )
         if not options.again:
-            known = guests.earlier(directory, image.path, guest.memory, expected)
-            if known:
+            report = guests.earlier(directory, image.path, guest.memory, expected)
+            if report:
                 ui.note(f"{arch.name}: these bytes passed before, see {directory}")
-                return known
+                return report
         with ui.step(f"{arch.name}: boot it twice with {guest.memory} MiB"):
             return guests.smoke(
                 image.path,
@@ -249,10 +250,10 @@ def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspect
 
 
 def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:
-    """The official release when its server answers, otherwise the stand-in; says which."""
+    """The official release if its server answers, otherwise the stand-in. Prints which."""
     lock = locks.load(source.lock_path)
     asset = next((image.k3s for image in lock.images.values() if image.k3s), None)
-    if asset and fetch.probe_size(k3s_release.wanted(asset).urls[0]) is not None:
+    if asset and fetch.probe_size(k3s_release.download(asset).urls[0]) is not None:
         ui.note(f"using the official K3s {asset.version}")
         return K3sChoice(source="release")
     ui.note(

@@ -1,4 +1,4 @@
-"""What a command was asked to do, as plain values; and the key that names a build's result."""
+"""The options and plans of commands as plain values, and the key of a build's result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class K3sChoice:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """What `edgeimg build` was told."""
+    """The options of `edgeimg build`."""
 
     output: Path
     k3s: K3sChoice | None = None
@@ -48,36 +48,36 @@ class BuildOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeOptions:
-    """What `edgeimg smoke` is to do."""
+    """The options of `edgeimg smoke`."""
 
     output: Path
     guest: GuestOptions
     junit: Path | None = None
     jobs: int = 1
-    """How many guests may run at once."""
+    """Number of guests that may run at once."""
     again: bool = True
-    """Also boot what passed before, byte for byte."""
-    rest: bool = True
-    """Measure what is written at rest, when the recipe has a budget for it."""
+    """Also boot images that passed before, byte for byte."""
+    measure_writes: bool = True
+    """Measure the bytes written at rest, if the recipe has a budget for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseOptions:
-    """What `edgeimg release` was told."""
+    """The options of `edgeimg release`."""
 
     build: BuildOptions
     guest: SmokeOptions
     directory: Path
     """Where releases are: each is a directory named after its version."""
     allow: frozenset[Gate] = frozenset()
-    """What may pass, besides what the recipe allows."""
+    """Gates that may fail, besides those that the recipe allows."""
     key: str | None = None
     """Fingerprint or user id of the key to sign with; None: the only one there is."""
     home: Path | None = None
     """GnuPG's home directory, when it is not the user's."""
     passphrase_file: Path | None = None
     previous: Path | None = None
-    """The release to tell growth from; None: the latest other one in `directory`."""
+    """The release to compare sizes with; None: the latest other one in `directory`."""
     reports: Path | None = None
     """Where findings and boots are written for CI services, of a release held back too."""
 
@@ -93,7 +93,7 @@ class BuildPlan:
     overlay: Tree
     links: Mapping[str, tuple[str, int]]
     """File of the project and line of each link of the recipe, by its path in the image."""
-    given: Mapping[str, Tree]
+    project_files: Mapping[str, Tree]
     """The project's files of each service and of each image for pods, by its name."""
     manifests: Mapping[str, Tree]
     """The project's manifests of each workload."""
@@ -104,7 +104,7 @@ class BuildPlan:
     update_key: bytes
     """The binary OpenPGP keyring that the gateway trusts for updates; empty without [update]."""
     settings_key: bytes
-    """The same for settings; empty where nobody has to sign them."""
+    """The same for settings; empty if they need no signature."""
     k3s_identity: str
     """Names the K3s binary: its source, and its digest or that of its sources."""
     project: Path
@@ -120,16 +120,16 @@ class BuildPlan:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What goes into the image from the project: overlays, what containers are made of,
+        """Paths of the project whose files go into the image: overlays, contents of containers,
         manifests, the keys of updates and of settings, the files of the board.
         """
         containers = self.recipe.contents().values()
-        own = (path for made in containers for path in made.paths(self.arch.name))
+        sources = (path for contents in containers for path in contents.paths(self.arch.name))
         manifests = (workload.manifests for workload in self.recipe.workloads.values())
         board = self.recipe.board
         keys = (self.recipe.update.key, self.recipe.provision.key)
         single = [path for path in (*keys, board and board.files) if path]
-        return (*self.recipe.overlay.paths, *own, *manifests, *single)
+        return (*self.recipe.overlay.paths, *sources, *manifests, *single)
 
     @property
     def name(self) -> str:
@@ -154,7 +154,7 @@ class BuildPlan:
                 for package in host
             ],
             "overlay": self.overlay.digest(),
-            "given": {name: tree.digest() for name, tree in sorted(self.given.items())},
+            "given": {name: tree.digest() for name, tree in sorted(self.project_files.items())},
             "manifests": {name: tree.digest() for name, tree in sorted(self.manifests.items())},
             "update_key": sha256(self.update_key).hexdigest(),
             "settings_key": sha256(self.settings_key).hexdigest(),
@@ -176,7 +176,7 @@ def image_name(recipe: Recipe, arch: Arch) -> str:
 def plan_builds(
     source: RecipeFile, archs: Sequence[Arch], options: BuildOptions
 ) -> tuple[BuildPlan, ...]:
-    """Read everything that the builds need besides downloads, once. Nothing is written.
+    """Read all inputs of the builds except downloads, once. Nothing is written.
 
     Raises LockError when the lock is missing, stale or lacks the K3s release, RecipeError for a
     missing overlay, a missing K3s file or a bad update key.
@@ -202,9 +202,9 @@ def plan_build(
         lock=lock,
         overlay=overlays.read(source, recipe),
         links=overlays.places(source),
-        given={
-            group.partition(":")[2]: project_files.container_files(source, group, made, arch)
-            for group, made in recipe.contents().items()
+        project_files={
+            group.partition(":")[2]: project_files.container_files(source, group, contents, arch)
+            for group, contents in recipe.contents().items()
         },
         manifests={
             name: project_files.manifests(source, name, workload)
@@ -223,7 +223,7 @@ def plan_build(
 
 
 def k3s_file(recipe: Recipe) -> Path:
-    """The K3s binary of `source = "file"`. Raises RecipeError when none is named or there."""
+    """The K3s binary of `source = "file"`. Raises RecipeError when it is missing."""
     path = recipe.k3s.path
     if path is None:
         raise RecipeError(
@@ -285,5 +285,5 @@ def _require_arch(source: RecipeFile, arch: Arch) -> None:
     if board is not None and (board.arch != arch.name or arch not in source.recipe.archs):
         raise RecipeError(
             f"the board {board.name} is {board.arch}; the image is for {arch.name}",
-            hint=f"the recipe is for {', '.join(one.name for one in source.recipe.archs)}",
+            hint=f"the recipe is for {', '.join(item.name for item in source.recipe.archs)}",
         )

@@ -1,4 +1,4 @@
-"""What a build leaves: finished images, found again when nothing changed."""
+"""Finished images of builds, found again when nothing changed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Built:
 
     def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
-        # What is written at rest is the smoke test's to measure.
+        # The smoke test measures the bytes written at rest.
         limits = self.plan.recipe.budget.model_dump(
             exclude={"components", "writes"}, exclude_none=True
         )
@@ -79,7 +79,7 @@ class Built:
 
 
 def announce(plan: BuildPlan, progress: Progress) -> None:
-    """Say what must not be overlooked: a stand-in K3s, an unsigned index."""
+    """Print warnings: a stand-in K3s, an unsigned index."""
     if plan.recipe.k3s.source == "standin":
         progress.note(
             f"{plan.arch.name}: the K3s inside is the stand-in of builder/standin, NOT K3s: "
@@ -88,7 +88,7 @@ def announce(plan: BuildPlan, progress: Progress) -> None:
         if plan.recipe.k3s.airgap:
             progress.note(
                 f"{plan.arch.name}: the stand-in has no {' or '.join(plan.recipe.k3s.airgap)}: "
-                "[k3s] airgap brings nothing"
+                "[k3s] airgap adds nothing"
             )
     if plan.inputs.unsigned_index:
         progress.note(
@@ -98,17 +98,17 @@ def announce(plan: BuildPlan, progress: Progress) -> None:
 
 
 def existing(plan: BuildPlan, progress: Progress) -> Built | None:
-    """The finished image of an earlier build with the same key, if every byte of it is whole."""
+    """The finished image of an earlier build with the same key, if all its digests match."""
     try:
         manifest = Manifest.read(plan.directory / f"{plan.name}{SUFFIX}")
         if manifest.digests.get("build") != plan.key:
             return None
         listing = (plan.directory / SUMS).read_text()
-        found = [describe(plan.directory / f"{plan.name}{suffix}") for suffix in FILES]
+        descriptions = [describe(plan.directory / f"{plan.name}{suffix}") for suffix in FILES]
     except (OSError, ValueError, ImageError):
         return None
-    if listing != "".join(f"{file.sha256}  {file.name}\n" for file in found):
+    if listing != "".join(f"{file.sha256}  {file.name}\n" for file in descriptions):
         progress.note(f"{plan.directory} was damaged after it was built: it is built again")
         return None
-    files = {file.name: file for file in found}
+    files = {file.name: file for file in descriptions}
     return Built(plan=plan, manifest=manifest, files=files, unchanged=True)

@@ -43,7 +43,7 @@ from edgeimg.tree import Tree, file
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """A root that is ready to be packed, and what it says about itself."""
+    """A root that is ready to be packed, and its manifest's contents."""
 
     plan: BuildPlan
     inputs: Inputs
@@ -53,7 +53,7 @@ class Composed:
 
     @property
     def source(self) -> Source:
-        """What is packed."""
+        """The input of `pack`."""
         return Source(
             recipe=self.plan.recipe,
             arch=self.plan.arch,
@@ -68,7 +68,7 @@ class Composed:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What the checks found in one image."""
+    """The findings of one image."""
 
     arch: str
     findings: tuple[Finding, ...]
@@ -86,7 +86,7 @@ class CheckReport:
 
 
 def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Composed:
-    """Merge everything into the root, and write down in it what it holds."""
+    """Merge everything into the root, and add the list of its contents."""
     root = rootfs.compose(
         plan.recipe,
         plan.arch,
@@ -138,54 +138,54 @@ def check_programs(composed: Composed) -> None:
 
 
 def absent(composed: Composed) -> list[Finding]:
-    """What of containers is not in the image, and not accepted by the recipe."""
-    found = containers.check(composed.inputs.absent)
-    return accept.left(found, composed.plan.recipe.check.accept)
+    """Findings on parts of containers that the image lacks, without accepted ones."""
+    findings = containers.check(composed.inputs.absent)
+    return accept.remaining(findings, composed.plan.recipe.check.accept)
 
 
 def check(composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
-    """All checks of one image, none of which raises; `sizes` are bytes by part."""
+    """All checks of one image. None of them raises; `sizes` are bytes by part."""
     plan, kernel, components = composed.plan, composed.inputs.kernel, composed.contents.components
-    wanted = (*initrd.MODULES, *plan.recipe.kernel.initrd)
+    initrd_modules = (*initrd.MODULES, *plan.recipe.kernel.initrd)
     findings = [
         *everything(
             composed.root,
             plan.recipe,
             plan.arch,
             kernel,
-            initrd=kernels.match(kernel, wanted, strict=False),
+            initrd=kernels.match(kernel, initrd_modules, strict=False),
             absent=composed.inputs.absent,
         ),
         *size.check(plan.recipe.budget, Sizes(parts=sizes, components=components)),
     ]
     return CheckReport(
         arch=plan.arch.name,
-        findings=tuple(_with_source(plan, composed.root, found) for found in findings),
+        findings=tuple(_with_source(plan, composed.root, finding) for finding in findings),
         sizes=dict(sizes),
         components=dict(components),
     )
 
 
-def _with_source(plan: BuildPlan, root: Tree, found: Finding) -> Finding:
+def _with_source(plan: BuildPlan, root: Tree, finding: Finding) -> Finding:
     """The finding with the overlay's file or the recipe's line that it comes from, so that an
     editor can open it.
     """
-    node = root.get(found.path)
-    if node is None or found.path not in plan.overlay:
-        return found
+    node = root.get(finding.path)
+    if node is None or finding.path not in plan.overlay:
+        return finding
     for path in reversed(plan.recipe.overlay.paths):
         if node.origin == f"overlay:{Path(path).name}":
-            return replace(found, source=f"{path.rstrip('/')}/{found.path}")
-    if found.path in plan.links:
-        file, line = plan.links[found.path]
-        return replace(found, source=file, line=line)
-    return found
+            return replace(finding, source=f"{path.rstrip('/')}/{finding.path}")
+    if finding.path in plan.links:
+        file, line = plan.links[finding.path]
+        return replace(finding, source=file, line=line)
+    return finding
 
 
 def measure(
     composed: Composed, filesystems: Filesystems, store: Store, toolbox: Toolbox
 ) -> dict[str, int]:
-    """The sizes (bytes) that a build of this would have, download included; nothing is kept."""
+    """The sizes (bytes) that a build of this would have, download included. Stores nothing."""
     with store.work("disk") as work, disk_errors(store.root):
         packed = packing.make_disk(composed.source, filesystems, work, toolbox=toolbox)
         download = work / "download"
@@ -278,7 +278,7 @@ def _files(root: Tree) -> dict[str, FileFacts]:
 
 
 def _previous(plan: BuildPlan) -> Sizes | None:
-    """Of the image that this build replaces: what a table of growth compares with."""
+    """The sizes of the image that this build replaces, for a table of growth."""
     try:
         manifest = Manifest.read(plan.directory / f"{plan.name}{SUFFIX}")
     except ImageError:

@@ -1,6 +1,6 @@
-"""What keeps the cache from growing for ever: results nobody used for long make room for new ones.
+"""Limits the size of the cache: results that were unused for the longest time are removed.
 
-Every change of a recipe or of edgeimg leaves results that no later build asks for.
+Every change of a recipe or of edgeimg leaves results that no later build uses.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from edgeimg.recipe.types import parse_size
 
 VARIABLE = "EDGEIMG_CACHE_LIMIT"
 DEFAULT = 12 << 30
-"""Bytes of results; downloads are not counted and never removed here."""
+"""Bytes of results. Downloads do not count and are never removed here."""
 _IN_USE = 6 * 3600.0
-"""Seconds since its last use for which a result is left alone: a guest may be running from it."""
+"""Seconds since its last use before a result may be removed: a guest may run from it."""
 
 
 def limit() -> int:
@@ -26,17 +26,17 @@ def limit() -> int:
 
     Raises HostError when the variable is no size.
     """
-    said = os.environ.get(VARIABLE)
-    if not said:
+    value = os.environ.get(VARIABLE)
+    if not value:
         return DEFAULT
     try:
-        return parse_size(said)
+        return parse_size(value)
     except ValueError as error:
-        raise HostError(f"{VARIABLE}={said!r}: {error}") from None
+        raise HostError(f"{VARIABLE}={value!r}: {error}") from None
 
 
 def trim(directory: Path, most: int) -> int:
-    """Remove the entries of `directory` that were not used for longest until `most` bytes are left.
+    """Remove the entries of `directory` with the oldest use until at most `most` bytes remain.
 
     An entry's time of modification is that of its last use. Returns the bytes freed.
     """
@@ -46,10 +46,10 @@ def trim(directory: Path, most: int) -> int:
             entries.append((path.lstat().st_mtime, usage(path), path))
     excess = sum(size for _, size, _ in entries) - most
     freed = 0
-    for used, size, path in sorted(entries):
-        if freed >= excess or time.time() - used < _IN_USE:
+    for last_use, size, path in sorted(entries):
+        if freed >= excess or time.time() - last_use < _IN_USE:
             break
-        if _remove(path, used):
+        if _remove(path, last_use):
             freed += size
     return freed
 
@@ -69,17 +69,17 @@ def usage(path: Path) -> int:
     return total
 
 
-def _remove(path: Path, used: float) -> bool:
-    """By rename first, so that nobody finds half of it; not if it was used again since `used`."""
+def _remove(path: Path, last_use: float) -> bool:
+    """Remove by rename first, so that no half result is visible. Skips it if it was used since."""
     doomed = path.with_name(f".{path.name}.doomed")
     try:
-        if path.lstat().st_mtime != used:
+        if path.lstat().st_mtime != last_use:
             return False
         path.rename(doomed)
         if doomed.is_dir():
             shutil.rmtree(doomed)
         else:
             doomed.unlink()
-    except OSError:  # another edgeimg was faster; what is left is taken the next time
+    except OSError:  # another edgeimg was faster; the next run removes the remains
         return False
     return True

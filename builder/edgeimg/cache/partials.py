@@ -1,7 +1,7 @@
-"""Files and directories under way beside what people keep, and secrets that are on no disk.
+"""Unfinished files and directories beside finished ones, and secrets that are on no disk.
 
 Each is locked by the run that writes it, and the kernel unlocks it when that run dies. So the next
-run in the same place removes what a killed one left, and nothing that another one is writing.
+run in the same place removes the files of a killed one, and no file that another run writes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FILE = re.compile(r"\..+\.(\d+)\.partial", re.DOTALL)
 def file(final: Path) -> Iterator[Path]:
     """A new, hidden file beside `final`, which only its owner may read, to be renamed to it.
 
-    It is gone when the block is left without that. Raises OSError.
+    It is removed at the end of the block otherwise. Raises OSError.
     """
     sweep(final.parent)
     partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
@@ -42,12 +42,12 @@ def directory(prefix: str, parent: Path) -> Iterator[Path]:
 
     Raises OSError.
     """
-    for left in parent.glob(f"{prefix}*"):
-        _remove_abandoned(left)
+    for abandoned in parent.glob(f"{prefix}*"):
+        _remove_abandoned(abandoned)
     while True:
-        made = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
-            handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:  # swept before it was locked
             continue
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -55,24 +55,24 @@ def directory(prefix: str, parent: Path) -> Iterator[Path]:
             break
         os.close(handle)
     try:
-        yield made
+        yield path
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
         os.close(handle)
 
 
 def sweep(place: Path) -> None:
-    """Remove what killed runs left in a directory."""
+    """Remove the files of killed runs in a directory."""
     with contextlib.suppress(OSError):
         for path in place.iterdir():
             match = _FILE.fullmatch(path.name)
-            # The number counts as well: zstd(1) puts another file, without the lock, in its place.
+            # Compare the inode too: zstd(1) replaces the file by another one without the lock.
             if match and not Path("/proc", match[1]).exists():
                 _remove_abandoned(path)
 
 
 def _remove_abandoned(path: Path) -> None:
-    with contextlib.suppress(OSError):  # somebody else's, or written to just now
+    with contextlib.suppress(OSError):  # of another user, or being written
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

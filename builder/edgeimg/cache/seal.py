@@ -3,8 +3,8 @@
     <cache>/derived/<key>     the result
     <cache>/digests/<key>     its digest, as 64 hexadecimal digits
 
-The digest lies beside the result that a symbolic link in another cache points to. A result
-without a digest is not whole: its maker was killed, or an older edgeimg made it.
+The digest is stored beside the target of a result that is a symbolic link into another cache. A
+result without a digest is unusable: its writer was killed, or an older edgeimg wrote it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DIGESTS = "digests"
-_known: dict[Path, str] = {}
+_states: dict[Path, str] = {}
 """Results that this process has hashed, and their `_state` then."""
 
 
@@ -50,7 +50,7 @@ def write(result: Path, seal: str) -> None:
     path = place(result)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(seal)
-    _known[result] = _state(result)
+    _states[result] = _state(result)
 
 
 def holds(result: Path) -> bool:
@@ -60,13 +60,13 @@ def holds(result: Path) -> bool:
     """
     try:
         state = _state(result)
-        if _known.get(result) == state:
+        if _states.get(result) == state:
             return True
         if place(result).read_text() != digest(result):
             return False
     except (OSError, UnicodeDecodeError):
         return False
-    _known[result] = state
+    _states[result] = state
     return True
 
 

@@ -2,15 +2,15 @@
 
     <cache>/blobs/<sha256>           inputs, verified before they get that name
     <cache>/derived/<key>            results of stages, named by the hash of their inputs
-                                     (limit.py removes what nobody asks for)
-    <cache>/digests/<key>            what each result was when it was made (seal.py)
+                                     (limit.py removes unused ones)
+    <cache>/digests/<key>            digest of each result when it was made (seal.py)
     <cache>/partial/                 downloads and results under way, and the locks of both
 
 Files and directories appear under their final name by rename only, so a killed build leaves
 nothing half-written there. Inputs and results are hashed before use: what was damaged since is
 removed, and fetched or made again. Two builds may share one cache: makers of the same key take
 turns.
-What killed builds leave in partial/ is removed by the next one (`sweep`): each work directory
+The next build removes the files of killed builds in partial/ (`sweep`): each work directory
 has a file that its owner holds locked, and the kernel unlocks it when the owner dies.
 """
 
@@ -40,7 +40,7 @@ _RECENT = 600.0
 _NOTHING = 1 << 20
 """Bytes; a disk with less is full."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_REFUSED = (
+_WRITE_ERRORS = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EFBIG, errno.EIO,
 )  # fmt: skip
 
@@ -48,11 +48,11 @@ _REFUSED = (
 @lru_cache(maxsize=1)
 def source_digest() -> str:
     """Digest of edgeimg's own code: part of every derived key, so a new builder rebuilds."""
-    here = Path(str(files("edgeimg")))
+    package = Path(str(files("edgeimg")))
     digest = hashlib.sha256()
-    for path in sorted(here.rglob("*")):
-        if path.is_file() and not {"__pycache__", "data"} & set(path.relative_to(here).parts):
-            digest.update(f"{path.relative_to(here)}\0".encode())
+    for path in sorted(package.rglob("*")):
+        if path.is_file() and not {"__pycache__", "data"} & set(path.relative_to(package).parts):
+            digest.update(f"{path.relative_to(package)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -70,8 +70,8 @@ def sha256_file(path: Path) -> str:
 
 def default_root() -> Path:
     """`$EDGEIMG_CACHE`, else `$XDG_CACHE_HOME/edgeimg`, else `~/.cache/edgeimg`."""
-    if own := os.environ.get("EDGEIMG_CACHE"):
-        return Path(own)
+    if directory := os.environ.get("EDGEIMG_CACHE"):
+        return Path(directory)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeimg"
 
 
@@ -79,8 +79,8 @@ def default_root() -> Path:
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write into one clear line.
 
-    A tool that fails while the disk of `path` is full failed for that, whatever it says: not all
-    of them notice. (So this belongs inside the block that removes what was written.)
+    If a tool fails while the disk of `path` is full, the full disk is reported as the reason,
+    because not all tools report it. (So use this inside the block that removes the output.)
     """
     try:
         yield
@@ -93,7 +93,9 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise _disk_full(path) from error
         # mkdir in /proc: the path, or a directory above it, cannot be made.
         absent = error.errno == errno.ENOENT and error.filename is not None
-        if error.errno in _REFUSED or (absent and Path(error.filename) in (path, *path.parents)):
+        if error.errno in _WRITE_ERRORS or (
+            absent and Path(error.filename) in (path, *path.parents)
+        ):
             raise HostError(
                 f"cannot write to {path}: {error.strerror}",
                 hint="choose another place with EDGEIMG_CACHE or --output",
@@ -102,7 +104,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file by rename: it is whole, or as it was. Makes its directory. Raises HostError."""
+    """Write a file by rename: it is complete or unchanged. Makes the directory. Raises HostError."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with disk_errors(path):
@@ -151,7 +153,7 @@ class Store:
         return self.root / "blobs" / sha256
 
     def has_blob(self, sha256: str) -> bool:
-        """Whether the input is here. Its content is checked when it is used."""
+        """Whether the input is in the cache. Its content is verified when it is used."""
         return self.blob(sha256).is_file()
 
     def checked_blob(self, sha256: str, label: str, size: int | None = None) -> Path:
@@ -163,15 +165,15 @@ class Store:
         path = self.blob(sha256)
         if sha256_file(path) != sha256:
             raise self.discard_blob(sha256, label)
-        if size is not None and size != (found := path.stat().st_size):
+        if size is not None and size != (actual := path.stat().st_size):
             raise LockError(
-                f"{label} has {found} bytes, but its row in the lock names {size}",
+                f"{label} has {actual} bytes, but its row in the lock names {size}",
                 hint="restore the lock, or write it anew with `edgeimg lock --update`",
             )
         return path
 
     def discard_blob(self, sha256: str, label: str) -> DamageError:
-        """Remove an input whose bytes have changed; returns the error that says so."""
+        """Remove an input whose bytes have changed. Returns the error to raise."""
         path = self.blob(sha256)
         with disk_errors(path):
             path.unlink(missing_ok=True)
@@ -196,15 +198,15 @@ class Store:
     def derived(self, key: str, make: Callable[[Path], None]) -> Path:
         """Return the result named `key`; when it is missing or damaged, `make(path)` makes it.
 
-        `make` writes a file or a directory at the path it is given. When it raises, nothing
-        is left. Concurrent callers wait for the one who makes it. A result is not used unless it
+        `make` writes a file or a directory at the path of its argument. When it raises, nothing
+        remains. Concurrent callers wait for the first one. A result is not used unless it
         has the digest that it was made with.
         """
         final = self.results / key
-        if _used(final):
+        if _is_usable(final):
             return final
         with self.lock(key), disk_errors(self.root):
-            if _used(final):
+            if _is_usable(final):
                 return final
             final.parent.mkdir(parents=True, exist_ok=True)
             with self.work(key[:16]) as directory, disk_errors(self.root):
@@ -229,7 +231,7 @@ class Store:
 
     @contextlib.contextmanager
     def work(self, name: str) -> Iterator[Path]:
-        """A new directory for work under way; it is gone when the block is left."""
+        """A new work directory. It is removed at the end of the block."""
         parent = self.partial(name).parent
         with disk_errors(parent):
             while True:
@@ -247,9 +249,9 @@ class Store:
             owner.close()
 
     def sweep(self) -> None:
-        """Remove what killed builds left in partial/; downloads that can be continued stay.
+        """Remove the files of killed builds in partial/. Downloads that can be resumed stay.
 
-        Digests of results that are gone are removed as well.
+        Digests of removed results are removed as well.
         """
         for path in _entries(self.root / seal.DIGESTS):
             if not os.path.lexists(self.results / path.name):
@@ -263,7 +265,7 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
-        """Hold the cache's lock of that name; a killed holder lets go of it."""
+        """Hold the cache's lock of that name. It is released when the holder is killed."""
         path = self.partial(f"{name}.lock")
         while True:
             with disk_errors(path):
@@ -283,13 +285,13 @@ def _entries(directory: Path) -> Iterator[Path]:
     yield from directory.iterdir() if directory.is_dir() else ()
 
 
-def _used(result: Path) -> bool:
-    """Whether a result is here and whole; its time of modification is that of its last use."""
+def _is_usable(result: Path) -> bool:
+    """Whether a result exists and is undamaged. Sets its modification time, the time of its use."""
     try:
         if time.time() - result.stat().st_mtime > _RECENT:
             os.utime(result)
     except FileNotFoundError:
         return False
-    except OSError:  # a cache of somebody else's, to read from
+    except OSError:  # a read-only cache of another user
         pass
     return seal.holds(result)

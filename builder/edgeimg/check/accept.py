@@ -28,24 +28,24 @@ def defaults() -> tuple[str, ...]:
     return tuple(entry for group in groups["accepted"] for entry in group.findings)
 
 
-def covers(entry: str, found: Finding) -> bool:
+def covers(entry: str, finding: Finding) -> bool:
     """Whether an exception `RULE:PLACE` means this finding.
 
     The place is a glob over the finding's path, its item, or `path#item`.
     """
     rule, _, place = entry.partition(":")
-    names = (found.path, found.item, found.place)
+    names = (finding.path, finding.item, finding.place)
     return (
-        rule == found.rule
+        rule == finding.rule
         and RULES[rule].acceptable
         and any(name and (name == place or fnmatch.fnmatchcase(name, place)) for name in names)
     )
 
 
-def left(findings: Iterable[Finding], accepted: Sequence[str]) -> list[Finding]:
+def remaining(findings: Iterable[Finding], accepted: Sequence[str]) -> list[Finding]:
     """The findings that nothing accepts, `accepted` being the recipe's exceptions."""
     entries = [*defaults(), *accepted]
-    return [found for found in findings if not any(covers(entry, found) for entry in entries)]
+    return [item for item in findings if not any(covers(entry, item) for entry in entries)]
 
 
 def unused(findings: Iterable[Finding], accepted: Sequence[str]) -> list[Finding]:
@@ -54,5 +54,5 @@ def unused(findings: Iterable[Finding], accepted: Sequence[str]) -> list[Finding
     return [
         finding("unused-accept", KEY, f"{entry!r} accepts nothing", "take it out", item=entry)
         for entry in accepted
-        if not any(covers(entry, found) for found in all_)
+        if not any(covers(entry, item) for item in all_)
     ]

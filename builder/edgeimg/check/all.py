@@ -42,12 +42,12 @@ def everything(
     headers once more when it is a program.
     """
     programs = elf.check(root, arch)
-    foreign = {one.path for one in programs if one.rule == "architecture"}
-    found = sorted(
+    foreign = {item.path for item in programs if item.rule == "architecture"}
+    findings = sorted(
         [
             *programs,
             # How a program was hardened for another machine is of no interest to anybody.
-            *(one for one in hardening.check(root) if one.path not in foreign),
+            *(item for item in hardening.check(root) if item.path not in foreign),
             *modes.check(root),
             *secrets.check(root),
             *secrets.scan("kernel.cmdline", io.BytesIO("\n".join(recipe.kernel.cmdline).encode())),
@@ -59,4 +59,4 @@ def everything(
         ]
     )
     accepted = recipe.check.accept
-    return accept.left(found, accepted) + accept.unused(found, accepted)
+    return accept.remaining(findings, accepted) + accept.unused(findings, accepted)

@@ -1,4 +1,4 @@
-"""What of containers is not in the image: devices, and images that only the cluster names."""
+"""Parts of containers that the image lacks: devices, and images that only the cluster names."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from edgeimg.check.findings import Finding, finding
 from edgeimg.workloads.operators import Unseen
 
-_NAMED = 3
+_MOST = 3
 """Devices that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Absent:
-    """What the build could not bring."""
+    """Parts that the build could not add to the image."""
 
     devices: Mapping[tuple[str, str], Sequence[str]] = field(default_factory=dict)
     """Paths that container images have, by the recipe's key and the image's name."""
@@ -30,12 +30,12 @@ def check(absent: Absent) -> list[Finding]:
 def _devices(absent: Absent) -> Iterator[Finding]:
     for (key, image), paths in absent.devices.items():
         if paths:
-            named = ", ".join(f"/{path}" for path in paths[:_NAMED])
-            more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+            listing = ", ".join(f"/{path}" for path in paths[:_MOST])
+            more = f" and {len(paths) - _MOST} more" if len(paths) > _MOST else ""
             yield finding(
                 "left-out-device",
                 key,
-                f"{image}: devices and pipes of the container image are left out: {named}{more}",
+                f"{image}: devices and pipes of the container image are left out: {listing}{more}",
                 "nothing to do where the runtime makes them; otherwise give the container a device",
                 item=image,
             )
@@ -44,20 +44,21 @@ def _devices(absent: Absent) -> Iterator[Finding]:
 def _unseen(absent: Absent) -> Iterator[Finding]:
     for workload, kinds in absent.unseen.items():
         key = f"workloads.{workload}"
-        for one in kinds:
-            if one.chart:
+        for unseen in kinds:
+            if unseen.chart:
                 yield finding(
                     "chart-download",
                     f"{key}.manifests",
-                    f"K3s would download the chart {one.kind.rpartition('/')[2]} from {one.chart}",
+                    f"K3s would download the chart {unseen.kind.rpartition('/')[2]} "
+                    f"from {unseen.chart}",
                     "render it (`helm template`) and put its objects into the manifests",
-                    item=one.kind,
+                    item=unseen.kind,
                 )
             else:
                 yield finding(
                     "unseen-images",
                     f"{key}.images",
-                    f"no manifest names the images of pods that {one.kind} may start",
+                    f"no manifest names the images of pods that {unseen.kind} may start",
                     "name them in 'images' of the workload, or accept it with a comment",
-                    item=one.kind,
+                    item=unseen.kind,
                 )

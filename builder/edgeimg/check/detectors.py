@@ -43,13 +43,13 @@ class TextDetector:
     """Searched in the whole text."""
 
 
-def _shape(pattern: bytes, what: str, *, but: bytes = rb"(?!)") -> Judge:
+def _shape(pattern: bytes, title: str, *, but: bytes = rb"(?!)") -> Judge:
     """A judge that goes by a regular expression; what `but` finds in it is an example."""
     shape, example = re.compile(pattern), re.compile(but)
 
     def judge(window: bytes) -> str | None:
         match = shape.match(window)
-        return what if match and not example.search(match[0]) else None
+        return title if match and not example.search(match[0]) else None
 
     return judge
 
@@ -119,18 +119,18 @@ CRYPT_START = re.compile(rb"\$(?:1|5|6|g?y|apr1|2[abxy]|argon2(?:id|i|d)|scrypt)
 
 
 def _text(
-    rule: str, pattern: bytes, what: str, *, where: str = "", needs: bytes = b""
+    rule: str, pattern: bytes, title: str, *, where: str = "", needs: bytes = b""
 ) -> TextDetector:
     return TextDetector(
         rule=rule,
         pattern=re.compile(pattern, re.MULTILINE),
-        what=what,
+        what=title,
         where=re.compile(where),
         needs=re.compile(needs),
     )
 
 
-_GIVEN = rb"[\"']?(?![\"'\s]|\$|<|\{\{|#)\S{4,}"
+_VALUE = rb"[\"']?(?![\"'\s]|\$|<|\{\{|#)\S{4,}"
 """A value that is one: no variable, no placeholder, not empty."""
 
 IN_TEXT: tuple[TextDetector, ...] = (
@@ -141,14 +141,14 @@ IN_TEXT: tuple[TextDetector, ...] = (
     _text("private-key", rb"\"d\"\s*:\s*\"[\w-]{20,}\"", "a JSON web key", needs=rb"\"kty\"\s*:"),
     _text("password-hash", rb"\{S?SHA(?:256|512)?\}[A-Za-z0-9+/]{27,120}={0,2}",
           "a password's hash"),
-    _text("token", rb"\bK3S_(?:AGENT_)?TOKEN=" + _GIVEN, "a K3s token"),
-    _text("token", rb"^[ \t]*[\"']?(?:agent-)?token[\"']?[ \t]*:[ \t]*" + _GIVEN, "a K3s token",
+    _text("token", rb"\bK3S_(?:AGENT_)?TOKEN=" + _VALUE, "a K3s token"),
+    _text("token", rb"^[ \t]*[\"']?(?:agent-)?token[\"']?[ \t]*:[ \t]*" + _VALUE, "a K3s token",
           where=r"rancher/k3s/config\.yaml"),
-    _text("token", rb"^[ \t]*(?:- )?[\"']?(?:token|password)[\"']?\s*:\s*" + _GIVEN,
+    _text("token", rb"^[ \t]*(?:- )?[\"']?(?:token|password)[\"']?\s*:\s*" + _VALUE,
           "a kubeconfig's credentials",
           needs=rb"(?:^|[\s\"'])kind[\"']?\s*:\s*[\"']?Config(?:[\"'\s,]|$)"),
     _text("token",
-          rb"^[ \t]*(?:data|stringData):[ \t]*\n(?:[ \t]+#.*\n)*[ \t]+[\w.-]+:[ \t]*" + _GIVEN,
+          rb"^[ \t]*(?:data|stringData):[ \t]*\n(?:[ \t]+#.*\n)*[ \t]+[\w.-]+:[ \t]*" + _VALUE,
           "a Kubernetes Secret", needs=rb"(?m)^kind:[ \t]*Secret[ \t]*$"),
     _text("token", rb"(?i)\bauthorization[\"']?\s*[:=]\s*[\"']?(?:bearer|basic)\s+[\w.~+/=-]{12,}",
           "credentials for HTTP"),
@@ -156,11 +156,11 @@ IN_TEXT: tuple[TextDetector, ...] = (
           "an AWS secret key"),
     _text("token", rb"\b(?:gh[ousr]_[0-9A-Za-z]{36}|github_pat_\w{60,}|xox[abeprs]-[\w-]{20,})\b",
           "an access token"),
-    _text("token", rb"[\"']?\b(?:auth|password|identity_?token)[\"']?\s*[:=]\s*" + _GIVEN,
+    _text("token", rb"[\"']?\b(?:auth|password|identity_?token)[\"']?\s*[:=]\s*" + _VALUE,
           "a registry's credentials",
           where=r"(?:rancher/k3s/registries\.yaml|containerd/.*\.toml"
           r"|\.docker/config\.json|containers/auth\.json)$"),
-    _text("token", rb"^[ \t]*(?:psk|wep[-_]key\d|password|Passphrase|PreSharedKey)\s*=\s*" + _GIVEN,
+    _text("token", rb"^[ \t]*(?:psk|wep[-_]key\d|password|Passphrase|PreSharedKey)\s*=\s*" + _VALUE,
           "a network's password",
           where=r"(?:wpa_supplicant.*\.conf|\.nmconnection|iwd/.*\.(?:psk|8021x))$"),
     _text("token", rb"\b[a-z][a-z0-9+.-]{1,15}://[^\s:/@\"'<>$\{}]{1,64}:[^\s/@\"'<>$\{}]{3,128}@[\w\[]",

@@ -32,9 +32,9 @@ def check(tree: Tree, arch: Arch) -> list[Finding]:
     What is in a service's container sees nothing but that container.
     """
     return sorted(
-        replace(found, path=f"{base}{found.path}")
+        replace(item, path=f"{base}{item.path}")
         for base, root in roots(tree)
-        for found in _root(root, arch)
+        for item in _root(root, arch)
     )
 
 
@@ -50,9 +50,9 @@ def _root(tree: Tree, arch: Arch) -> list[Finding]:
             continue
         if facts is None or facts.machine in _ANYWHERE:
             continue
-        wrong = _foreign(path, facts, arch)
-        if wrong:
-            findings += wrong
+        foreign = _foreign(path, facts, arch)
+        if foreign:
+            findings += foreign
         elif facts.type != "ET_REL":
             findings += _unstartable(tree, path, facts, libraries)
     return findings
@@ -65,8 +65,8 @@ def _foreign(path: str, facts: ElfFacts, arch: Arch) -> list[Finding]:
     if (facts.machine, facts.bits, facts.little) != (arch.elf_machine, arch.elf_class, True):
         order = "little" if facts.little else "big"
         built = f"built for {facts.machine.removeprefix('EM_')}, {facts.bits} bits, {order}-endian"
-        wanted = f"expected {arch.elf_machine.removeprefix('EM_')}, {arch.elf_class} bits"
-        return [finding("architecture", path, f"{built}; {wanted}", fix)]
+        expected = f"expected {arch.elf_machine.removeprefix('EM_')}, {arch.elf_class} bits"
+        return [finding("architecture", path, f"{built}; {expected}", fix)]
     if not arch.elf_hard_float or path.startswith(_MODULES):
         return []
     if facts.flags & EF_ARM_EABI_MASK != EF_ARM_EABI_VER5:
@@ -82,17 +82,17 @@ def _unstartable(
     tree: Tree, path: str, facts: ElfFacts, libraries: dict[str, str]
 ) -> list[Finding]:
     """A missing interpreter and missing libraries."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if facts.interpreter and tree.resolve(facts.interpreter) not in tree:
         message = f"its interpreter {facts.interpreter} is not in the image"
         fix = "add the package of its C library, or link it statically"
-        found.append(finding("interpreter", path, message, fix))
+        findings.append(finding("interpreter", path, message, fix))
     for name in facts.needed:
         if name not in libraries and not _beside(tree, path, name, facts):
             message = f"needs {name}, which is not in the image"
             fix = f"add the package that has {name}, or leave this out"
-            found.append(finding("library", path, message, fix, item=name))
-    return found
+            findings.append(finding("library", path, message, fix, item=name))
+    return findings
 
 
 def _beside(tree: Tree, path: str, name: str, facts: ElfFacts) -> bool:
@@ -114,11 +114,11 @@ def _beside(tree: Tree, path: str, name: str, facts: ElfFacts) -> bool:
 
 def _library_directories(tree: Tree, arch: Arch) -> dict[str, str]:
     """All libraries that the loader finds without being told, by file name."""
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for directory in ldcache.directories(tree, arch):
         real = tree.resolve(directory)
         for path, node in tree.under(real):
             name = path.removeprefix(f"{real}/")
             if "/" not in name and node.kind is not Kind.DIRECTORY and tree.resolve(path) in tree:
-                found.setdefault(name, path)
-    return found
+                paths.setdefault(name, path)
+    return paths

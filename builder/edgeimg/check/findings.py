@@ -43,8 +43,8 @@ def finding(
     rule: str, path: str, message: str, fix: str = "", *, item: str = "", line: int = 0
 ) -> Finding:
     """A finding with the family and the severity of its rule."""
-    known = RULES[rule]
-    return Finding(known.check, known.severity, path, message, fix, rule, item, line=line)
+    properties = RULES[rule]
+    return Finding(properties.check, properties.severity, path, message, fix, rule, item, line=line)
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:
@@ -54,11 +54,11 @@ def errors(findings: Iterable[Finding]) -> list[Finding]:
 
 def refuse(findings: Iterable[Finding]) -> None:
     """Raise CheckError that lists every error among the findings; warnings pass."""
-    found = errors(findings)
-    if found:
-        plural = "s" if len(found) > 1 else ""
-        lines = [f"{len(found)} error{plural} found in the image", *map(str, found)]
-        rules = [RULES.get(item.rule) for item in found]
+    error_list = errors(findings)
+    if error_list:
+        plural = "s" if len(error_list) > 1 else ""
+        lines = [f"{len(error_list)} error{plural} found in the image", *map(str, error_list)]
+        rules = [RULES.get(item.rule) for item in error_list]
         hint = "`edgeimg check` lists all findings, sizes included"
         if all(rule is not None and rule.acceptable for rule in rules):
             hint = "add intended findings to [check] accept of the recipe, as 'RULE:PLACE'"

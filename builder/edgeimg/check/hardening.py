@@ -24,49 +24,49 @@ _LOADED = ("ET_EXEC", "ET_DYN")
 def check(tree: Tree) -> list[Finding]:
     """All weaknesses of the tree's programs and libraries. Reads headers only."""
     return [
-        replace(found, path=f"{base}{found.path}")
+        replace(item, path=f"{base}{item.path}")
         for base, root in roots(tree)
-        for found in _root(root)
+        for item in _root(root)
     ]
 
 
 def _root(tree: Tree) -> list[Finding]:
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for path, node in tree.items():
         try:
             facts = elf_facts.read(node)
         except ArchiveError:  # check.elf tells
             continue
         if facts is not None and facts.type in _LOADED:
-            found += _program(path, facts)
-            found += _search(tree, path, facts)
-    return found
+            findings += _program(path, facts)
+            findings += _search(tree, path, facts)
+    return findings
 
 
 def _program(path: str, facts: ElfFacts) -> list[Finding]:
-    found = []
+    findings = []
     if facts.type == "ET_EXEC":
         fix = "build it with -fPIE -pie (Go: -buildmode=pie)"
-        found.append(finding("no-pie", path, "its code is always at the same address", fix))
+        findings.append(finding("no-pie", path, "its code is always at the same address", fix))
     if facts.dynamic and not facts.relro:
         fix = "link it with -z relro -z now"
-        found.append(finding("no-relro", path, "its relocations stay writable", fix))
+        findings.append(finding("no-relro", path, "its relocations stay writable", fix))
     if facts.executable_stack:
         fix = "link it with -z noexecstack; assembler files need a .note.GNU-stack section"
-        found.append(finding("executable-stack", path, "asks for an executable stack", fix))
+        findings.append(finding("executable-stack", path, "asks for an executable stack", fix))
     if facts.writable_code:
         fix = "link it without -N and without sections that are both"
         message = "has memory that is writable and executable"
-        found.append(finding("writable-code", path, message, fix))
+        findings.append(finding("writable-code", path, message, fix))
     if facts.text_relocations:
         fix = "build all of it with -fPIC"
         message = "its code is changed when it is loaded"
-        found.append(finding("text-relocations", path, message, fix))
+        findings.append(finding("text-relocations", path, message, fix))
     if facts.unchecked and not facts.stack_protector:
         fix = "build it with -fstack-protector-strong -D_FORTIFY_SOURCE=2"
         message = f"calls {', '.join(facts.unchecked)} without a stack protector"
-        found.append(finding("no-stack-protector", path, message, fix))
-    return found
+        findings.append(finding("no-stack-protector", path, message, fix))
+    return findings
 
 
 def _search(tree: Tree, path: str, facts: ElfFacts) -> list[Finding]:

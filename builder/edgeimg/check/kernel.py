@@ -43,18 +43,18 @@ class _Needs:
 def needs(recipe: Recipe) -> list[Need]:
     """What an image of this recipe asks of its kernel."""
     data = typed.data_file(__file__, "kernel", _Needs)
-    found = []
+    requirements = []
     for group in data.need:
         for entry in group.options:
             option, _, module = entry.partition(" ")
-            found.append(
+            requirements.append(
                 Need(option=option, module=module, initrd=group.initrd, reason=group.reason)
             )
     method = recipe.image.compression.partition(",")[0]
     if method in data.compression:
         option, reason = data.compression[method], f"the root is compressed with {method}"
-        found.append(Need(option=option, module="", initrd=True, reason=reason))
-    return found
+        requirements.append(Need(option=option, module="", initrd=True, reason=reason))
+    return requirements
 
 
 def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -> list[Finding]:
@@ -69,7 +69,7 @@ def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -
         for path, _ in tree.under(kernel.directory)
         if path.endswith((".ko", ".ko.xz", ".ko.zst"))
     }
-    found: dict[tuple[str, str], Finding] = {}
+    findings: dict[tuple[str, str], Finding] = {}
     for need in needs(recipe):
         value = kernel.options.get(need.option, "n")
         if value == "n" or (value == "m" and not need.module):
@@ -78,8 +78,8 @@ def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -
             lacking = _module(kernel, need)
         else:
             continue
-        found.setdefault((lacking.path, lacking.item), lacking)
-    return list(found.values())
+        findings.setdefault((lacking.path, lacking.item), lacking)
+    return list(findings.values())
 
 
 def _option(config: str, need: Need, value: str) -> Finding:

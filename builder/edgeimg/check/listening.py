@@ -39,9 +39,9 @@ def check(listening: Iterable[str], allowed: Sequence[str]) -> list[Finding]:
 
 
 def _allows(entry: str, protocol: str, port: int) -> bool:
-    ports, _, wanted = entry.partition("/")
+    ports, _, entry_protocol = entry.partition("/")
     first, _, last = ports.partition("-")
-    return wanted == protocol and int(first) <= port <= int(last or first)
+    return entry_protocol == protocol and int(first) <= port <= int(last or first)
 
 
 def _is_loopback(address: str) -> bool:

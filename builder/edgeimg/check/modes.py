@@ -24,26 +24,26 @@ _NAMES = (
 
 def check(tree: Tree) -> list[Finding]:
     """Set-id programs, files with capabilities, and what everybody may write to."""
-    return [found for path, node in tree.items() for found in _node(path, node)]
+    return [item for path, node in tree.items() for item in _node(path, node)]
 
 
 def _node(path: str, node: Node) -> list[Finding]:
     if node.kind is Kind.SYMLINK:  # their mode means nothing
         return []
-    found = _set_id(path, node) if node.kind is Kind.FILE else []
+    findings = _set_id(path, node) if node.kind is Kind.FILE else []
     for name, value in node.xattrs:
         if name == _XATTR and node.kind is Kind.FILE:
             message = f"has capabilities of its own: {capabilities(value)}"
             fix = "give them to the unit that starts it (AmbientCapabilities=)"
-            found.append(finding("capability", path, message, fix))
+            findings.append(finding("capability", path, message, fix))
     sticky = node.kind is Kind.DIRECTORY and node.mode & stat.S_ISVTX
     if node.mode & stat.S_IWOTH and not sticky:
         kind = "directory" if node.kind is Kind.DIRECTORY else "file"
         mode = f"{node.mode:04o}"
-        found.append(
+        findings.append(
             finding("world-writable", path, f"a {kind} with mode {mode}", f"chmod o-w {path}")
         )
-    return found
+    return findings
 
 
 def _set_id(path: str, node: Node) -> list[Finding]:
@@ -67,6 +67,6 @@ def capabilities(value: bytes) -> str:
         return "of an unknown format"
     permitted = sum(word << 32 * at for at, word in enumerate(words[::2]))
     inherited = sum(word << 32 * at for at, word in enumerate(words[1::2]))
-    both = permitted | inherited
-    names = [f"cap_{name}" for bit, name in enumerate(_NAMES) if both >> bit & 1]
+    bits = permitted | inherited
+    names = [f"cap_{name}" for bit, name in enumerate(_NAMES) if bits >> bit & 1]
     return ", ".join(names) or "none"

@@ -93,14 +93,14 @@ def raw_ssh(data: bytes) -> str | None:
 
 
 def _children(data: bytes, at: int, end: int) -> list[tuple[int, int, int]]:
-    found: list[tuple[int, int, int]] = []
-    while at < end and len(found) < 16:
+    elements: list[tuple[int, int, int]] = []
+    while at < end and len(elements) < 16:
         element = _element(data, at)
         if element is None or element[2] > end:
             return []
-        found.append(element)
+        elements.append(element)
         at = element[2]
-    return found
+    return elements
 
 
 def _first_tag(data: bytes, element: tuple[int, int, int]) -> int | None:

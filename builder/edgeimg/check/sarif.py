@@ -26,14 +26,14 @@ _BASES = {"IMAGE": {"description": {"text": "The root file system of the image."
 
 def document(findings: Mapping[str, Sequence[Finding]], source: RecipeFile | None = None) -> bytes:
     """The SARIF log of the findings by architecture; `source` is the recipe that they are of."""
-    runs = [_run(arch, found, source) for arch, found in findings.items()]
+    runs = [_run(arch, items, source) for arch, items in findings.items()]
     log = {"$schema": SCHEMA, "version": "2.1.0", "runs": runs}
     text = json.dumps(log, indent=2, ensure_ascii=False) + "\n"
     return text.encode("utf-8", "backslashreplace")
 
 
 def _run(arch: str, findings: Sequence[Finding], source: RecipeFile | None) -> dict[str, object]:
-    names = sorted({_rule_id(found) for found in findings} | set(RULES))
+    names = sorted({_rule_id(item) for item in findings} | set(RULES))
     lines = key_lines(source.path.read_text(encoding="utf-8")) if source else {}
     recipe = _recipe_path(source)
     return {
@@ -49,18 +49,18 @@ def _run(arch: str, findings: Sequence[Finding], source: RecipeFile | None) -> d
         "automationDetails": {"id": f"edgeimg/check/{arch}/"},
         "columnKind": "unicodeCodePoints",
         "originalUriBaseIds": _BASES,
-        "results": [_result(arch, found, names, recipe, lines) for found in findings],
+        "results": [_result(arch, item, names, recipe, lines) for item in findings],
     }
 
 
-def _rule_id(found: Finding) -> str:
-    return found.rule or found.check
+def _rule_id(item: Finding) -> str:
+    return item.rule or item.check
 
 
 def _rule(name: str, findings: Sequence[Finding]) -> dict[str, object]:
     rule = RULES.get(name)
     if rule is None:  # of a family that has no table
-        severity = next(found.severity for found in findings if _rule_id(found) == name)
+        severity = next(item.severity for item in findings if _rule_id(item) == name)
         return {"id": name, "defaultConfiguration": {"level": severity}}
     return {
         "id": name,
@@ -73,39 +73,39 @@ def _rule(name: str, findings: Sequence[Finding]) -> dict[str, object]:
 
 def _result(
     arch: str,
-    found: Finding,
+    item: Finding,
     names: list[str],
     recipe: str,
     lines: Mapping[Location, int],
 ) -> dict[str, object]:
-    name = _rule_id(found)
-    fix = f" (to fix it: {found.fix})" if found.fix else ""
-    identity = "\0".join((name, arch, found.path, found.item))
+    name = _rule_id(item)
+    fix = f" (to fix it: {item.fix})" if item.fix else ""
+    identity = "\0".join((name, arch, item.path, item.item))
     return {
         "ruleId": name,
         "ruleIndex": names.index(name),
-        "level": found.severity,
-        "message": {"text": f"{arch}: {found.message}{fix}"},
+        "level": item.severity,
+        "message": {"text": f"{arch}: {item.message}{fix}"},
         "locations": [
             {
-                "physicalLocation": _physical(found, recipe, lines),
-                "logicalLocations": [{"fullyQualifiedName": found.place, "kind": "resource"}],
+                "physicalLocation": _physical(item, recipe, lines),
+                "logicalLocations": [{"fullyQualifiedName": item.place, "kind": "resource"}],
             }
         ],
         "partialFingerprints": {"edgeimg/v1": hashlib.sha256(identity.encode()).hexdigest()},
     }
 
 
-def _physical(found: Finding, recipe: str, lines: Mapping[Location, int]) -> dict[str, object]:
-    rule = RULES.get(found.rule)
+def _physical(item: Finding, recipe: str, lines: Mapping[Location, int]) -> dict[str, object]:
+    rule = RULES.get(item.rule)
     if rule is not None and rule.place in ("recipe", "guest"):
-        line = _line(found.path, lines)
+        line = _line(item.path, lines)
         return {"artifactLocation": {"uri": quote(recipe)}, "region": {"startLine": line}}
-    location = {"uri": quote(found.path), "uriBaseId": "IMAGE"}
-    if found.source:  # code hosts want it relative to the checkout, without a base
-        location = {"uri": quote(found.source)}
-    if found.source or found.line:
-        return {"artifactLocation": location, "region": {"startLine": found.line or 1}}
+    location = {"uri": quote(item.path), "uriBaseId": "IMAGE"}
+    if item.source:  # code hosts want it relative to the checkout, without a base
+        location = {"uri": quote(item.source)}
+    if item.source or item.line:
+        return {"artifactLocation": location, "region": {"startLine": item.line or 1}}
     return {"artifactLocation": location}
 
 

@@ -33,7 +33,7 @@ _FIXES = {
 
 
 @dataclass
-class _Found:
+class _Secrets:
     """What one content holds: what it is and where it begins, by rule."""
 
     hits: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
@@ -45,61 +45,61 @@ class _Found:
         first = min(self.hits[rule])[0]
         return 0 if self.text is None else self.text.count(b"\n", 0, first) + 1
 
-    def add(self, rule: str, at: int, what: str) -> None:
-        self.hits.setdefault(rule, []).append((at, what))
+    def add(self, rule: str, at: int, title: str) -> None:
+        self.hits.setdefault(rule, []).append((at, title))
 
 
 def check(tree: Tree) -> list[Finding]:
     """One finding for each kind of secret in each file or archive member."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     with Reader() as reader:
         for path, node in tree.items():
             if node.kind is Kind.FILE and node.size:
-                found += scan(path, reader.open(node.content))
-    return found
+                findings += scan(path, reader.open(node.content))
+    return findings
 
 
 def scan(path: str, source: Source) -> list[Finding]:
     """The secrets in one file of the image, read from `source`."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     try:
         for member, stream in streams.leaves(source):
             content = _content(member.rpartition("!")[2] or path, stream)
             name = member.encode("utf-8", "backslashreplace").decode()
-            found += [_finding(rule, path, name, content) for rule in sorted(content.hits)]
+            findings += [_finding(rule, path, name, content) for rule in sorted(content.hits)]
     except (Unreadable, *streams.DAMAGE) as error:
         fix = "remove it, or accept that it is not checked"
         message = f"an archive that could not be looked into: {error}"
-        found.append(finding("unread-archive", path, message, fix))
-    return found
+        findings.append(finding("unread-archive", path, message, fix))
+    return findings
 
 
-def _finding(rule: str, path: str, member: str, content: _Found) -> Finding:
+def _finding(rule: str, path: str, member: str, content: _Secrets) -> Finding:
     hits, line = content.hits[rule], content.line(rule)
-    what = min(hits)[1]
+    title = min(hits)[1]
     place = f", in {member}" if member else ""
     where = f" (line {line})" if line else ""
     more = f", and {len(hits) - 1} more" if len(hits) > 1 else ""
-    message = f"{what}{where}{more}{place}"
+    message = f"{title}{where}{more}{place}"
     return finding(rule, path, message, _FIXES[rule], item=member, line=0 if member else line)
 
 
-def _content(path: str, stream: Source) -> _Found:
+def _content(path: str, stream: Source) -> _Secrets:
     """`path` is that within the innermost archive."""
-    found = _Found()
+    secrets = _Secrets()
     for first, last, window, fresh in _windows(stream):
         if first and last:
             if len(window) <= _MOST_TEXT and b"\0" not in window:
-                found.text = window
+                secrets.text = window
             if len(window) <= _SMALL:
-                _whole(window, found)
+                _file_key(window, secrets)
         for detector in ANYWHERE:
-            _search(detector, window, fresh, found)
+            _search(detector, window, fresh, secrets)
         for match in CRYPT_START.finditer(window, 0, fresh):
-            _judge(CRYPT, window, match.start(), found)
-    if found.text is not None:
-        _text(path, found.text, found)
-    return found
+            _judge(CRYPT, window, match.start(), secrets)
+    if secrets.text is not None:
+        _text(path, secrets.text, secrets)
+    return secrets
 
 
 def _windows(stream: Source) -> Iterator[tuple[bool, bool, bytes, int]]:
@@ -118,41 +118,41 @@ def _windows(stream: Source) -> Iterator[tuple[bool, bool, bytes, int]]:
         first, window = False, window[fresh:] + more
 
 
-def _search(detector: Detector, window: bytes, fresh: int, found: _Found) -> None:
+def _search(detector: Detector, window: bytes, fresh: int, secrets: _Secrets) -> None:
     at = window.find(detector.anchor)
     while 0 <= at < fresh:
         if not (detector.word and at and _WORD.match(window, at - 1)):
-            _judge(detector, window, at, found)
+            _judge(detector, window, at, secrets)
         at = window.find(detector.anchor, at + 1)
 
 
-def _judge(detector: Detector, window: bytes, at: int, found: _Found) -> None:
-    if what := detector.judge(window[at : at + private_keys.LONGEST]):
-        found.add(detector.rule, at, what)
+def _judge(detector: Detector, window: bytes, at: int, secrets: _Secrets) -> None:
+    if title := detector.judge(window[at : at + private_keys.LONGEST]):
+        secrets.add(detector.rule, at, title)
 
 
-def _whole(data: bytes, found: _Found) -> None:
+def _file_key(data: bytes, secrets: _Secrets) -> None:
     """Keys that are a file by themselves."""
-    if what := private_keys.der(data) or private_keys.raw_ssh(data):
-        found.add("private-key", 0, what)
+    if title := private_keys.der(data) or private_keys.raw_ssh(data):
+        secrets.add("private-key", 0, title)
 
 
-def _text(path: str, text: bytes, found: _Found) -> None:
+def _text(path: str, text: bytes, secrets: _Secrets) -> None:
     for detector in IN_TEXT:
-        if detector.rule in found.hits:
+        if detector.rule in secrets.hits:
             continue  # the same key, told in more ways than one
         if not detector.where.search(path) or not detector.needs.search(text):
             continue
         for match in detector.pattern.finditer(text):
-            found.add(detector.rule, match.start(), detector.what)
+            secrets.add(detector.rule, match.start(), detector.what)
     if _ACCOUNTS.search(f"/{path}"):
-        _accounts(text, found)
+        _accounts(text, secrets)
 
 
-def _accounts(text: bytes, found: _Found) -> None:
+def _accounts(text: bytes, secrets: _Secrets) -> None:
     """Accounts that anybody may use: the field of the password is empty (shadow(5), passwd(5))."""
     for match in re.finditer(rb"^([^:\n]+)::(?:[^:\n]*:){4}", text, re.MULTILINE):
         user = match[1].decode("utf-8", "replace")
-        found.add(
+        secrets.add(
             "password-hash", match.start(), f"{user} has no password: anybody can log in with it"
         )

@@ -20,12 +20,12 @@ _FIX = "grant less, or accept it with a comment"
 
 def check(recipe: Recipe) -> list[Finding]:
     """One finding for each service of the recipe that is granted the gateway itself."""
-    found = []
+    findings = []
     for name, service in sorted(recipe.services.items()):
         if reasons := list(_reasons(service)):
             message = f"its container is no wall: {', '.join(reasons)}"
-            found.append(finding("privileged-service", f"services.{name}", message, _FIX))
-    return found
+            findings.append(finding("privileged-service", f"services.{name}", message, _FIX))
+    return findings
 
 
 def _reasons(service: Service) -> Iterator[str]:

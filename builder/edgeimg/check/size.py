@@ -107,10 +107,10 @@ def _compare(
 
 
 def _rows(rows: Sequence[tuple[str, int, int | None]]) -> list[str]:
-    shown = rows[:_MOST_ROWS]
-    width = max((len(name) for name, _, _ in shown), default=0)
+    visible = rows[:_MOST_ROWS]
+    width = max((len(name) for name, _, _ in visible), default=0)
     lines = [
         f"  {name:<{width}} {size:>13,}" + ("" if growth is None else f" {growth:>+13,}")
-        for name, size, growth in shown
+        for name, size, growth in visible
     ]
-    return lines + ([f"  and {len(rows) - len(shown)} more"] if len(rows) > len(shown) else [])
+    return lines + ([f"  and {len(rows) - len(visible)} more"] if len(rows) > len(visible) else [])

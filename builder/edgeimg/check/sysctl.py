@@ -44,9 +44,9 @@ def check(tree: Tree) -> list[Finding]:
     lines = settings(tree)
     parameters = typed.data_file(__file__, "sysctl", dict[str, tuple[Parameter, ...]])
     return [
-        found
+        problem
         for parameter in parameters["parameter"]
-        if (found := _judge(parameter, effective(lines, parameter.name)))
+        if (problem := _judge(parameter, effective(lines, parameter.name)))
     ]
 
 
@@ -65,15 +65,15 @@ def effective(lines: list[Setting], name: str) -> Setting | None:
     """What a parameter is set to: the last line that names it, else the last glob it fits."""
     exact = [line for line in lines if line.name == name]
     globs = [line for line in lines if "*" in line.name and fnmatch.fnmatchcase(name, line.name)]
-    found = exact or globs
-    return found[-1] if found else None
+    matches = exact or globs
+    return matches[-1] if matches else None
 
 
 def _parse(tree: Tree, path: str) -> list[Setting]:
     node = tree.get(tree.resolve(path))
     if node is None or node.kind is not Kind.FILE:  # a link to /dev/null: masked
         return []
-    found = []
+    settings = []
     for number, line in enumerate(node.read().decode("utf-8", "replace").splitlines(), 1):
         text = line.strip()
         if not text or text[0] in "#;":
@@ -81,8 +81,8 @@ def _parse(tree: Tree, path: str) -> list[Setting]:
         name, equals, value = text.partition("=")
         name = name.strip().removeprefix("-").replace("/", ".")
         if equals:
-            found.append(Setting(name=name, value=value.strip(), path=path, line=number))
-    return found
+            settings.append(Setting(name=name, value=value.strip(), path=path, line=number))
+    return settings
 
 
 def _judge(parameter: Parameter, setting: Setting | None) -> Finding | None:
@@ -90,12 +90,12 @@ def _judge(parameter: Parameter, setting: Setting | None) -> Finding | None:
     value = setting.value if setting else parameter.default
     if value is not None and _fits(parameter, value):
         return None
-    wanted = " or ".join(parameter.values) or f"{parameter.least} or more"
-    fix = f"set {name} to {wanted}"
+    expected = " or ".join(parameter.values) or f"{parameter.least} or more"
+    fix = f"set {name} to {expected}"
     if setting:
-        message = f"line {setting.line} sets {name} to {value}, expected {wanted}: {reason}"
+        message = f"line {setting.line} sets {name} to {value}, expected {expected}: {reason}"
         return finding("sysctl", setting.path, message, fix, item=name, line=setting.line)
-    message = f"nothing sets {name}, expected {wanted}: {reason}"
+    message = f"nothing sets {name}, expected {expected}: {reason}"
     return finding("sysctl", _UNSET, message, fix, item=name)
 
 

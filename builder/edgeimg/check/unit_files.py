@@ -38,21 +38,21 @@ class Unit:
 
 def services(tree: Tree) -> list[Unit]:
     """All services of the image, aliases and masked ones left out."""
-    found: dict[str, Unit] = {}
+    units: dict[str, Unit] = {}
     masked: set[str] = set()
     for directory in DIRECTORIES:
         for path, node in tree.under(directory):
             name = path.removeprefix(f"{directory}/")
-            if not name.endswith(".service") or "/" in name or name in found or name in masked:
+            if not name.endswith(".service") or "/" in name or name in units or name in masked:
                 continue
             if node.kind is Kind.SYMLINK and tree.resolve(path) == "dev/null":
                 masked.add(name)
             elif node.kind is Kind.FILE:
                 files = [path, *_drop_ins(tree, name)]
-                found[name] = Unit(
+                units[name] = Unit(
                     name=name, path=path, origin=node.origin, settings=_merge(tree, files)
                 )
-    return [found[name] for name in sorted(found)]
+    return [units[name] for name in sorted(units)]
 
 
 def started(tree: Tree) -> set[str]:
@@ -69,13 +69,13 @@ def started(tree: Tree) -> set[str]:
 def _drop_ins(tree: Tree, name: str) -> list[str]:
     """Paths of `NAME.d/*.conf`, of the template's and of all services', in order."""
     template = name.partition("@")[0] + "@.service" if "@" in name else name
-    found: dict[str, str] = {}
+    drop_ins: dict[str, str] = {}
     for owner in dict.fromkeys((name, template, "service")):
         for directory in DIRECTORIES:
             for path, node in tree.under(f"{directory}/{owner}.d"):
                 if path.endswith(".conf") and node.kind is Kind.FILE:
-                    found.setdefault(path.rpartition("/")[2], path)
-    return [found[base] for base in sorted(found)]
+                    drop_ins.setdefault(path.rpartition("/")[2], path)
+    return [drop_ins[base] for base in sorted(drop_ins)]
 
 
 def _merge(tree: Tree, files: list[str]) -> dict[tuple[str, str], list[str]]:
@@ -90,15 +90,15 @@ def _merge(tree: Tree, files: list[str]) -> dict[tuple[str, str], list[str]]:
 
 
 def _lines(text: str) -> Iterator[tuple[str, str, str]]:
-    section, held = "", ""
+    section, pending = "", ""
     for raw in text.splitlines():
         line = raw.strip()
-        if line.startswith(("#", ";")) or (not line and not held):
+        if line.startswith(("#", ";")) or (not line and not pending):
             continue
         if line.endswith("\\"):
-            held += line[:-1] + " "
+            pending += line[:-1] + " "
             continue
-        line, held = held + line, ""
+        line, pending = pending + line, ""
         if line.startswith("[") and line.endswith("]"):
             section = line[1:-1]
             continue

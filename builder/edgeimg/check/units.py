@@ -37,26 +37,26 @@ def check(tree: Tree) -> list[Finding]:
     Those of Debian packages count when something starts them, those of overlays always. What runs
     a container has its walls in the container's configuration (check.services).
     """
-    wanted = started(tree)
-    found = []
+    started_units = started(tree)
+    findings = []
     for unit in services(tree):
         packaged = unit.origin.startswith(_PACKAGE)
         if unit.origin.startswith(_CONTAINER):
             continue
-        if unit.last("Type") in _SHORT or (packaged and not _is_started(unit.name, wanted)):
+        if unit.last("Type") in _SHORT or (packaged and not _is_started(unit.name, started_units)):
             continue
         mark = exposure(unit)
         if mark >= POOR:
             message = f"{unit.name} has a mark of {mark:.1f} (10 is worst) by systemd's reckoning"
-            found.append(finding("unit-exposure", unit.path, message, _FIX, item=unit.name))
-    return found
+            findings.append(finding("unit-exposure", unit.path, message, _FIX, item=unit.name))
+    return findings
 
 
-def _is_started(name: str, wanted: set[str]) -> bool:
+def _is_started(name: str, units: set[str]) -> bool:
     if not name.endswith("@.service"):
-        return name in wanted
+        return name in units
     start = name.removesuffix(".service")
-    return any(unit.startswith(start) and unit.endswith(".service") for unit in wanted)
+    return any(unit.startswith(start) and unit.endswith(".service") for unit in units)
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ def _values(unit: Unit, data: Weights) -> list[Part]:
 def _lists(unit: Unit, data: Weights) -> list[Part]:
     parts: list[Part] = []
     for group, weight in data.capabilities.items():
-        kept = any(_has_capability(unit, name) for name in group.split())
-        parts.append(("CapabilityBoundingSet", weight, 10 if kept else 0))
+        has_any = any(_has_capability(unit, name) for name in group.split())
+        parts.append(("CapabilityBoundingSet", weight, 10 if has_any else 0))
     for kind, weight in data.namespaces.items():
         parts.append(("RestrictNamespaces", weight, 10 if _may_unshare(unit, kind) else 0))
     for group, weight in data.families.items():
@@ -173,8 +173,8 @@ def _has_capability(unit: Unit, name: str) -> bool:
     for value in unit.settings.get(("Service", "CapabilityBoundingSet"), []):
         names = value.lstrip("~").split()
         inside = f"CAP_{name}" in names
-        kept = inside if first else has or inside
-        has, first = has and not inside if value.startswith("~") else kept, False
+        bounded = inside if first else has or inside
+        has, first = has and not inside if value.startswith("~") else bounded, False
     return has
 
 
@@ -195,9 +195,9 @@ def _may_open(unit: Unit, group: str) -> bool:
         return False
     denies = words[0].startswith("~")
     listed = {word.lstrip("~") for word in words}
-    known = {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET"}
+    common = {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET"}
     if group == "*":
-        return denies or bool(listed - known)
+        return denies or bool(listed - common)
     inside = bool(set(group.split()) & listed)
     return not inside if denies else inside
 
@@ -225,8 +225,8 @@ def _call_tenths(unit: Unit, calls: str) -> int:
 
 def _others(unit: Unit, data: Weights) -> list[Part]:
     weights, root = data.others, _is_root(unit)
-    given = unit.last("UMask")
-    umask = int(given, 8) if re.fullmatch(r"[0-7]{1,4}", given) else 0o022
+    umask_text = unit.last("UMask")
+    umask = int(umask_text, 8) if re.fullmatch(r"[0-7]{1,4}", umask_text) else 0o022
     tests = ((0o002, 10), (0o004, 5), (0o020, 2), (0o040, 1))
     native = unit.words("SystemCallArchitectures")
     device = unit.last("DevicePolicy")
@@ -249,8 +249,8 @@ def _others(unit: Unit, data: Weights) -> list[Part]:
         else 5 if unit.words("DeviceAllow") else 0,
         "AmbientCapabilities": 10 if unit.words("AmbientCapabilities") else 0,
     }  # fmt: skip
-    not_asked = ("SupplementaryGroups", "RemoveIPC") if root else ()
-    return [(name, weights[name], bad) for name, bad in tenths.items() if name not in not_asked]
+    irrelevant = ("SupplementaryGroups", "RemoveIPC") if root else ()
+    return [(name, weights[name], bad) for name, bad in tenths.items() if name not in irrelevant]
 
 
 def _address_tenths(unit: Unit) -> int:

@@ -191,7 +191,7 @@ def demo(
     if not app.as_json:
         render.images(app.ui.console, built)
     images = pipeline.built_images(source, archs, build_options.output)
-    boots = SmokeOptions(output=build_options.output, guest=guest, rest=False)
+    boots = SmokeOptions(output=build_options.output, guest=guest, measure_writes=False)
     reports = pipeline.smoke(images, plans[0].lock, boots, store=app.store, ui=app.ui)
     data = {
         "images": [image.to_json() for image in built],

@@ -199,7 +199,7 @@ def _facts(report: SmokeReport, boot: Boot) -> dict[str, str]:
         "services": ", ".join(map(_service, guest.get("services") or [])) or "none",
         "failed units": ", ".join(guest.get("failed_units") or []) or "none",
     }
-    if writes := wear.measured(guest):
+    if writes := wear.measurement(guest):
         facts["writes at rest"] = f"{human(writes.hourly)} an hour"
     if not guest and not boot.problem:  # a board that is watched on its console
         return {f"{stage.name} after": f"{stage.elapsed:.0f} s" for stage in boot.stages}

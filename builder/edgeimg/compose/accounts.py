@@ -133,7 +133,7 @@ def _rank(entry: Entry) -> tuple[bool, str, str]:
 
 def _add_group(accounts: Accounts, name: str, number: str, entry: Entry) -> int:
     if name not in accounts.gids:
-        taken = set(accounts.gids.values()) | (
+        used_numbers = set(accounts.gids.values()) | (
             set(accounts.uids.values()) - {accounts.uids.get(name)}
         )
         if number.isdigit():
@@ -141,7 +141,7 @@ def _add_group(accounts: Accounts, name: str, number: str, entry: Entry) -> int:
                 raise ArchiveError(f"{entry.where}: group {number} of {name} is taken")
             accounts.gids[name] = int(number)
         else:
-            accounts.gids[name] = _draw(name, taken)
+            accounts.gids[name] = _draw(name, used_numbers)
     return accounts.gids[name]
 
 
@@ -160,11 +160,11 @@ def _add_user(accounts: Accounts, entry: Entry) -> None:
     accounts.users[entry.name] = (gid, entry)
 
 
-def _draw(name: str, taken: set[int]) -> int:
+def _draw(name: str, used_numbers: set[int]) -> int:
     start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     for step in range(len(DYNAMIC)):
         number = DYNAMIC[(start + step) % len(DYNAMIC)]
-        if number not in taken:
+        if number not in used_numbers:
             return number
     raise ArchiveError("more system accounts than numbers")
 

@@ -30,7 +30,7 @@ class _Rule:
     names: tuple[str, ...]
 
 
-def left_out() -> frozenset[str]:
+def exclusions() -> frozenset[str]:
     """Applets that get no link (applets.toml)."""
     rules = typed.data_file(__file__, "applets", dict[str, tuple[_Rule, ...]])
     return frozenset(name for rule in rules["leave"] for name in rule.names)
@@ -48,20 +48,20 @@ def link_applets(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
     program = node.read()
     if not program.startswith(_ELF):  # a script of a project's overlay
         return tree
-    left = left_out()
+    excluded = exclusions()
     names = [
         name
         for name in applets(program)
-        if name not in left and not any(f"{place}/{name}" in tree for place in _DIRECTORIES)
+        if name not in excluded and not any(f"{place}/{name}" in tree for place in _DIRECTORIES)
     ]
     link = symlink("busybox")
-    wanted = Tree({f"{place}/{name}": link for place in _DIRECTORIES for name in names})
-    kept = prune(wanted, patterns)
+    links = Tree({f"{place}/{name}": link for place in _DIRECTORIES for name in names})
+    remaining = prune(links, patterns)
     return tree.with_nodes(
         {
             f"usr/bin/{name}": link
             for name in names
-            if all(f"{place}/{name}" in kept for place in _DIRECTORIES)
+            if all(f"{place}/{name}" in remaining for place in _DIRECTORIES)
         }
     )
 

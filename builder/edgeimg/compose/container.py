@@ -19,13 +19,13 @@ _PRUNED = ("etc/default", "usr/lib/systemd", "usr/lib/sysusers.d", "usr/lib/tmpf
 """Of packages: for a system that starts services itself."""
 
 
-def from_packages(packages: Sequence[Deb], given: Tree) -> Tree:
+def from_packages(packages: Sequence[Deb], project_files: Tree) -> Tree:
     """Packages, with the project's files `given` on top.
 
     Raises ArchiveError when packages contradict each other.
     """
     tree = prune(add_defaults(debian.merge(packages)), _PRUNED)
-    return bundle_certificates(tree).merge(given)
+    return bundle_certificates(tree).merge(project_files)
 
 
 def finish(

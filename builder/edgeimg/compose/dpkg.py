@@ -13,7 +13,7 @@ from edgeimg.tree import Node, Tree, file, symlink
 
 DATABASE = "usr/lib/dpkg-db"
 _SCANNED = "var/lib/dpkg"
-_LEFT_OUT = ("Installed-Size", "Recommends", "Suggests", "Enhances", "Tag", "Task")
+_OMITTED = ("Installed-Size", "Recommends", "Suggests", "Enhances", "Tag", "Task")
 """Fields that say nothing of what is here."""
 
 
@@ -30,12 +30,12 @@ def add_database(tree: Tree, controls: Iterable[str]) -> Tree:
 def status(control: str) -> str:
     """The paragraph of an installed package in dpkg's status file (deb-control(5), dpkg(1))."""
     lines: list[str] = []
-    left_out = False
+    omitted = False
     for line in control.splitlines():
         name = line.partition(":")[0]
         if not line.startswith((" ", "\t")):
-            left_out = name in _LEFT_OUT
-        if line.strip() and not left_out:
+            omitted = name in _OMITTED
+        if line.strip() and not omitted:
             lines.append(line)
         if name == "Package":
             lines.append("Status: install ok installed")

@@ -158,14 +158,16 @@ def _facts(elf: ELFFile) -> ElfFacts:
 
 def _memory(elf: ELFFile) -> dict[str, bool]:
     """What the program headers say of memory. No PT_GNU_STACK: the kernel makes it executable."""
-    stack, relro, both = PF_X, False, False
+    stack, relro, writable_code = PF_X, False, False
     for segment in elf.iter_segments():
         kind, flags = segment["p_type"], segment["p_flags"]
         if kind == "PT_GNU_STACK":
             stack = flags
         relro = relro or kind == "PT_GNU_RELRO"
-        both = both or (kind == "PT_LOAD" and flags & (PF_X | PF_W) == PF_X | PF_W)
-    return {"relro": relro, "executable_stack": bool(stack & PF_X), "writable_code": both}
+        writable_code = writable_code or (
+            kind == "PT_LOAD" and flags & (PF_X | PF_W) == PF_X | PF_W
+        )
+    return {"relro": relro, "executable_stack": bool(stack & PF_X), "writable_code": writable_code}
 
 
 def _symbols(

@@ -35,19 +35,19 @@ _CERTIFICATES_UNCHECKED = {"insecure_skip_verify": True}
 
 def nodes(k3s: K3s) -> dict[str, Node]:
     """The files of the root, by path; only root may read the options."""
-    found: dict[str, Node] = {}
+    files: dict[str, Node] = {}
     if k3s.config or k3s.labels or k3s.taints:
         for role in ("server", "agent"):
-            found[f"{ROLES}/{role}.yaml"] = _yaml(options(k3s, role), mode=0o600)
-        found[f"{DIRECTORY}/config.yaml"] = found[f"{ROLES}/{k3s.role}.yaml"]
+            files[f"{ROLES}/{role}.yaml"] = _yaml(options(k3s, role), mode=0o600)
+        files[f"{DIRECTORY}/config.yaml"] = files[f"{ROLES}/{k3s.role}.yaml"]
     if k3s.role != "server":
-        found[f"{DIRECTORY}/k3s.env"] = file(f"K3S_ROLE={k3s.role}\n".encode())
+        files[f"{DIRECTORY}/k3s.env"] = file(f"K3S_ROLE={k3s.role}\n".encode())
     if k3s.registries:
-        found[f"{DIRECTORY}/registries.yaml"] = _yaml(registries(k3s.registries), mode=0o600)
+        files[f"{DIRECTORY}/registries.yaml"] = _yaml(registries(k3s.registries), mode=0o600)
     for name, registry in k3s.registries.items():
         directory = "_default" if name == "*" else name
-        found[f"{CERTS}/{directory}/hosts.toml"] = file(hosts(name, registry).encode())
-    return found
+        files[f"{CERTS}/{directory}/hosts.toml"] = file(hosts(name, registry).encode())
+    return files
 
 
 def options(k3s: K3s, role: str) -> dict[str, object]:
@@ -56,26 +56,28 @@ def options(k3s: K3s, role: str) -> dict[str, object]:
     labels = [f"{key}={value}" for key, value in sorted(k3s.labels.items())]
     for option, more in (("node-label", labels), ("node-taint", list(k3s.taints))):
         if more:
-            given = merged.get(option, [])
-            merged[option] = [*(given if isinstance(given, list) else [given]), *more]
+            values = merged.get(option, [])
+            merged[option] = [*(values if isinstance(values, list) else [values]), *more]
     if role == "agent":
         merged = {key: value for key, value in merged.items() if key.rstrip("+") in AGENT_OPTIONS}
     return merged
 
 
-def registries(given: Mapping[str, Registry]) -> dict[str, object]:
+def registries(table: Mapping[str, Registry]) -> dict[str, object]:
     """K3s' registries.yaml."""
     unchecked = {
         urlsplit(endpoint).netloc
-        for registry in given.values() if registry.insecure
+        for registry in table.values() if registry.insecure
         for endpoint in registry.endpoints
     }  # fmt: skip
-    told: dict[str, object] = {
-        "mirrors": {name: {"endpoint": list(one.endpoints)} for name, one in sorted(given.items())}
+    document: dict[str, object] = {
+        "mirrors": {
+            name: {"endpoint": list(mirror.endpoints)} for name, mirror in sorted(table.items())
+        }
     }
     if unchecked:
-        told["configs"] = {host: {"tls": _CERTIFICATES_UNCHECKED} for host in sorted(unchecked)}
-    return told
+        document["configs"] = {host: {"tls": _CERTIFICATES_UNCHECKED} for host in sorted(unchecked)}
+    return document
 
 
 def hosts(name: str, registry: Registry) -> str:

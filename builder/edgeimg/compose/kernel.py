@@ -129,14 +129,14 @@ def select(
     whatever needs it. Modules are decompressed. Names built into the kernel are fine and bring
     nothing. With `strict`, a pattern that fits nothing raises RecipeError. The result is cached.
     """
-    chosen = sorted(match(kernel, patterns, strict=strict))
+    selected = sorted(match(kernel, patterns, strict=strict))
     dropped = sorted(match(kernel, exclude, strict=False))
 
     def make(result: Path) -> None:
         result.mkdir()
-        _make(kernel, chosen, set(dropped), result)
+        _make(kernel, selected, set(dropped), result)
 
-    facts = json.dumps([chosen, dropped])
+    facts = json.dumps([selected, dropped])
     cached = store.derived(key("modules", _VERSION, kernel.sha256, facts), make)
     rows = json.loads((cached / "index.json").read_text())
     return Tree().with_nodes(tree_index.nodes(rows, cached / "data", origin="kernel"))
@@ -146,7 +146,7 @@ def match(
     kernel: Kernel, patterns: Iterable[str], *, strict: bool, key: str = "kernel.modules"
 ) -> set[str]:
     """Names of the modules that fit the patterns. Pure; see `select`."""
-    found: set[str] = set()
+    matches: set[str] = set()
     for pattern in patterns:
         if any(char in pattern for char in "*?[/"):
             test = re.compile(fnmatch.translate(pattern)).match
@@ -162,23 +162,23 @@ def match(
                 f"{key}: {pattern!r} fits no module of Linux {kernel.version}",
                 hint=f"did you mean {near[0]!r}?" if near else None,
             )
-        found |= names
-    return found
+        matches |= names
+    return matches
 
 
-def asked_firmware(kernel: Kernel, patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def module_firmware(kernel: Kernel, patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """What the modules that fit `patterns`, and those they depend on, ask for; by module.
 
     Raises RecipeError for a pattern that fits nothing.
     """
-    chosen = sorted(match(kernel, patterns, strict=True, key="firmware.modules"))
-    infos = _close(_Reader(kernel), chosen, set())
+    selected = sorted(match(kernel, patterns, strict=True, key="firmware.modules"))
+    infos = _close(_Reader(kernel), selected, set())
     return {name: info.firmware for name, info in sorted(infos.items()) if info.firmware}
 
 
-def _make(kernel: Kernel, chosen: list[str], dropped: set[str], result: Path) -> None:
+def _make(kernel: Kernel, selected: list[str], dropped: set[str], result: Path) -> None:
     reader = _Reader(kernel)
-    loaded = _close(reader, chosen, dropped)
+    loaded = _close(reader, selected, dropped)
     ranks = order(kernel)
     modules = [
         Module(name=name, path=f"kernel/{kernel.paths[name]}.ko", info=info)
@@ -209,15 +209,15 @@ def order(kernel: Kernel) -> dict[str, int]:
     return {name_of(line): rank for rank, line in enumerate(lines)}
 
 
-def _close(reader: _Reader, chosen: list[str], dropped: set[str]) -> dict[str, ModInfo]:
+def _close(reader: _Reader, selected: list[str], dropped: set[str]) -> dict[str, ModInfo]:
     """The chosen modules and what they need, less the dropped and what needs those."""
-    kernel, seen = reader.kernel, set(chosen) - dropped
-    wave, infos = sorted(seen), dict[str, ModInfo]()
+    kernel, visited = reader.kernel, set(selected) - dropped
+    wave, infos = sorted(visited), dict[str, ModInfo]()
     while wave:
         infos |= reader.read(wave)
-        needed = {name for module in wave for name in _needs(reader, infos[module])}
-        wave = sorted(name for name in needed - seen - dropped if name in kernel.paths)
-        seen |= set(wave)
+        required = {name for module in wave for name in _needs(reader, infos[module])}
+        wave = sorted(name for name in required - visited - dropped if name in kernel.paths)
+        visited |= set(wave)
     broken = set(dropped)
     while True:
         more = {n for n, info in infos.items() if n not in broken and broken & set(info.depends)}
@@ -233,13 +233,13 @@ def _close(reader: _Reader, chosen: list[str], dropped: set[str]) -> dict[str, M
 
 def _needs(reader: _Reader, info: ModInfo) -> set[str]:
     """Hard dependencies, and soft ones by name or alias."""
-    needed = set(info.depends)
+    required = set(info.depends)
     for name in (*info.before, *info.after):
         if name in reader.kernel.paths or name in reader.kernel.builtin:
-            needed.add(name)
+            required.add(name)
         else:
-            needed |= reader.aliases.get(name, set())
-    return needed
+            required |= reader.aliases.get(name, set())
+    return required
 
 
 class _Reader:
@@ -264,8 +264,8 @@ class _Reader:
     def aliases(self) -> dict[str, set[str]]:
         """Modules by alias, of the libraries that others name that way."""
         libraries = [name for name, path in self.kernel.paths.items() if path.startswith(_ALIASED)]
-        found: dict[str, set[str]] = {}
+        names_by_alias: dict[str, set[str]] = {}
         for name, info in self.read(libraries).items():
             for alias in info.aliases:
-                found.setdefault(alias.replace("-", "_"), set()).add(name)
-        return found
+                names_by_alias.setdefault(alias.replace("-", "_"), set()).add(name)
+        return names_by_alias

@@ -37,9 +37,9 @@ def add_cache(tree: Tree, arch: Arch) -> Tree:
     libraries: list[Library] = []
     links = {}
     for directory in directories(tree, arch):
-        found = _scan(tree, directory, arch)
+        sonames = _scan(tree, directory, arch)
         real = tree.resolve(directory)
-        for soname, name in found.items():
+        for soname, name in sonames.items():
             libraries.append(Library(soname=soname, path=f"/{directory}/{soname}"))
             if f"{real}/{soname}" not in tree:
                 links[f"{real}/{soname}"] = symlink(name)
@@ -91,7 +91,7 @@ def sort_key(soname: str) -> tuple[tuple[int, int], ...]:
 
 
 def _configured(tree: Tree, path: str) -> list[str]:
-    found: list[str] = []
+    directories: list[str] = []
     node = tree.get(tree.resolve(path))
     lines = node.read().decode("utf-8", "replace").splitlines() if node else []
     for line in lines:
@@ -100,15 +100,15 @@ def _configured(tree: Tree, path: str) -> list[str]:
             pattern = text.removeprefix("include").strip().lstrip("/")
             folder = pattern.rpartition("/")[0]
             names = [name for name, _ in tree.under(folder) if fnmatch.fnmatch(name, pattern)]
-            found += [item for name in names for item in _configured(tree, name)]
+            directories += [item for name in names for item in _configured(tree, name)]
         elif text:
-            found.append(text.strip("/"))
-    return found
+            directories.append(text.strip("/"))
+    return directories
 
 
 def _scan(tree: Tree, directory: str, arch: Arch) -> dict[str, str]:
     """File names of one directory's libraries by soname; the highest version wins."""
-    found: dict[str, str] = {}
+    libraries: dict[str, str] = {}
     real = tree.resolve(directory)
     for path, _ in tree.under(real):
         name = path.removeprefix(f"{real}/")
@@ -119,7 +119,7 @@ def _scan(tree: Tree, directory: str, arch: Arch) -> dict[str, str]:
         if facts is None or facts.machine != arch.elf_machine or not facts.dynamic:
             continue
         soname = facts.soname or name
-        best = found.get(soname)
+        best = libraries.get(soname)
         if best is None or sort_key(name) > sort_key(best):
-            found[soname] = name
-    return found
+            libraries[soname] = name
+    return libraries

@@ -64,13 +64,13 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _soft(text: str, kind: str) -> tuple[str, ...]:
-    wanted, found = "", []
+    current, words = "", []
     for word in text.split():
         if word.endswith(":"):
-            wanted = word
-        elif wanted == kind:
-            found.append(word)
-    return _names(" ".join(found))
+            current = word
+        elif current == kind:
+            words.append(word)
+    return _names(" ".join(words))
 
 
 def _sections(data: bytes) -> dict[str, bytes]:

@@ -77,11 +77,11 @@ def _dependencies(modules: Sequence[Module]) -> dict[str, list[str]]:
     """Paths of all direct and indirect dependencies; the last one is to be loaded first."""
     by_name = {module.name: module for module in modules}
 
-    def visit(name: str, seen: dict[str, None]) -> None:
-        for needed in by_name[name].info.depends:
-            if needed in by_name and needed not in seen:
-                visit(needed, seen)
-                seen[needed] = None
+    def visit(name: str, visited: dict[str, None]) -> None:
+        for dependency in by_name[name].info.depends:
+            if dependency in by_name and dependency not in visited:
+                visit(dependency, visited)
+                visited[dependency] = None
 
     result: dict[str, list[str]] = {}
     for module in modules:
@@ -96,7 +96,7 @@ def _devnames(modules: Sequence[Module]) -> list[str]:
     lines = []
     for module in modules:
         names = [a.removeprefix("devname:") for a in module.info.aliases if a.startswith("devname")]
-        numbers = [found for a in module.info.aliases if (found := _DEVICE.fullmatch(a))]
+        numbers = [match for a in module.info.aliases if (match := _DEVICE.fullmatch(a))]
         if names and numbers:
             kind, major, minor = numbers[0].groups()
             lines.append(f"{module.name} {names[0]} {kind[0]}{major}:{minor}")
@@ -105,10 +105,10 @@ def _devnames(modules: Sequence[Module]) -> list[str]:
 
 def _builtin_aliases(modinfo: bytes) -> list[tuple[str, str, int]]:
     """Aliases from modules.builtin.modinfo: `name.alias=…` entries, separated by NUL."""
-    found = []
+    aliases = []
     for entry in modinfo.split(b"\0"):
         field, _, value = entry.decode("utf-8", "replace").partition("=")
         name, _, kind = field.rpartition(".")
         if kind == "alias":
-            found.append((normal_alias(value), name.replace("-", "_"), 0))
-    return found
+            aliases.append((normal_alias(value), name.replace("-", "_"), 0))
+    return aliases

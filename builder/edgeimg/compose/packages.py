@@ -41,10 +41,10 @@ def merge(debs: Sequence[Deb]) -> Tree:
     by_name = {f"package:{deb.name}": deb for deb in debs}
     root = skeleton()
     for deb in sorted(debs, key=lambda deb: deb.name):
-        kept = {
+        nodes = {
             path: node for path, node in deb.tree.items() if _wins(root, path, node, deb, by_name)
         }
-        root = root.merge(Tree(kept))
+        root = root.merge(Tree(nodes))
     return root.without(lambda path, _: _unused(root, path))
 
 
@@ -52,12 +52,12 @@ def _wins(root: Tree, path: str, node: Node, mine: Deb, debs: dict[str, Deb]) ->
     """Whether `node` goes into `root`, which may have another package's file in its place."""
     parent, _, name = path.rpartition("/")
     real = "/".join(part for part in (root.resolve(parent), name) if part)
-    other = root.get(real)
-    if other is None or node.kind is Kind.DIRECTORY or other.kind is Kind.DIRECTORY:
+    existing = root.get(real)
+    if existing is None or node.kind is Kind.DIRECTORY or existing.kind is Kind.DIRECTORY:
         return True
-    if _equal(node, other):
+    if _equal(node, existing):
         return False
-    theirs = debs.get(other.origin)
+    theirs = debs.get(existing.origin)
     if theirs is None or _replaces(mine, theirs):
         return True
     if _replaces(theirs, mine):
@@ -68,15 +68,15 @@ def _wins(root: Tree, path: str, node: Node, mine: Deb, debs: dict[str, Deb]) ->
     )
 
 
-def _equal(one: Node, other: Node) -> bool:
-    if (one.kind, one.target, one.size) != (other.kind, other.target, other.size):
+def _equal(first: Node, second: Node) -> bool:
+    if (first.kind, first.target, first.size) != (second.kind, second.target, second.size):
         return False
-    return one.content == other.content or one.read() == other.read()
+    return first.content == second.content or first.read() == second.read()
 
 
-def _replaces(one: Deb, other: Deb) -> bool:
-    names = re.findall(r"(?:^|,)\s*([a-z0-9][a-z0-9+.-]+)", one.control.get("Replaces", ""))
-    return other.name in names
+def _replaces(deb: Deb, existing: Deb) -> bool:
+    names = re.findall(r"(?:^|,)\s*([a-z0-9][a-z0-9+.-]+)", deb.control.get("Replaces", ""))
+    return existing.name in names
 
 
 def _unused(root: Tree, path: str) -> bool:

@@ -19,7 +19,7 @@ _PRESETS = ("etc/systemd/system-preset", "usr/lib/systemd/system-preset")
 _SUFFIX = re.compile(
     r"\.(automount|device|mount|path|scope|service|slice|socket|swap|target|timer)$"
 )
-_WANTS = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
+_DEPENDENCIES = {"WantedBy": "wants", "RequiredBy": "requires", "UpheldBy": "upholds"}
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ def apply_presets(tree: Tree) -> Tree:
     units = _units(tree)
     pending = [name for unit in sorted(units) for name in _enabled(unit, rules)]
     links: dict[str, Node] = {}
-    done: set[str] = set()
+    units_done: set[str] = set()
     while pending:
         name = pending.pop()
-        if name in done:
+        if name in units_done:
             continue
-        done.add(name)
+        units_done.add(name)
         template = re.sub(r"@[^@.]*\.", "@.", name)
         path = units.get(name) or units.get(template)
         if path is None:
@@ -91,7 +91,7 @@ def _enabled(unit: str, rules: list[Rule]) -> Iterator[str]:
 
 def _units(tree: Tree) -> dict[str, str]:
     """Paths of unit files (not of links: those are aliases or masks) by name."""
-    found: dict[str, str] = {}
+    units: dict[str, str] = {}
     masked: set[str] = set()
     for directory in _UNITS:
         for path, node in tree.under(directory):
@@ -99,10 +99,10 @@ def _units(tree: Tree) -> dict[str, str]:
             if "/" in name or not _SUFFIX.search(name) or name in masked:
                 continue
             if node.kind is Kind.FILE and node.size:
-                found.setdefault(name, path)
+                units.setdefault(name, path)
             else:
                 masked.add(name)
-    return {name: path for name, path in found.items() if _install(tree, path)}
+    return {name: path for name, path in units.items() if _install(tree, path)}
 
 
 def _install(tree: Tree, path: str) -> dict[str, list[str]]:
@@ -111,7 +111,7 @@ def _install(tree: Tree, path: str) -> dict[str, list[str]]:
     drop_ins = [
         node for d in _UNITS for p, node in tree.under(f"{d}/{name}.d") if p.endswith(".conf")
     ]
-    found: dict[str, list[str]] = {}
+    install: dict[str, list[str]] = {}
     for node in (tree[path], *drop_ins):
         section = ""
         text = node.read().decode("utf-8", "replace").replace("\\\n", " ")
@@ -120,8 +120,8 @@ def _install(tree: Tree, path: str) -> dict[str, list[str]]:
                 section = line
             elif section == "[Install]" and "=" in line and line[0] not in "#;":
                 key, _, value = (part.strip() for part in line.partition("="))
-                found[key] = [*found.get(key, []), *value.split()] if value else []
-    return {key: values for key, values in found.items() if values}
+                install[key] = [*install.get(key, []), *value.split()] if value else []
+    return {key: values for key, values in install.items() if values}
 
 
 def _links(name: str, target: str, install: dict[str, list[str]]) -> dict[str, Node]:
@@ -139,7 +139,7 @@ def _links(name: str, target: str, install: dict[str, list[str]]) -> dict[str, N
     node = symlink(target)
     directory = _UNITS[0]
     links = {f"{directory}/{expand(alias)}": node for alias in install.get("Alias", ())}
-    for key, folder in _WANTS.items():
+    for key, folder in _DEPENDENCIES.items():
         for unit in install.get(key, ()):
             links[f"{directory}/{expand(unit)}.{folder}/{name}"] = node
     return links

@@ -23,26 +23,28 @@ def prune(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
     Patterns are globs over whole paths without the leading `/`; `*` also matches `/`. With a `!`
     in front, one keeps what edgeimg's own list would leave out.
     """
-    given = [pattern.strip("/") for pattern in patterns]
-    kept = [pattern.removeprefix("!").strip("/") for pattern in given if pattern.startswith("!")]
+    globs = [pattern.strip("/") for pattern in patterns]
+    exceptions = [
+        pattern.removeprefix("!").strip("/") for pattern in globs if pattern.startswith("!")
+    ]
     rules = typed.data_file(__file__, "prune", dict[str, tuple[_Rule, ...]])
     for rule in rules["prune"]:
-        tree = _without(tree, rule.paths, [*rule.keep, *kept])
-    return _without(tree, [pattern for pattern in given if not pattern.startswith("!")], ())
+        tree = _without(tree, rule.paths, [*rule.keep, *exceptions])
+    return _without(tree, [pattern for pattern in globs if not pattern.startswith("!")], ())
 
 
 def _without(tree: Tree, patterns: Iterable[str], keep: Iterable[str]) -> Tree:
     doomed, spared = _matcher(patterns), _matcher(keep)
-    named = {path for path, _ in tree.items() if spared(path)}
-    if not named:
+    spared_paths = {path for path, _ in tree.items() if spared(path)}
+    if not spared_paths:
         return tree.without(lambda path, _: doomed(path))
-    needed = {parent for path in named for parent in _parents(path)}
+    parents = {parent for path in spared_paths for parent in _parents(path)}
 
     def drop(path: str, _: Node) -> bool:
         # What lies below a directory that only stays for the sake of something spared goes too.
-        gone = doomed(path) or any(doomed(parent) for parent in _parents(path))
-        inside = path in named or any(parent in named for parent in _parents(path))
-        return gone and not inside and path not in needed
+        is_doomed = doomed(path) or any(doomed(parent) for parent in _parents(path))
+        inside = path in spared_paths or any(parent in spared_paths for parent in _parents(path))
+        return is_doomed and not inside and path not in parents
 
     return tree.without(drop)
 

@@ -60,10 +60,10 @@ def root_modules(recipe: Recipe, kernel: Kernel, store: Store) -> Tree:
     What the recipe asks for, with its dependencies, overrides edgeimg's own exclusions.
     """
     unwanted = kernels.match(kernel, recipe.kernel.exclude, strict=True)
-    asked = kernels.select(kernel, recipe.kernel.modules, sorted(unwanted), store=store)
-    wanted = {kernels.name_of(path) for path, _ in asked.items() if path.endswith(".ko")}
-    dropped = kernels.match(kernel, patterns.excluded_modules(), strict=False) - wanted
+    selected = kernels.select(kernel, recipe.kernel.modules, sorted(unwanted), store=store)
+    module_names = {kernels.name_of(path) for path, _ in selected.items() if path.endswith(".ko")}
+    dropped = kernels.match(kernel, patterns.excluded_modules(), strict=False) - module_names
     defaults = kernels.match(kernel, patterns.default_modules(), strict=False)
     return kernels.select(
-        kernel, sorted(defaults | wanted), sorted(dropped | unwanted), store=store
+        kernel, sorted(defaults | module_names), sorted(dropped | unwanted), store=store
     )

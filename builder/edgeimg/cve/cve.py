@@ -62,54 +62,58 @@ def judge(
     """
     try:
         parsed = json_text.parse(document) if isinstance(document, bytes) else document
-        (known, unknown), title = subjects.of(parsed), subjects.title(parsed)
+        (candidates, without_version), title = subjects.of(parsed), subjects.title(parsed)
     except (TypeError, AttributeError, LookupError, ValueError) as error:
         raise ArchiveError(
             f"the CycloneDX document is malformed: {json_text.reason(error)}"
         ) from error
-    found: dict[tuple[str, str, str], Vulnerability] = {}
+    by_key: dict[tuple[str, str, str], Vulnerability] = {}
     waved = set()
     for path in feed_paths:
-        for one in feeds.search(path, index(known)):
-            if fixable and not one.fixed:
+        for vulnerability in feeds.search(path, index(candidates)):
+            if fixable and not vulnerability.fixed:
                 continue
-            if _ignored(one, ignore):
-                waved.add(one.id)
+            if _ignored(vulnerability, ignore):
+                waved.add(vulnerability.id)
                 continue
-            key = (one.id, one.subject.name, one.subject.version)
-            if key not in found or _better(one, found[key]):
-                found[key] = one
-    ordered = sorted(found.values(), key=lambda v: (v.minor, v.subject.name, v.id))
+            key = (vulnerability.id, vulnerability.subject.name, vulnerability.subject.version)
+            if key not in by_key or _better(vulnerability, by_key[key]):
+                by_key[key] = vulnerability
+    ordered = sorted(by_key.values(), key=lambda v: (v.minor, v.subject.name, v.id))
     return Judged(
         title=title,
         vulnerabilities=tuple(ordered),
         ignored=tuple(sorted(waved)),
-        compared=len(known),
-        unknown=unknown,
+        compared=len(candidates),
+        unknown=without_version,
     )
 
 
-def _ignored(found: Vulnerability, ignore: Sequence[str]) -> bool:
-    return found.id in ignore or (bool(found.cves) and set(found.cves) <= set(ignore))
+def _ignored(vulnerability: Vulnerability, ignore: Sequence[str]) -> bool:
+    return vulnerability.id in ignore or (
+        bool(vulnerability.cves) and set(vulnerability.cves) <= set(ignore)
+    )
 
 
-def _better(one: Vulnerability, other: Vulnerability) -> bool:
-    return (bool(one.fixed), bool(one.urgency)) > (bool(other.fixed), bool(other.urgency))
+def _better(first: Vulnerability, second: Vulnerability) -> bool:
+    return (bool(first.fixed), bool(first.urgency)) > (bool(second.fixed), bool(second.urgency))
 
 
-def _finding(found: Vulnerability) -> Finding:
-    subject = found.subject
+def _finding(vulnerability: Vulnerability) -> Finding:
+    subject = vulnerability.subject
     names = [name for name in subject.components if name != subject.name]
     inside = f", in {', '.join(names)}" if names else ""
-    urgency = f" ({found.urgency})" if found.urgency else ""
+    urgency = f" ({vulnerability.urgency})" if vulnerability.urgency else ""
     return Finding(
         check="cve",
-        severity="warning" if found.minor else "error",
+        severity="warning" if vulnerability.minor else "error",
         path=f"{subject.name} {subject.version}",
-        message=f"{found.id}{urgency}{inside}: {short(found.summary)}".rstrip(": "),
-        fix=f"fixed in {found.fixed}" if found.fixed else "no fixed version is known",
+        message=f"{vulnerability.id}{urgency}{inside}: {short(vulnerability.summary)}".rstrip(": "),
+        fix=f"fixed in {vulnerability.fixed}"
+        if vulnerability.fixed
+        else "no fixed version is known",
         rule=RULE,
-        item=found.id,
+        item=vulnerability.id,
     )
 
 
@@ -119,16 +123,16 @@ def short(text: str, limit: int = _LONGEST) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
-def _plain(found: Vulnerability) -> dict[str, object]:
+def _plain(vulnerability: Vulnerability) -> dict[str, object]:
     return {
-        "id": found.id,
-        "cves": list(found.cves),
-        "ecosystem": found.subject.ecosystem,
-        "name": found.subject.name,
-        "version": found.subject.version,
-        "components": list(found.subject.components),
-        "fixed": found.fixed or None,
-        "urgency": found.urgency or None,
-        "severity": "warning" if found.minor else "error",
-        "summary": found.summary,
+        "id": vulnerability.id,
+        "cves": list(vulnerability.cves),
+        "ecosystem": vulnerability.subject.ecosystem,
+        "name": vulnerability.subject.name,
+        "version": vulnerability.subject.version,
+        "components": list(vulnerability.subject.components),
+        "fixed": vulnerability.fixed or None,
+        "urgency": vulnerability.urgency or None,
+        "severity": "warning" if vulnerability.minor else "error",
+        "summary": vulnerability.summary,
     }

@@ -58,10 +58,10 @@ def _evaluate(affected: Mapping[str, Any], subject: Subject) -> tuple[bool, str]
 def _in_range(
     events: Sequence[Mapping[str, str]], version: str, compare: Compare
 ) -> tuple[bool, list[str]]:
-    def order(one: str, other: str) -> int:
-        if "0" in (one, other):  # the schema's name for "before everything"
-            return (one != "0") - (other != "0")
-        return compare(one, other)
+    def order(first: str, second: str) -> int:
+        if "0" in (first, second):  # the schema's name for "before everything"
+            return (first != "0") - (second != "0")
+        return compare(first, second)
 
     pairs = [(str(event[kind]), kind) for event in events for kind in _BOUNDS if kind in event]
     position = cmp_to_key(order)
@@ -84,17 +84,17 @@ def _in_range(
 def _vulnerability(
     record: Mapping[str, Any], affected: Mapping[str, Any], subject: Subject, fixed: str
 ) -> Vulnerability:
-    others = [*(record.get("aliases") or ()), *(record.get("upstream") or ())]
-    name, cves = identify(str(record["id"]), [str(other) for other in others])
+    aliases = [*(record.get("aliases") or ()), *(record.get("upstream") or ())]
+    name, cves = identify(str(record["id"]), [str(alias) for alias in aliases])
     specific = affected.get("ecosystem_specific") or {}
     general = record.get("database_specific") or {}
-    told = specific.get("urgency") or specific.get("severity") or general.get("severity") or ""
+    urgency = specific.get("urgency") or specific.get("severity") or general.get("severity") or ""
     summary = str(record.get("summary") or record.get("details") or "")
     return Vulnerability(
         id=name,
         subject=subject,
         cves=cves,
         fixed=fixed,
-        urgency=str(told).lower() if isinstance(told, str) else "",
+        urgency=str(urgency).lower() if isinstance(urgency, str) else "",
         summary=summary,
     )

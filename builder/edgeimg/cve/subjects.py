@@ -67,17 +67,19 @@ def title(document: Mapping[str, Any]) -> str:
 
 def of(document: Mapping[str, Any]) -> tuple[list[Subject], int]:
     """The subjects, sorted, and how many components have a name but no version to compare."""
-    found: dict[Subject, set[str]] = {}
-    unknown = 0
+    names_by_subject: dict[Subject, set[str]] = {}
+    without_version = 0
     codename = _codename(document)
     for component in _components(document):
         for subject in _subjects(component, codename):
             if _comparable(subject):
-                found.setdefault(subject, set()).add(str(component["name"]))
+                names_by_subject.setdefault(subject, set()).add(str(component["name"]))
             else:
-                unknown += 1
-    subjects = (replace(s, components=tuple(sorted(names))) for s, names in found.items())
-    return sorted(subjects), unknown
+                without_version += 1
+    subjects = (
+        replace(s, components=tuple(sorted(names))) for s, names in names_by_subject.items()
+    )
+    return sorted(subjects), without_version
 
 
 def _comparable(subject: Subject) -> bool:
@@ -133,9 +135,11 @@ def _words(text: str) -> tuple[str, str, str]:
 
 def _properties(component: Mapping[str, Any]) -> dict[str, list[str]]:
     """Our own properties, without their prefix."""
-    found: dict[str, list[str]] = {}
+    properties: dict[str, list[str]] = {}
     for entry in component.get("properties") or ():
         name = str(entry.get("name", ""))
         if name.startswith(PROPERTY):
-            found.setdefault(name.removeprefix(PROPERTY), []).append(str(entry.get("value", "")))
-    return found
+            properties.setdefault(name.removeprefix(PROPERTY), []).append(
+                str(entry.get("value", ""))
+            )
+    return properties

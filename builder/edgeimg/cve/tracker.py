@@ -9,7 +9,7 @@ from edgeimg.cve import versions
 from edgeimg.cve.subjects import DEBIAN, Subject
 from edgeimg.cve.vulnerability import Index, Vulnerability, identify
 
-_KNOWN = ("CVE-", "TEMP-")
+_PREFIXES = ("CVE-", "TEMP-")
 
 
 def looks_like(data: Any) -> bool:
@@ -19,7 +19,7 @@ def looks_like(data: Any) -> bool:
     for issues in data.values():
         if isinstance(issues, dict):
             for name, issue in issues.items():
-                if not name.startswith(_KNOWN):
+                if not name.startswith(_PREFIXES):
                     return False
                 return isinstance(issue, dict) and "releases" in issue
     return False
@@ -32,11 +32,11 @@ def vulnerabilities(data: Mapping[str, Any], index: Index) -> Iterator[Vulnerabi
     """
     for (ecosystem, name), subjects in index.items():
         if ecosystem == DEBIAN:
-            for own, issue in (data.get(name) or {}).items():
+            for issue_name, issue in (data.get(name) or {}).items():
                 for subject in subjects:
                     entry = (issue.get("releases") or {}).get(subject.codename) or {}
                     if _affected(entry, subject):
-                        yield _vulnerability(own, issue, entry, subject)
+                        yield _vulnerability(issue_name, issue, entry, subject)
 
 
 def _affected(entry: Mapping[str, Any], subject: Subject) -> bool:
@@ -52,9 +52,9 @@ def _affected(entry: Mapping[str, Any], subject: Subject) -> bool:
 
 
 def _vulnerability(
-    own: str, issue: Mapping[str, Any], entry: Mapping[str, Any], subject: Subject
+    issue_name: str, issue: Mapping[str, Any], entry: Mapping[str, Any], subject: Subject
 ) -> Vulnerability:
-    name, cves = identify(own, ())
+    name, cves = identify(issue_name, ())
     return Vulnerability(
         id=name,
         subject=subject,

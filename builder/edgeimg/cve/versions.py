@@ -21,21 +21,21 @@ _SEMVER = re.compile(
 )
 
 
-def debian(one: str, other: str) -> int:
+def debian(first: str, second: str) -> int:
     """Epoch, then upstream version, then revision."""
-    (epoch, upstream, revision), theirs = _split(one), _split(other)
+    (epoch, upstream, revision), theirs = _split(first), _split(second)
     if epoch != theirs[0]:
         return epoch - theirs[0]
     return _debian_part(upstream, theirs[1]) or _debian_part(revision, theirs[2])
 
 
-def semver(one: str, other: str) -> int:
+def semver(first: str, second: str) -> int:
     """Semantic versions, a leading `v` and build metadata aside.
 
     A build number of K3s counts when both have one: `-k3s1` is no pre-release of what it is
     built from.
     """
-    mine, theirs = _parse(one), _parse(other)
+    mine, theirs = _parse(first), _parse(second)
     if mine[:3] != theirs[:3]:
         return -1 if mine[:3] < theirs[:3] else 1
     if mine[3] != theirs[3]:
@@ -44,18 +44,18 @@ def semver(one: str, other: str) -> int:
 
 
 def _split(version: str) -> tuple[int, str, str]:
-    epoch, colon, rest = version.strip().partition(":")
+    epoch, colon, remainder = version.strip().partition(":")
     if not colon:
-        epoch, rest = "0", version.strip()
-    if not epoch.isdigit() or not rest:
+        epoch, remainder = "0", version.strip()
+    if not epoch.isdigit() or not remainder:
         raise ValueError(f"{version!r} is no version of a Debian package")
-    upstream, dash, revision = rest.rpartition("-")
-    return (int(epoch), upstream, revision) if dash else (int(epoch), rest, "")
+    upstream, dash, revision = remainder.rpartition("-")
+    return (int(epoch), upstream, revision) if dash else (int(epoch), remainder, "")
 
 
-def _debian_part(one: str, other: str) -> int:
+def _debian_part(first: str, second: str) -> int:
     """Alternate: a part without digits, compared by letters; then a number."""
-    pairs = zip_longest(_runs(one), _runs(other), fillvalue=("", 0))
+    pairs = zip_longest(_runs(first), _runs(second), fillvalue=("", 0))
     for (text, number), (their_text, their_number) in pairs:
         if difference := _debian_text(text, their_text):
             return difference
@@ -68,9 +68,9 @@ def _runs(text: str) -> list[tuple[str, int]]:
     return [(head, int(digits or 0)) for head, digits in re.findall(r"([^0-9]*)([0-9]*)", text)]
 
 
-def _debian_text(one: str, other: str) -> int:
+def _debian_text(first: str, second: str) -> int:
     """`~` sorts before the end, the end before letters, letters before everything else."""
-    for mine, theirs in zip_longest(one, other, fillvalue=""):
+    for mine, theirs in zip_longest(first, second, fillvalue=""):
         if difference := _rank(mine) - _rank(theirs):
             return difference
     return 0
@@ -93,10 +93,10 @@ def _parse(version: str) -> tuple[int, int, int, str, int]:
     return int(major), int(minor or 0), int(patch or 0), before, int(build or 0)
 
 
-def _prerelease(one: str, other: str) -> int:
-    if not one or not other:
-        return 1 if not one else -1
-    for mine, theirs in zip_longest(one.split("."), other.split(".")):
+def _prerelease(first: str, second: str) -> int:
+    if not first or not second:
+        return 1 if not first else -1
+    for mine, theirs in zip_longest(first.split("."), second.split(".")):
         if mine == theirs:
             continue
         if mine is None or theirs is None:

@@ -1,4 +1,4 @@
-"""Wanted → blobs in the store: parallel, resumable, bounded, and never used unverified.
+"""Download → blobs in the store: parallel, resumable, bounded, and never used unverified.
 
 A file under way is `partial/<sha256>.part`; it becomes `blobs/<sha256>` by rename once its
 digest matches. A killed download is continued by the next run.
@@ -19,34 +19,43 @@ from edgeimg.errors import DamageError, FetchError, HostError
 from edgeimg.fetch.http import probe_size, read
 from edgeimg.fetch.mirrors import Mirrors
 from edgeimg.fetch.session import Session
-from edgeimg.fetch.transfer import MAX_UNKNOWN, Job, Wanted, download
+from edgeimg.fetch.transfer import MAX_UNKNOWN, Download, Job, download
 from edgeimg.lock.model import Package
 from edgeimg.progress import Advance, Progress, Silent
 
-__all__ = ["Wanted", "fetch", "fetch_one", "healed", "missing", "probe_size", "read", "wanted"]
+__all__ = [
+    "Download",
+    "fetch",
+    "fetch_one",
+    "healed",
+    "missing",
+    "package_downloads",
+    "probe_size",
+    "read",
+]
 
 Result = TypeVar("Result")
-OWN_BAR = 20_000_000
+BAR_BYTES = 20_000_000
 """Files at least this large get a progress bar of their own."""
 
 
-def wanted(packages: Iterable[Package], mirrors: Mirrors) -> list[Wanted]:
-    """What to fetch for locked packages, each file once."""
+def package_downloads(packages: Iterable[Package], mirrors: Mirrors) -> list[Download]:
+    """The downloads for locked packages, each file once."""
     unique = {package.sha256: package for package in packages}
     return [
-        Wanted(p.path.rpartition("/")[2], p.sha256, p.size, mirrors.urls(p.archive, p.path))
+        Download(p.path.rpartition("/")[2], p.sha256, p.size, mirrors.urls(p.archive, p.path))
         for p in unique.values()
     ]
 
 
-def missing(wanted: Iterable[Wanted], store: Store) -> list[Wanted]:
-    """What is not in the store yet, each digest once, largest first (they take longest)."""
-    unique = {item.sha256: item for item in wanted if not store.has_blob(item.sha256)}
+def missing(downloads: Iterable[Download], store: Store) -> list[Download]:
+    """The downloads that the store lacks, each digest once, largest first (they take longest)."""
+    unique = {item.sha256: item for item in downloads if not store.has_blob(item.sha256)}
     return sorted(unique.values(), key=lambda item: (-(item.size or MAX_UNKNOWN), item.name))
 
 
 def fetch(
-    wanted: Iterable[Wanted],
+    downloads: Iterable[Download],
     store: Store,
     *,
     offline: bool,
@@ -56,14 +65,14 @@ def fetch(
     """Bring everything `wanted` into the store.
 
     Raises FetchError (unreachable, or missing while `offline`), DigestError (no source has the
-    locked bytes), HostError (disk full). After KeyboardInterrupt only resumable parts are left.
+    locked bytes), HostError (disk full). After KeyboardInterrupt only resumable parts remain.
     """
-    wanted = list(wanted)
-    todo = missing(wanted, store)
+    downloads = list(downloads)
+    todo = missing(downloads, store)
     if not todo:
         return
     if offline:
-        raise _missing_offline(todo, len({item.sha256 for item in wanted}))
+        raise _missing_offline(todo, len({item.sha256 for item in downloads}))
     _require_space(todo, store)
     progress = progress or Silent()
     total = sum(item.size or 0 for item in todo)
@@ -72,7 +81,7 @@ def fetch(
         _run_workers(todo, store, progress, advance, min(jobs, len(todo)))
 
 
-def fetch_one(item: Wanted, store: Store, *, offline: bool, progress: Progress) -> Path:
+def fetch_file(item: Download, store: Store, *, offline: bool, progress: Progress) -> Path:
     """Bring one file into the store and return its path there, its bytes checked.
 
     A file that was damaged in the store is fetched again. Raises LockError when its size is not
@@ -94,7 +103,7 @@ def healed(
     offline: bool,
     progress: Progress,
 ) -> Result:
-    """What `use` returns, which fetches the files `sha256` and uses them.
+    """The result of `use`, which fetches and uses the files `sha256`.
 
     When it finds one damaged, the damaged ones are removed and it runs once more. Raises
     DamageError when that is `offline`.
@@ -112,10 +121,10 @@ def healed(
 
 
 def _run_workers(
-    todo: list[Wanted], store: Store, progress: Progress, advance: Advance, jobs: int
+    todo: list[Download], store: Store, progress: Progress, advance: Advance, jobs: int
 ) -> None:
     """Daemon threads, so that Ctrl-C ends the program without waiting for a silent server."""
-    waiting: queue.SimpleQueue[Wanted] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Download] = queue.SimpleQueue()
     results: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
     for item in todo:
         waiting.put(item)
@@ -129,7 +138,7 @@ def _run_workers(
                 except queue.Empty:
                     return
                 try:
-                    _one(item, store, session, cancel, progress, advance)
+                    _download(item, store, session, cancel, progress, advance)
                     results.put(None)
                 except BaseException as error:  # raised again in the caller's thread
                     results.put(error)
@@ -145,8 +154,8 @@ def _run_workers(
         cancel.set()
 
 
-def _one(
-    item: Wanted,
+def _download(
+    item: Download,
     store: Store,
     session: Session,
     cancel: threading.Event,
@@ -154,22 +163,22 @@ def _one(
     advance: Advance,
 ) -> None:
     with disk_errors(store.root), store.lock(f"{item.sha256}.fetch"):
-        if store.has_blob(item.sha256):  # another build brought it meanwhile
+        if store.has_blob(item.sha256):  # another build fetched it meanwhile
             advance(item.size or 0)
             return
         job = Job(item, store.partial(f"{item.sha256}.part"), session, cancel, advance)
-        if (item.size or 0) < OWN_BAR:
+        if (item.size or 0) < BAR_BYTES:
             download(job)
         else:
-            with progress.task(item.name, item.size) as own:
-                job.advance = _both(advance, own)
+            with progress.task(item.name, item.size) as bar:
+                job.advance = _advance_both(advance, bar)
                 download(job)
         final = store.blob(item.sha256)
         final.parent.mkdir(parents=True, exist_ok=True)
         job.part.rename(final)
 
 
-def _both(first: Advance, second: Advance) -> Advance:
+def _advance_both(first: Advance, second: Advance) -> Advance:
     def advance(step: int) -> None:
         first(step)
         second(step)
@@ -177,7 +186,7 @@ def _both(first: Advance, second: Advance) -> Advance:
     return advance
 
 
-def _missing_offline(todo: list[Wanted], total: int) -> FetchError:
+def _missing_offline(todo: list[Download], total: int) -> FetchError:
     names = ", ".join(sorted(item.name for item in todo)[:5])
     more = f" and {len(todo) - 5} more" if len(todo) > 5 else ""
     return FetchError(
@@ -186,14 +195,14 @@ def _missing_offline(todo: list[Wanted], total: int) -> FetchError:
     )
 
 
-def _require_space(todo: list[Wanted], store: Store) -> None:
+def _require_space(todo: list[Download], store: Store) -> None:
     with disk_errors(store.root):
         store.root.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(store.root).free
-    needed = sum(item.size or 0 for item in todo)
-    if free < needed:
+    required = sum(item.size or 0 for item in todo)
+    if free < required:
         raise HostError(
-            f"no space left for the downloads: {needed >> 20} MiB are needed on the disk of "
+            f"no space left for the downloads: {required >> 20} MiB are needed on the disk of "
             f"{store.root}, {free >> 20} MiB are free",
             hint="free some space (`edgeimg clean` empties the cache), or set EDGEIMG_CACHE",
         )

@@ -1,4 +1,4 @@
-"""HTTP with deadlines: what a failure means, and whether to try again."""
+"""HTTP with deadlines: the meaning of a failure, and whether to try again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HEADERS = {"User-Agent": "edgeimg", "Accept-Encoding": "identity"}
 
 
 class TemporaryError(Exception):
-    """Worth another try at the same URL, after `wait` seconds if the server asked for that."""
+    """A failure after which the same URL may work, after `wait` seconds if the server set them."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
@@ -36,15 +36,15 @@ class TemporaryError(Exception):
 
 
 class GoneError(Exception):
-    """This URL does not have the file; another may."""
+    """This URL does not have the file. Another one may have it."""
 
 
 class UnusableError(GoneError):
-    """This server is too slow, or what it sends cannot be understood; another may be better."""
+    """This server is too slow or sends an invalid response. Another one may work."""
 
 
 NETWORK = (requests.RequestException, ConnectionError, TimeoutError, ssl.SSLError)
-"""What may surface while a response is read; worth another try."""
+"""Errors while a response is read. Another try may work."""
 
 
 def read(urls: Sequence[str], *, limit: int, name: str) -> bytes:
@@ -80,7 +80,7 @@ def _body(session: Session, url: str, limit: int) -> bytes:
 
 
 def probe_size(url: str, *, timeout: float = 4.0) -> int | None:
-    """Content-Length of a URL in bytes, or None when it cannot be asked within `timeout` s."""
+    """Content-Length of a URL in bytes; None without an answer within `timeout` seconds."""
     try:
         with Session() as session, session.deadline(timeout) as deadline:
             answer = session.head(url, timeout=timeout, allow_redirects=True, headers=_HEADERS)
@@ -91,7 +91,7 @@ def probe_size(url: str, *, timeout: float = 4.0) -> int | None:
 
 
 def get(session: Session, url: str, start: int, deadline: Deadline) -> requests.Response:
-    """Ask for the bytes of `url` from `start` on; status 206 means that it does continue there.
+    """Request the bytes of `url` from `start` on. Status 206 means that the server resumes there.
 
     Raises GoneError, TemporaryError or one of NETWORK.
     """
@@ -120,7 +120,7 @@ def get(session: Session, url: str, start: int, deadline: Deadline) -> requests.
     if status in _TEMPORARY:
         wait = min(float(_number(response.headers.get("Retry-After", ""))), 30.0)
         raise TemporaryError(f"{status} {response.reason}", wait)
-    if start and status in (206, 416):  # the server cannot continue this part: ask for all of it
+    if start and status in (206, 416):  # the server cannot resume this part: request all of it
         return get(session, url, 0, deadline)
     raise GoneError(f"{status} {response.reason}")
 
@@ -144,7 +144,7 @@ def _slow() -> UnusableError:
 
 
 def _number(text: str) -> int:
-    """A header's decimal number; 0 for anything else."""
+    """A header's decimal number; 0 for other text."""
     return int(text) if _LENGTH.fullmatch(text) else 0
 
 
@@ -154,7 +154,7 @@ def _continues(response: requests.Response, start: int) -> bool:
 
 
 def plain(error: Exception) -> str:
-    """What went wrong on the network in a few words, without Python's object names."""
+    """The network error in a few words, without Python's object names."""
     text = str(error)
     if "NameResolution" in text or "getaddrinfo" in text:
         return "the host name cannot be resolved"

@@ -1,4 +1,4 @@
-"""Where the Debian archives are: named by the user, else as apt is configured on this host.
+"""URLs of the Debian archives: those of the user, otherwise those of apt's configuration.
 
 A lock holds paths below an archive's base URL; only this module knows hosts.
 """
@@ -48,7 +48,7 @@ class Mirrors:
         return max(len(mirrors) for mirrors in self.bases.values())
 
     def urls(self, archive: str, path: str) -> tuple[str, ...]:
-        """The URLs of an archive's file. Raises LockError when no mirror of it is known."""
+        """The URLs of an archive's file. Raises LockError without a mirror of the archive."""
         return tuple(f"{base}/{quote(path, safe='/+~:')}" for base in self._of(archive))
 
     def _of(self, archive: str) -> tuple[str, ...]:
@@ -65,11 +65,14 @@ def from_host(env: Mapping[str, str], *, apt: Path = Path("/etc/apt")) -> Mirror
 
     EDGEIMG_MIRROR and EDGEIMG_SECURITY_MIRROR hold base URLs separated by blanks, tried in
     order. With only EDGEIMG_MIRROR given, `…/debian` implies `…/debian-security` beside it
-    for a host whose apt knows none. Raises LockError when there is no main archive, or a URL
+    for a host whose apt has none. Raises LockError when there is no main archive, or a URL
     is not http(s).
     """
-    found = _from_apt(apt)
-    bases = {name: _named(env, variable) or found[name] for name, variable in VARIABLES.items()}
+    apt_mirrors = _from_apt(apt)
+    bases = {
+        name: _from_variable(env, variable) or apt_mirrors[name]
+        for name, variable in VARIABLES.items()
+    }
     if not bases["debian"]:
         raise LockError(
             "this host's apt has no Debian archive configured",
@@ -83,7 +86,7 @@ def from_host(env: Mapping[str, str], *, apt: Path = Path("/etc/apt")) -> Mirror
     return Mirrors(bases)
 
 
-def _named(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
+def _from_variable(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
     urls = tuple(url.rstrip("/") for url in env.get(variable, "").split())
     for url in urls:
         if not re.match(r"https?://[^/\s]+", url):
@@ -95,14 +98,14 @@ def _named(env: Mapping[str, str], variable: str) -> tuple[str, ...]:
 
 
 def _from_apt(apt: Path) -> dict[str, tuple[str, ...]]:
-    found: dict[str, dict[str, None]] = {name: {} for name in VARIABLES}
+    by_archive: dict[str, dict[str, None]] = {name: {} for name in VARIABLES}
     for source in read_sources(apt):
         if not _is_debian(source):
             continue
         security = any(re.search("-security$|/updates$", suite) for suite in source.suites)
-        archive = found["debian-security" if security else "debian"]
+        archive = by_archive["debian-security" if security else "debian"]
         archive.update(dict.fromkeys(uri.rstrip("/") for uri in source.uris))
-    return {name: tuple(uris) for name, uris in found.items()}
+    return {name: tuple(uris) for name, uris in by_archive.items()}
 
 
 def _is_debian(source: Source) -> bool:
@@ -118,7 +121,7 @@ def _is_debian(source: Source) -> bool:
 def read_sources(apt: Path) -> list[Source]:
     """apt's enabled binary sources, in its order: sources.list, then sources.list.d by name.
 
-    Both formats of sources.list(5), one-line and deb822. Unreadable files are passed over.
+    Reads both formats of sources.list(5), one-line and deb822. Unreadable files are skipped.
     """
     directory = apt / "sources.list.d"
     files = [apt / "sources.list", *sorted(directory.glob("*"))]
@@ -129,7 +132,7 @@ def read_sources(apt: Path) -> list[Source]:
         except OSError:
             continue
         if path.suffix == ".list":
-            sources += _one_line(text)
+            sources += _one_line_style(text)
         elif path.suffix == ".sources":
             sources += _deb822(text)
     return [_http_only(source) for source in sources]
@@ -140,7 +143,7 @@ def _http_only(source: Source) -> Source:
     return Source(uris, source.suites, source.components, source.signed_by)
 
 
-def _one_line(text: str) -> Iterator[Source]:
+def _one_line_style(text: str) -> Iterator[Source]:
     for line in text.splitlines():
         match = re.match(r"\s*deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s*([^#]*)", line)
         if match:

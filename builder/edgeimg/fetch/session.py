@@ -1,4 +1,4 @@
-"""A session whose transfers end: a server that is silent or trickles is cut off.
+"""A session with time limits: silent and very slow servers are disconnected.
 
 Timeouts of sockets count from byte to byte. So a transfer has credit: seconds that pass use it up,
 and bytes that arrive earn it back. Whoever sends less than RATE is cut off after PATIENCE, and no
@@ -58,7 +58,7 @@ class Deadline:
 
 
 class _Line:
-    """A second handle of a connection's socket, which TLS does not take away."""
+    """A second handle of a connection's socket, which TLS does not detach."""
 
     def __init__(self, connection: HTTPConnection, handle: socket.socket) -> None:
         self._connection = connection
@@ -87,7 +87,7 @@ class Session(requests.Session):
 
     @contextlib.contextmanager
     def deadline(self, patience: float | None = None) -> Iterator[Deadline]:
-        """What ends the transfers of the block when they take too long."""
+        """Ends the transfers of the block when they take too long."""
         try:
             with Deadline(self._lines, PATIENCE if patience is None else patience) as deadline:
                 yield deadline
@@ -118,7 +118,7 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        # Nothing here needs cookies, and Python's reader of them complains on stderr.
+        # Cookies are not used, and Python's parser of cookies prints errors on stderr.
         original: Any = getattr(resp, "_original_response", None)
         for name in ("Set-Cookie", "Set-Cookie2") if getattr(original, "msg", None) else ():
             del original.msg[name]

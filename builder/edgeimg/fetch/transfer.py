@@ -1,6 +1,6 @@
 """One download: continue or begin, bound, hash, and go to the next mirror where one fails.
 
-Continuing is a Range request (RFC 9110 §14). A continued file whose digest is wrong is fetched
+A file is resumed with a Range request (RFC 9110 §14). If its digest is wrong, it is fetched
 once more from its beginning.
 """
 
@@ -30,8 +30,8 @@ from edgeimg.fetch.session import Session
 from edgeimg.progress import Advance
 
 MAX_UNKNOWN = 1 << 30
-"""Most bytes of a file whose size the lock does not tell."""
-_HINT_GONE = (
+"""Largest size in bytes of a file whose size is not in the lock."""
+_HINT_MISSING = (
     "the archive has moved on: run `edgeimg lock --update`, or name a mirror that still has it "
     "with EDGEIMG_MIRROR: one made by `edgeimg mirror`, or a snapshot of the archive"
 )
@@ -42,8 +42,8 @@ _HINT_BAD = (
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One input: what it is called, what it must be, and where it is, best URL first."""
+class Download:
+    """One input: name, digest, size, and URLs with the best one first."""
 
     name: str
     sha256: str
@@ -63,7 +63,7 @@ class _BadError(Exception):
 class Job:
     """One download under way."""
 
-    item: Wanted
+    item: Download
     part: Path
     session: Session
     cancel: threading.Event
@@ -137,7 +137,7 @@ def _transfer(job: Job, url: str) -> None:
 
 
 def _hash_part(file: BinaryIO, bound: int) -> tuple[int, hashlib._Hash]:
-    """Size and running digest of what an earlier run left; what is too long is dropped."""
+    """Size and running digest of a part of an earlier run. A part that is too long is dropped."""
     digest = hashlib.sha256()
     if file.seek(0, os.SEEK_END) > bound:
         file.truncate(0)
@@ -147,7 +147,7 @@ def _hash_part(file: BinaryIO, bound: int) -> tuple[int, hashlib._Hash]:
     return file.tell(), digest
 
 
-def _failure(item: Wanted, failures: list[tuple[str, Exception]]) -> DigestError | FetchError:
+def _failure(item: Download, failures: list[tuple[str, Exception]]) -> DigestError | FetchError:
     size = "" if item.size is None else f"{item.size} bytes, "
     lines = [
         f"cannot download {item.name} ({size}sha256 {item.sha256})",
@@ -156,5 +156,5 @@ def _failure(item: Wanted, failures: list[tuple[str, Exception]]) -> DigestError
     message = "\n  ".join(lines)
     if any(isinstance(error, _BadError) for _, error in failures):
         return DigestError(message, hint=_HINT_BAD)
-    gone = failures and all(type(error) is GoneError for _, error in failures)
-    return FetchError(message, hint=_HINT_GONE if gone else HINT_NETWORK)
+    missing = failures and all(type(error) is GoneError for _, error in failures)
+    return FetchError(message, hint=_HINT_MISSING if missing else HINT_NETWORK)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeimg.compose.firmware import answers
+from edgeimg.compose.firmware import matching
 from edgeimg.hardware import known
 from edgeimg.hardware.drivers import Drivers, Root
 from edgeimg.hardware.machine import UNKNOWN, Device, Machine
@@ -172,5 +172,5 @@ def _asking(driver: str, device: Device, debian: Drivers) -> tuple[str, ...]:
 
 def _asked(module: str, root: Root, debian: Drivers) -> Asked:
     files = debian.modules[module].firmware
-    present = tuple(name for name in files if answers(name, root.firmware))
+    present = tuple(name for name in files if matching(name, root.firmware))
     return Asked(module=module, files=files, present=present)

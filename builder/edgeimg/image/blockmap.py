@@ -51,8 +51,8 @@ class BlockMap:
     @property
     def digest(self) -> str:
         """What tells one image from another."""
-        told = "\n".join(f"{one.start} {one.end} {one.sha256}" for one in self.extents)
-        return hashlib.sha256(f"{self.image_size}\n{told}".encode()).hexdigest()
+        text = "\n".join(f"{extent.start} {extent.end} {extent.sha256}" for extent in self.extents)
+        return hashlib.sha256(f"{self.image_size}\n{text}".encode()).hexdigest()
 
 
 def beside(image: Path) -> Path:
@@ -85,16 +85,16 @@ def _parse(data: bytes) -> BlockMap:
     fields = {child.tag: (child.text or "").strip() for child in root}
     if root.tag != "bmap" or root.get("version") != "2.0" or fields["ChecksumType"] != "sha256":
         raise ValueError("expected bmap 2.0 with sha256")
-    own = fields["BmapFileChecksum"]
-    if hashlib.sha256(data.replace(own.encode(), b"0" * 64, 1)).hexdigest() != own:
+    checksum = fields["BmapFileChecksum"]
+    if hashlib.sha256(data.replace(checksum.encode(), b"0" * 64, 1)).hexdigest() != checksum:
         raise ValueError("its own digest does not match")
     size, block = _number(fields, "ImageSize"), _number(fields, "BlockSize")
     if size < _SMALLEST or not 512 <= block <= _LARGEST_BLOCK or block % 512:
         raise ValueError(f"a disk of {size} bytes in blocks of {block}")
     ranges = root.find("BlockMap")
     extents = [_extent(item, block, size) for item in (ranges if ranges is not None else ())]
-    for one, other in pairwise(extents):
-        if other.start < one.end:
+    for first, second in pairwise(extents):
+        if second.start < first.end:
             raise ValueError("its ranges overlap")
     if not extents:
         raise ValueError("it maps nothing")

@@ -24,10 +24,10 @@ Range = tuple[int, int]
 """First and last block, both inclusive."""
 
 
-def ranges(plan: DiskPlan, used: Mapping[str, int]) -> list[Range]:
+def ranges(plan: DiskPlan, sizes: Mapping[str, int]) -> list[Range]:
     """The blocks that matter, given the bytes used from the start of each partition. Pure."""
-    spans = [(0, max(_TABLE, used.get(HEAD, 0))), (plan.size - _TABLE + SECTOR, plan.size)]
-    for name, size in used.items():
+    spans = [(0, max(_TABLE, sizes.get(HEAD, 0))), (plan.size - _TABLE + SECTOR, plan.size)]
+    for name, size in sizes.items():
         start = plan[name].start if name != HEAD else 0
         spans.append((start, start + size))
     return merged(spans)
@@ -47,7 +47,7 @@ def merged(spans: Iterable[tuple[int, int]]) -> list[Range]:
     return ranges
 
 
-def used(disk: Path, plan: DiskPlan, sizes: Mapping[str, int]) -> dict[str, int]:
+def content_sizes(disk: Path, plan: DiskPlan, sizes: Mapping[str, int]) -> dict[str, int]:
     """Bytes that matter from the start of each partition that has content.
 
     `sizes` are the contents of `root-a` and `root-a-verity`: they matter to their last byte,
@@ -93,9 +93,9 @@ def document(disk: Path, mapped: Sequence[Range]) -> bytes:
 def _digest(file: BinaryIO, first: int, last: int, size: int) -> str:
     digest = hashlib.sha256()
     file.seek(first * BLOCK)
-    left = min((last + 1) * BLOCK, size) - first * BLOCK
-    while left:
-        chunk = file.read(min(1 << 20, left))
+    remaining = min((last + 1) * BLOCK, size) - first * BLOCK
+    while remaining:
+        chunk = file.read(min(1 << 20, remaining))
         digest.update(chunk)
-        left -= len(chunk)
+        remaining -= len(chunk)
     return digest.hexdigest()

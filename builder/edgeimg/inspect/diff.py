@@ -64,25 +64,25 @@ def compare(old: Manifest, new: Manifest) -> Diff:
 
 def _changes(before: Facts, after: Facts) -> tuple[Change, ...]:
     return tuple(
-        Change(name=name, before=_shown(before.get(name)), after=_shown(after.get(name)))
+        Change(name=name, before=_comparable(before.get(name)), after=_comparable(after.get(name)))
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     )
 
 
-def _shown(value: Value | FileFacts) -> Value:
+def _comparable(value: Value | FileFacts) -> Value:
     """What a difference shows of a value: of a file the size."""
     return value.size if isinstance(value, FileFacts) else value
 
 
 def _image(manifest: Manifest) -> Facts:
-    own = manifest.contents
+    contents = manifest.contents
     return {
-        "id": own.id,
-        "version": own.version,
-        "arch": own.arch,
-        "epoch": own.epoch,
-        "kernel": own.kernel,
+        "id": contents.id,
+        "version": contents.version,
+        "arch": contents.arch,
+        "epoch": contents.epoch,
+        "kernel": contents.kernel,
     }
 
 

@@ -121,11 +121,11 @@ def _boot_entry(raw: Path, layout: DiskPlan, scratch: Path, toolbox: Toolbox) ->
     return name, uki.read(copy)
 
 
-def _partition(layout: DiskPlan, kind: str, what: str) -> Partition:
+def _partition(layout: DiskPlan, kind: str, title: str) -> Partition:
     for part in layout.partitions:
         if kind in (part.type, part.uuid):
             return part
-    raise ImageError(f"the image has no {what}")
+    raise ImageError(f"the image has no {title}")
 
 
 def _root(raw: Path, layout: DiskPlan, root_hash: str, scratch: Path, toolbox: Toolbox) -> Path:

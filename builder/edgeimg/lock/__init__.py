@@ -1,1 +1,1 @@
-"""What a lock holds, and its file."""
+"""The contents of a lock, and its file."""

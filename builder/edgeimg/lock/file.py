@@ -48,7 +48,7 @@ _URL = re.compile(r"https?://[0-9A-Za-z\[][!-~]*")
 _ARCHITECTURES = {"all", *(entry.debian for entry in arch.ARCHITECTURES)}
 """Of packages, as Debian calls them."""
 _MAX_SIZE = 4 << 30
-"""Bytes of one input; the largest package of Debian has half of it."""
+"""Largest size of one input in bytes. The largest package of Debian is half as large."""
 
 
 def load(path: Path) -> Lock:
@@ -111,8 +111,8 @@ def _image_table(image: ArchLock) -> dict[str, object]:
     for name, asset in (("k3s", image.k3s), ("airgap", image.airgap)):
         if asset is not None:
             size = {} if asset.size is None else {"size": asset.size}
-            told = {"version": asset.version, "url": asset.url, **size, "sha256": asset.sha256}
-            table[name] = told
+            fields = {"version": asset.version, "url": asset.url, **size, "sha256": asset.sha256}
+            table[name] = fields
     if image.images:
         table["images"] = {
             name: " ".join(filter(None, (pin.digest, pin.reference, pin.source)))
@@ -132,7 +132,7 @@ def _package_table(packages: tuple[Package, ...]) -> dict[str, str]:
 
 
 class _MalformedError(Exception):
-    """What is wrong, and at which key."""
+    """The error and its key."""
 
 
 def _lock(document: dict[str, object]) -> Lock:
@@ -157,20 +157,20 @@ def _lock(document: dict[str, object]) -> Lock:
             for group, hosts in _table(document.get("tools", {}), "tools", _GROUP).items()
         },
     )
-    _require_one_name(lock)
+    _require_unique_names(lock)
     return lock
 
 
-def _require_one_name(lock: Lock) -> None:
+def _require_unique_names(lock: Lock) -> None:
     """One file of an archive is one package, wherever the lock names it."""
     names: dict[tuple[str, str], Package] = {}
     image_packages = (package for image in lock.images.values() for package in image.packages())
     tools = (group for hosts in lock.tools.values() for group in hosts.values())
     for package in (*image_packages, *(package for group in tools for package in group)):
-        known = names.setdefault((package.archive, package.path), package)
-        if known != replace(package, suite=known.suite):
+        first = names.setdefault((package.archive, package.path), package)
+        if first != replace(package, suite=first.suite):
             raise _MalformedError(
-                f"{package.path} is {known.name} {known.version} {known.arch} in one row and "
+                f"{package.path} is {first.name} {first.version} {first.arch} in one row and "
                 f"{package.name} {package.version} {package.arch}, or has another size or sha256, "
                 "in another"
             )
@@ -275,8 +275,8 @@ def _table(
     for name in value:
         if names is not None:
             _text(name, f"{key}.{name}", names)
-    known = {entry.name for entry in arch.ARCHITECTURES}
-    if arches and (unknown := sorted(value.keys() - known)):
+    arch_names = {entry.name for entry in arch.ARCHITECTURES}
+    if arches and (unknown := sorted(value.keys() - arch_names)):
         raise _MalformedError(f"{key}.{unknown[0]}: no such architecture")
     return value
 

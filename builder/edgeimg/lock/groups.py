@@ -1,4 +1,4 @@
-"""The Debian packages that edgeimg itself needs, by what they are for."""
+"""The Debian packages that edgeimg itself needs, by their purpose."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ BOARD = "board"
 """The group of a board's boot loader and firmware."""
 
 INITRD_PACKAGES = ("busybox-static", "dmsetup")
-"""What the initrd opens the root with, with its libraries."""
+"""The program of the initrd that opens the root, with its libraries."""
 
 CONTAINER_PACKAGES = ("busybox-static", "catatonit")
-"""What the built-in container images are composed from."""
+"""The packages of the built-in container images."""
 
 SERVICE_PACKAGES = ("catatonit", "golang-github-containers-common")
-"""What every service's container has: its process 1, and the default seccomp profile."""
+"""The packages of every service's container: its process 1, and the default seccomp profile."""
 
 SERVICES_EXCLUDED = ("golang-github-containers-image", "netavark")
 """Dependencies of programs that read the profile; only the profile is read here."""
@@ -61,7 +61,7 @@ EXCLUDED = (
     "sensible-utils",
     "ucf",
 )
-"""Needed by maintainer scripts only, and edgeimg runs none: told to apt as installed already."""
+"""Needed only by maintainer scripts, which edgeimg does not run. apt treats them as installed."""
 
 _TOOLS_EXCLUDED = (
     *EXCLUDED,

@@ -62,9 +62,9 @@ class ArchLock:
     `firmware` (what firmware is taken from), `microcode`, `service:NAME` (a service's own, with
     dependencies), `services` (what all of them have)."""
     k3s: K3sAsset | None
-    """None when the recipe takes K3s from elsewhere and pins no release binary."""
+    """None when the recipe uses no release binary of K3s and pins none."""
     airgap: K3sAsset | None = None
-    """K3s' archive of images; None when the recipe takes none of them."""
+    """The archive of K3s' images; None when the recipe uses none of them."""
     images: dict[str, ImagePin] = field(default_factory=dict)
     """By service: those that are made of a container image."""
     unsigned_index: bool = False
@@ -81,7 +81,7 @@ class BuiltIn:
     """The parts of edgeimg itself that a recipe uses."""
 
     version: str
-    """Of the edgeimg that they came with."""
+    """The version of edgeimg that has these parts."""
     parts: dict[str, str]
     """Hex sha256 by the name that recipes use, such as `edgeimg:overlays/base`."""
 
@@ -91,7 +91,7 @@ class Lock:
     """All inputs: images by architecture, the tools trees by group and host architecture."""
 
     recipe_digest: str
-    """Digest of the parts of the recipe that decide what is resolved."""
+    """Digest of the parts of the recipe that the resolution depends on."""
     suite: str
     """The Debian suite that everything was resolved from."""
     images: dict[str, ArchLock]

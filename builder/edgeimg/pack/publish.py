@@ -111,7 +111,7 @@ def _turn(directory: Path) -> Iterator[None]:
 
 def _block_map(disk: Path, manifest: Manifest) -> bytes:
     sizes = {"root-a": manifest.sizes["root"], "root-a-verity": manifest.sizes["verity"]}
-    used = bmap.used(disk, manifest.disk, sizes)
+    used = bmap.content_sizes(disk, manifest.disk, sizes)
     return bmap.document(disk, bmap.ranges(manifest.disk, used))
 
 

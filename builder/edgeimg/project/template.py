@@ -73,7 +73,7 @@ def _pipeline(name: str) -> str:
 def _lock(recipe: Path) -> str:
     """That of the default recipe, whose packages these are, with the built-in parts recorded."""
     locked = lock_file.load(builtin.directory("recipes/gateway.lock.toml"))
-    return lock_file.dumps(replace(locked, builtin=builtin_parts.used(load(recipe))))
+    return lock_file.dumps(replace(locked, builtin=builtin_parts.parts_of(load(recipe))))
 
 
 def _write_new(path: Path, text: str) -> bool:

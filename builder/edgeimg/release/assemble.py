@@ -56,14 +56,14 @@ class Part:
 
 def identity(plans: Sequence[BuildPlan]) -> tuple[str, str]:
     """The id and version that all images of a release share. Raises ReleaseError."""
-    found = {(plan.recipe.image.id, plan.recipe.image.version) for plan in plans}
-    if len(found) != 1:
+    identities = {(plan.recipe.image.id, plan.recipe.image.version) for plan in plans}
+    if len(identities) != 1:
         names = ", ".join(sorted(plan.name for plan in plans))
         raise ReleaseError(
             f"a release is of one id and one version, this would be of {names}",
             hint="set [image] id and version for all architectures alike",
         )
-    return found.pop()
+    return identities.pop()
 
 
 def write(
@@ -100,8 +100,8 @@ def write(
 
 def sums(directory: Path) -> Path:
     """Write the SHA256SUMS of all files in `directory`; its path."""
-    own = (SUMS, SIGNATURE)
-    files = [path for path in directory.iterdir() if path.is_file() and path.name not in own]
+    excluded = (SUMS, SIGNATURE)
+    files = [path for path in directory.iterdir() if path.is_file() and path.name not in excluded]
     listing = directory / SUMS
     listing.write_bytes(listings.encode({path.name: sha256_file(path) for path in files}))
     return listing
@@ -137,8 +137,8 @@ def _place(
     part: Part, directory: Path, toolbox: Toolbox, store: Store
 ) -> Iterator[tuple[str, str]]:
     """Place the image's own files, its update files and bills of materials; names and digests."""
-    own = [part.built.directory / file for file in part.built.files]
-    for source in (*own, *split(part, toolbox=toolbox, store=store).iterdir()):
+    image_files = [part.built.directory / file for file in part.built.files]
+    for source in (*image_files, *split(part, toolbox=toolbox, store=store).iterdir()):
         # A copy: whoever changes a release must not change what is built from.
         target = shutil.copyfile(source, directory / source.name)
         digest = sha256_file(target)

@@ -21,29 +21,29 @@ _SIZE = re.compile(rb"<ImageSize>\s*(\d+)\s*</ImageSize>")
 
 def check(directory: Path, listed: Digests) -> list[str]:
     """What in a release, or in the directory of a build, contradicts what; one line each."""
-    found = []
+    problems = []
     for name in sorted(listed):
         judge = next((judge for suffix, judge in _JUDGES.items() if name.endswith(suffix)), None)
         if judge is not None:
-            found += _guarded(judge, directory, name, listed)
-    return found
+            problems += _guarded(judge, directory, name, listed)
+    return problems
 
 
 def check_evidence(evidence: Path, listed: Digests, release: Digests) -> list[str]:
     """What was seen must have been seen of the images of this release."""
 
     def judge(directory: Path, name: str, _: Digests) -> Iterator[str]:
-        seen = SmokeReport.read(directory / name)
+        report = SmokeReport.read(directory / name)
         image = name.removesuffix(smoke.SUFFIX) + ".raw.zst"
-        if seen.image != image or seen.image_sha256 != release.get(image):
+        if report.image != image or report.image_sha256 != release.get(image):
             yield f"{name}: another image was booted than {image}"
 
     images = {name.removesuffix(SUFFIX) for name in release if name.endswith(SUFFIX)}
-    told = {name.removesuffix(smoke.SUFFIX) for name in listed if name.endswith(smoke.SUFFIX)}
-    found = [f"{name} was not booted" for name in sorted(images - told)]
-    for name in sorted(told):
-        found += _guarded(judge, evidence, f"{name}{smoke.SUFFIX}", listed)
-    return found
+    reports = {name.removesuffix(smoke.SUFFIX) for name in listed if name.endswith(smoke.SUFFIX)}
+    problems = [f"{name} was not booted" for name in sorted(images - reports)]
+    for name in sorted(reports):
+        problems += _guarded(judge, evidence, f"{name}{smoke.SUFFIX}", listed)
+    return problems
 
 
 def _guarded(
@@ -115,15 +115,15 @@ def _facts(directory: Path, file: str, listed: Digests) -> Iterator[str]:
 
 def _provenance(directory: Path, file: str, listed: Digests) -> Iterator[str]:
     statement = json_text.read(directory / file)
-    told = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
+    subjects = {subject["name"]: subject["digest"]["sha256"] for subject in statement["subject"]}
     yield from _same(
-        file, told, {name: listed[name] for name in listed if name not in (file, FACTS)}
+        file, subjects, {name: listed[name] for name in listed if name not in (file, FACTS)}
     )
 
 
-def _same(file: str, told: Digests, real: Digests) -> Iterator[str]:
-    for name in sorted(told.keys() | real.keys()):
-        if told.get(name) != real.get(name):
+def _same(file: str, listed: Digests, actual: Digests) -> Iterator[str]:
+    for name in sorted(listed.keys() | actual.keys()):
+        if listed.get(name) != actual.get(name):
             yield f"{file} disagrees about {name}"
 
 

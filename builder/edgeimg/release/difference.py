@@ -35,10 +35,10 @@ class Difference:
 
     def __str__(self) -> str:
         more = len(self.files) - 1
-        others = f", and {more} more" if more else ""
-        shown = [*self.changes[:_MOST], *(["…"] if len(self.changes) > _MOST else [])]
-        return "\n  ".join([f"the first file that differs is {self.file}: {self.what}{others}",
-                            *shown])  # fmt: skip
+        more_files = f", and {more} more" if more else ""
+        lines = [*self.changes[:_MOST], *(["…"] if len(self.changes) > _MOST else [])]
+        return "\n  ".join([f"the first file that differs is {self.file}: {self.what}{more_files}",
+                            *lines])  # fmt: skip
 
     def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
@@ -50,28 +50,28 @@ def compare(ours: Path, theirs: Path) -> Difference | None:
 
     Signatures and evidence aside: no two runs have the same.
     """
-    mine, other = _files(ours), _files(theirs)
+    mine, their_files = _files(ours), _files(theirs)
     differing = {}
-    for name in sorted(mine.keys() | other.keys()):
+    for name in sorted(mine.keys() | their_files.keys()):
         if name not in mine:
             differing[name] = "it is not in the release that was built again"
-        elif name not in other:
+        elif name not in their_files:
             differing[name] = "it is new in the release that was built again"
-        elif (at := _first(mine[name], other[name])) is not None:
+        elif (at := _first(mine[name], their_files[name])) is not None:
             differing[name] = f"byte {at}"
     # The list of digests differs whenever anything does.
-    told = [name for name in differing if name != sums.NAME] or list(differing)
-    if not told:
+    names = [name for name in differing if name != sums.NAME] or list(differing)
+    if not names:
         return None
     return Difference(
-        file=told[0],
-        what=differing[told[0]],
-        files=tuple(told),
+        file=names[0],
+        what=differing[names[0]],
+        files=tuple(names),
         changes=tuple(
             change
-            for name in told
-            if name.endswith(_MANIFEST) and name in mine and name in other
-            for change in _changes(other[name], mine[name])
+            for name in names
+            if name.endswith(_MANIFEST) and name in mine and name in their_files
+            for change in _changes(their_files[name], mine[name])
         ),
     )
 
@@ -87,10 +87,10 @@ def _files(directory: Path) -> dict[str, Path]:
 def _first(left: Path, right: Path) -> int | None:
     """Offset of the first byte that differs."""
     at = 0
-    for mine, other in zip_longest(_blocks(left), _blocks(right), fillvalue=b""):
-        if mine != other:
-            pairs = enumerate(zip(mine, other, strict=False))
-            shorter = min(len(mine), len(other))
+    for mine, theirs in zip_longest(_blocks(left), _blocks(right), fillvalue=b""):
+        if mine != theirs:
+            pairs = enumerate(zip(mine, theirs, strict=False))
+            shorter = min(len(mine), len(theirs))
             return at + next((index for index, (a, b) in pairs if a != b), shorter)
         at += len(mine)
     return None
@@ -105,21 +105,21 @@ def _blocks(path: Path) -> Iterator[bytes]:
 def _changes(before: Path, after: Path) -> Iterator[str]:
     """What became of it, in one line each."""
     try:
-        found = diff.compare(diff.read(before), diff.read(after))
+        difference = diff.compare(diff.read(before), diff.read(after))
     except ImageError:
         return
     for section in _SECTIONS:
-        for change in found.sections.get(section, ()):
+        for change in difference.sections.get(section, ()):
             if change.before == change.after:
-                what = "other bytes"
+                description = "other bytes"
             elif change.before is None:
-                what = "came"
+                description = "came"
             elif change.after is None:
-                what = "went"
+                description = "went"
             else:
-                what = f"{change.before} → {change.after}"
-            yield f"{found.new}: {section}: {change.name}: {what}"
-    if not found.sections:
+                description = f"{change.before} → {change.after}"
+            yield f"{difference.new}: {section}: {change.name}: {description}"
+    if not difference.sections:
         old, new = (json_text.read(path) for path in (before, after))
         keys = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-        yield f"{found.new}: {', '.join(keys)}"
+        yield f"{difference.new}: {', '.join(keys)}"

@@ -35,38 +35,43 @@ class Evidence:
     """The release before this one."""
 
 
-def write(seen: Evidence, directory: Path) -> None:
+def write(evidence: Evidence, directory: Path) -> None:
     """Write logs, findings and the report for people to the new directory. Raises HostError."""
     by_arch = {
-        part.plan.arch.name: found for part, found in zip(seen.parts, seen.findings, strict=True)
+        part.plan.arch.name: findings
+        for part, findings in zip(evidence.parts, evidence.findings, strict=True)
     }
     with disk_errors(directory):
         directory.mkdir()
-        for part, boot in zip(seen.parts, seen.boots, strict=True):
+        for part, boot in zip(evidence.parts, evidence.boots, strict=True):
             facts = {**boot.to_json(), "directory": ""}
             (directory / f"{part.built.name}.smoke.json").write_bytes(encode(facts))
             log = boot.directory / "console.log"
             shutil.copyfile(log, directory / f"{part.built.name}.console.log")
-        (directory / "smoke.junit.xml").write_bytes(junit(seen.boots))
-        (directory / "findings.sarif").write_bytes(sarif.document(by_arch, seen.source))
-        listed = {arch: [asdict(finding) for finding in found] for arch, found in by_arch.items()}
+        (directory / "smoke.junit.xml").write_bytes(junit(evidence.boots))
+        (directory / "findings.sarif").write_bytes(sarif.document(by_arch, evidence.source))
+        listed = {
+            arch: [asdict(finding) for finding in findings] for arch, findings in by_arch.items()
+        }
         (directory / "findings.json").write_bytes(encode(listed))
-        (directory / "report.html").write_text(report.page(_facts(seen)), encoding="utf-8")
+        (directory / "report.html").write_text(report.page(_facts(evidence)), encoding="utf-8")
 
 
-def _facts(seen: Evidence) -> ReportFacts:
+def _facts(evidence: Evidence) -> ReportFacts:
     return ReportFacts(
-        version=seen.parts[0].plan.recipe.image.version,
+        version=evidence.parts[0].plan.recipe.image.version,
         images=[
-            _image(part, found, boot, _manifest(seen.previous, part))
-            for part, found, boot in zip(seen.parts, seen.findings, seen.boots, strict=True)
+            _image(part, findings, boot, _manifest(evidence.previous, part))
+            for part, findings, boot in zip(
+                evidence.parts, evidence.findings, evidence.boots, strict=True
+            )
         ],
-        overrides=sorted({hold.gate for hold in seen.overrides}),
+        overrides=sorted({hold.gate for hold in evidence.overrides}),
     )
 
 
 def _image(
-    part: Part, found: Sequence[Finding], boot: SmokeReport, previous: Manifest | None
+    part: Part, findings: Sequence[Finding], boot: SmokeReport, previous: Manifest | None
 ) -> ImageFacts:
     budget = part.plan.recipe.budget.model_dump(exclude={"components"}, exclude_none=True)
     return ImageFacts(
@@ -74,7 +79,7 @@ def _image(
         sizes=part.built.sizes,
         budget=budget,
         smoke=boot,
-        findings=found,
+        findings=findings,
         components=[Component(**row) for row in part.components],
         previous=previous,
     )

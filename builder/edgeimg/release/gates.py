@@ -72,10 +72,10 @@ def of_inputs(plans: Sequence[BuildPlan], files: Sequence[Path], project: Path) 
                     "match its signature",
                 )
             )
-    taken = {builtin.locate(path, project) for plan in plans for path in plan.paths}
+    parts = {builtin.locate(path, project) for plan in plans for path in plan.paths}
     # The lock has the digests of built-in parts.
-    own = [path for path in (*files, *sorted(taken)) if not builtin.contains(path)]
-    return holds + _uncommitted(own, project)
+    paths = [path for path in (*files, *sorted(parts)) if not builtin.contains(path)]
+    return holds + _uncommitted(paths, project)
 
 
 def of_k3s(manifests: Iterable[Manifest]) -> list[Hold]:
@@ -115,8 +115,8 @@ def refuse(holds: Iterable[Hold], allowed: Iterable[Gate]) -> tuple[Hold, ...]:
 
     BudgetError, CheckError, SmokeError, or ReleaseError, by the first gate in GATES that holds.
     """
-    found = sorted(set(holds))
-    closed = [hold for hold in found if hold.gate not in set(allowed)]
+    blockers = sorted(set(holds))
+    closed = [hold for hold in blockers if hold.gate not in set(allowed)]
     if closed:
         gates = sorted({hold.gate for hold in closed}, key=GATES.index)
         lines = [_line(hold) for hold in closed[:_MOST]]
@@ -127,7 +127,7 @@ def refuse(holds: Iterable[Hold], allowed: Iterable[Gate]) -> tuple[Hold, ...]:
             "\n  ".join(["held back, nothing is released", *lines]),
             hint=f"fix it, or override explicitly with {options}, or [release] allow in the recipe",
         )
-    return tuple(found)
+    return tuple(blockers)
 
 
 def _line(hold: Hold) -> str:

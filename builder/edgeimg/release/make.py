@@ -66,8 +66,8 @@ def release(
     """
     _without_board(source)
     allowed = options.allow | set(source.recipe.release.allow)
-    chosen = replace(options.build, over_budget="budget" in allowed)
-    plans = planning.plan_builds(source, archs, chosen)
+    build_options = replace(options.build, over_budget="budget" in allowed)
+    plans = planning.plan_builds(source, archs, build_options)
     if finished := _finished(plans, options.directory):
         return finished
     signer = keys.find(options.key, home=options.home)
@@ -77,10 +77,10 @@ def release(
     holds = gates.of_inputs(plans, [*source.files, source.lock_path], source.project)
     gates.refuse(holds, allowed)
 
-    made = [_make(planned, store, ui) for planned in plans]
-    parts, found = [part for part, _ in made], [report.findings for _, report in made]
+    results = [_make(planned, store, ui) for planned in plans]
+    parts, findings = [part for part, _ in results], [report.findings for _, report in results]
     holds += gates.of_k3s(part.built.manifest for part in parts)
-    holds += _of_findings(source, plans, found, options)
+    holds += _of_findings(source, plans, findings, options)
     gates.refuse(holds, allowed)
 
     images = [
@@ -88,22 +88,22 @@ def release(
         for plan, part in zip(plans, parts, strict=True)
     ]
     boots = pipeline.smoke(images, plans[0].lock, options.guest, store=store, ui=ui)
-    found = [(*before, *boot.findings) for before, boot in zip(found, boots, strict=True)]
+    findings = [(*before, *boot.findings) for before, boot in zip(findings, boots, strict=True)]
     holds += [hold for boot in boots for hold in gates.of_boot(boot.arch, boot.checks)]
-    holds += _of_findings(source, plans, found, options)
+    holds += _of_findings(source, plans, findings, options)
     overrides = gates.refuse(holds, allowed)
 
     work = _empty(final.with_name(f".{final.name}.partial"))
     _write(source, parts, overrides, work, store, ui)
-    seen = Evidence(
+    record = Evidence(
         source=source,
         parts=parts,
-        findings=found,
+        findings=findings,
         boots=boots,
         overrides=overrides,
         previous=options.previous or _latest(options.directory),
     )
-    evidence.write(seen, work / EVIDENCE)
+    evidence.write(record, work / EVIDENCE)
     with ui.step(f"sign it with {signer.fingerprint[-16:]}"), ui.aside():
         assemble.sums(work / EVIDENCE)
         for directory in (work, work / EVIDENCE):
@@ -148,12 +148,12 @@ def rebuild(
     parts = []
     for image, arch in archs.items():
         k3s = image.k3s.source
-        chosen = BuildOptions(
+        build_options = BuildOptions(
             output=work / "out",
             k3s=k3s_file if k3s == "file" else K3sChoice(source=k3s),
             over_budget=any(hold.gate == "budget" for hold in facts.overrides),
         )
-        planned = planning.plan_build(source, arch, chosen)
+        planned = planning.plan_build(source, arch, build_options)
         parts.append(_make(planned, fresh, ui)[0])
     _write(source, parts, facts.overrides, work / "release", fresh, ui)
     return work / "release"
@@ -188,11 +188,11 @@ def _make(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Part, CheckReport]:
 def _of_findings(
     source: RecipeFile,
     plans: Sequence[BuildPlan],
-    found: Sequence[Sequence[Finding]],
+    findings: Sequence[Sequence[Finding]],
     options: ReleaseOptions,
 ) -> list[Hold]:
     """What the findings hold back; before anything is refused for it, CI services are told."""
-    by_arch = {planned.arch.name: items for planned, items in zip(plans, found, strict=True)}
+    by_arch = {planned.arch.name: items for planned, items in zip(plans, findings, strict=True)}
     if options.reports is not None:
         log = sarif.document(by_arch, source)
         with disk_errors(options.reports):
@@ -255,8 +255,8 @@ def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
         overrides = facts.overrides
     except VerifyError:
         before, overrides = {}, ()
-    wanted = {planned.arch.name: planned.key for planned in plans}
-    if before != wanted:
+    keys = {planned.arch.name: planned.key for planned in plans}
+    if before != keys:
         raise ReleaseError(
             f"version {final.name} has been released, from something else: {final}",
             hint="raise [image] version in the recipe: a version means the same bytes for ever",

@@ -108,6 +108,6 @@ def _purl(package: Package, distribution: Distribution) -> str:
 
 def _resource(name: str, sha256: str, **facts: str) -> dict[str, object]:
     """A ResourceDescriptor (in-toto v1)."""
-    known = {"uri": facts["uri"]} if "uri" in facts else {}
-    noted = {"annotations": {"version": facts["version"]}} if "version" in facts else {}
-    return {"name": name, **known, "digest": {"sha256": sha256}, **noted}
+    uri = {"uri": facts["uri"]} if "uri" in facts else {}
+    annotations = {"annotations": {"version": facts["version"]}} if "version" in facts else {}
+    return {"name": name, **uri, "digest": {"sha256": sha256}, **annotations}

@@ -32,15 +32,15 @@ def read(path: Path) -> bytes:
 def parse(data: bytes, path: Path) -> dict[str, str]:
     """SHA-256 by file name. Raises VerifyError unless every byte is as edgeimg writes it."""
     text = data.decode("ascii", errors="replace")
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         match = _LINE.fullmatch(line)
-        if not match or match["name"] in found:
+        if not match or match["name"] in digests:
             raise VerifyError(f"{path}:{number}: not a digest and the name of one file")
-        found[match["name"]] = match["digest"]
-    if not found or encode(found) != data:
+        digests[match["name"]] = match["digest"]
+    if not digests or encode(digests) != data:
         raise VerifyError(f"{path} is not sorted by name with one file a line, or is truncated")
-    return found
+    return digests
 
 
 def encode(digests: Mapping[str, str]) -> bytes:
@@ -73,9 +73,9 @@ def check_file(path: Path, digest: str) -> list[str]:
     if path.is_symlink() or not path.is_file():
         return [f"{path.name} is not a regular file"]
     try:
-        found = sha256_file(path)
+        actual = sha256_file(path)
     except OSError as error:
         return [f"{path.name} cannot be read: {error.strerror}"]
-    if found != digest:
-        return [f"{path.name} was changed: its sha256 is {found}, {NAME} says {digest}"]
+    if actual != digest:
+        return [f"{path.name} was changed: its sha256 is {actual}, {NAME} says {digest}"]
     return []

@@ -56,32 +56,36 @@ def _file(path: Path, key: Path | None) -> Verified:
     elif path.name not in digests:
         raise VerifyError(f"{path.name} is not listed in the {sums.NAME} beside it")
     elif problems := sums.check_file(path, digests[path.name]):
-        raise _refused(path.parent, problems)
+        raise _error(path.parent, problems)
     return Verified(path=path, files=1, size=path.stat().st_size, signer=signer)
 
 
 def _directory(directory: Path, key: Path | None, progress: Progress) -> Verified:
     digests, signer = _listing(directory, key)
-    own = {sums.NAME, SIGNATURE}
-    whole = FACTS in digests
-    problems = sums.check(directory, digests, besides={*own, EVIDENCE}, progress=progress)
+    list_files = {sums.NAME, SIGNATURE}
+    is_complete = FACTS in digests
+    problems = sums.check(directory, digests, besides={*list_files, EVIDENCE}, progress=progress)
     # Files are read for what they say only when they are what was signed.
     problems = problems or consistency.check(directory, digests)
     evidence = directory / EVIDENCE
     listed = dict(digests)
-    if whole or evidence.exists() or evidence.is_symlink():
+    if is_complete or evidence.exists() or evidence.is_symlink():
         if evidence.is_symlink() or not evidence.is_dir():
-            raise _refused(directory, [*problems, f"{EVIDENCE}/ is missing"])
-        seen, other = _listing(evidence, key)
-        found = sums.check(evidence, seen, besides=own, progress=progress)
-        found = found or consistency.check_evidence(evidence, seen, digests)
-        problems += [f"{EVIDENCE}/{problem}" for problem in found]
-        if signer and other and signer.fingerprint != other.fingerprint:
-            problems.append(f"{EVIDENCE}/ was signed by {other}, the rest by {signer}")
-        listed |= {f"{EVIDENCE}/{name}": digest for name, digest in seen.items()}
+            raise _error(directory, [*problems, f"{EVIDENCE}/ is missing"])
+        evidence_digests, evidence_signer = _listing(evidence, key)
+        evidence_problems = sums.check(
+            evidence, evidence_digests, besides=list_files, progress=progress
+        )
+        evidence_problems = evidence_problems or consistency.check_evidence(
+            evidence, evidence_digests, digests
+        )
+        problems += [f"{EVIDENCE}/{problem}" for problem in evidence_problems]
+        if signer and evidence_signer and signer.fingerprint != evidence_signer.fingerprint:
+            problems.append(f"{EVIDENCE}/ was signed by {evidence_signer}, the rest by {signer}")
+        listed |= {f"{EVIDENCE}/{name}": digest for name, digest in evidence_digests.items()}
     if problems:
-        raise _refused(directory, problems)
-    version, overrides = _told(directory) if whole else (None, ())
+        raise _error(directory, problems)
+    version, overrides = _facts(directory) if is_complete else (None, ())
     return Verified(
         path=directory,
         files=len(listed),
@@ -112,15 +116,15 @@ def _listing(directory: Path, key: Path | None) -> tuple[dict[str, str], Signer 
     return sums.parse(data, path), signer
 
 
-def _told(directory: Path) -> tuple[str, tuple[str, ...]]:
+def _facts(directory: Path) -> tuple[str, tuple[str, ...]]:
     try:
         facts = ReleaseFacts.read(directory / FACTS)
     except VerifyError as error:
-        raise _refused(directory, [error.message]) from error
+        raise _error(directory, [error.message]) from error
     return facts.version, tuple(f"{hold.gate}: {hold.reason}" for hold in facts.overrides)
 
 
-def _refused(path: Path, problems: Sequence[str]) -> VerifyError:
+def _error(path: Path, problems: Sequence[str]) -> VerifyError:
     if len(problems) == 1:
         return VerifyError(f"{path}: {problems[0]}", hint=_HINT)
     head = f"{path}: {len(problems)} things are wrong"

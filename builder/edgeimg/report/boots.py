@@ -95,6 +95,6 @@ def _timeline(arch: str, number: int, boot: Boot) -> Timeline:
         arch=arch,
         number=number,
         phases=tuple(phases),
-        samples=tuple((before + when, used) for when, used in boot.samples),
+        samples=tuple((before + when, mebibytes) for when, mebibytes in boot.samples),
         problem=boot.problem,
     )

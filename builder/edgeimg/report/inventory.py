@@ -17,7 +17,7 @@ _FIRST = ("k3s", "kernel", "boot loader", "firmware", "package", "container imag
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FindingRow:
     """A finding, and the images that have it."""
 
     finding: Finding
@@ -32,7 +32,7 @@ class Listed:
     archs: tuple[str, ...]
 
 
-def findings(images: Sequence[ImageFacts]) -> tuple[Found, ...]:
+def findings(images: Sequence[ImageFacts]) -> tuple[FindingRow, ...]:
     """Errors first, then by check and place."""
     where: dict[Finding, list[str]] = {}
     for image in images:
@@ -41,7 +41,7 @@ def findings(images: Sequence[ImageFacts]) -> tuple[Found, ...]:
             if image.arch not in archs:
                 archs.append(image.arch)
     ranked = sorted(where, key=lambda finding: (finding.severity != "error", finding))
-    return tuple(Found(finding=finding, archs=tuple(where[finding])) for finding in ranked)
+    return tuple(FindingRow(finding=finding, archs=tuple(where[finding])) for finding in ranked)
 
 
 def components(images: Sequence[ImageFacts]) -> tuple[Listed, ...]:

@@ -85,12 +85,12 @@ def _chart(image: ImageFacts, smoke: SmokeReport, top: float) -> Chart:
                     for key in ("used", "peak", "available", "swap_used")
                 ),
             )
-            for boot, memory in zip(boots, map(_seen, boots, memories), strict=True)
+            for boot, memory in zip(boots, map(_memory, boots, memories), strict=True)
         ),
     )
 
 
-def _seen(boot: Timeline, memory: Mapping[str, int]) -> Mapping[str, int]:
+def _memory(boot: Timeline, memory: Mapping[str, int]) -> Mapping[str, int]:
     """What a boot reported; of one that did not get to its report, what was sampled."""
     if memory or not boot.samples:
         return memory
@@ -98,9 +98,9 @@ def _seen(boot: Timeline, memory: Mapping[str, int]) -> Mapping[str, int]:
 
 
 def _line(boot: Timeline, end: float, top: float) -> Line:
-    points = [(percent(when, end), _y(used, top)) for when, used in boot.samples]
+    points = [(percent(when, end), _y(mebibytes, top)) for when, mebibytes in boot.samples]
     text = " ".join(f"{x:g},{y:g}" for x, y in points)
-    peak = max(used for _, used in boot.samples)
+    peak = max(mebibytes for _, mebibytes in boot.samples)
     return Line(
         name=boot.name,
         number=boot.number,

@@ -93,13 +93,13 @@ def sizes(image: ImageFacts) -> Sizes:
 
 
 def _tree(groups: Mapping[str, list[_Part]]) -> list[_Group]:
-    found: list[_Group] = []
+    nodes: list[_Group] = []
     for key, label in GROUPS.items():
         parts = groups.get(key, [])
         size = sum(part["size"] for part in parts)
         if size:
-            found.append({"name": label, "key": key, "size": size, "children": parts})
-    return sorted(found, key=lambda group: -group["size"])
+            nodes.append({"name": label, "key": key, "size": size, "children": parts})
+    return sorted(nodes, key=lambda group: -group["size"])
 
 
 def _place(component: str) -> tuple[str, str]:
@@ -109,7 +109,7 @@ def _place(component: str) -> tuple[str, str]:
 
 def _files(manifest: Manifest) -> dict[str, dict[str, int]]:
     """Bytes by path, by component. Manifests of older versions list no files."""
-    found: dict[str, dict[str, int]] = {}
+    files: dict[str, dict[str, int]] = {}
     for path, facts in (manifest.files or {}).items():
-        found.setdefault(facts.origin, {})[clean(path)] = facts.size
-    return found
+        files.setdefault(facts.origin, {})[clean(path)] = facts.size
+    return files

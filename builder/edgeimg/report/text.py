@@ -32,18 +32,18 @@ def ticked(text: str) -> Markup:
 
 def duration(seconds: float) -> str:
     """`0.3 s`, `59 s`, `3 min 19 s`, with blanks that do not break."""
-    whole = round(seconds)
+    total = round(seconds)
     if seconds < 9.95:
         text = f"{seconds:.1f} s"
     else:
-        text = f"{whole} s" if whole < 100 else f"{whole // 60} min {whole % 60:02} s"
+        text = f"{total} s" if total < 100 else f"{total // 60} min {total % 60:02} s"
     return text.replace(" ", "\u00a0")
 
 
 def short(seconds: float) -> str:
     """The same where room is scarce: `0.3 s`, `59 s`, `3:19`."""
-    whole = round(seconds)
-    return duration(seconds) if whole < 100 else f"{whole // 60}:{whole % 60:02}"
+    total = round(seconds)
+    return duration(seconds) if total < 100 else f"{total // 60}:{total % 60:02}"
 
 
 def human(size: int) -> str:
@@ -62,9 +62,9 @@ def growth(size: int) -> str:
     return ("+" if size > 0 else "−") + human(abs(size))
 
 
-def percent(part: float, whole: float) -> float:
+def percent(part: float, total: float) -> float:
     """How many percent of the whole, from 0 to 100, to a thousandth."""
-    return round(max(0.0, min(100.0, 100 * part / whole)), 3) if whole > 0 else 0.0
+    return round(max(0.0, min(100.0, 100 * part / total)), 3) if total > 0 else 0.0
 
 
 def ticks(seconds: float, most: int = 6) -> tuple[int, ...]:

@@ -83,15 +83,15 @@ def verdict(facts: ReportFacts) -> Verdict:
 
 
 def _headline(cards: Sequence[Card]) -> str:
-    passed = [card.arch for card in cards if card.state == "passed"]
+    archs = [card.arch for card in cards if card.state == "passed"]
     failed = [card.arch for card in cards if card.state == "failed"]
     untested = [card.arch for card in cards if card.state == "untested"]
     kubernetes = "Kubernetes" if any(card.standin for card in cards) else "K3s"
     parts = []
-    if passed:
-        verb = "boots, runs" if len(passed) == 1 else "boot, run"
-        again = "answers" if len(passed) == 1 else "answer"
-        parts.append(f"{_list(passed)} {verb} {kubernetes} and {again} from a pod")
+    if archs:
+        verb = "boots, runs" if len(archs) == 1 else "boot, run"
+        again = "answers" if len(archs) == 1 else "answer"
+        parts.append(f"{_list(archs)} {verb} {kubernetes} and {again} from a pod")
     if failed:
         parts.append(f"{_list(failed)} did not pass the boot test")
     if untested:
@@ -131,9 +131,9 @@ def _facts(image: ImageFacts) -> list[tuple[str, str]]:
     for boot in timelines(image):
         end = boot.reached("http")
         last = PHASES[boot.phases[-1].key] if boot.phases else "nothing"
-        told = f"pod answers after {duration(end)}" if end is not None else f"got to: {last}"
-        rows.append((boot.name, told))
-    rows.append(("Checks", _found(image)))
+        answer_time = f"pod answers after {duration(end)}" if end is not None else f"got to: {last}"
+        rows.append((boot.name, answer_time))
+    rows.append(("Checks", _findings(image)))
     if image.smoke:
         accel = image.smoke.accel
         how = {"tcg": "emulated (QEMU TCG)", "kvm": "QEMU with KVM"}.get(accel, accel)
@@ -143,12 +143,12 @@ def _facts(image: ImageFacts) -> list[tuple[str, str]]:
     return rows
 
 
-def _found(image: ImageFacts) -> str:
-    wrong = len(errors(image.findings))
-    warnings = len(image.findings) - wrong
-    counts = ((wrong, "error"), (warnings, "warning"))
-    told = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count]
-    return ", ".join(told) or "no findings"
+def _findings(image: ImageFacts) -> str:
+    error_count = len(errors(image.findings))
+    warnings = len(image.findings) - error_count
+    counts = ((error_count, "error"), (warnings, "warning"))
+    texts = [f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count]
+    return ", ".join(texts) or "no findings"
 
 
 def _last_report(smoke: SmokeReport | None) -> JsonObject:
@@ -174,16 +174,16 @@ def _memory(smoke: SmokeReport | None) -> list[Meter]:
 
 
 def _writes(image: ImageFacts) -> list[Meter]:
-    rest, limit = wear.measured(_last_report(image.smoke)), image.budget.get("writes", 0)
-    if rest is None:
+    writes, limit = wear.measurement(_last_report(image.smoke)), image.budget.get("writes", 0)
+    if writes is None:
         return []
     return [
         Meter(
             label="Written at rest",
-            value=f"{human(rest.hourly)} an hour",
+            value=f"{human(writes.hourly)} an hour",
             limit=human(limit).replace(".0 ", " ") if limit else "",
-            share=percent(rest.hourly, limit),
-            over=0 < limit < rest.hourly,
+            share=percent(writes.hourly, limit),
+            over=0 < limit < writes.hourly,
         )
     ]
 

@@ -10,7 +10,7 @@ from edgeimg.recipe.file import RecipeFile
 from edgeimg.tree.overlay import from_directory
 
 
-def used(source: RecipeFile) -> BuiltIn | None:
+def parts_of(source: RecipeFile) -> BuiltIn | None:
     """The built-in recipes and files of a recipe, for all its architectures, with their digests.
 
     None when it names none, and for a built-in recipe: its lock comes with it. Raises RecipeError
@@ -19,7 +19,7 @@ def used(source: RecipeFile) -> BuiltIn | None:
     if source.is_built_in:
         return None
     paths = [path for path in source.files if builtin.contains(path)]
-    paths += [builtin.find(name) for name in _named(source)]
+    paths += [builtin.find(name) for name in _names(source)]
     if not paths:
         return None
     digests = {
@@ -33,27 +33,29 @@ def used(source: RecipeFile) -> BuiltIn | None:
 
 def verify(source: RecipeFile, lock: Lock) -> BuiltIn | None:
     """The built-in parts that the recipe uses. Raises LockError when the lock has other ones."""
-    found = used(source)
-    if found is None:
+    parts = parts_of(source)
+    if parts is None:
         return None
     if lock.builtin is None:
         raise LockError(
             f"{source.lock_path} does not record the parts of edgeimg that the recipe uses",
             hint="run `edgeimg lock`",
         )
-    here, locked = found.parts, lock.builtin.parts
-    changed = sorted(name for name in here.keys() | locked if here.get(name) != locked.get(name))
+    current, locked = parts.parts, lock.builtin.parts
+    changed = sorted(
+        name for name in current.keys() | locked if current.get(name) != locked.get(name)
+    )
     if changed:
         raise LockError(
             f"{source.lock_path} was made with parts of edgeimg {lock.builtin.version} that differ "
-            f"in this edgeimg {found.version}: {', '.join(changed)}",
+            f"in this edgeimg {parts.version}: {', '.join(changed)}",
             hint="`edgeimg lock` takes those of this version; `edgeimg lock --update` takes new "
             "packages, too",
         )
-    return found
+    return parts
 
 
-def _named(source: RecipeFile) -> set[str]:
+def _names(source: RecipeFile) -> set[str]:
     """What the recipe names of edgeimg, on any architecture."""
     recipes = {arch.name: source.recipe.for_arch(arch) for arch in source.recipe.archs}
     names = [

@@ -64,37 +64,45 @@ def resolve(
     Raises LockError (see `edgeimg.sources.debian`), FetchError, HostError.
     """
     progress = progress or Silent()
-    wanted_digest = digest(recipe)
+    recipe_digest = digest(recipe)
     if previous is not None and previous.suite != recipe.packages.suite:
         previous, update = None, ()
     if (
         update is None
         and previous is not None
-        and previous.recipe_digest == wanted_digest
+        and previous.recipe_digest == recipe_digest
         and _complete(previous, archs, tools_hosts)
         and not any(made.archive for made in recipe.contents().values())  # a file may change
     ):
         return previous
-    known = mirrors.from_host(env)
+    mirror_list = mirrors.from_host(env)
     images = dict(previous.images) if previous else {}
     tools = {group: dict(hosts) for group, hosts in previous.tools.items()} if previous else {}
     everywhere = [arch for arch in ARCHITECTURES if arch in archs or arch in tools_hosts]
     with progress.task("Resolving packages", len(everywhere), "items") as advance:
         for arch in everywhere:
-            own = recipe.for_arch(arch)
+            variant = recipe.for_arch(arch)
             unsigned = arch.name in accept_unsigned
-            with _index(arch, own, known, unsigned, store, progress) as index:
+            with _index(arch, variant, mirror_list, unsigned, store, progress) as index:
                 if arch in archs:
                     old = images.get(arch.name)
                     k3s = old.k3s if old else None
-                    asset = k3s_release.resolve(own, arch, previous=k3s, progress=progress, env=env)
+                    asset = k3s_release.resolve(
+                        variant, arch, previous=k3s, progress=progress, env=env
+                    )
                     pins = container_images.resolve(
-                        own, arch, old, update, project=project, store=store, progress=progress
+                        variant,
+                        arch,
+                        old,
+                        update,
+                        project=project,
+                        store=store,
+                        progress=progress,
                     )
                     images[arch.name] = replace(
-                        _image(index, own, arch, old, update, asset, pins),
+                        _image(index, variant, arch, old, update, asset, pins),
                         airgap=k3s_airgap.resolve(
-                            own, arch, previous=old.airgap if old else None, progress=progress,
+                            variant, arch, previous=old.airgap if old else None, progress=progress,
                             env=env,
                         ),
                     )  # fmt: skip
@@ -104,7 +112,7 @@ def resolve(
     _list_unused_pins(recipe, images, progress)
     tools = {group: hosts for group, hosts in tools.items() if group in TOOL_GROUPS}
     return Lock(
-        recipe_digest=wanted_digest, suite=recipe.packages.suite, images=images, tools=tools
+        recipe_digest=recipe_digest, suite=recipe.packages.suite, images=images, tools=tools
     )
 
 
@@ -139,14 +147,19 @@ def _add_tools(
 
 @contextlib.contextmanager
 def _index(
-    arch: Arch, recipe: Recipe, known: Mirrors, unsigned: bool, store: Store, progress: Progress
+    arch: Arch,
+    recipe: Recipe,
+    mirror_list: Mirrors,
+    unsigned: bool,
+    store: Store,
+    progress: Progress,
 ) -> Iterator[debian.Index]:
     suite = recipe.packages.suite
-    wanted = [request.pins for request in image_requests(recipe, arch).values()]
+    pin_requests = [request.pins for request in image_requests(recipe, arch).values()]
     with (
         store.work("index") as work,
         debian.open_index(
-            arch, suite, known, accept_unsigned=unsigned, work=work, wanted=wanted
+            arch, suite, mirror_list, accept_unsigned=unsigned, work=work, pin_requests=pin_requests
         ) as index,
     ):
         if index.unsigned:
@@ -178,12 +191,12 @@ def _groups(index: debian.Index, requests: Mapping[str, Request]) -> dict[str, t
 
 
 def _list_unused_pins(recipe: Recipe, images: Mapping[str, ArchLock], progress: Progress) -> None:
-    used: dict[str, bool] = {}
+    usage: dict[str, bool] = {}
     for arch in (arch for arch in recipe.archs if arch.name in images):
         names = {package.name for package in images[arch.name].packages()}
         for pin in recipe.for_arch(arch).packages.pin:
-            used[pin] = used.get(pin, False) or any(fnmatchcase(name, pin) for name in names)
-    for pin in sorted(pin for pin, is_used in used.items() if not is_used):
+            usage[pin] = usage.get(pin, False) or any(fnmatchcase(name, pin) for name in names)
+    for pin in sorted(pin for pin, in_use in usage.items() if not in_use):
         progress.note(f"packages.pin names {pin}, and no image has such a package")
 
 

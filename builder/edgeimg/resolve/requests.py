@@ -86,9 +86,9 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
     """The packages of one architecture's image, by what they are for."""
     exclude = (*EXCLUDED, *recipe.packages.exclude)
     containers = {
-        group: Request(names=made.packages, exclude=(*EXCLUDED, *made.exclude))
-        for group, made in recipe.contents().items()
-        if made.packages
+        group: Request(names=contents.packages, exclude=(*EXCLUDED, *contents.exclude))
+        for group, contents in recipe.contents().items()
+        if contents.packages
     }
     if recipe.services:
         exclude_more = (*EXCLUDED, *SERVICES_EXCLUDED)
@@ -123,9 +123,9 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
         "initrd": Request(names=INITRD_PACKAGES, exclude=EXCLUDED),
         "containers": Request(names=CONTAINER_PACKAGES, exclude=EXCLUDED),
     }
-    own = recipe.packages
+    packages = recipe.packages
     return {
-        group: replace(request, pins=request.pins.with_(own.pin, own.components))
+        group: replace(request, pins=request.pins.with_(packages.pin, packages.components))
         for group, request in requests.items()
     }
 
@@ -143,10 +143,10 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
     if image is None:
         yield f"{arch.name} is not locked"
         return
-    own = recipe.for_arch(arch)
-    if own.packages.suite != lock.suite:
-        yield f"the suite is {own.packages.suite}, locked is {lock.suite}"
-    for group, request in image_requests(own, arch).items():
+    variant = recipe.for_arch(arch)
+    if variant.packages.suite != lock.suite:
+        yield f"the suite is {variant.packages.suite}, locked is {lock.suite}"
+    for group, request in image_requests(variant, arch).items():
         present = {package.name for package in image.groups.get(group, ())}
         added = sorted(set(request.names) - present) if group != KERNEL else []
         if added:
@@ -155,28 +155,31 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
             suite = request.pins.suite(package.name)
             if package.suite != suite and (package.suite or package.name in request.pins.suites):
                 yield (
-                    f"{package.name} is pinned to {suite or own.packages.suite}, locked is that of "
+                    f"{package.name} is pinned to {suite or variant.packages.suite}, the lock has that "
                     f"{package.suite or lock.suite}"
                 )
         if unwanted := sorted((set(request.exclude) - set(request.names)) & present):
             yield f"excluded, but locked: {', '.join(unwanted)}"
-    for name, reference in _image_facts(own, arch).get("images", {}).items():
+    for name, reference in _image_facts(variant, arch).get("images", {}).items():
         pin = image.images.get(name)
         if pin is None or pin.reference != reference:
             of = f" of {name}" if name != reference else ""
             yield f"not locked: the image {reference}{of}"
-    if bool(own.k3s.airgap) != (image.airgap is not None):
-        yield "K3s' air-gap images are not locked" if own.k3s.airgap else "airgap is empty now"
-    if _k3s_differs(own, arch, image.k3s):
-        yield f"K3s is {own.k3s.version} from another place or with another sha256 than locked"
+    if bool(variant.k3s.airgap) != (image.airgap is not None):
+        yield (
+            "K3s' air-gap images are not locked" if variant.k3s.airgap else "airgap is empty now"
+        )
+    if _k3s_differs(variant, arch, image.k3s):
+        yield f"K3s is {variant.k3s.version} from another place or with another sha256 than locked"
 
 
 def _image_facts(recipe: Recipe, arch: Arch) -> dict[str, dict[str, str]]:
     """Container images that are taken from elsewhere, by service or reference, if there are any."""
-    named = {
-        name: made.reference(arch.name) for name, made in container_images.taken(recipe).items()
+    references = {
+        name: contents.reference(arch.name)
+        for name, contents in container_images.contents(recipe).items()
     }
-    return {"images": named} if named else {}
+    return {"images": references} if references else {}
 
 
 def _airgap_facts(recipe: Recipe) -> dict[str, str]:

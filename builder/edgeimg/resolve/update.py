@@ -28,9 +28,9 @@ def kept(
         if group == KERNEL and {p.source for p in packages} == {p.source for p in old.values()}:
             # The version is part of a kernel package's name.
             old = {packages[0].name: next(iter(old.values()))} if len(old) == 1 else {}
-        asked = {p.source for p in (*packages, *old.values()) if p.name in (update or ())}
+        requested = {p.source for p in (*packages, *old.values()) if p.name in (update or ())}
         new = {p.source for p in packages if p.name not in old or old[p.name].suite != p.suite}
-        renewed = asked | new
+        renewed = requested | new
         result[group] = tuple(sorted(p if p.source in renewed else old[p.name] for p in packages))
     return result
 

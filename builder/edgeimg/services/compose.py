@@ -31,7 +31,7 @@ class Parts:
     """By the service's name."""
     images: Mapping[str, Image]
     """Container images, by the service's name."""
-    given: Mapping[str, Tree]
+    project_files: Mapping[str, Tree]
     """The project's files, by the service's name."""
     init: Content
     """catatonit."""
@@ -77,9 +77,9 @@ def require_runtime(root: Tree, services: Mapping[str, Service]) -> None:
 
 
 def _bundle(name: str, service: Service, uid: int, arch: Arch, parts: Parts) -> Tree:
-    granted, image = spec.capabilities(service), parts.images.get(name)
-    walls = service.seccomp == "default" and len(granted) < len(CAPABILITIES)
-    profile = seccomp.profile(parts.seccomp, arch, granted) if walls else None
+    capabilities, image = spec.capabilities(service), parts.images.get(name)
+    walls = service.seccomp == "default" and len(capabilities) < len(CAPABILITIES)
+    profile = seccomp.profile(parts.seccomp, arch, capabilities) if walls else None
     inside = rootfs.make(
         name,
         service,
@@ -87,7 +87,7 @@ def _bundle(name: str, service: Service, uid: int, arch: Arch, parts: Parts) -> 
         arch=arch,
         packages=parts.packages.get(name, ()),
         image=image,
-        given=parts.given.get(name, Tree()),
+        project_files=parts.project_files.get(name, Tree()),
         init=parts.init,
     )
     config = json.dumps(spec.config(name, service, uid, profile, image), indent=1, sort_keys=True)
@@ -97,7 +97,7 @@ def _bundle(name: str, service: Service, uid: int, arch: Arch, parts: Parts) -> 
     number, _ = spec.user(service, uid, image or Image())
     nodes[f"{base}/user"] = file(f"{number}\n".encode())
     if profile is not None:
-        nodes[f"{base}/denied"] = file(_denied(parts.seccomp, arch, granted).encode())
+        nodes[f"{base}/denied"] = file(_denied(parts.seccomp, arch, capabilities).encode())
     nodes |= {
         f"usr/lib/systemd/system/{unit}": file(text.encode())
         for unit, text in units(name, service).items()
@@ -107,16 +107,16 @@ def _bundle(name: str, service: Service, uid: int, arch: Arch, parts: Parts) -> 
 
 def _from(name: str, node: Node) -> Node:
     """Of the service, but for the project's files, which bills of materials name one by one."""
-    own = node.origin.startswith("overlay:")
-    return node if own else replace(node, origin=f"service:{name}")
+    from_project = node.origin.startswith("overlay:")
+    return node if from_project else replace(node, origin=f"service:{name}")
 
 
-def _denied(profile: bytes, arch: Arch, granted: Sequence[str]) -> str:
+def _denied(profile: bytes, arch: Arch, capabilities: Sequence[str]) -> str:
     """Lines `NUMBER NAME CAPABILITY`: system calls that the service lacks a capability for."""
     table = system_calls.syscalls()
     lines = []
     for name, capability in sorted(seccomp.guarded(profile).items()):
-        if capability in granted:
+        if capability in capabilities:
             continue
         try:
             lines.append(f"{table.get(name, arch.syscalls)} {name} {capability}\n")
@@ -129,13 +129,13 @@ def _shared(
     services: Mapping[str, Service], numbers: Mapping[str, int], images: Mapping[str, Image]
 ) -> Tree:
     """Accounts, directories on the data partition, and that the units are enabled."""
-    own = {name: numbers[name] for name, s in sorted(services.items()) if s.user == "own"}
+    users = {name: numbers[name] for name, s in sorted(services.items()) if s.user == "own"}
     owners = {
         name: spec.user(service, numbers[name], images.get(name, Image()))
         for name, service in services.items()
     }
-    accounts = [f'u svc-{name} {uid} "service {name}" / -\n' for name, uid in own.items()]
-    kept = [f"d {STATE} 0755 root root -\n"] + [
+    accounts = [f'u svc-{name} {uid} "service {name}" / -\n' for name, uid in users.items()]
+    tmpfiles = [f"d {STATE} 0755 root root -\n"] + [
         f"d {STATE}/{name} 0700 {owners[name][0]} {owners[name][1]} -\n"
         for name, service in sorted(services.items())
         if service.data
@@ -143,7 +143,7 @@ def _shared(
     enabled = [f"enable container-{name}.service\n" for name in sorted(services)]
     texts = {
         "usr/lib/sysusers.d/edgeimg-services.conf": accounts,
-        "usr/lib/tmpfiles.d/edgeimg-services.conf": kept,
+        "usr/lib/tmpfiles.d/edgeimg-services.conf": tmpfiles,
         # Before the presets of overlays, which end with "disable *".
         "usr/lib/systemd/system-preset/05-edgeimg-services.preset": enabled,
     }

@@ -26,7 +26,7 @@ class Image:
     """Numbers of user and group."""
     run: dict[str, object] = field(default_factory=dict)
     """All that the image says about running it (image-spec, config.md, `config`)."""
-    left_out: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     """Paths of its devices and pipes, which are not in the tree."""
 
 
@@ -50,7 +50,7 @@ def described(image: OciImage, store: Store, origin: str) -> Image:
     flat = flatten(image.layers, store=store, origin=origin)
     return Image(
         tree=flat.tree,
-        left_out=flat.left_out,
+        devices=flat.devices,
         command=(*image.entrypoint, *image.command),
         environment=image.environment,
         workdir=image.workdir,

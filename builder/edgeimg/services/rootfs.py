@@ -25,7 +25,7 @@ def make(
     arch: Arch,
     packages: Sequence[Deb],
     image: Image | None,
-    given: Tree,
+    project_files: Tree,
     init: Content,
 ) -> Tree:
     """The root of one container: packages or a container image, the project's files on top,
@@ -36,9 +36,9 @@ def make(
     or the command is not in it.
     """
     if image is None:
-        tree = container.from_packages(packages, given)
+        tree = container.from_packages(packages, project_files)
     else:
-        tree = image.tree.with_nodes(_directories(image.tree)).merge(given)
+        tree = image.tree.with_nodes(_directories(image.tree)).merge(project_files)
     users = {"root": (0, "/root"), **({name: (uid, "/")} if service.user == "own" else {})}
     tree = container.finish(_without_privileges(tree), users, arch, libraries=bool(packages))
     tree = tree.with_nodes({INIT: file(init, mode=0o755)})
@@ -59,16 +59,16 @@ def _without_privileges(tree: Tree) -> Tree:
 
 def _directories(tree: Tree) -> Mapping[str, Node]:
     """What every container has mounted, where the image has no place for it."""
-    needed = [path.lstrip("/") for path in _BELOW_TMPFS]
-    return {path: directory() for path in needed if tree.resolve(path) not in tree}
+    paths = [path.lstrip("/") for path in _BELOW_TMPFS]
+    return {path: directory() for path in paths if tree.resolve(path) not in tree}
 
 
 def _mount_points(tree: Tree, service: Service) -> Mapping[str, Node]:
     """Empty files and directories to mount over; what is in memory only needs none."""
     files = {mount.target for mount in service.mounts if mount.kind == "file"}
-    wanted = [*mount_points(service), *(["/etc/resolv.conf"] if service.network == "host" else [])]
+    targets = [*mount_points(service), *(["/etc/resolv.conf"] if service.network == "host" else [])]
     nodes: dict[str, Node] = {}
-    for target in wanted:
+    for target in targets:
         if any(target == place or target.startswith(f"{place}/") for place in _BELOW_TMPFS):
             continue
         path = tree.resolve(target)

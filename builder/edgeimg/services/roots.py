@@ -13,11 +13,14 @@ _INSIDE = re.compile(rf"({CONTAINERS}/[^/]+/[^/]+/{ROOTFS})/")
 def roots(tree: Tree) -> list[tuple[str, Tree]]:
     """Every tree that programs see as `/`, with its place in `tree`: `` for the gateway's own."""
     inside: dict[str, dict[str, Node]] = {}
-    own: dict[str, Node] = {}
+    gateway_nodes: dict[str, Node] = {}
     for path, node in tree.items():
         base, below = _divide(path)
-        (inside.setdefault(base, {}) if base else own)[below] = node
-    return [("", Tree(own)), *((f"{base}/", Tree(nodes)) for base, nodes in inside.items())]
+        (inside.setdefault(base, {}) if base else gateway_nodes)[below] = node
+    return [
+        ("", Tree(gateway_nodes)),
+        *((f"{base}/", Tree(nodes)) for base, nodes in inside.items()),
+    ]
 
 
 def _divide(path: str) -> tuple[str, str]:

@@ -35,14 +35,14 @@ def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> dict[str,
 
     Raises ArchiveError when `data` is no such profile.
     """
-    granted = {f"CAP_{name}" for name in capabilities}
+    capability_names = {f"CAP_{name}" for name in capabilities}
     try:
         document = json_text.parse(data)
         lacking = _lacking(capabilities)
         rules = [
             _rule(entry, lacking)
             for entry in document["syscalls"]
-            if _applies(entry, arch.goarch, granted) and not set(entry["names"]) <= lacking
+            if _applies(entry, arch.goarch, capability_names) and not set(entry["names"]) <= lacking
         ]
         if lacking:
             denied = {"names": sorted(lacking), "action": "SCMP_ACT_ERRNO", "errnoRet": _EPERM}
@@ -61,29 +61,32 @@ def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> dict[str,
 
 def guarded(data: bytes) -> dict[str, str]:
     """System calls that a capability opens, by name: `mount` → `SYS_ADMIN`."""
-    found = {name: needed for needed, names in _ALWAYS.items() for name in names}
+    guards = {name: capability for capability, names in _ALWAYS.items() for name in names}
     for entry in json_text.parse(data)["syscalls"]:
-        needed = (entry.get("includes") or {}).get("caps") or []
-        if len(needed) == 1 and entry["action"] == "SCMP_ACT_ALLOW" and not entry.get("args"):
+        caps = (entry.get("includes") or {}).get("caps") or []
+        if len(caps) == 1 and entry["action"] == "SCMP_ACT_ALLOW" and not entry.get("args"):
             for name in entry["names"]:
-                found.setdefault(name, needed[0].removeprefix("CAP_"))
-    return found
+                guards.setdefault(name, caps[0].removeprefix("CAP_"))
+    return guards
 
 
-def _applies(entry: Mapping[str, Any], goarch: str, granted: Collection[str]) -> bool:
+def _applies(entry: Mapping[str, Any], goarch: str, capabilities: Collection[str]) -> bool:
     includes, excludes = entry.get("includes") or {}, entry.get("excludes") or {}
     if goarch not in (includes.get("arches") or [goarch]):
         return False
     if goarch in (excludes.get("arches") or []):
         return False
-    if not set(includes.get("caps") or []) <= set(granted):
+    if not set(includes.get("caps") or []) <= set(capabilities):
         return False
-    return not set(excludes.get("caps") or []) & set(granted)
+    return not set(excludes.get("caps") or []) & set(capabilities)
 
 
 def _lacking(capabilities: Collection[str]) -> set[str]:
     return {
-        name for needed, names in _ALWAYS.items() if needed not in capabilities for name in names
+        name
+        for capability, names in _ALWAYS.items()
+        if capability not in capabilities
+        for name in names
     }
 
 

@@ -78,13 +78,13 @@ def environment(service: Service, image: Image) -> dict[str, str]:
 
 def mount_points(service: Service) -> Sequence[str]:
     """Places that the container's root must have, because nothing can be made in it."""
-    own = [service.data] if service.data else []
-    return [mount.target for mount in service.mounts] + own
+    data = [service.data] if service.data else []
+    return [mount.target for mount in service.mounts] + data
 
 
 def _process(name: str, service: Service, uid: int, image: Image) -> dict[str, object]:
     number, group = user(service, uid, image)
-    granted = [f"CAP_{name}" for name in capabilities(service)]
+    capability_names = [f"CAP_{name}" for name in capabilities(service)]
     init = [] if service.pids == "host" else [f"/{INIT}", "--"]
     return {
         "terminal": False,
@@ -93,7 +93,7 @@ def _process(name: str, service: Service, uid: int, image: Image) -> dict[str, o
         "env": [f"{key}={value}" for key, value in sorted(environment(service, image).items())],
         "cwd": service.workdir or image.workdir,
         # Ambient: who is not root keeps them when it starts a program.
-        "capabilities": dict.fromkeys(_SETS, granted),
+        "capabilities": dict.fromkeys(_SETS, capability_names),
         "noNewPrivileges": True,
     }
 

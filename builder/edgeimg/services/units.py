@@ -18,8 +18,8 @@ def units(name: str, service: Service) -> dict[str, str]:
 
 
 def _service(name: str, service: Service) -> str:
-    after = " ".join(_unit(other) for other in (*service.requires, *service.after))
-    requires = " ".join(_unit(other) for other in service.requires)
+    after = " ".join(_unit(dependency) for dependency in (*service.requires, *service.after))
+    requires = " ".join(_unit(dependency) for dependency in service.requires)
     lines = [
         "[Unit]",
         f"Description={service.description or name} (container)",
@@ -93,9 +93,9 @@ AccuracySec=1s
 """
 
 
-def _unit(other: str) -> str:
+def _unit(name: str) -> str:
     """The unit of another service, or of systemd, which has a suffix."""
-    return other if "." in other else unit(other)
+    return name if "." in name else unit(name)
 
 
 def _quote(word: str) -> str:

@@ -49,7 +49,7 @@ def watch(trial: Trial, board: BoardModel, *, seconds: float) -> Boot:
         argv = qemu_argv(spec)
         errors = Path(name) / "qemu.log"
         began = time.monotonic()
-        found: list[tuple[str, float]] = []
+        reached: list[tuple[str, float]] = []
         with (
             errors.open("wb") as log,
             process.start(
@@ -57,19 +57,21 @@ def watch(trial: Trial, board: BoardModel, *, seconds: float) -> Boot:
                 stdout=process.DEVNULL, stderr=log, dies_with_us=True,
             ) as qemu,
         ):  # fmt: skip
-            while len(found) < len(STAGES) and time.monotonic() - began < seconds:
+            while len(reached) < len(STAGES) and time.monotonic() - began < seconds:
                 if qemu.poll() is not None:
                     break
                 time.sleep(_STEP)
-                found += _news(console, len(found), round(time.monotonic() - began, 1))
+                reached += _news(console, len(reached), round(time.monotonic() - began, 1))
             ended = qemu.poll()
-        said = errors.read_text(errors="replace").strip()
+        message = errors.read_text(errors="replace").strip()
     problem = ""
-    if len(found) < len(STAGES):
-        what = f"QEMU ended with status {ended}: {said}" if ended is not None else "the deadline"
+    if len(reached) < len(STAGES):
+        cause = (
+            f"QEMU ended with status {ended}: {message}" if ended is not None else "the deadline"
+        )
         tail = machine.readable(_text(console))[-12:]
-        problem = "\n  ".join([f"no {STAGES[len(found)][0]} before {what}", *tail])
-    stages = tuple(Stage(name=name, uptime=0.0, elapsed=elapsed) for name, elapsed in found)
+        problem = "\n  ".join([f"no {STAGES[len(reached)][0]} before {cause}", *tail])
+    stages = tuple(Stage(name=name, uptime=0.0, elapsed=elapsed) for name, elapsed in reached)
     return Boot(stages=stages, problem=problem)
 
 
@@ -85,11 +87,11 @@ def judge(boot: Boot, model: Emulation) -> tuple[Check, ...]:
     ) + tuple(Check(name=f"not tried, QEMU's model has none: {part}") for part in model.lacks)
 
 
-def _news(console: Path, seen: int, now: float) -> list[tuple[str, float]]:
+def _news(console: Path, count: int, now: float) -> list[tuple[str, float]]:
     """The stages that the console shows beyond the first `seen`."""
     lines = machine.readable(_text(console))
     news = []
-    for name, pattern in STAGES[seen:]:
+    for name, pattern in STAGES[count:]:
         if not any(pattern.search(line) for line in lines):
             break
         news.append((name, now))

@@ -28,7 +28,7 @@ _SHARES = {"userland": 0.4, "containerd": 0.6}
 """Parts of a boot's time after which a stage must have been reached; the others: all of it."""
 _JOURNAL_SECONDS = 120.0
 _POWEROFF_SECONDS = 120.0
-_REST_SECONDS = 300.0
+_WRITES_SECONDS = 300.0
 """For the guest's 75 of rest; an emulated one may take its time to tell."""
 
 
@@ -46,7 +46,7 @@ class Trial:
     directory: Path
     """Where console and journals go."""
     toolbox: Toolbox
-    rest: bool = False
+    measure_writes: bool = False
     """Have the guest measure what it writes at rest, in the second boot."""
 
 
@@ -84,16 +84,16 @@ def _two_boots(
 ) -> tuple[Boot, ...]:
     boots: list[Boot] = []
     for number in (1, 2):
-        boot = _one_boot(guest, trial.seconds, advance, debug)
+        boot = _boot(guest, trial.seconds, advance, debug)
         boots.append(boot)
         reached = {stage.name for stage in boot.stages}
         if "userland" in reached:
             _save_journal(guest, trial.directory / f"journal-{number}.txt")
         if boot.problem:
             return tuple(boots)
-        if trial.rest and number == 2:
+        if trial.measure_writes and number == 2:
             boots[-1] = replace(
-                boot, report={**boot.report, wear.KEY: _answer(guest, "rest", _REST_SECONDS)}
+                boot, report={**boot.report, wear.KEY: _answer(guest, "rest", _WRITES_SECONDS)}
             )
         guest.channel.send("reboot" if number == 1 else "poweroff")
     with contextlib.suppress(EdgeimgError):
@@ -101,7 +101,7 @@ def _two_boots(
     return tuple(boots)
 
 
-def _one_boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[str], None]) -> Boot:
+def _boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[str], None]) -> Boot:
     began = time.monotonic()
     stages: list[Stage] = []
     samples: list[Sample] = []
@@ -136,8 +136,8 @@ def _one_boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[s
 def _sample(event: JsonObject) -> list[Sample]:
     """The memory in use that an event tells of, if it does. Guests of older images do not."""
     try:
-        used = int(event["memory_used"]) // 1024
-        return [Sample(uptime=float(event["uptime"]), used=used)]
+        mebibytes = int(event["memory_used"]) // 1024
+        return [Sample(uptime=float(event["uptime"]), used=mebibytes)]
     except (KeyError, TypeError, ValueError):
         return []
 

@@ -62,7 +62,9 @@ def smoke(
     that fails is a report with failures; raises ImageError, HostError or ToolError when there is
     nothing to boot it with.
     """
-    chosen = accels.detect(arch, options.accel, toolbox=toolbox, store=store, progress=progress)
+    accelerator = accels.detect(
+        arch, options.accel, toolbox=toolbox, store=store, progress=progress
+    )
     raw = disk.raw_image(image, store)
     with disk_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -73,12 +75,12 @@ def smoke(
     trial = Trial(
         arch=arch,
         raw=raw,
-        accel=chosen,
+        accel=accelerator,
         options=options,
-        seconds=options.deadline or _allowed(arch, chosen),
+        seconds=options.deadline or _allowed(arch, accelerator),
         directory=directory,
         toolbox=toolbox,
-        rest=expected.writes is not None,
+        measure_writes=expected.writes is not None,
     )
     boots: tuple[Boot, ...]
     if options.board is not None and not options.board.virtual:
@@ -92,8 +94,8 @@ def smoke(
         arch=arch.name,
         image=image.name,
         image_sha256=sha256_file(image),
-        accel=chosen.name,
-        accel_reason=chosen.reason,
+        accel=accelerator.name,
+        accel_reason=accelerator.reason,
         memory_mib=options.memory,
         cpus=options.processors,
         directory=directory,
@@ -125,8 +127,8 @@ def earlier(directory: Path, image: Path, memory: int, expected: Expected) -> Sm
         checks=_checks(old.boots, expected),
         findings=_open_ports(old.boots, expected),
     )
-    same = report.image_sha256 == sha256_file(image) and report.memory_mib == memory
-    return report if same and not report.failures else None
+    is_current = report.image_sha256 == sha256_file(image) and report.memory_mib == memory
+    return report if is_current and not report.failures else None
 
 
 def _allowed(arch: Arch, accel: Accel) -> float:
@@ -146,7 +148,7 @@ def _checks(boots: tuple[Boot, ...], expected: Expected) -> tuple[Check, ...]:
         for check in judge(boot)
     ]
     if expected.ports is not None and any(boot.report for boot in boots):
-        open_ports = "; ".join(found.message for found in _open_ports(boots, expected))
+        open_ports = "; ".join(finding.message for finding in _open_ports(boots, expected))
         checks.append(Check(name=PORTS, failure=open_ports))
     if len(boots) == 2 and all(boot.report for boot in boots):
         checks += compare(boots[0].report, boots[1].report)

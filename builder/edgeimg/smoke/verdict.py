@@ -99,12 +99,12 @@ def _services(report: JsonObject) -> list[Check]:
 def _container(service: JsonObject) -> Check:
     """A service that starts with the gateway runs, and answers its health check if it has one."""
     state, health = service.get("state"), service.get("health")
-    wrong = "" if state == "active" else f"it is {state}"
+    failure = "" if state == "active" else f"it is {state}"
     if health == "failing":
-        wrong = "it does not answer its health check"
+        failure = "it does not answer its health check"
     if not service.get("at_boot") and state == "inactive":
-        wrong = ""
-    return Check(name=f"service {service.get('name')} runs", failure=wrong)
+        failure = ""
+    return Check(name=f"service {service.get('name')} runs", failure=failure)
 
 
 def _agent(report: JsonObject) -> list[Check]:
@@ -120,12 +120,12 @@ def _kubernetes(report: JsonObject) -> list[Check]:
     in_image = (report.get("k3s_image") or {}).get("version") or "nothing"
     running = report.get("kubelet_version") or "nothing"
     # The build metadata may differ: Kubernetes names itself, K3s adds to it.
-    same = in_image.partition("+")[0] == running.partition("+")[0]
+    same_version = in_image.partition("+")[0] == running.partition("+")[0]
     return [
         _expect("K3s runs", report.get("k3s"), "active"),
         Check(
             name="K3s is the image's version",
-            failure="" if same else f"the image holds {in_image}, {running} runs",
+            failure="" if same_version else f"the image holds {in_image}, {running} runs",
         ),
         _expect("node is Ready", node.get("ready"), "True"),
         _expect("node's state is of this boot", node.get("current"), True),
@@ -144,8 +144,8 @@ def _memory(report: JsonObject) -> list[Check]:
     return [Check(name="memory is enough", failure=failure)]
 
 
-def _expect(name: str, found: object, expected: object) -> Check:
-    failure = "" if found == expected else f"expected {expected}, found {found or 'nothing'}"
+def _expect(name: str, actual: object, expected: object) -> Check:
+    failure = "" if actual == expected else f"expected {expected}, found {actual or 'nothing'}"
     return Check(name=name, failure=failure)
 
 
@@ -154,5 +154,5 @@ def _equal(name: str, first: JsonObject, second: JsonObject, path: tuple[str, ..
     after: Json = second
     for part in path:
         before, after = (before or {}).get(part), (after or {}).get(part)
-    same = before == after and before
-    return Check(name=name, failure="" if same else f"was {before}, is {after}")
+    is_equal = before == after and before
+    return Check(name=name, failure="" if is_equal else f"was {before}, is {after}")

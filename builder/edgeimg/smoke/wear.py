@@ -23,7 +23,7 @@ _HINT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rest:
+class Writes:
     """One window of rest."""
 
     seconds: float
@@ -37,35 +37,35 @@ class Rest:
         """Bytes an hour, if it goes on like that."""
         return round(self.bytes * 3600 / self.seconds)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Who writes the most: `k3s 29.3 MiB, systemd-journal 4.1 MiB`, an hour."""
         most = self.writers[:_MOST_WRITERS]
         hourly = ((name, count * 3600 / self.seconds / _MIB) for name, count in most)
         return ", ".join(f"{name} {mib:.1f} MiB" for name, mib in hourly)
 
 
-def measured(report: JsonObject) -> Rest | None:
+def measurement(report: JsonObject) -> Writes | None:
     """The measurement in a boot's report; None when there is none that makes sense."""
     try:
-        rest = report[KEY]
-        seconds = float(rest["until"]) - float(rest["since"])
-        writers = ((str(name), int(count)) for name, count in dict(rest["writers"]).items())
-        found = Rest(
+        fields = report[KEY]
+        seconds = float(fields["until"]) - float(fields["since"])
+        writers = ((str(name), int(count)) for name, count in dict(fields["writers"]).items())
+        writes = Writes(
             seconds=seconds,
-            bytes=int(rest["bytes"]),
+            bytes=int(fields["bytes"]),
             writers=tuple(sorted(writers, key=lambda writer: (-writer[1], writer[0]))),
         )
     except (KeyError, TypeError, ValueError):
         return None
-    return found if seconds >= _LEAST_SECONDS and found.bytes >= 0 else None
+    return writes if seconds >= _LEAST_SECONDS and writes.bytes >= 0 else None
 
 
 def judge(report: JsonObject, budget: int) -> Check:
     """Whether what is written stays within `budget`, in bytes an hour."""
-    rest = measured(report)
-    if rest is None:
+    writes = measurement(report)
+    if writes is None:
         return Check(name=NAME, failure="the guest did not measure what it writes")
-    if rest.hourly <= budget:
+    if writes.hourly <= budget:
         return Check(name=NAME)
-    found = f"{rest.hourly / _MIB:.1f} MiB an hour, expected at most {budget / _MIB:.1f}"
-    return Check(name=NAME, failure=f"{found}. Most by: {rest.told() or 'nobody'}. {_HINT}")
+    rate = f"{writes.hourly / _MIB:.1f} MiB an hour, expected at most {budget / _MIB:.1f}"
+    return Check(name=NAME, failure=f"{rate}. Most by: {writes.summary() or 'nobody'}. {_HINT}")

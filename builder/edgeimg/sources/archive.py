@@ -79,7 +79,7 @@ def tar_nodes(archive: Path, label: str, *, origin: str = "") -> dict[str, Node]
     """
     budget = Budget(label=label, limits=limits.UNTRUSTED)
     nodes: dict[str, Node] = {}
-    same = _Same()
+    is_same = _NodeComparison()
     for info in tar.members(archive, label, limits=limits.UNTRUSTED):
         path = _relative(info.name, label)
         if not path:
@@ -90,7 +90,7 @@ def tar_nodes(archive: Path, label: str, *, origin: str = "") -> dict[str, Node]
         else:
             node = node_of(info, path, archive, label, origin)
         earlier = nodes.get(path)
-        if earlier is not None and not same(earlier, node):
+        if earlier is not None and not is_same(earlier, node):
             raise ArchiveError(f"{label}: /{path} is there twice, with different content")
         nodes[path] = node
     _check_parents(nodes, budget)
@@ -160,17 +160,21 @@ def _linked(nodes: dict[str, Node], path: str, info: tarfile.TarInfo, label: str
 
 
 @dataclass
-class _Same:
+class _NodeComparison:
     """Whether two nodes mean the same; every content is read at most once."""
 
     digests: dict[Span, bytes] = field(default_factory=dict)
 
-    def __call__(self, one: Node, other: Node) -> bool:
-        if one.kind is not other.kind or one.mode != other.mode or one.target != other.target:
+    def __call__(self, first: Node, second: Node) -> bool:
+        if (
+            first.kind is not second.kind
+            or first.mode != second.mode
+            or first.target != second.target
+        ):
             return False
-        if one.content == other.content:
+        if first.content == second.content:
             return True
-        return one.size == other.size and self._digest(one) == self._digest(other)
+        return first.size == second.size and self._digest(first) == self._digest(second)
 
     def _digest(self, node: Node) -> bytes:
         span = node.content
@@ -186,11 +190,11 @@ class _Same:
 
 
 def _check_parents(nodes: dict[str, Node], budget: Budget) -> None:
-    known: set[str] = set()
+    directories: set[str] = set()
     budget.node(len(nodes))
     for path in nodes:
         parent = path.rpartition("/")[0]
-        while parent and parent not in known:
+        while parent and parent not in directories:
             node = nodes.get(parent)
             if node is None:
                 budget.node()
@@ -198,5 +202,5 @@ def _check_parents(nodes: dict[str, Node], budget: Budget) -> None:
                 raise ArchiveError(
                     f"{budget.label}: /{path} lies below /{parent}, which is no directory"
                 )
-            known.add(parent)
+            directories.add(parent)
             parent = parent.rpartition("/")[0]

@@ -17,10 +17,12 @@ from edgeimg.sources import engine
 from edgeimg.sources.oci_archive import open_image
 
 
-def taken(recipe: Recipe) -> dict[str, Contents]:
+def contents(recipe: Recipe) -> dict[str, Contents]:
     """What is made of a container image, by the name of the service or of the pods' image."""
     return {
-        group.partition(":")[2]: made for group, made in recipe.contents().items() if made.of_image
+        group.partition(":")[2]: image
+        for group, image in recipe.contents().items()
+        if image.of_image
     }
 
 
@@ -34,17 +36,17 @@ def resolve(
     store: Store,
     progress: Progress,
 ) -> dict[str, ImagePin]:
-    """The digests of all images for `arch`, by name (see `taken`).
+    """The digests of all images for `arch`, by name (see `contents`).
 
     What an engine is asked for keeps its digest unless `update` says otherwise (`()`: all, else
     names); archives are read each time. Raises LockError, ArchitectureError, ArchiveError.
     """
     pins: dict[str, ImagePin] = {}
-    for name, made in sorted(taken(recipe).items()):
-        if made.archive:
-            pins[name] = _archive(name, made, arch, project)
+    for name, image in sorted(contents(recipe).items()):
+        if image.archive:
+            pins[name] = _archive(name, image, arch, project)
         else:
-            reference = made.reference(arch.name)
+            reference = image.reference(arch.name)
             if not reference:
                 raise LockError(
                     f"{name}: its image is named for other architectures than {arch.name}",
@@ -61,7 +63,7 @@ def resolve(
 
 def path(
     name: str,
-    made: Contents,
+    image: Contents,
     pin: ImagePin,
     arch: Arch,
     *,
@@ -71,18 +73,18 @@ def path(
     progress: Progress,
 ) -> Path:
     """The archive with a locked image. Raises LockError, FetchError."""
-    if made.archive:
-        return _place(name, made, arch, project)
+    if image.archive:
+        return _place(name, image, arch, project)
     return engine.fetch(pin, arch, store=store, offline=offline, progress=progress)
 
 
-def _archive(name: str, made: Contents, arch: Arch, project: Path) -> ImagePin:
-    with open_image(_place(name, made, arch, project), arch) as image:
-        return ImagePin(reference=made.reference(arch.name), digest=image.digest)
+def _archive(name: str, config: Contents, arch: Arch, project: Path) -> ImagePin:
+    with open_image(_place(name, config, arch, project), arch) as image:
+        return ImagePin(reference=config.reference(arch.name), digest=image.digest)
 
 
-def _place(name: str, made: Contents, arch: Arch, project: Path) -> Path:
-    place = builtin.locate(made.image_file(arch.name) or "", project)
+def _place(name: str, image: Contents, arch: Arch, project: Path) -> Path:
+    place = builtin.locate(image.image_file(arch.name) or "", project)
     if not place.exists():
         raise LockError(f"{name}: its archive is missing: there is no {place}")
     return place

@@ -80,18 +80,18 @@ def read_blob(package: Package, *, blobs: Store, store: Store) -> Deb:
     """
     origin, path = f"package:{package.name}", blobs.blob(package.sha256)
     try:
-        found = read(path, package.sha256, store=store, origin=origin)
+        deb = read(path, package.sha256, store=store, origin=origin)
     except DigestError:
         raise blobs.discard_blob(package.sha256, origin) from None
     if path.stat().st_size != package.size:
         blobs.checked_blob(package.sha256, origin, package.size)
-    _require_same(package, found)
-    return found
+    _require_same(package, deb)
+    return deb
 
 
-def _require_same(package: Package, found: Deb) -> None:
+def _require_same(package: Package, deb: Deb) -> None:
     locked = (package.name, package.version, package.arch)
-    actual = tuple(found.control.get(name, "") for name in ("Package", "Version", "Architecture"))
+    actual = tuple(deb.control.get(name, "") for name in ("Package", "Version", "Architecture"))
     if locked != actual:
         raise LockError(
             f"the lock names the package {' '.join(locked)}, but the file in its row, "
@@ -107,14 +107,14 @@ def parse_control(text: str, label: str) -> dict[str, str]:
     that is there twice, a second paragraph.
     """
     lines: dict[str, list[str]] = {}
-    seen: set[str] = set()
+    names: set[str] = set()
     current: list[str] | None = None
     for line in text.replace("\r\n", "\n").strip("\n").split("\n"):
         if match := _FIELD.fullmatch(line):
             name = match["name"]
-            if name.lower() in seen:
+            if name.lower() in names:
                 raise ArchiveError(f"{label}: its control file has two fields {name}")
-            seen.add(name.lower())
+            names.add(name.lower())
             current = lines[name] = [match["value"].strip()]
         elif current and _CONTINUATION.fullmatch(line):
             current.append(line)

@@ -57,7 +57,7 @@ class Index:
         self,
         names: Sequence[str],
         exclude: Iterable[str] = (),
-        wanted: Pins = Pins(),  # noqa: B008
+        requested_pins: Pins = Pins(),  # noqa: B008
     ) -> tuple[Package, ...]:
         """The packages to install for `names` with dependencies, sorted; none recommended.
 
@@ -65,31 +65,31 @@ class Index:
         opened with them. Raises LockError for unknown packages and dependencies that cannot be met.
         """
         components = {name for repository in self.repositories for name in repository.components}
-        said = pins.preferences(wanted, self.codenames, components)
-        (self.root / "etc/preferences").write_text(said)
+        preferences = pins.preferences(requested_pins, self.codenames, components)
+        (self.root / "etc/preferences").write_text(preferences)
         pretended = sorted(set(exclude) - set(names))
         (self.root / "status").write_text(self._status(pretended))
         argv = ["apt-get", "install", "--print-uris", "-y", "-q", "--no-install-recommends"]
         outcome = self.run([*argv, "--", *names], self.root)
         if outcome.status:
-            known = pins.unavailable(outcome, wanted, self.suite, self.arch.debian)
-            raise known or _unresolvable(outcome, self.arch)
+            problem = pins.unavailable(outcome, requested_pins, self.suite, self.arch.debian)
+            raise problem or _unresolvable(outcome, self.arch)
         packages = parse_uris(outcome.out, self.repositories)
-        return pins.origins(packages, wanted, self.repositories, self.run, self.root)
+        return pins.origins(packages, requested_pins, self.repositories, self.run, self.root)
 
     def _status(self, names: Sequence[str]) -> str:
         """A dpkg status in which `names` are installed, as they are in the index."""
         if not names:
             return ""
         # Names that the index does not know make apt-cache fail after it printed the others.
-        shown = self.run(["apt-cache", "show", "--no-all-versions", "--", *names], self.root).out
+        records = self.run(["apt-cache", "show", "--no-all-versions", "--", *names], self.root).out
         stanzas = []
-        for text in shown.split("\n\n"):
+        for text in records.split("\n\n"):
             fields = dict(re.findall(rf"^({'|'.join(_FIELDS)}): (.*)$", text, re.MULTILINE))
             if "Package" in fields:
-                known = "".join(f"{name}: {fields[name]}\n" for name in _FIELDS if name in fields)
+                stanza = "".join(f"{name}: {fields[name]}\n" for name in _FIELDS if name in fields)
                 # On hold, because apt sees an upgrade in the real package of the same version.
-                stanzas.append(f"{known}Status: hold ok installed\n")
+                stanzas.append(f"{stanza}Status: hold ok installed\n")
         return "\n".join(stanzas)
 
 
@@ -101,7 +101,7 @@ def open_index(
     *,
     accept_unsigned: bool,
     work: Path,
-    wanted: Iterable[Pins] = (),
+    pin_requests: Iterable[Pins] = (),
 ) -> Iterator[Index]:
     """Download the indexes of `suite` with its updates; they are gone when the block is left.
 
@@ -117,28 +117,30 @@ def open_index(
             run, extra = apt.on_host, apt.host_settings(apt.on_host, root / "none")
         else:
             run, extra = stack.enter_context(debian_container.runner(root)), ""
-        yield _update(root, arch, suite, mirrors, tuple(wanted), accept_unsigned, run, extra)
+        yield _update(root, arch, suite, mirrors, tuple(pin_requests), accept_unsigned, run, extra)
 
 
 def repositories(
-    suite: str, mirrors: Mirrors, choice: int, wanted: Sequence[Pins] = ()
+    suite: str, mirrors: Mirrors, choice: int, pin_requests: Sequence[Pins] = ()
 ) -> tuple[Repository, ...]:
     """The sources of `suite`, from the `choice`-th mirror of each archive (or its last).
 
     With those of the suites and components of `wanted`.
     """
-    suites = _own(suite)
-    for name in sorted({name for request in wanted for name in request.suites.values()}):
+    suites = _base_suites(suite)
+    for name in sorted({name for request in pin_requests for name in request.suites.values()}):
         archive = "debian-security" if name.endswith("-security") else "debian"
         suites[archive] = tuple(dict.fromkeys((*suites.get(archive, ()), name)))
-    more = sorted({component for request in wanted for component in request.components} - {MAIN})
+    more = sorted(
+        {component for request in pin_requests for component in request.components} - {MAIN}
+    )
     return tuple(
         Repository(archive, mirrors.base(archive, choice), names, (MAIN, *more))
         for archive, names in suites.items()
     )
 
 
-def _own(suite: str) -> dict[str, tuple[str, ...]]:
+def _base_suites(suite: str) -> dict[str, tuple[str, ...]]:
     """A suite and its updates, by archive."""
     if suite in ("sid", "unstable"):
         return {"debian": (suite,)}
@@ -180,26 +182,28 @@ def _update(
     arch: Arch,
     suite: str,
     mirrors: Mirrors,
-    wanted: Sequence[Pins],
+    pin_requests: Sequence[Pins],
     accept_unsigned: bool,
     run: Runner,
     extra: str,
 ) -> Index:
-    others = {name for request in wanted for name in request.suites.values()}
+    suites = {name for request in pin_requests for name in request.suites.values()}
     errors: list[LockError] = []
     for choice in range(mirrors.choices()):
-        chosen = repositories(suite, mirrors, choice, wanted)
-        apt.configure(root, arch.debian, chosen, extra)
+        selected = repositories(suite, mirrors, choice, pin_requests)
+        apt.configure(root, arch.debian, selected, extra)
         outcome = run(["apt-get", "update", "-qq"], root)
         if outcome.status == 0:
-            return Index(root, arch, suite, chosen, run, pins.codenames(root, _own(suite), others))
+            return Index(
+                root, arch, suite, selected, run, pins.codenames(root, _base_suites(suite), suites)
+            )
         mismatch = _MISMATCH.search(outcome.err)
         if mismatch and accept_unsigned:
-            local = _unsigned_copy(root, arch, chosen, others)
+            local = _unsigned_copy(root, arch, selected, suites)
             apt.configure(root, arch.debian, local, extra)
             outcome = run(["apt-get", "update", "-qq"], root)
             if outcome.status == 0:
-                return Index(root, arch, suite, local, run, pins.codenames(root, {}, others))
+                return Index(root, arch, suite, local, run, pins.codenames(root, {}, suites))
             mismatch = _MISMATCH.search(outcome.err)  # of a pinned suite
         errors.append(
             _out_of_step(outcome, arch, accept_unsigned) if mismatch else _unusable(outcome, arch)
@@ -218,8 +222,8 @@ def _unsigned_copy(
     for repository in repositories:
         base = root / "unsigned" / repository.archive
         copied = tuple(suite for suite in repository.suites if suite not in signed)
-        if kept := tuple(suite for suite in repository.suites if suite in signed):
-            local.append(replace(repository, suites=kept))
+        if suites_signed := tuple(suite for suite in repository.suites if suite in signed):
+            local.append(replace(repository, suites=suites_signed))
         for suite, component in itertools.product(copied, repository.components):
             path = f"dists/{suite}/{component}/binary-{arch.debian}/Packages.xz"
             target = base / path
@@ -239,7 +243,7 @@ def _out_of_step(outcome: Outcome, arch: Arch, accepted: bool) -> LockError:
         size = re.search(r"Filesize:(\d+)", match["rest"])
         lines.append(
             f"{match['url']}: expected {size[1] if size else '?'} bytes with sha256 "
-            f"{expected[1] if expected else '?'}, found {_found(match['url'])}"
+            f"{expected[1] if expected else '?'}, found {_actual(match['url'])}"
         )
     accept = (
         "remove the pins: a pinned suite is always signed"
@@ -254,7 +258,7 @@ def _out_of_step(outcome: Outcome, arch: Arch, accepted: bool) -> LockError:
     )
 
 
-def _found(url: str) -> str:
+def _actual(url: str) -> str:
     try:
         data = fetch.read([url], limit=MAX_INDEX, name=url)
     except EdgeimgError:
@@ -274,12 +278,12 @@ def _unusable(outcome: Outcome, arch: Arch) -> LockError:
 
 
 def _unresolvable(outcome: Outcome, arch: Arch) -> LockError:
-    unknown = re.findall(
+    missing = re.findall(
         r"Unable to locate package (\S+)|Package '(\S+)' has no installation candidate",
         outcome.err,
     )
-    if unknown:
-        names = ", ".join(sorted({first or second for first, second in unknown}))
+    if missing:
+        names = ", ".join(sorted({first or second for first, second in missing}))
         return LockError(
             f"no such package for {arch.debian}: {names}",
             hint="correct [packages] in the recipe; `apt-cache search` finds names",

@@ -40,7 +40,7 @@ def resolve(reference: str, arch: Arch, *, store: Store, progress: Progress) -> 
         try:
             source = _pull(client, reference, arch, progress)
         except LockError:
-            if not _knows(client, reference):
+            if not _has_image(client, reference):
                 raise
             source = ""
         saved = work / "image.tar"
@@ -64,11 +64,11 @@ def fetch(pin: ImagePin, arch: Arch, *, store: Store, offline: bool, progress: P
                 hint="build once without --offline",
             )
         with _client(FetchError) as client:
-            if pin.source and not _knows(client, pin.digest):
+            if pin.source and not _has_image(client, pin.digest):
                 _pull(client, pin.source, arch, progress, FetchError)
             # Engines with the older kind of store name images by their configuration's digest, and
             # a name means the platform that was pulled last; the others keep all platforms.
-            by_digest = _knows(client, pin.digest)
+            by_digest = _has_image(client, pin.digest)
             name = pin.digest if by_digest else (pin.source or pin.reference)
             _save(client, name, arch, result, FetchError)
         with open_image(result, arch) as image:
@@ -108,7 +108,7 @@ def _pull(
             status = str(event.get("status", ""))
             digest = status.removeprefix("Digest: ") if status.startswith("Digest: ") else digest
     except (docker.errors.DockerException, OSError) as error:
-        problem = _said(error)
+        problem = _message(error)
     if problem:
         raise failure(
             f"the engine cannot pull {reference} for {arch.oci_platform}: {problem}",
@@ -118,7 +118,7 @@ def _pull(
     return f"{repository}@{digest}" if digest else ""
 
 
-def _knows(client: Any, reference: str) -> bool:
+def _has_image(client: Any, reference: str) -> bool:
     try:
         client.api.inspect_image(reference)
     except docker.errors.DockerException:
@@ -129,7 +129,7 @@ def _knows(client: Any, reference: str) -> bool:
 def _save(client: Any, reference: str, arch: Arch, path: Path, failure: type[EdgeimgError]) -> None:
     """`docker save`, of one platform where the engine keeps several."""
     api = client.api
-    params = {"platform": _platform(arch)} if _keeps_platforms(client) else {}
+    params = {"platform": _platform(arch)} if _stores_platforms(client) else {}
     try:
         # The SDK's get_image() does not know of platforms.
         response = api._get(api._url("/images/{0}/get", reference), stream=True, params=params)
@@ -139,7 +139,7 @@ def _save(client: Any, reference: str, arch: Arch, path: Path, failure: type[Edg
             for chunk in chunks:
                 output.write(chunk)
     except docker.errors.DockerException as error:
-        raise failure(f"the engine cannot save {reference}: {_said(error)}") from None
+        raise failure(f"the engine cannot save {reference}: {_message(error)}") from None
 
 
 def _platform(arch: Arch) -> str:
@@ -147,12 +147,12 @@ def _platform(arch: Arch) -> str:
     return f'{{"os":"linux","architecture":"{arch.goarch}"{variant}}}'
 
 
-def _keeps_platforms(client: Any) -> bool:
+def _stores_platforms(client: Any) -> bool:
     version = str(client.version().get("ApiVersion") or "1.0")
     return tuple(map(int, version.split(".")[:2])) >= _PLATFORMS
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return str(getattr(error, "explanation", None) or error)
 
 

@@ -72,23 +72,23 @@ def unpack(
     """
     label = label or f"the K3s binary {binary.name}"
     sha256 = sha256_file(binary)
-    made = store.derived(
+    directory = store.derived(
         key("k3s", _VERSION, sha256, arch.name), lambda result: _make(binary, arch, result, label)
     )
-    facts = json.loads((made / "facts.json").read_text())
-    found = facts["version"]
-    if version and found and found != version:
+    facts = json.loads((directory / "facts.json").read_text())
+    actual = facts["version"]
+    if version and actual and actual != version:
         raise ArchiveError(
-            f"{label} is K3s {found}, expected {version}",
+            f"{label} is K3s {actual}, expected {version}",
             hint="correct [k3s] version, or its pins in [k3s.sha256], and run `edgeimg lock`",
         )
     described = {
-        "version": found or version or "unknown",
+        "version": actual or version or "unknown",
         "source": source,
         "standin": facts["standin"],
         "data_hash": facts["data_hash"],
     }
-    tree = _place(tar_nodes(made / "data.tar", label, origin=_ORIGIN), described)
+    tree = _place(tar_nodes(directory / "data.tar", label, origin=_ORIGIN), described)
     return K3sBundle(**described, sha256=sha256, tree=tree)
 
 

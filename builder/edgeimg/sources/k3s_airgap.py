@@ -69,17 +69,17 @@ def unpack(blob: Path, asset: K3sAsset, store: Store) -> Path:
     return store.derived(key("k3s-airgap", "1", asset.sha256), make)
 
 
-def wanted(archive: Path, components: tuple[str, ...]) -> dict[str, str]:
+def select(archive: Path, components: tuple[str, ...]) -> dict[str, str]:
     """The images of `components` in a plain archive: as it names them, by full reference.
 
     Raises ArchiveError when one is not there.
     """
-    found = {full_reference(tag): tag for tag in _tags(archive)}
-    chosen: dict[str, str] = {}
+    tags = {full_reference(tag): tag for tag in _tags(archive)}
+    selected: dict[str, str] = {}
     for component in components:
         for repository in IMAGES[component]:
             matching = {
-                name: tag for name, tag in found.items()
+                name: tag for name, tag in tags.items()
                 if name.startswith(f"docker.io/{repository}:")
             }  # fmt: skip
             if not matching:
@@ -87,8 +87,8 @@ def wanted(archive: Path, components: tuple[str, ...]) -> dict[str, str]:
                     f"K3s' air-gap images have no {repository}, which {component} runs",
                     hint="take it out of [k3s] airgap, and bring its images as a workload's",
                 )
-            chosen |= matching
-    return chosen
+            selected |= matching
+    return selected
 
 
 def _tags(archive: Path) -> list[str]:

@@ -62,10 +62,10 @@ def machine(header: bytes) -> str:
 
 def require_machine(header: bytes, arch: Arch, label: str) -> None:
     """Raise ArchitectureError when an ELF header is for another machine than `arch`."""
-    found = machine(header)
-    if found != arch.name:
+    actual = machine(header)
+    if actual != arch.name:
         raise ArchitectureError(
-            f"{label} is a program for {found}, but the image is for {arch.name}",
+            f"{label} is a program for {actual}, but the image is for {arch.name}",
             hint=f"take the one for {arch.name} (Debian's {arch.debian}, k3s{arch.k3s_suffix})",
         )
 
@@ -116,13 +116,13 @@ def _segments(path: Path, label: str) -> list[tuple[int, int]]:
 
 def _disjoint(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Sorted spans, those that overlap as one: every byte is looked at once."""
-    found: list[tuple[int, int]] = []
+    merged: list[tuple[int, int]] = []
     for start, end in spans:
-        if found and start < found[-1][1]:
-            found[-1] = found[-1][0], max(end, found[-1][1])
+        if merged and start < merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:
-            found.append((start, end))
-    return found
+            merged.append((start, end))
+    return merged
 
 
 def _choose(data: mmap.mmap, segments: list[tuple[int, int]], label: str) -> Asset:
@@ -132,17 +132,17 @@ def _choose(data: mmap.mmap, segments: list[tuple[int, int]], label: str) -> Ass
     if not names or not frames:
         raise ArchiveError(f"{label} is no K3s release: it carries no <sha256>.tar.zst", hint=_HINT)
     digests = {_sha256(data, offset, size): (offset, size) for offset, size in frames}
-    found = [Asset(digest, *digests[digest]) for digest in sorted(names & digests.keys())]
-    if not found:
+    assets = [Asset(digest, *digests[digest]) for digest in sorted(names & digests.keys())]
+    if not assets:
         largest = max(digests, key=lambda digest: digests[digest][1])
         raise DigestError(
             f"{label} is damaged: its asset has the sha256 {largest}, expected "
             f"{' or '.join(sorted(names))}",
             hint="get it once more",
         )
-    if len(found) > 1:
-        raise ArchiveError(f"{label} carries {len(found)} assets, expected one", hint=_HINT)
-    return found[0]
+    if len(assets) > 1:
+        raise ArchiveError(f"{label} carries {len(assets)} assets, expected one", hint=_HINT)
+    return assets[0]
 
 
 def _frames(

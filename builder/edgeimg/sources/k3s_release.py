@@ -16,7 +16,7 @@ from edgeimg import fetch as downloads
 from edgeimg.arch import Arch
 from edgeimg.cache.store import Store
 from edgeimg.errors import DamageError, DigestError, FetchError
-from edgeimg.fetch import Wanted
+from edgeimg.fetch import Download
 from edgeimg.lock.model import K3sAsset
 from edgeimg.progress import Progress
 from edgeimg.recipe.model import Recipe
@@ -25,7 +25,7 @@ VARIABLE = "EDGEIMG_K3S_URL"
 """Base URLs of mirrors (separated by spaces), used in place of the recipe's."""
 _CHECKSUM_LINE = re.compile(r"([0-9a-f]{64})[ \t]+\*?(\S+)")
 _MAX_CHECKSUMS = 1 << 20
-_WAYS_ON = (
+_ALTERNATIVES = (
     f"name a mirror of the K3s releases ({VARIABLE} or url in [k3s]); take a binary that you "
     "have: --k3s PATH; or, for tests only, the stand-in: --k3s standin"
 )
@@ -62,8 +62,8 @@ def resolve(
     """
     pinned = recipe.k3s.sha256.get(arch.name)
     if recipe.k3s.source != "release" and not pinned:
-        same = previous is not None and previous.version == recipe.k3s.version
-        if not same:
+        same_version = previous is not None and previous.version == recipe.k3s.version
+        if not same_version:
             return None
     return locked(
         recipe, arch, asset_name(arch), previous=previous, pinned=pinned, progress=progress, env=env
@@ -86,8 +86,8 @@ def locked(
     release's. Raises FetchError when the checksum file is needed and cannot be had.
     """
     k3s = recipe.k3s
-    same = previous if previous is not None and previous.version == k3s.version else None
-    sha256 = pinned or (same.sha256 if same else None)
+    earlier = previous if previous is not None and previous.version == k3s.version else None
+    sha256 = pinned or (earlier.sha256 if earlier else None)
     if sha256 is None:
         sha256 = _published_sha256(recipe, arch, name, env)
         progress.note(
@@ -95,18 +95,18 @@ def locked(
             "file on trust" + ("; pin it in [k3s.sha256]" if name == asset_name(arch) else "")
         )
     url = asset_url(k3s.url, k3s.version, name)
-    size = same.size if same and same.sha256 == sha256 else None
+    size = earlier.size if earlier and earlier.sha256 == sha256 else None
     if size is None:
         mirrors = _urls(url, k3s.version, name, env)
         size = next(filter(None, map(downloads.probe_size, mirrors)), None)
     return K3sAsset(version=k3s.version, url=url, size=size, sha256=sha256)
 
 
-def wanted(asset: K3sAsset, *, env: Mapping[str, str] = os.environ) -> Wanted:
+def download(asset: K3sAsset, *, env: Mapping[str, str] = os.environ) -> Download:
     """The fetch plan of a locked binary: the mirrors of the environment, else the locked URL."""
     name = asset.url.rpartition("/")[2]
     urls = _urls(asset.url, asset.version, name, env)
-    return Wanted(f"{name} {asset.version}", asset.sha256, asset.size, urls)
+    return Download(f"{name} {asset.version}", asset.sha256, asset.size, urls)
 
 
 def fetch(
@@ -121,13 +121,13 @@ def fetch(
 
     Raises FetchError, saying which ways there are without the release, or DigestError.
     """
-    item = wanted(asset, env=env)
+    item = download(asset, env=env)
     try:
-        return downloads.fetch_one(item, store, offline=offline, progress=progress)
+        return downloads.fetch_file(item, store, offline=offline, progress=progress)
     except DamageError:
         raise
     except FetchError as error:
-        raise FetchError(error.message, hint=error.hint if offline else _WAYS_ON) from error
+        raise FetchError(error.message, hint=error.hint if offline else _ALTERNATIVES) from error
     except DigestError as error:
         raise DigestError(error.message, hint=_HINT_DIGEST) from error
 
@@ -143,7 +143,9 @@ def _published_sha256(recipe: Recipe, arch: Arch, asset: str, env: Mapping[str, 
     try:
         text = downloads.read(urls, limit=_MAX_CHECKSUMS, name=f"{name} of K3s {version}")
     except FetchError as error:
-        raise FetchError(error.message, hint=f"pin it in [k3s.sha256]; or {_WAYS_ON}") from error
+        raise FetchError(
+            error.message, hint=f"pin it in [k3s.sha256]; or {_ALTERNATIVES}"
+        ) from error
     return parse_checksums(text.decode("utf-8", "replace"), asset, urls[0])
 
 

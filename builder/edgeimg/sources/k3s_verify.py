@@ -10,7 +10,7 @@ from edgeimg.errors import ArchiveError, DigestError
 from edgeimg.sources import k3s_asset
 from edgeimg.tree import Kind, Node, Span
 
-_NEEDED = ("bin/k3s", "bin/containerd")
+_REQUIRED = ("bin/k3s", "bin/containerd")
 _SUMS, _LINKS = "bin/.sha256sums", "bin/.links"
 _CHUNK = 1 << 20
 
@@ -21,9 +21,9 @@ def verify(nodes: Mapping[str, Node], arch: Arch, label: str) -> None:
     Raises DigestError for a file that differs from the lists, ArchiveError for one that is
     missing or in none, ArchitectureError for a program of another architecture.
     """
-    for needed in (*_NEEDED, _SUMS, _LINKS):
-        if needed not in nodes:
-            raise ArchiveError(f"{label} carries no {needed}: it is no K3s release")
+    for name in (*_REQUIRED, _SUMS, _LINKS):
+        if name not in nodes:
+            raise ArchiveError(f"{label} carries no {name}: it is no K3s release")
     if nodes["bin/k3s"].kind is not Kind.FILE:
         raise ArchiveError(f"{label}: its bin/k3s is no program")
     sums = _pairs(nodes, _SUMS, label)
@@ -39,9 +39,9 @@ def _verify_files(nodes: Mapping[str, Node], sums: list[tuple[str, str]], label:
         node = nodes.get(f"bin/{name}")
         if node is None or node.kind is not Kind.FILE:
             raise ArchiveError(f"{label}: bin/{name} is in its {_SUMS}, but not there")
-        if (found := _sha256(node)) != expected:
+        if (actual := _sha256(node)) != expected:
             raise DigestError(
-                f"{label}: bin/{name} has the sha256 {found}, its {_SUMS} expects {expected}",
+                f"{label}: bin/{name} has the sha256 {actual}, its {_SUMS} expects {expected}",
                 hint="get the binary once more",
             )
     listed = {f"bin/{name}" for _, name in sums}
@@ -93,8 +93,8 @@ def _sha256(node: Node) -> str:
     digest = hashlib.sha256()
     with node.content.path.open("rb") as file:
         file.seek(node.content.offset)
-        left = node.size
-        while left and (chunk := file.read(min(_CHUNK, left))):
+        remaining = node.size
+        while remaining and (chunk := file.read(min(_CHUNK, remaining))):
             digest.update(chunk)
-            left -= len(chunk)
+            remaining -= len(chunk)
     return digest.hexdigest()

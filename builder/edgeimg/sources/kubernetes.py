@@ -46,8 +46,8 @@ def kustomize(program: Path, files: Tree, directory: str, *, store: Store) -> by
                 env={**environment, **proxies},
             )
         except ToolError as error:
-            said = error.message.replace(f"{work}/files", "").strip()
+            output = error.message.replace(f"{work}/files", "").strip()
             raise RecipeError(
-                f"the kustomization cannot be rendered: {said}",
+                f"the kustomization cannot be rendered: {output}",
                 hint="everything that it names must be in the project, below `manifests`",
             ) from None

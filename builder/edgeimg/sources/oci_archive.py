@@ -70,7 +70,7 @@ def open_image(path: Path, arch: Arch, tag: str = "") -> Iterator[OciImage]:
     """
     label = str(path)
     with _readable(label), oci_files.opened(path) as archive:
-        yield _described(archive, _one(_candidates(archive, arch, label, tag), label), label)
+        yield _described(archive, _best(_candidates(archive, arch, label, tag), label), label)
 
 
 @contextlib.contextmanager
@@ -78,10 +78,12 @@ def open_images(file: BinaryIO, arch: Arch, label: str) -> Iterator[list[OciImag
     """All images for `arch` in a plain tar, by name; see `open_image`."""
     with _readable(label):
         archive = Tar(file, label)
-        found: dict[str, list[_Candidate]] = {}
+        by_name: dict[str, list[_Candidate]] = {}
         for candidate in _candidates(archive, arch, label, ""):
-            found.setdefault(candidate.name, []).append(candidate)
-        yield [_described(archive, _one(same, label), label) for same in found.values()]
+            by_name.setdefault(candidate.name, []).append(candidate)
+        yield [
+            _described(archive, _best(candidates, label), label) for candidates in by_name.values()
+        ]
 
 
 def tags(path: Path) -> list[str]:
@@ -101,29 +103,29 @@ def _readable(label: str) -> Iterator[None]:
 
 
 def _candidates(archive: Archive, arch: Arch, label: str, tag: str) -> list[_Candidate]:
-    """The images that may run on `arch`. Raises ArchitectureError without one."""
-    others: set[str] = set()
+    """The images that may run on `arch`. Raises ArchitectureError when there is none."""
+    platforms: set[str] = set()
     saved = bool(tag) or not archive.has("index.json")
     if not saved:
         index = _json(_small(archive, "index.json", label))
-        found = list(_of_index(archive, index, arch, label, others))
+        candidates = list(_of_index(archive, index, arch, label, platforms))
     elif archive.has("manifest.json"):
-        found = list(_of_save(archive, arch, label, tag, others))
+        candidates = list(_of_save(archive, arch, label, tag, platforms))
     else:
         raise ArchiveError(
             f"{label} is no container image: it has neither index.json nor manifest.json",
             hint="write it with `docker save`; `docker export` leaves the configuration out",
         )
-    if not found:
-        there = ", ".join(sorted(others))
-        only = f", only for {there}" if there else ": it holds no image"
+    if not candidates:
+        available = ", ".join(sorted(platforms))
+        only = f", only for {available}" if available else ": it holds no image"
         raise ArchitectureError(
-            f"{label} is for {there}, expected {arch.oci_platform}"
-            if saved and there
+            f"{label} is for {available}, expected {arch.oci_platform}"
+            if saved and available
             else f"{label} has no image for {arch.oci_platform}{only}",
             hint="name an image of several platforms, or one for each architecture",
         )
-    return found
+    return candidates
 
 
 def _of_index(
@@ -131,7 +133,7 @@ def _of_index(
     index: Any,
     arch: Arch,
     label: str,
-    others: set[str],
+    platforms: set[str],
     name: str = "",
     depth: int = 0,
 ) -> Iterator[_Candidate]:
@@ -144,21 +146,21 @@ def _of_index(
         if platform.get("os") == "unknown":
             continue
         if oci_config.rank(platform, arch) is None:
-            others.add(oci_config.platform_name(platform))
+            platforms.add(oci_config.platform_name(platform))
             continue
         called = next((str(notes[key]) for key in _NAMES if notes.get(key)), name)
         document = _json(_blob(archive, entry["digest"], label))
         if "manifests" in document:
             if depth == _DEPTH:
                 raise ValueError(f"indexes are nested more than {_DEPTH} deep")
-            yield from _of_index(archive, document, arch, label, others, called, depth + 1)
+            yield from _of_index(archive, document, arch, label, platforms, called, depth + 1)
         elif _is_image(document):
             config = _blob(archive, document["config"]["digest"], label)
             described = {**_json(config)}
             if platform.get("variant"):
                 described["variant"] = platform["variant"]
             layers = tuple(_path(layer["digest"]) for layer in document["layers"])
-            yield from _fitting(called, config, described, entry["digest"], layers, arch, others)
+            yield from _fitting(called, config, described, entry["digest"], layers, arch, platforms)
 
 
 def _is_image(manifest: dict[str, Any]) -> bool:
@@ -170,7 +172,7 @@ def _is_image(manifest: dict[str, Any]) -> bool:
 
 
 def _of_save(
-    archive: Archive, arch: Arch, label: str, tag: str, others: set[str]
+    archive: Archive, arch: Arch, label: str, tag: str, platforms: set[str]
 ) -> Iterator[_Candidate]:
     for entry in _json(_small(archive, "manifest.json", label)):
         tags = oci_config.texts(entry.get("RepoTags"), "RepoTags")
@@ -179,7 +181,7 @@ def _of_save(
         config = _small(archive, entry["Config"], label)
         layers = oci_config.texts(entry["Layers"], "Layers")
         name = tags[0] if tags else ""
-        yield from _fitting(name, config, _json(config), "", layers, arch, others)
+        yield from _fitting(name, config, _json(config), "", layers, arch, platforms)
 
 
 def _fitting(
@@ -189,39 +191,39 @@ def _fitting(
     manifest: str,
     layers: tuple[str, ...],
     arch: Arch,
-    others: set[str],
+    platforms: set[str],
 ) -> Iterator[_Candidate]:
     place = oci_config.rank(platform, arch)
     if not platform.get("architecture") and not platform.get("rootfs"):
         return
     if place is None:
-        others.add(oci_config.platform_name({"os": "linux", **platform}))
+        platforms.add(oci_config.platform_name({"os": "linux", **platform}))
         return
     yield _Candidate(name=name, rank=place, config=config, manifest=manifest, layers=layers)
 
 
-def _one(candidates: list[_Candidate], label: str) -> _Candidate:
+def _best(candidates: list[_Candidate], label: str) -> _Candidate:
     """The one that suits the processor best; an image under two names is one."""
     best = min(candidate.rank for candidate in candidates)
     fitting = {c.config: c for c in reversed(candidates) if c.rank == best}
     if len(fitting) > 1:
-        named = ", ".join(
+        names = ", ".join(
             f"{c.name or 'an image without a name'} ({_digest(c.config)[:19]}…)"
             for c in list(fitting.values())[::-1][:5]
         )
         raise ArchiveError(
-            f"{label} holds {len(fitting)} images, expected one: {named}",
+            f"{label} holds {len(fitting)} images, expected one: {names}",
             hint="save the one that is meant to a file of its own",
         )
     return next(iter(fitting.values()))
 
 
-def _described(archive: Archive, chosen: _Candidate, label: str) -> OciImage:
-    config = _json(chosen.config)
+def _described(archive: Archive, candidate: _Candidate, label: str) -> OciImage:
+    config = _json(candidate.config)
     digests = [oci_config.digest(value) for value in config["rootfs"]["diff_ids"]]
-    if len(digests) != len(chosen.layers):
+    if len(digests) != len(candidate.layers):
         raise ArchiveError(
-            f"{label}: {len(chosen.layers)} layers, but {len(digests)} are described"
+            f"{label}: {len(candidate.layers)} layers, but {len(digests)} are described"
         )
     try:
         run = oci_config.run(config)
@@ -229,9 +231,9 @@ def _described(archive: Archive, chosen: _Candidate, label: str) -> OciImage:
         raise ArchiveError(f"{label}: the image's configuration: {error}") from None
     pairs = (entry.partition("=") for entry in run.get("Env") or ())
     return OciImage(
-        name=chosen.name,
-        digest=_digest(chosen.config),
-        manifest=chosen.manifest,
+        name=candidate.name,
+        digest=_digest(candidate.config),
+        manifest=candidate.manifest,
         entrypoint=tuple(run.get("Entrypoint") or ()),
         command=tuple(run.get("Cmd") or ()),
         environment={name: value for name, _, value in pairs},
@@ -240,7 +242,7 @@ def _described(archive: Archive, chosen: _Candidate, label: str) -> OciImage:
         run=run,
         layers=tuple(
             _layer(archive, name, digest)
-            for name, digest in zip(chosen.layers, digests, strict=True)
+            for name, digest in zip(candidate.layers, digests, strict=True)
         ),
     )
 

@@ -25,41 +25,41 @@ def digest(value: Any) -> str:
     return value
 
 
-def texts(value: Any, what: str) -> tuple[str, ...]:
+def texts(value: Any, label: str) -> tuple[str, ...]:
     """A list of texts without NUL; nothing is an empty one."""
-    found = [] if value is None else value
-    if not isinstance(found, list) or not all(
-        isinstance(text, str) and "\0" not in text and len(text) <= _TEXT for text in found
+    items = [] if value is None else value
+    if not isinstance(items, list) or not all(
+        isinstance(text, str) and "\0" not in text and len(text) <= _TEXT for text in items
     ):
-        raise ValueError(f"{what} should be a list of texts, and is {_short(value)}")
-    return tuple(found)
+        raise ValueError(f"{label} should be a list of texts, and is {_short(value)}")
+    return tuple(items)
 
 
-def mapping(value: Any, what: str) -> dict[str, Any]:
+def mapping(value: Any, label: str) -> dict[str, Any]:
     """An object; nothing is an empty one."""
     if value is not None and not isinstance(value, dict):
-        raise ValueError(f"{what} should be an object, and is {_short(value)}")
+        raise ValueError(f"{label} should be an object, and is {_short(value)}")
     return value or {}
 
 
 def run(config: Mapping[str, Any]) -> dict[str, Any]:
     """How a container is run: the field `config`, every part of which is of its kind."""
-    found = mapping(config.get("config"), "config")
+    settings = mapping(config.get("config"), "config")
     for key in ("Entrypoint", "Cmd", "OnBuild", "Shell"):
-        texts(found.get(key), key)
-    for entry in texts(found.get("Env"), "Env"):
+        texts(settings.get(key), key)
+    for entry in texts(settings.get("Env"), "Env"):
         name = entry.partition("=")[0]
         if not name or not name.isprintable():
             raise ValueError(f"Env should be a list of NAME=VALUE, and has {_short(entry)}")
     for key in ("ExposedPorts", "Volumes", "Labels"):
-        mapping(found.get(key), key)
-    workdir = found.get("WorkingDir") or "/"
+        mapping(settings.get(key), key)
+    workdir = settings.get("WorkingDir") or "/"
     if not isinstance(workdir, str) or not workdir.startswith("/") or not workdir.isprintable():
         raise ValueError(f"WorkingDir should be an absolute path, and is {_short(workdir)}")
-    user = found.get("User") or ""
+    user = settings.get("User") or ""
     if not isinstance(user, str) or not _USER.fullmatch(user) or not _in_range(user):
         raise ValueError(f"User should be a name or number, and is {_short(user)}")
-    return found
+    return settings
 
 
 def rank(platform: Mapping[str, Any] | None, arch: Arch) -> int | None:

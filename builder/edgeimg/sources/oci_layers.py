@@ -42,7 +42,7 @@ class Flat:
     """All layers of an image as one."""
 
     tree: Tree
-    left_out: tuple[str, ...]
+    devices: tuple[str, ...]
     """Paths of the devices and pipes in the layers, which are not in the tree."""
 
 
@@ -68,7 +68,7 @@ def flatten(layers: Sequence[Layer], *, store: Store, origin: str) -> Flat:
         contents = _read(layer, store, origin)
         merged.apply(contents)
         devices += contents.devices
-    return Flat(tree=Tree(merged.nodes), left_out=tuple(sorted(set(devices))))
+    return Flat(tree=Tree(merged.nodes), devices=tuple(sorted(set(devices))))
 
 
 def _read(layer: Layer, store: Store, origin: str) -> _Contents:
@@ -81,9 +81,9 @@ def _read(layer: Layer, store: Store, origin: str) -> _Contents:
             blob, size = layer.open()
             with blob, data.open("wb") as output:
                 _unpack(blob, size, output, label)
-        found = f"sha256:{sha256_file(data)}"
-        if found != layer.digest:
-            raise DigestError(f"{label} has the digest {found}: it is damaged or another one")
+        actual = f"sha256:{sha256_file(data)}"
+        if actual != layer.digest:
+            raise DigestError(f"{label} has the digest {actual}: it is damaged or another one")
         contents = _contents(data, label)
         index = {
             "nodes": tree_index.rows(contents.nodes),
@@ -110,7 +110,7 @@ def _unpack(blob: Source, size: int, output: BinaryIO, label: str) -> None:
 
 
 def _contents(data: Path, label: str) -> _Contents:
-    found = _Contents()
+    contents = _Contents()
     for info in tar.members(data, label, limits=limits.UNTRUSTED):
         path = tree_path(info.name, label)
         if not path:
@@ -118,20 +118,20 @@ def _contents(data: Path, label: str) -> _Contents:
             if not info.islnk() or tree_path(info.linkname, label):
                 require_directory(info, label)
             continue
-        found.nodes.pop(path, None)
-        found.links.pop(path, None)
+        contents.nodes.pop(path, None)
+        contents.links.pop(path, None)
         if info.ischr() or info.isblk() or info.isfifo():
-            found.devices.append(path)
+            contents.devices.append(path)
         elif info.islnk():
             target = tree_path(info.linkname, label)
-            node = found.nodes.get(target)
+            node = contents.nodes.get(target)
             if node is None or node.kind is Kind.DIRECTORY:
-                found.links[path] = target
+                contents.links[path] = target
             else:
-                found.nodes[path] = node
+                contents.nodes[path] = node
         else:
-            found.nodes[path] = node_of(info, path, data, label, "")
-    return found
+            contents.nodes[path] = node_of(info, path, data, label, "")
+    return contents
 
 
 class _Merged:

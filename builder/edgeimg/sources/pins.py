@@ -58,19 +58,20 @@ def preferences(pins: Pins, codenames: Mapping[str, str], components: Collection
     `components` the components of the index.
     """
     exact_first = sorted(pins.suites.items(), key=lambda item: ("*" in item[0], item[0]))
-    wanted = [(name, f"release n={codenames[suite]}", _PREFERRED) for name, suite in exact_first]
+    entries = [(name, f"release n={codenames[suite]}", _PREFERRED) for name, suite in exact_first]
     # apt takes the first entry that fits a version: what is pinned comes from nowhere else.
-    wanted += [(name, "version *", _NEVER) for name, _ in exact_first if not _is_glob(name)]
+    entries += [(name, "version *", _NEVER) for name, _ in exact_first if not _is_glob(name)]
     unseen = [c for c in sorted(components) if c not in (MAIN, *pins.components)]
-    wanted += [("*", f"release c={component}", _NEVER) for component in unseen]
-    wanted += [("*", f"release n={name}", _NEVER) for name in sorted(set(codenames.values()))]
+    entries += [("*", f"release c={component}", _NEVER) for component in unseen]
+    entries += [("*", f"release n={name}", _NEVER) for name in sorted(set(codenames.values()))]
     return "\n".join(
-        f"Package: {name}\nPin: {pin}\nPin-Priority: {priority}\n" for name, pin, priority in wanted
+        f"Package: {name}\nPin: {pin}\nPin-Priority: {priority}\n"
+        for name, pin, priority in entries
     )
 
 
 def codenames(
-    root: Path, own: Mapping[str, Sequence[str]], suites: Iterable[str]
+    root: Path, base_suites: Mapping[str, Sequence[str]], suites: Iterable[str]
 ) -> dict[str, str]:
     """The code name of each suite, from its signed Release file that apt has below `root`.
 
@@ -78,7 +79,9 @@ def codenames(
     among `suites`, under this name or another: `testing` is the base suite at times.
     """
     names = {suite: _codename(root, suite) for suite in sorted(suites)}
-    base = {_codename(root, suite): suite for group in own.values() for suite in group if names}
+    base = {
+        _codename(root, suite): suite for group in base_suites.values() for suite in group if names
+    }
     for suite, name in names.items():
         if name in base:
             raise LockError(
@@ -101,15 +104,15 @@ def origins(
     if not pinned:
         return tuple(packages)
     # name | version | base URL suite/component architecture Packages
-    found = set()
+    available = set()
     for line in run(["apt-cache", "madison", "--", *sorted(pinned)], root).out.splitlines():
         name, version, source = (part.strip() for part in line.split("|"))
         base, place, *_ = source.split()
         if any(base.rstrip("/") == r.base for r in repositories):
-            found.add((name, version, place.rpartition("/")[0]))
+            available.add((name, version, place.rpartition("/")[0]))
     return tuple(
         replace(package, suite=suite)
-        if (package.name, package.version, suite := pins.suite(package.name)) in found
+        if (package.name, package.version, suite := pins.suite(package.name)) in available
         else package
         for package in packages
     )

@@ -29,7 +29,7 @@ DEADLINE = 3600.0
 """Seconds for one build; nine minutes are usual on two idle cores when nothing is cached."""
 _GO_DEADLINE = 900.0
 _VERSION = "1"
-_PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "xdg_cache_home")
+_ENVIRONMENT = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "xdg_cache_home")
 _PROGRESS = re.compile(r"progress (\d+) (\d+)")
 _HINT = "take a binary of K3s' release instead: --k3s PATH"
 
@@ -100,15 +100,15 @@ def digest(sources: Path) -> str:
     for path in sorted(sources.rglob("*")):
         relative = path.relative_to(sources)
         hidden = any(part.startswith((".", "__pycache__")) for part in relative.parts)
-        tells_nothing = path.name.endswith(("_test.go", "test.py", ".md"))
-        if path.is_file() and not hidden and not tells_nothing:
+        is_ignored = path.name.endswith(("_test.go", "test.py", ".md"))
+        if path.is_file() and not hidden and not is_ignored:
             total.update(f"{relative}\0{sha256_file(path)}\0".encode())
     return total.hexdigest()
 
 
 def _find_go(toolbox_go: Callable[[], Path] | None) -> Path:
-    if found := shutil.which("go"):
-        return Path(found)
+    if program := shutil.which("go"):
+        return Path(program)
     if toolbox_go is not None:
         return toolbox_go()
     raise HostError(
@@ -119,13 +119,13 @@ def _find_go(toolbox_go: Callable[[], Path] | None) -> Path:
 
 def _environment() -> dict[str, str]:
     """What Go needs of the caller's: its own settings, caches, proxies."""
-    passed = {
+    variables = {
         name: value
         for name, value in os.environ.items()
-        if name.startswith("GO") or name.lower() in _PASSED_ON
+        if name.startswith("GO") or name.lower() in _ENVIRONMENT
     }
     # Distributions' Go has GOTOOLCHAIN=local; the stand-in asks for a newer one than most have.
-    return process.environment({"GOTOOLCHAIN": "auto", **passed})
+    return process.environment({"GOTOOLCHAIN": "auto", **variables})
 
 
 def _go_version(go: Path, sources: Path) -> str:
@@ -171,15 +171,15 @@ def _follow(
     lines: Iterable[str], label: str, progress: Progress, tail: collections.deque[str]
 ) -> None:
     """Show the build script's `progress DONE TOTAL` lines as a bar; keep the others."""
-    done = 0
+    count = 0
     with contextlib.ExitStack() as stack:
         advance: Advance | None = None
         for line in lines:
             if match := _PROGRESS.fullmatch(line.strip()):
                 if advance is None:
                     advance = stack.enter_context(progress.task(label, int(match[2]), "items"))
-                advance(int(match[1]) - done)
-                done = int(match[1])
+                advance(int(match[1]) - count)
+                count = int(match[1])
             elif line.strip():
                 tail.append(line.rstrip())
                 progress.debug(f"{label}: {line.rstrip()}")

@@ -48,7 +48,7 @@ class Kind:
 def closest(places: Mapping[Location, _Where], location: Location, default: _Where) -> _Where:
     """Where a key is, or the closest table around it."""
     around = (location[:depth] for depth in range(len(location), 0, -1))
-    return next((places[one] for one in around if one in places), default)
+    return next((places[place] for place in around if place in places), default)
 
 
 def read(path: Path, kind: Kind) -> tuple[dict[str, object], dict[Location, int]]:
@@ -114,17 +114,17 @@ def key_lines(text: str) -> dict[Location, int]:
     for number, line in enumerate(text.splitlines(), 1):
         if match := _TABLE.match(line):
             table = _split(match["name"])
-            here = table
+            location = table
             if line.lstrip().startswith("[["):
                 lines.setdefault(table, number)
                 counts[table] = counts.get(table, -1) + 1
-                table = here = (*table, counts[table])
+                table = location = (*table, counts[table])
         elif match := _KEY.match(line):
-            here = (*table, *_split(match["name"]))
+            location = (*table, *_split(match["name"]))
         else:
             continue
-        for depth in range(1, min(len(here), DEPTH) + 1):
-            lines.setdefault(here[:depth], number)
+        for depth in range(1, min(len(location), DEPTH) + 1):
+            lines.setdefault(location[:depth], number)
     return lines
 
 

@@ -62,37 +62,37 @@ def _explain(location: Location, item: ErrorDetails, model: type[BaseModel]) -> 
         case "literal_error":
             expected = item["ctx"]["expected"]
             guess = near(str(item["input"]), re.findall(r"'([^']*)'", expected))
-            return f"expected {expected}{_found(item['input'])}{guess}"
+            return f"expected {expected}{_actual(item['input'])}{guess}"
         case "string_pattern_mismatch":
             return f"{_short(item['input'])} does not match {item['ctx']['pattern']}"
         case "value_error":
-            return f"{item['ctx']['error']}{_found(item['input'])}"
+            return f"{item['ctx']['error']}{_actual(item['input'])}"
         case "dict_type" | "model_type":
-            return f"expected a table of keys and values{_found(item['input'])}"
+            return f"expected a table of keys and values{_actual(item['input'])}"
         case "missing":
             return "is missing"
         case _ if item["type"] == HUSHED:
             return str(item["msg"])
         case _:
-            what = item["msg"].removeprefix("Input ").replace("should be", "expected")
-            return f"{what}{_found(item['input'])}"
+            message = item["msg"].removeprefix("Input ").replace("should be", "expected")
+            return f"{message}{_actual(item['input'])}"
 
 
-def near(name: str, known: list[str], *, all_else: bool = True) -> str:
+def near(name: str, names: list[str], *, all_else: bool = True) -> str:
     """The end of a message about an unknown name: the one that was meant, or else all there are."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; known here: {', '.join(known)}" if known and all_else else ""
+    return f"; known here: {', '.join(names)}" if names and all_else else ""
 
 
 def _fields_at(location: Location, model: type[BaseModel]) -> list[str]:
     """The keys that the schema knows in the table at `location`."""
-    here: object = model
+    current: object = model
     for part in location:
-        here = _inside(here, str(part))
-    found = _model(here)
-    return list(_keys(found)) if found else []
+        current = _inside(current, str(part))
+    inner = _model(current)
+    return list(_keys(inner)) if inner else []
 
 
 def _keys(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -115,11 +115,11 @@ def _model(annotation: object) -> type[BaseModel] | None:
     return None
 
 
-def _found(value: object) -> str:
+def _actual(value: object) -> str:
     # Whole tables say nothing, and may hold what nobody should see.
     tables = value if isinstance(value, list) else [value]
-    is_told = not any(isinstance(one, dict) for one in tables)
-    return f", found {_short(value)}" if is_told else ""
+    is_printable = not any(isinstance(table, dict) for table in tables)
+    return f", found {_short(value)}" if is_printable else ""
 
 
 def _short(value: object) -> str:

@@ -43,8 +43,8 @@ def compose(text: str, *, nodes: int = MAX_NODES) -> list[yaml.Node]:
         return [node for node in yaml.compose_all(text, Loader=_LOADER) if node is not None]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        what = getattr(error, "problem", None) or getattr(error, "reason", "cannot be read")
-        raise MalformedError(mark.line + 1 if mark else 1, f"not YAML: {what}") from None
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "cannot be read")
+        raise MalformedError(mark.line + 1 if mark else 1, f"not YAML: {problem}") from None
     except (RecursionError, ValueError, MemoryError) as error:
         if isinstance(error, MalformedError):
             raise
@@ -68,15 +68,15 @@ def read(path: Path, text: str) -> tuple[Any, dict[Location, int]]:
 
 
 def _count(events: Iterator[Any], most: int) -> None:
-    found = 0
+    count = 0
     for event in events:
-        found += isinstance(event, yaml.NodeEvent | yaml.DocumentStartEvent)
-        if found > most:
+        count += isinstance(event, yaml.NodeEvent | yaml.DocumentStartEvent)
+        if count > most:
             raise MalformedError(event.start_mark.line + 1, f"more than {most} values")
 
 
-def _value(path: Path, node: yaml.Node, here: Location, lines: dict[Location, int]) -> Any:
-    if len(here) > _DEPTH:
+def _value(path: Path, node: yaml.Node, location: Location, lines: dict[Location, int]) -> Any:
+    if len(location) > _DEPTH:
         raise ProvisionError(f"{path}:{node.start_mark.line + 1}: nested too deeply")
     if len(lines) > MAX_NODES:  # aliases are written out here
         raise ProvisionError(f"{path}:{node.start_mark.line + 1}: more than {MAX_NODES} values")
@@ -84,8 +84,8 @@ def _value(path: Path, node: yaml.Node, here: Location, lines: dict[Location, in
         return _scalar(node)
     if isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
-            lines[(*here, number)] = item.start_mark.line + 1
-        return [_value(path, item, (*here, at), lines) for at, item in enumerate(node.value)]
+            lines[(*location, number)] = item.start_mark.line + 1
+        return [_value(path, item, (*location, at), lines) for at, item in enumerate(node.value)]
     table: dict[str, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
@@ -94,8 +94,8 @@ def _value(path: Path, node: yaml.Node, here: Location, lines: dict[Location, in
             raise ProvisionError(
                 f"{path}:{line}: {f'{key!r} is there twice' if key else 'expected a key'}"
             )
-        lines[(*here, key)] = line
-        table[key] = _value(path, value_node, (*here, key), lines)
+        lines[(*location, key)] = line
+        table[key] = _value(path, value_node, (*location, key), lines)
     return table
 
 

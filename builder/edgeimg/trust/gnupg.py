@@ -57,9 +57,9 @@ def gpg(
     there is no gpg, SigningKeyError when it waits for somebody, ToolError when it fails.
     """
     require("gpg", "gpg-agent")
-    asks = interactive() and passphrase_file is None
-    argv = [*_base(home), *_pinentry(passphrase_file, asks), *args]
-    limit = PATIENCE if asks else SECONDS
+    can_ask = interactive() and passphrase_file is None
+    argv = [*_base(home), *_pinentry(passphrase_file, can_ask), *args]
+    limit = PATIENCE if can_ask else SECONDS
     try:
         return process.run(argv, timeout=limit, env=_environment(), input=input)
     except OverrunError as error:
@@ -80,12 +80,12 @@ def gpgv(signature: Path, signed: Path, keyring: Path, *, home: Path) -> tuple[l
     argv: list[str | Path] = ["gpgv", "--homedir", home, "--status-fd", "1", "--logger-fd", "1"]
     argv += ["--weak-digest", "SHA1", "--keyring", keyring.absolute(), signature, signed]
     try:
-        told = process.run(argv, timeout=SECONDS, env=_environment()).decode(errors="replace")
+        output = process.run(argv, timeout=SECONDS, env=_environment()).decode(errors="replace")
     except OverrunError:
         raise
     except ToolError as error:
-        told = f"{error.message}\n{_STATUS}{FAILED}"
-    lines = [line.strip() for line in told.splitlines()]
+        output = f"{error.message}\n{_STATUS}{FAILED}"
+    lines = [line.strip() for line in output.splitlines()]
     status = [line.removeprefix(_STATUS) for line in lines if line.startswith(_STATUS)]
     return status, "\n  ".join(line for line in lines if not line.startswith(_STATUS))
 
@@ -114,10 +114,10 @@ def _base(home: Path | None) -> list[str | Path]:
     return base if home is None else [*base, "--homedir", home.absolute()]
 
 
-def _pinentry(passphrase_file: Path | None, asks: bool) -> Sequence[str | Path]:
+def _pinentry(passphrase_file: Path | None, can_ask: bool) -> Sequence[str | Path]:
     if passphrase_file is not None:
         return ["--pinentry-mode", "loopback", "--passphrase-file", passphrase_file.absolute()]
-    return ["--pinentry-mode", "ask" if asks else "error"]
+    return ["--pinentry-mode", "ask" if can_ask else "error"]
 
 
 def _environment() -> dict[str, str]:

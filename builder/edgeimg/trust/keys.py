@@ -13,10 +13,10 @@ from edgeimg.errors import SigningKeyError, ToolError
 from edgeimg.trust import gnupg
 
 ALGORITHM = "ed25519"
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHER_USERS = stat.S_IRWXG | stat.S_IRWXO
 _UNUSABLE = "redi"
 """Validity in gpg's listing: revoked, expired, disabled, invalid (doc/DETAILS of GnuPG)."""
-_NOT_HERE = "#"
+_STUB = "#"
 _EMAIL = re.compile(r"[^\s<>()@\x00-\x1f]+@[^\s<>()@\x00-\x1f]+")
 _NAME = re.compile(r"[^<>()\x00-\x1f\s][^<>()\x00-\x1f]*")
 _FINGERPRINT = re.compile(r"(?:0x)?([0-9A-Fa-f]{16,40})")
@@ -59,37 +59,37 @@ def user_id(name: str, email: str) -> str:
     return f"{name} <{email}>"
 
 
-def generate(wanted: NewKey) -> Key:
+def generate(new_key: NewKey) -> Key:
     """Make an Ed25519 key that signs and does nothing else, in the user's keyring or in a home.
 
     Raises SigningKeyError when the home is no safe place, when such a key exists already, or
     when nobody can be asked for a passphrase; HostError without gpg; ToolError when gpg fails.
     """
-    home = wanted.home or gnupg.default_home()
+    home = new_key.home or gnupg.default_home()
     gnupg.require("gpg", "gpg-agent")
-    guard(home, given=wanted.home is not None)
+    guard(home, explicit=new_key.home is not None)
     gnupg.check_sockets(home)
-    if wanted.protected and wanted.passphrase_file is None and not gnupg.interactive():
+    if new_key.protected and new_key.passphrase_file is None and not gnupg.interactive():
         raise SigningKeyError(
             "there is no terminal to ask for the new key's passphrase at",
             hint="use --passphrase-file FILE, or --no-passphrase for a key in a safe place",
         )
     with disk_errors(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if any(key.user_id == wanted.user_id for key in available(wanted.home)):
+    if any(key.user_id == new_key.user_id for key in available(new_key.home)):
         raise SigningKeyError(
-            f"there is a key of {wanted.user_id} in {home} already",
+            f"there is a key of {new_key.user_id} in {home} already",
             hint="use it, or make the new one in another --home or of another name",
         )
-    arguments = ["--quick-generate-key", wanted.user_id, ALGORITHM, "sign", wanted.expires]
-    if not wanted.protected:
+    arguments = ["--quick-generate-key", new_key.user_id, ALGORITHM, "sign", new_key.expires]
+    if not new_key.protected:
         arguments = ["--pinentry-mode", "loopback", "--passphrase", "", *arguments]
-    check_passphrase_file(wanted.passphrase_file)
-    gnupg.gpg(*arguments, home=wanted.home, passphrase_file=wanted.passphrase_file)
-    return find(wanted.user_id, home=wanted.home)
+    check_passphrase_file(new_key.passphrase_file)
+    gnupg.gpg(*arguments, home=new_key.home, passphrase_file=new_key.passphrase_file)
+    return find(new_key.user_id, home=new_key.home)
 
 
-def find(wanted: str | None, *, home: Path | None) -> Key:
+def find(name: str | None, *, home: Path | None) -> Key:
     """The key to sign with: `wanted` is (part of) its fingerprint or user id; None: the only one.
 
     Raises SigningKeyError when none or several fit, or when others could read them; HostError
@@ -97,11 +97,11 @@ def find(wanted: str | None, *, home: Path | None) -> Key:
     """
     gnupg.require("gpg", "gpg-agent", "gpgv")
     place = home or gnupg.default_home()
-    guard(place, given=home is not None)
+    guard(place, explicit=home is not None)
     if not place.is_dir():
-        raise _none_fits(wanted, place, ())
+        raise _none_fits(name, place, ())
     gnupg.check_sockets(place)
-    return choose(available(home), wanted, place)
+    return choose(available(home), name, place)
 
 
 def available(home: Path | None) -> tuple[Key, ...]:
@@ -127,17 +127,17 @@ def parse(listing: str, home: Path | None) -> tuple[Key, ...]:
     return tuple(_key(block, home) for block in blocks if _can_sign(block))
 
 
-def choose(keys: Sequence[Key], wanted: str | None, place: Path) -> Key:
+def choose(keys: Sequence[Key], name: str | None, place: Path) -> Key:
     """The one of `keys` in `place` that `wanted` names, as in `find`. Raises SigningKeyError."""
-    exact = [key for key in keys if key.user_id == wanted]
-    fitting = exact or [key for key in keys if wanted is None or _fits(key, wanted)]
+    exact = [key for key in keys if key.user_id == name]
+    fitting = exact or [key for key in keys if name is None or _fits(key, name)]
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise _none_fits(wanted, place, keys)
-    what = "several keys to sign with" if wanted is None else f"several keys that fit {wanted!r}"
+        raise _none_fits(name, place, keys)
+    problem = "several keys to sign with" if name is None else f"several keys that fit {name!r}"
     raise SigningKeyError(
-        "\n  ".join([f"there are {what} in {place}", *map(str, fitting)]),
+        "\n  ".join([f"there are {problem} in {place}", *map(str, fitting)]),
         hint="name one by its fingerprint: --key FINGERPRINT",
     )
 
@@ -150,13 +150,13 @@ def export(key: Key, *, armored: bool = True) -> bytes:
     )
 
 
-def guard(home: Path, *, given: bool) -> None:
+def guard(home: Path, *, explicit: bool) -> None:
     """Raises SigningKeyError when a home is, or would be, no safe place for secret keys.
 
     Others may not be able to read it, and, if it was `given` by name, it may not be inside a
     project or a git checkout, from where it would get into commits and images.
     """
-    if given and (project := _project(home)):
+    if explicit and (project := _project(home)):
         raise SigningKeyError(
             f"{home} is inside the project {project}: secret keys do not belong there",
             hint="choose a home outside of it, and export the public key only",
@@ -184,7 +184,7 @@ def check_passphrase_file(path: Path | None) -> None:
 
 def _refuse_open(path: Path, mend: str) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & _OTHERS:
+    if mode & _OTHER_USERS:
         raise SigningKeyError(
             f"others can get at {path} (mode {mode:04o}): consider its secret compromised",
             hint=f"{mend} {path}, and make a new key if others use this machine",
@@ -203,7 +203,7 @@ def _can_sign(block: Iterable[Sequence[str]]) -> bool:
     """Whether the key is valid, may sign, and its secret part is at hand."""
     parts = [fields for fields in block if fields[0] in ("sec", "ssb")]
     return parts[0][1] not in tuple(_UNUSABLE) and any(
-        "s" in fields[11] and fields[1] not in tuple(_UNUSABLE) and fields[14] != _NOT_HERE
+        "s" in fields[11] and fields[1] not in tuple(_UNUSABLE) and fields[14] != _STUB
         for fields in parts
     )
 
@@ -219,17 +219,17 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\x([0-9a-f]{2})", lambda match: chr(int(match[1], 16)), text)
 
 
-def _fits(key: Key, wanted: str) -> bool:
-    fingerprint = _FINGERPRINT.fullmatch(wanted.replace(" ", ""))
+def _fits(key: Key, name: str) -> bool:
+    fingerprint = _FINGERPRINT.fullmatch(name.replace(" ", ""))
     if fingerprint:
         return key.fingerprint.endswith(fingerprint[1].upper())
-    return wanted.casefold() in key.user_id.casefold()
+    return name.casefold() in key.user_id.casefold()
 
 
-def _none_fits(wanted: str | None, place: Path, keys: Sequence[Key]) -> SigningKeyError:
-    which = "no key to sign with" if wanted is None else f"no key that fits {wanted!r}"
-    known = [f"there is {key}" for key in keys]
+def _none_fits(name: str | None, place: Path, keys: Sequence[Key]) -> SigningKeyError:
+    problem = "no key to sign with" if name is None else f"no key that fits {name!r}"
+    lines = [f"there is {key}" for key in keys]
     return SigningKeyError(
-        "\n  ".join([f"there is {which} in {place}", *known]),
+        "\n  ".join([f"there is {problem} in {place}", *lines]),
         hint="make one: edgeimg genkey --name NAME --email EMAIL",
     )

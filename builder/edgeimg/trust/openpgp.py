@@ -64,8 +64,10 @@ class Signature:
     @property
     def issuer(self) -> bytes:
         """Fingerprint of the key that made it; empty when it does not say."""
-        found = [body[1:] for kind, body in _subpackets(self.hashed) if kind == _ISSUER_FINGERPRINT]
-        return found[0] if len(found) == 1 else b""
+        fingerprints = [
+            body[1:] for kind, body in _subpackets(self.hashed) if kind == _ISSUER_FINGERPRINT
+        ]
+        return fingerprints[0] if len(fingerprints) == 1 else b""
 
     def _head(self) -> bytes:
         algorithms = bytes((4, self.kind, self.key_algorithm, self.hash_algorithm))
@@ -78,21 +80,21 @@ def signature(data: bytes, document: bytes) -> Signature:
     Raises ValueError when it is in any other form than that of gpg, or for another document.
     """
     try:
-        found = _parse(data)
-        issuer = found.issuer
+        parsed = _parse(data)
+        issuer = parsed.issuer
     except IndexError:
         raise ValueError("it is truncated") from None
-    if found.kind != 0 or found.hash_algorithm not in HASHES:
+    if parsed.kind != 0 or parsed.hash_algorithm not in HASHES:
         raise ValueError("it is no signature of a file with SHA-256 or better")
     if len(issuer) != 20:
         raise ValueError("it does not name the key it was made with")
-    if found.unhashed != bytes((9, _ISSUER)) + issuer[-8:]:
+    if parsed.unhashed != bytes((9, _ISSUER)) + issuer[-8:]:
         raise ValueError("it contains data that is not signed")
-    if found.encode() != data:
+    if parsed.encode() != data:
         raise ValueError("it is not in the form that gpg writes")
-    if found.digest(document)[:2] != found.start:
+    if parsed.digest(document)[:2] != parsed.start:
         raise ValueError("it is for other bytes")
-    return found
+    return parsed
 
 
 def public_keys(data: bytes) -> bytes:
@@ -123,13 +125,13 @@ def _parse(data: bytes) -> Signature:
     hashed, at = _counted(data, head + 4)
     unhashed, at = _counted(data, at)
     numbers = []
-    rest = data[at + 2 :]
-    while rest:
-        size = (int.from_bytes(rest[:2]) + 7) // 8
-        if len(rest) < 2 + size:
+    remaining = data[at + 2 :]
+    while remaining:
+        size = (int.from_bytes(remaining[:2]) + 7) // 8
+        if len(remaining) < 2 + size:
             raise ValueError("it is truncated, or something follows it")
-        numbers.append(rest[2 : 2 + size])
-        rest = rest[2 + size :]
+        numbers.append(remaining[2 : 2 + size])
+        remaining = remaining[2 + size :]
     return Signature(
         kind=data[head + 1],
         key_algorithm=data[head + 2],
@@ -152,7 +154,7 @@ def _counted(data: bytes, at: int) -> tuple[bytes, int]:
 
 def _subpackets(area: bytes) -> list[tuple[int, bytes]]:
     """Type and body of each (5.2.3.1)."""
-    found = []
+    packets = []
     at = 0
     while at < len(area):
         size, at = area[at], at + 1
@@ -160,9 +162,9 @@ def _subpackets(area: bytes) -> list[tuple[int, bytes]]:
             size, at = int.from_bytes(area[at : at + 4]), at + 4
         elif size >= 192:
             size, at = ((size - 192) << 8) + area[at] + 192, at + 1
-        found.append((area[at] & 0x7F, area[at + 1 : at + size]))
+        packets.append((area[at] & 0x7F, area[at + 1 : at + size]))
         at += max(size, 1)
-    return found
+    return packets
 
 
 def _bits(number: bytes) -> int:

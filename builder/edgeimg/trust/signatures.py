@@ -124,8 +124,8 @@ def _signer(status: list[str], log: str, key: Path) -> Signer:
             )
     good = words.get("GOODSIG") or words.get("EXPKEYSIG")
     valid = words.get("VALIDSIG")
-    made = sum(line.startswith("NEWSIG") for line in status)
-    if good is None or valid is None or made != 1 or gnupg.FAILED in words:
+    count = sum(line.startswith("NEWSIG") for line in status)
+    if good is None or valid is None or count != 1 or gnupg.FAILED in words:
         raise VerifyError(f"gpgv does not accept the signature\n  {log}")
     signed = datetime.datetime.fromtimestamp(int(valid[3]), datetime.UTC)
     return Signer(

@@ -22,19 +22,21 @@ PROBE_SECONDS = 8.0
 _KVM = Path("/dev/kvm")
 
 
-def detect(arch: Arch, wanted: str, *, toolbox: Toolbox, store: Store, progress: Progress) -> Accel:
+def detect(
+    arch: Arch, request: str, *, toolbox: Toolbox, store: Store, progress: Progress
+) -> Accel:
     """The accelerator for `arch` on this host; `wanted` is `auto`, `kvm` or `tcg`.
 
     A device /dev/kvm proves little: on nested hosts an ordinary guest may die at its first
     instructions. So firmware is started with it once, and the answer is kept until the host
     restarts. Raises HostError when KVM is demanded and does not work.
     """
-    if wanted == "tcg":
+    if request == "tcg":
         return tcg(arch, "as asked for")
     refusal = kvm_refusal(arch, toolbox, store)
     if not refusal:
         return Accel(name="kvm", argument="kvm", cpu="host", reason="KVM works here")
-    if wanted == "kvm":
+    if request == "kvm":
         raise HostError(
             f"KVM does not run {arch.name} guests here: {refusal}", hint="use --accel auto or tcg"
         )

@@ -37,10 +37,10 @@ class Channel:
         """
         while b"\n" not in self._buffer:
             alive()
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 raise SmokeError("the guest did not report it before the deadline")
-            self._socket.settimeout(min(1.0, left))
+            self._socket.settimeout(min(1.0, remaining))
             try:
                 data = self._socket.recv(65536)
             except TimeoutError:

@@ -62,8 +62,10 @@ class Guest:
         """
         status = self.process.poll()
         if status is not None:
-            said = self.errors.read_text(errors="replace").strip().splitlines()[-3:]
-            raise SmokeError("\n  ".join([f"QEMU ended with status {status}", *said, *self.tail()]))
+            message = self.errors.read_text(errors="replace").strip().splitlines()[-3:]
+            raise SmokeError(
+                "\n  ".join([f"QEMU ended with status {status}", *message, *self.tail()])
+            )
         if self.watchful and _LOST in self._recent():
             raise GuestLostError("the emulator has lost a timer of the guest, which stands still")
 
@@ -118,8 +120,10 @@ def start(
                 channel = connections.enter_context(contextlib.closing(Channel(work / "report")))
                 qmp = connections.enter_context(Qmp(spec.qmp))
             except ToolError as error:
-                said = errors.read_text(errors="replace").strip()
-                raise ToolError(f"{error.message}\n  {said}" if said else error.message) from error
+                message = errors.read_text(errors="replace").strip()
+                raise ToolError(
+                    f"{error.message}\n  {message}" if message else error.message
+                ) from error
             yield Guest(
                 process=qemu,
                 qmp=qmp,

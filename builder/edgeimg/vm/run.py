@@ -33,13 +33,15 @@ def run(
     """
     if not sys.stdin.isatty():
         raise HostError("edgeimg run needs a terminal", hint="use `edgeimg smoke` in scripts")
-    chosen = accel.detect(arch, options.accel, toolbox=toolbox, store=store, progress=progress)
+    accelerator = accel.detect(arch, options.accel, toolbox=toolbox, store=store, progress=progress)
     raw = disk.raw_image(image, store)
     with tempfile.TemporaryDirectory(prefix="edgeimg-vm-") as name:
-        spec = machine.layout(arch, raw, Path(name), options, accel=chosen, toolbox=toolbox)
+        spec = machine.layout(arch, raw, Path(name), options, accel=accelerator, toolbox=toolbox)
         forwards = (f"localhost:{host} → {guest}" for host, guest in options.forwards)
         ports = ", ".join(forwards) or "none"
-        progress.note(f"{arch.name} under {chosen.name.upper()} ({chosen.reason}); ports: {ports}")
+        progress.note(
+            f"{arch.name} under {accelerator.name.upper()} ({accelerator.reason}); ports: {ports}"
+        )
         progress.note("Ctrl-A x ends the machine, Ctrl-A h lists more keys")
         argv = qemu_argv(spec)
         environment = toolbox.environment({"TERM": os.environ.get("TERM", "vt220")})

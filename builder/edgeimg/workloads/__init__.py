@@ -1,1 +1,1 @@
-"""What Kubernetes runs from the first boot on: images, and the objects that name them."""
+"""Workloads of Kubernetes from the first boot on: pod images, and the objects that name them."""

@@ -1,4 +1,4 @@
-"""All workloads of a recipe → what they add to the root."""
+"""All workloads of a recipe → files of the root."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Images for pods → what they add to the root. They are started from it, never unpacked.
+"""Pod images → files of the root. Pods start from these files, which are never unpacked.
 
-An image's files lie in the read-only root. What containerd imports is an image of one layer that
+The files of an image are in the read-only root. containerd imports an image of one layer that
 only names the directory with those files; the gateway then puts that directory in place of the
 layer (overlays/base, import-images). So a file that pods share with the system is stored once and
 in memory once, nothing is written when an image is imported, and dm-verity guards it.
@@ -30,12 +30,12 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 def make(
     reference: str,
-    made: PodImage,
+    pod: PodImage,
     arch: Arch,
     *,
     packages: Sequence[Deb],
     image: Image | None,
-    given: Tree,
+    project_files: Tree,
 ) -> ContainerImage:
     """One image as the recipe describes it; `given` are the project's files.
 
@@ -45,22 +45,22 @@ def make(
     if image is not None:
         return ContainerImage(
             name=reference,
-            tree=image.tree.merge(given),
-            run={**image.run, **_overrides(made, image.run)},
+            tree=image.tree.merge(project_files),
+            run={**image.run, **_overrides(pod, image.run)},
         )
     tree = container.finish(
-        container.from_packages(packages, given), _USERS, arch, libraries=bool(packages)
+        container.from_packages(packages, project_files), _USERS, arch, libraries=bool(packages)
     )
-    program = made.command or ((f"/usr/bin/{short_name(reference)}",) if made.binary else ())
+    program = pod.command or ((f"/usr/bin/{short_name(reference)}",) if pod.binary else ())
     if not program:
         raise ArchiveError(
             f"the image {reference} has no command", hint="name the program to start"
         )
     run = ImageConfig(
         entrypoint=program,
-        user=made.numbers,
-        env=tuple(f"{key}={value}" for key, value in _environment(made).items()),
-        workdir=made.workdir or "/",
+        user=pod.numbers,
+        env=tuple(f"{key}={value}" for key, value in _environment(pod).items()),
+        workdir=pod.workdir or "/",
     )
     return ContainerImage(name=reference, tree=tree, run=run.to_json())
 
@@ -91,26 +91,29 @@ def listed(root: Tree) -> dict[str, tuple[str, str]]:
     return {name: (digest, f"{IMAGES}/{place}/{ROOTFS}") for name, digest, place in rows}
 
 
-def _overrides(made: PodImage, run: JsonObject) -> dict[str, object]:
-    """What the recipe says instead of the container image."""
-    said: dict[str, object] = {}
-    if made.command:
-        said |= {"Entrypoint": list(made.command), "Cmd": []}
-    if made.user:
-        said["User"] = made.user
-    if made.workdir:
-        said["WorkingDir"] = made.workdir
-    if made.environment:
-        kept = [e for e in run.get("Env") or () if e.partition("=")[0] not in made.environment]
-        said["Env"] = [*kept, *(f"{key}={value}" for key, value in made.environment.items())]
-    return said
+def _overrides(pod: PodImage, run: JsonObject) -> dict[str, object]:
+    """Settings of the recipe that replace those of the container image."""
+    overrides: dict[str, object] = {}
+    if pod.command:
+        overrides |= {"Entrypoint": list(pod.command), "Cmd": []}
+    if pod.user:
+        overrides["User"] = pod.user
+    if pod.workdir:
+        overrides["WorkingDir"] = pod.workdir
+    if pod.environment:
+        variables = [e for e in run.get("Env") or () if e.partition("=")[0] not in pod.environment]
+        overrides["Env"] = [
+            *variables,
+            *(f"{key}={value}" for key, value in pod.environment.items()),
+        ]
+    return overrides
 
 
-def _environment(made: PodImage) -> Mapping[str, str]:
-    return {"PATH": _PATH, **made.environment}
+def _environment(pod: PodImage) -> Mapping[str, str]:
+    return {"PATH": _PATH, **pod.environment}
 
 
 def _from(origin: str, node: Node) -> Node:
     """Of the image, but for the project's files, which bills of materials name one by one."""
-    own = node.origin.startswith("overlay:")
-    return node if own else replace(node, origin=origin)
+    from_project = node.origin.startswith("overlay:")
+    return node if from_project else replace(node, origin=origin)

@@ -17,7 +17,7 @@ from edgeimg.recipe.image_name import full_reference, is_latest, is_valid
 from edgeimg.text import json_text, yaml_text
 from edgeimg.tree import Kind, Tree
 from edgeimg.workloads import objects
-from edgeimg.workloads.objects import Named
+from edgeimg.workloads.objects import ImageReference
 from edgeimg.workloads.operators import Unseen, unseen
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -43,61 +43,61 @@ class Manifests:
     images: frozenset[str]
     """Full names of the images that they name."""
     unseen: tuple[Unseen, ...]
-    """What may start pods of other images, sorted."""
+    """Objects that may start pods of other images, sorted."""
 
 
 def texts(files: Tree) -> dict[str, str]:
-    """The manifests among `files`, by path. Raises RecipeError for what is not text."""
-    found = {}
+    """The manifests among `files`, by path. Raises RecipeError for files that are not text."""
+    manifests = {}
     for path, node in files.items():
         if node.kind is Kind.FILE and path.endswith(_SUFFIXES):
             if node.size > _MAX_BYTES:
                 raise RecipeError(f"{path} is larger than {_MAX_BYTES >> 20} MiB: not a manifest")
             try:
-                found[path] = node.read().decode("utf-8-sig")
+                manifests[path] = node.read().decode("utf-8-sig")
             except UnicodeDecodeError:
-                raise RecipeError(f"{path}: not UTF-8 text, which YAML asks for") from None
-    return found
+                raise RecipeError(f"{path}: not UTF-8 text, which YAML requires") from None
+    return manifests
 
 
 def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> Manifests:
     """One file of all `manifests` (text by path); `images` are the references that are there.
 
-    Raises RecipeError with one line for each problem: what is no Kubernetes object, images that
-    are not part of the disk image, pods that would ask a registry for them all the same.
+    Raises RecipeError with one line for each problem: documents that are no Kubernetes objects,
+    images that the disk image lacks, pods that would ask a registry for an image anyway.
     """
     if not manifests:
         raise RecipeError(f"workloads.{workload}.manifests: there are no manifests")
     problems: list[str] = []
-    named: set[str] = set()
-    found: set[Unseen] = set()
+    names: set[str] = set()
+    unseen_objects: set[Unseen] = set()
     for path, text in manifests.items():
         try:
             documents = _documents(text)
-            containers = [one for node in documents for one in objects.images(node, set())]
-            found.update(one for node in documents for one in unseen(node))
+            containers = [item for node in documents for item in objects.images(node, set())]
+            unseen_objects.update(item for node in documents for item in unseen(node))
         except yaml_text.MalformedError as error:
             reason = _UNRENDERED if _TEMPLATE in text else error
             problems.append(f"{path}:{error.line}: {reason}")
         except RecursionError:
             problems.append(f"{path}:1: not YAML: nested too deeply")
         else:
-            named.update(full_reference(one.image) for one in containers)
-            problems += [one for node in documents for one in _of_object(path, node)]
-            problems += [line for one in containers for line in _of_image(path, one, images)]
+            names.update(full_reference(item.image) for item in containers)
+            problems += [item for node in documents for item in _of_object(path, node)]
+            problems += [line for item in containers for line in _of_image(path, item, images)]
     if problems:
         more = [f"  and {len(problems) - _MOST} more"] if len(problems) > _MOST else []
         lines = [f"  {line}" for line in problems[:_MOST]]
         raise RecipeError("\n".join([f"workloads.{workload} would not run:", *lines, *more]))
     data = "".join(f"---\n{text.rstrip()}\n" for text in manifests.values()).encode()
-    return Manifests(data=data, images=frozenset(named), unseen=tuple(sorted(found)))
+    return Manifests(data=data, images=frozenset(names), unseen=tuple(sorted(unseen_objects)))
 
 
 def _documents(text: str) -> list[yaml.Node]:
     # JSON may be indented with tabs, which YAML takes for an error; texts cannot hold them.
     is_json = text.lstrip().startswith("{") and _is_json(text)
-    found = yaml_text.compose(text.replace("\t", " ") if is_json else text, nodes=_MAX_NODES)
-    documents = [node for node in found if not _empty(node)]
+    composed = yaml_text.compose(text.replace("\t", " ") if is_json else text, nodes=_MAX_NODES)
+    documents = [node for node in composed if not _empty(node)]
     for document in documents:
         objects.check_keys(document, set())
     return documents
@@ -112,7 +112,7 @@ def _is_json(text: str) -> bool:
 
 
 def _of_object(path: str, node: yaml.Node) -> Iterator[str]:
-    """What makes a document no object, or a list of other things than objects."""
+    """The reasons why a document is neither an object nor a list of objects."""
     fields, line = objects.fields(node), node.start_mark.line + 1
     missing = [key for key in ("apiVersion", "kind") if key not in fields]
     if path.rpartition("/")[2] in KUSTOMIZATIONS or _is_kustomization(fields):
@@ -139,21 +139,21 @@ def _empty(node: yaml.Node | None) -> bool:
     return node is None or node.tag == "tag:yaml.org,2002:null"
 
 
-def _of_image(path: str, found: Named, images: Collection[str]) -> Iterator[str]:
-    if not found.image or _TEMPLATE in found.image or re.search(r"\s", found.image):
-        why = _UNRENDERED if _TEMPLATE in found.image else "expected the name of an image"
-        yield f"{path}:{found.line}: {why}"
+def _of_image(path: str, named: ImageReference, images: Collection[str]) -> Iterator[str]:
+    if not named.image or _TEMPLATE in named.image or re.search(r"\s", named.image):
+        reason = _UNRENDERED if _TEMPLATE in named.image else "expected the name of an image"
+        yield f"{path}:{named.line}: {reason}"
         return
-    reference = full_reference(found.image)
-    if not is_valid(found.image):
-        yield f"{path}:{found.line}: {found.image} is not the name of an image"
+    reference = full_reference(named.image)
+    if not is_valid(named.image):
+        yield f"{path}:{named.line}: {named.image} is not the name of an image"
     elif reference not in images:
         yield (
-            f"{path}:{found.line}: the image {found.image} is not part of the disk image: add "
+            f"{path}:{named.line}: the image {named.image} is not part of the disk image: add "
             f'"{reference}" to the workload\'s images'
         )
-    elif found.policy == "Always" or (not found.policy and is_latest(found.image)):
+    elif named.policy == "Always" or (not named.policy and is_latest(named.image)):
         yield (
-            f"{path}:{found.line}: the pod would ask a registry for {found.image} at every start: "
+            f"{path}:{named.line}: the pod would ask a registry for {named.image} at every start: "
             "write imagePullPolicy: IfNotPresent"
         )

@@ -21,7 +21,7 @@ _CONTAINER = ("spec", "container", "script", "sidecar")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class ImageReference:
     """An image that a manifest names, and where."""
 
     image: str
@@ -29,14 +29,14 @@ class Named:
     line: int
 
 
-def check_keys(node: yaml.Node, seen: set[int]) -> None:
-    """What strict decoding refuses (sigs.k8s.io/yaml): a key twice, and keys that are no texts."""
-    if id(node) in seen or isinstance(node, yaml.ScalarNode):
+def check_keys(node: yaml.Node, visited: set[int]) -> None:
+    """Raise for keys that strict decoding (sigs.k8s.io/yaml) rejects: duplicates and no texts."""
+    if id(node) in visited or isinstance(node, yaml.ScalarNode):
         return
-    seen.add(id(node))
+    visited.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            check_keys(item, seen)
+            check_keys(item, visited)
         return
     keys: set[str] = set()
     for key, value in node.value:
@@ -44,49 +44,49 @@ def check_keys(node: yaml.Node, seen: set[int]) -> None:
         if not isinstance(key, yaml.ScalarNode):
             raise yaml_text.MalformedError(line, "a key that is not a text")
         if key.value in keys:
-            raise yaml_text.MalformedError(line, f"the key {key.value!r} is there twice")
+            raise yaml_text.MalformedError(line, f"duplicate key {key.value!r}")
         keys.add(key.value)
-        check_keys(value, seen)
+        check_keys(value, visited)
 
 
-def images(node: yaml.Node, seen: set[int]) -> Iterator[Named]:
-    """What the containers below `node` run; anchors are looked at once."""
-    if id(node) in seen:
+def images(node: yaml.Node, visited: set[int]) -> Iterator[ImageReference]:
+    """The images of the containers below `node`. Each anchor is read once."""
+    if id(node) in visited:
         return
-    seen.add(id(node))
+    visited.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from images(item, seen)
+            yield from images(item, visited)
     elif isinstance(node, yaml.MappingNode):
         for key, value in fields(node).items():
             if key in _CONTAINERS:
                 # Some custom resources have them by name.
                 inside = value.value if isinstance(value, yaml.SequenceNode) else [
-                    one for one in fields(value).values() if is_text(fields(one).get("image"))
+                    field for field in fields(value).values() if is_text(fields(field).get("image"))
                 ]  # fmt: skip
-                yield from (named for item in inside for named in _container(item))
+                yield from (reference for item in inside for reference in _container(item))
             elif key == "volumes" and isinstance(value, yaml.SequenceNode):
-                yield from (named for item in value.value for named in _volume(item))
+                yield from (reference for item in value.value for reference in _volume(item))
             elif key in _CONTAINER and is_text(fields(value).get("image")):
                 yield from _container(value)
-            yield from images(value, seen)
+            yield from images(value, visited)
 
 
-def _container(node: yaml.Node) -> Iterator[Named]:
+def _container(node: yaml.Node) -> Iterator[ImageReference]:
     container = fields(node)
     if image := container.get("image"):
-        yield _named(image, container.get("imagePullPolicy"))
+        yield _reference(image, container.get("imagePullPolicy"))
 
 
-def _volume(node: yaml.Node) -> Iterator[Named]:
+def _volume(node: yaml.Node) -> Iterator[ImageReference]:
     """A volume that is an image (KEP-4639)."""
     image = fields(fields(node).get("image"))
     if reference := image.get("reference"):
-        yield _named(reference, image.get("pullPolicy"))
+        yield _reference(reference, image.get("pullPolicy"))
 
 
-def _named(image: yaml.Node, policy: yaml.Node | None) -> Named:
-    return Named(
+def _reference(image: yaml.Node, policy: yaml.Node | None) -> ImageReference:
+    return ImageReference(
         image=text(image),
         policy=text(policy),
         line=image.start_mark.line + 1,
@@ -104,7 +104,7 @@ def fields(node: yaml.Node | None) -> dict[str, yaml.Node]:
 
 
 def text(node: yaml.Node | None) -> str:
-    """A single value; empty for anything else."""
+    """The text of a scalar; empty for other nodes."""
     return str(node.value) if isinstance(node, yaml.ScalarNode) else ""
 
 
@@ -118,14 +118,14 @@ def listed(node: yaml.Node) -> Iterator[yaml.Node]:
         yield node
 
 
-def _merged(node: yaml.Node | None, seen: set[int]) -> dict[str, yaml.Node]:
-    if not isinstance(node, yaml.MappingNode) or id(node) in seen:
+def _merged(node: yaml.Node | None, visited: set[int]) -> dict[str, yaml.Node]:
+    if not isinstance(node, yaml.MappingNode) or id(node) in visited:
         return {}
-    seen.add(id(node))
-    if len(seen) > _MAX_MERGED:
+    visited.add(id(node))
+    if len(visited) > _MAX_MERGED:
         raise yaml_text.MalformedError(node.start_mark.line + 1, "too many merge keys")
-    found = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
-    if merge := found.pop("<<", None):
+    merged = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+    if merge := merged.pop("<<", None):
         for source in merge.value if isinstance(merge, yaml.SequenceNode) else [merge]:
-            found = _merged(source, seen) | found
-    return found
+            merged = _merged(source, visited) | merged
+    return merged

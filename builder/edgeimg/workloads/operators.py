@@ -1,6 +1,6 @@
 """Objects whose pods edgeimg cannot see: charts, and custom resources with their operators.
 
-What starts these pods is a program in the cluster, so no manifest names their images.
+A program in the cluster starts these pods, so no manifest names their images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BUILT_IN = frozenset(
 )  # fmt: skip
 """API groups of Kubernetes."""
 _WITHOUT_PODS = frozenset({"k3s.cattle.io", "traefik.io", "gateway.networking.k8s.io"})
-"""API groups that come with K3s, whose objects start nothing."""
+"""API groups of K3s whose objects start no pods."""
 _HELM = "helm.cattle.io"
 _OF_SERVER = "https://%{KUBERNETES_API}%/"
 """A chart that K3s has itself (docs.k3s.io, Helm)."""
@@ -35,11 +35,11 @@ class Unseen:
     kind: str
     """`Prometheus.monitoring.coreos.com`; a chart that is downloaded also has its name."""
     chart: str = ""
-    """Where K3s downloads the chart from; empty when it does not."""
+    """The URL from which K3s downloads the chart; empty when it does not."""
 
 
 def unseen(document: yaml.Node) -> Iterator[Unseen]:
-    """What of a document may start pods of other images than those in it."""
+    """Parts of a document that may start pods of images that it does not name."""
     for node in objects.listed(document):
         fields = objects.fields(node)
         group, kind = _group(fields.get("apiVersion")), objects.text(fields.get("kind"))
