@@ -56,11 +56,11 @@ class ArchLock:
     """The inputs of one architecture's image."""
 
     groups: dict[str, tuple[Package, ...]]
-    """What the packages are for: `root` (the recipe's, with dependencies), `kernel` (the kernel
-    package alone), `boot` (systemd-boot and the UKI stub), `initrd` (busybox-static, veritysetup
-    and its libraries), `containers` (what the built-in container images are composed from),
-    `firmware` (what firmware is taken from), `microcode`, `service:NAME` (a service's own, with
-    dependencies), `services` (what all of them have)."""
+    """Packages by their purpose: `root` (the recipe's, with dependencies), `kernel` (only the
+    kernel's package), `boot` (systemd-boot and the UKI stub), `initrd` (busybox-static, dmsetup
+    and its libraries), `containers` (those of the built-in container images), `firmware` (the
+    sources of firmware files), `microcode`, `service:NAME` (those of a service, with
+    dependencies), `services` (those of all services)."""
     k3s: K3sAsset | None
     """None when the recipe uses no release binary of K3s and pins none."""
     airgap: K3sAsset | None = None

@@ -155,7 +155,8 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
             suite = request.pins.suite(package.name)
             if package.suite != suite and (package.suite or package.name in request.pins.suites):
                 yield (
-                    f"{package.name} is pinned to {suite or variant.packages.suite}, the lock has that "
+                    f"{package.name} is pinned to {suite or variant.packages.suite}, "
+                    "the lock has that of "
                     f"{package.suite or lock.suite}"
                 )
         if unwanted := sorted((set(request.exclude) - set(request.names)) & present):
