@@ -102,8 +102,8 @@ def test_a_member_makes_its_group() -> None:
         ("x root 0\n", "not a line"),
         ("u\n", "not a line"),
         ('u root 0 "open\n', "quotation"),
-        ("u one 300\nu two 300\n", "300 of two is taken"),
-        ("g one 300\ng two 300\n", "300 of two is taken"),
+        ("u one 300\nu two 300\n", "300 of two is in use"),
+        ("g one 300\ng two 300\n", "300 of two is in use"),
     ],
 )
 def test_malformed_lines_are_named(text: str, says: str) -> None:

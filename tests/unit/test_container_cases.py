@@ -115,7 +115,7 @@ DEBS = {
 }
 """Files of a package; of all others usr/bin/demo."""
 BAD_DEBS = {
-    "duplicate-directory.deb": "is there twice, with different content",
+    "duplicate-directory.deb": "duplicate /usr with different content",
     "old-format-0.939000.deb": "not a Debian package",
 }
 

@@ -155,4 +155,4 @@ def test_changes_are_one_line_each() -> None:
     ]
     assert lines[0].endswith("new → sha256:abababababab")
     assert "new → 1" in lines[2]
-    assert lines[3].endswith("→ gone")
+    assert lines[3].endswith("→ removed")

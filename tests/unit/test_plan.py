@@ -192,7 +192,7 @@ def changed(content: bytes) -> Tree:
     [
         {"overlay": changed(b"x")},
         {"manifests": {"web": changed(b"x")}},
-        {"given": {"web": changed(b"x")}},
+        {"project_files": {"web": changed(b"x")}},
         {"update_key": b"key"},
         {"k3s_identity": "file 00"},
         {"over_budget": True},

@@ -258,7 +258,10 @@ spec:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("spec: {containers: [{image: 'x:1'}], containers: []}", "a.yaml:3: the key 'containers'"),
+        (
+            "spec: {containers: [{image: 'x:1'}], containers: []}",
+            "a.yaml:3: duplicate key 'containers'",
+        ),
         ("m: &m {image: 'x:1'}\nspec: {containers: [{<<: *m}]}", "a.yaml:3: the image x:1"),
         ("spec: {ephemeralContainers: [{image: 'x:1'}]}", "a.yaml:3: the image x:1"),
         ("spec: {volumes: [{image: {reference: 'x:1'}}]}", "a.yaml:3: the image x:1"),

@@ -104,7 +104,7 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file by rename: it is complete or unchanged. Makes the directory. Raises HostError."""
+    """Write a file by rename: complete or not at all. Makes its directory. Raises HostError."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with disk_errors(path):

@@ -1,1 +1,1 @@
-"""Tree → Tree: what a package manager and its scripts would have done, done as data."""
+"""Tree → Tree: the work of a package manager and its scripts, done on values."""

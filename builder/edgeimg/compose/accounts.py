@@ -1,4 +1,4 @@
-"""Users and groups from sysusers.d(5): what systemd-sysusers would make, made at build time.
+"""Users and groups from sysusers.d(5), made at build time as systemd-sysusers would make them.
 
 Numbers that a file leaves open ("-") are drawn from the name, so that they stay what they are
 when a later image has more users: files on the data partition belong to numbers.
@@ -78,7 +78,7 @@ def read_entries(tree: Tree) -> list[Entry]:
 
 
 def parse(text: str, where: str) -> list[Entry]:
-    """The entries of one file. Raises ArchiveError for what sysusers.d(5) does not know."""
+    """The entries of one file. Raises ArchiveError for lines that sysusers.d(5) does not allow."""
     entries = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith(("#", ";")):
@@ -138,7 +138,7 @@ def _add_group(accounts: Accounts, name: str, number: str, entry: Entry) -> int:
         )
         if number.isdigit():
             if int(number) in accounts.gids.values():
-                raise ArchiveError(f"{entry.where}: group {number} of {name} is taken")
+                raise ArchiveError(f"{entry.where}: group {number} of {name} is in use")
             accounts.gids[name] = int(number)
         else:
             accounts.gids[name] = _draw(name, used_numbers)
@@ -155,7 +155,7 @@ def _add_user(accounts: Accounts, entry: Entry) -> None:
     if not uid.isdigit() and (group or number in accounts.uids.values()):
         number = _draw(entry.name, set(accounts.uids.values()) | set(accounts.gids.values()))
     if number in accounts.uids.values():
-        raise ArchiveError(f"{entry.where}: user {number} of {entry.name} is taken")
+        raise ArchiveError(f"{entry.where}: user {number} of {entry.name} is in use")
     accounts.uids[entry.name] = number
     accounts.users[entry.name] = (gid, entry)
 

@@ -1,4 +1,4 @@
-"""Links to busybox's programs (its applets): the package has the program and none of them.
+"""Links to busybox's programs (its applets), which the package does not contain.
 
 busybox holds the names of its applets as one table in its read-only data, sorted, each ended by a
 NUL (its applets/applet_tables.c). The table is read from the file; nothing of it runs here.
@@ -37,7 +37,7 @@ def exclusions() -> frozenset[str]:
 
 
 def link_applets(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
-    """The tree with a link to busybox for each of its applets that nothing else in it provides.
+    """The tree with a link to busybox for each of its applets that no other file provides.
 
     Applets of applets.toml get none, nor do those whose path a glob of `patterns` or edgeimg's own
     list prunes (see `prune`). Raises ArchiveError when busybox has no table of applets.
@@ -83,7 +83,7 @@ def applets(program: bytes) -> tuple[str, ...]:
 
 
 def _ascending(names: list[bytes]) -> Iterable[list[bytes]]:
-    """The list in pieces, each sorted: what precedes or follows the table is not."""
+    """The list in pieces, each sorted. Bytes before and after the table are not sorted."""
     start = 0
     for at in range(1, len(names) + 1):
         if at == len(names) or names[at - 1] >= names[at]:

@@ -13,7 +13,7 @@ def bundle_certificates(tree: Tree) -> Tree:
     """The tree with one file of all certificates, in place of the package's single ones.
 
     Certificates of a recipe's own authorities are put into usr/local/share/ca-certificates by an
-    overlay. A tree without any certificate is left as it is.
+    overlay. A tree without any certificate does not change.
     """
     parts = [
         node.read().strip() + b"\n"

@@ -31,7 +31,7 @@ def from_packages(packages: Sequence[Deb], project_files: Tree) -> Tree:
 def finish(
     tree: Tree, users: Mapping[str, tuple[int, str]], arch: Arch, *, libraries: bool
 ) -> Tree:
-    """What every container's root needs where it has none: accounts, a shell, a library cache.
+    """Adds what a container's root needs and lacks: accounts, a shell, a library cache.
 
     `users` are numbers and home directories by name; a group goes with each. `libraries` asks for
     the cache.

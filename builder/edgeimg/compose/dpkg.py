@@ -1,4 +1,4 @@
-"""The package database: what is in the image, for people, SBOM tools and scanners.
+"""The package database of the image, for people, SBOM tools and scanners.
 
 /var is a partition of the device at run time, so the database is in /usr/lib/dpkg-db. Scanners
 that read an image rather than a running system look at `var/lib/dpkg/status`: in the image that
@@ -14,7 +14,7 @@ from edgeimg.tree import Node, Tree, file, symlink
 DATABASE = "usr/lib/dpkg-db"
 _SCANNED = "var/lib/dpkg"
 _OMITTED = ("Installed-Size", "Recommends", "Suggests", "Enhances", "Tag", "Task")
-"""Fields that say nothing of what is here."""
+"""Fields that do not describe the installed files."""
 
 
 def add_database(tree: Tree, controls: Iterable[str]) -> Tree:

@@ -1,4 +1,4 @@
-"""What an ELF file says of itself, read without reading it whole (System V ABI, pyelftools)."""
+"""Facts of an ELF file from a part of its bytes (System V ABI, pyelftools)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _DAMAGE = (
     ValueError,
     struct.error,
 )
-"""What pyelftools raises for files that lie about themselves."""
+"""Errors of pyelftools for files with wrong headers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class ElfFacts:
 
 
 def read(node: Node) -> ElfFacts | None:
-    """The facts of the file, or None when it is no ELF file. Raises ArchiveError when damaged."""
+    """The facts of the file, or None for other files. Raises ArchiveError for a damaged file."""
     return _read(node.content) if node.kind is Kind.FILE and node.size >= 52 else None
 
 
@@ -96,7 +96,7 @@ def _read(content: Content) -> ElfFacts | None:
 
 
 def _object(header: bytes) -> ElfFacts | None:
-    """The facts of a relocatable object, of which a tree has thousands: the header says it all."""
+    """The facts of a relocatable object from its header alone: a tree has thousands of them."""
     order = "<" if header[5] == 1 else ">"
     kind, machine = struct.unpack_from(f"{order}HH", header, 16)
     if kind != ET_REL:
@@ -157,7 +157,7 @@ def _facts(elf: ELFFile) -> ElfFacts:
 
 
 def _memory(elf: ELFFile) -> dict[str, bool]:
-    """What the program headers say of memory. No PT_GNU_STACK: the kernel makes it executable."""
+    """The memory protections in the program headers. No PT_GNU_STACK: an executable stack."""
     stack, relro, writable_code = PF_X, False, False
     for segment in elf.iter_segments():
         kind, flags = segment["p_type"], segment["p_flags"]

@@ -1,6 +1,6 @@
-"""Firmware of the root: the files that a recipe names, and those that its kernel modules ask for.
+"""Firmware of the root: the files that a recipe names, and those that its kernel modules request.
 
-A module lists the files that it asks for in the `firmware=` entries of `.modinfo`; some of them
+A module lists the files that it requests in the `firmware=` entries of `.modinfo`; some of them
 are globs. The kernel looks below /usr/lib/firmware and takes `NAME.xz` and `NAME.zst` for `NAME`.
 """
 
@@ -29,14 +29,14 @@ class Selection:
 
     files: Tree
     missing: dict[str, tuple[str, ...]]
-    """By module: what it asks for, and no package has."""
+    """By module: the files that it requests and no package has."""
 
 
 def select(request: Firmware, debs: Sequence[Deb], kernel: Kernel) -> Selection:
-    """The firmware that `wanted` names, out of the packages `debs`, at its place in the root.
+    """The firmware that `request` names, out of the packages `debs`, at its place in the root.
 
     With the files that symbolic links lead to. Raises RecipeError for a glob over files or a
-    module that fits nothing.
+    module pattern that fits no module.
     """
     files = Tree(dict(union(deb.tree for deb in debs).under(DIRECTORY)))
     names = {PACKED.sub("", path.removeprefix(f"{DIRECTORY}/")): path for path in _files(files)}
@@ -76,9 +76,9 @@ def _files(tree: Tree) -> list[str]:
 
 
 def matching(name: str, names: Collection[str]) -> set[str]:
-    """What a module gets for `name`, out of `names`: paths below /usr/lib/firmware.
+    """The files that a module gets for `name`, out of `names`: paths below /usr/lib/firmware.
 
-    iwlwifi names the newest version that it knows, and asks for older ones when that is not there
+    iwlwifi names the newest version that it supports, and requests older ones when it is missing
     (`iwlwifi-cc-a0-77.ucode`, then `-76`).
     """
     if (matches := _fitting(name, names)) or not (version := _VERSIONED.fullmatch(name)):

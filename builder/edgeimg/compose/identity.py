@@ -1,4 +1,4 @@
-"""What the image is called, and what its devices are: nobody, until the first boot."""
+"""Name and version of the image. Its devices get an identity at the first boot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OS_RELEASE = "usr/lib/os-release"
 SCRIPT_ALLOWED = "usr/share/edgeimg/provision-script"
 """Without this file a gateway takes no script from its config partition."""
 CARD = "usr/share/edgeimg/card"
-"""What a gateway takes from its config partition: options of K3s, and the recipe's consents."""
+"""Settings that a gateway allows on its config partition: K3s options and the recipe's consents."""
 
 
 def add_defaults(packages: Tree) -> Tree:

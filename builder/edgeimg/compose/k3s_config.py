@@ -1,6 +1,6 @@
 """K3s' configuration in the image: its options, its role, and where images are pulled from.
 
-K3s attaches to the image's own containerd, which it does not configure: registries are told to
+K3s uses the image's own containerd, which it does not configure: registries are configured for
 both, to K3s as registries.yaml, to containerd as hosts.toml (containerd, docs/hosts.md). YAML files
 are written as JSON, which every YAML reader takes.
 """
@@ -29,7 +29,7 @@ AGENT_OPTIONS = (
     "rootless", "selinux", "server", "snapshotter", "token-file", "v", "vmodule", "vpn-auth-file",
     "with-node-id",
 )  # fmt: skip
-"""What `k3s agent` knows. A server passes over unknown options of its file, an agent ends."""
+"""The options of `k3s agent`. A server ignores unknown options of its file, an agent ends."""
 _CERTIFICATES_UNCHECKED = {"insecure_skip_verify": True}
 
 
@@ -51,7 +51,7 @@ def nodes(k3s: K3s) -> dict[str, Node]:
 
 
 def options(k3s: K3s, role: str) -> dict[str, object]:
-    """K3s' options in one role: [k3s.config] with labels and taints, less what it does not know."""
+    """K3s' options in one role: [k3s.config] with labels and taints, without unknown options."""
     merged: dict[str, object] = dict(k3s.config)
     labels = [f"{key}={value}" for key, value in sorted(k3s.labels.items())]
     for option, more in (("node-label", labels), ("node-taint", list(k3s.taints))):
@@ -83,7 +83,7 @@ def registries(table: Mapping[str, Registry]) -> dict[str, object]:
 def hosts(name: str, registry: Registry) -> str:
     """containerd's hosts.toml: the mirrors, then the registry itself.
 
-    Without a `server` line containerd goes on to the registry by its own rules, of which Docker's
+    Without a `server` line containerd continues with the registry by its own rules; Docker's
     is another name.
     """
     blocks = [f"# Mirrors of {'every registry' if name == '*' else name}, from the recipe.\n"]

@@ -35,7 +35,7 @@ class Kernel:
     """As in `uname -r`: the name of its module directory."""
     image: Content
     config: Content
-    """Its build configuration (`CONFIG_…=y` lines), empty when the package has none."""
+    """Its build configuration (`CONFIG_…=y` lines); empty when the package lacks it."""
     modules: Tree = field(repr=False)
     """`usr/lib/modules/<version>/…` as the package has it: compressed, without indices."""
     control: str
@@ -89,7 +89,7 @@ def name_of(path: str) -> str:
 
 
 def from_deb(deb: Deb) -> Kernel:
-    """The kernel in Debian's `linux-image-*` package. Raises ArchiveError when it has none."""
+    """The kernel in Debian's `linux-image-*` package. Raises ArchiveError without a kernel."""
     versions = {
         path.split("/")[3]
         for path, _ in deb.tree.items()
@@ -127,7 +127,7 @@ def select(
     A pattern is a module's name (`ext4`), or a glob over paths below `kernel/` without suffix
     (`drivers/net/usb/*`; `*` also matches `/`). What matches `exclude` is left out, and so is
     whatever needs it. Modules are decompressed. Names built into the kernel are fine and bring
-    nothing. With `strict`, a pattern that fits nothing raises RecipeError. The result is cached.
+    nothing. With `strict`, a pattern that fits no module raises RecipeError. The result is cached.
     """
     selected = sorted(match(kernel, patterns, strict=strict))
     dropped = sorted(match(kernel, exclude, strict=False))
@@ -167,9 +167,9 @@ def match(
 
 
 def module_firmware(kernel: Kernel, patterns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What the modules that fit `patterns`, and those they depend on, ask for; by module.
+    """By module: firmware that the modules of `patterns` and their dependencies request.
 
-    Raises RecipeError for a pattern that fits nothing.
+    Raises RecipeError for a pattern that fits no module.
     """
     selected = sorted(match(kernel, patterns, strict=True, key="firmware.modules"))
     infos = _close(_Reader(kernel), selected, set())
@@ -210,7 +210,7 @@ def order(kernel: Kernel) -> dict[str, int]:
 
 
 def _close(reader: _Reader, selected: list[str], dropped: set[str]) -> dict[str, ModInfo]:
-    """The chosen modules and what they need, less the dropped and what needs those."""
+    """The selected modules and their dependencies, without dropped ones and their dependents."""
     kernel, visited = reader.kernel, set(selected) - dropped
     wave, infos = sorted(visited), dict[str, ModInfo]()
     while wave:

@@ -2,7 +2,7 @@
 
 A radix tree of strings: magic, version, offset of the root; every node has a prefix, a table of
 children by their first byte, and values with priorities. All numbers are big-endian; the upper
-bits of an offset tell which parts the node has.
+bits of an offset are flags for the parts of the node.
 """
 
 from __future__ import annotations

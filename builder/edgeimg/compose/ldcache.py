@@ -58,7 +58,7 @@ def directories(tree: Tree, arch: Arch) -> list[str]:
 
 
 def default_directories(arch: Arch) -> tuple[str, ...]:
-    """Where the loader looks without being told (Debian's glibc, multiarch)."""
+    """The default directories of the loader (Debian's glibc, multiarch)."""
     return (f"lib/{arch.triplet}", f"usr/lib/{arch.triplet}", "lib", "usr/lib")
 
 

@@ -1,4 +1,4 @@
-"""What a kernel module says of itself: its `.modinfo` section and its exported symbols."""
+"""The `.modinfo` section and the exported symbols of a kernel module."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ModInfo:
     aliases: tuple[str, ...]
     symbols: tuple[str, ...]
     firmware: tuple[str, ...] = ()
-    """Files below /usr/lib/firmware that it may ask for; some are globs."""
+    """Files below /usr/lib/firmware that it may request; some are globs."""
 
 
 def decompress(data: bytes, path: str) -> bytes:

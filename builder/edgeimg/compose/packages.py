@@ -33,10 +33,10 @@ def skeleton() -> Tree:
 
 
 def merge(debs: Sequence[Deb]) -> Tree:
-    """One root from all packages; the order they are given in does not matter.
+    """One root from all packages. Their order does not matter.
 
     Raises ArchiveError when two packages bring different files under one name and neither
-    says that it replaces the other.
+    replaces the other by its control fields.
     """
     by_name = {f"package:{deb.name}": deb for deb in debs}
     root = skeleton()

@@ -1,4 +1,4 @@
-"""Kernel modules: what every image gets and what none does (modules.toml)."""
+"""Kernel modules that every image gets, and modules that no image gets (modules.toml)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Units enabled by preset files: `systemctl preset-all`, on a tree (systemd.preset(5)).
 
-An enabled unit gets the links that its [Install] section asks for, below /etc/systemd/system;
+An enabled unit gets the links of its [Install] section, below /etc/systemd/system;
 they are read from there, or from the overlay's own links in /usr, by systemd.
 """
 

@@ -1,4 +1,4 @@
-"""Leaving out what a gateway never reads."""
+"""Removes files that a gateway never reads."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class _Rule:
 
 
 def prune(tree: Tree, patterns: Iterable[str] = ()) -> Tree:
-    """The tree without what edgeimg's own list (prune.toml) and `patterns` name.
+    """The tree without the files in edgeimg's own list (prune.toml) and in `patterns`.
 
     Patterns are globs over whole paths without the leading `/`; `*` also matches `/`. With a `!`
-    in front, one keeps what edgeimg's own list would leave out.
+    in front, one keeps files that edgeimg's own list would remove.
     """
     globs = [pattern.strip("/") for pattern in patterns]
     exceptions = [
@@ -41,7 +41,7 @@ def _without(tree: Tree, patterns: Iterable[str], keep: Iterable[str]) -> Tree:
     parents = {parent for path in spared_paths for parent in _parents(path)}
 
     def drop(path: str, _: Node) -> bool:
-        # What lies below a directory that only stays for the sake of something spared goes too.
+        # Other files of a directory that stays only for a spared file are removed too.
         is_doomed = doomed(path) or any(doomed(parent) for parent in _parents(path))
         inside = path in spared_paths or any(parent in spared_paths for parent in _parents(path))
         return is_doomed and not inside and path not in parents

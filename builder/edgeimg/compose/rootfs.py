@@ -35,7 +35,7 @@ def compose(
     """The complete root of one image, from unpacked inputs.
 
     `extra` are trees on top of the packages (K3s, container images, overlays), later ones win.
-    What maintainer scripts would have done is done here; none of them runs. The kernel and the
+    This does the work of maintainer scripts; none of them runs. The kernel and the
     initrd are not in it: they are in the UKI. Raises ArchiveError when packages contradict each
     other, RecipeError when the recipe names kernel modules that do not exist.
     """
@@ -57,7 +57,7 @@ def compose(
 def root_modules(recipe: Recipe, kernel: Kernel, store: Store) -> Tree:
     """The kernel modules of the root: edgeimg's default list and the recipe's.
 
-    What the recipe asks for, with its dependencies, overrides edgeimg's own exclusions.
+    Modules of the recipe, with their dependencies, override edgeimg's own exclusions.
     """
     unwanted = kernels.match(kernel, recipe.kernel.exclude, strict=True)
     selected = kernels.select(kernel, recipe.kernel.modules, sorted(unwanted), store=store)

@@ -1,4 +1,4 @@
-"""How a gateway gets new versions: systemd-sysupdate's transfers, and whose signature it takes.
+"""How a gateway gets new versions: systemd-sysupdate's transfers and the trusted keys.
 
 Written as sysupdate.d(5) of systemd 257 has it. A new version is three files of a release, which go
 into the free slot and onto the EFI system partition; the UKI comes last, so that a version without
@@ -18,7 +18,7 @@ TIMER = "edgeimg-update.timer"
 RESTART_TIMER = "edgeimg-update-restart.timer"
 TRIAL_TIMER = "edgeimg-trial-expire.timer"
 SETTINGS = "usr/lib/edgeimg/update.conf"
-"""What edgeimg-update reads of [update]: `key=value` lines."""
+"""The settings of [update] for edgeimg-update: `key=value` lines."""
 INDEX_TRANSFERS = "usr/lib/edgeimg/rollback-index.d"
 ROLLBACK_SUFFIX = "rollback"
 """Of the name of a release's file with its rollback index."""
@@ -53,7 +53,7 @@ _ORIGIN = "edgeimg"
 
 
 def compose(update: Update, keyring: bytes) -> Tree:
-    """What [update] puts into the root; `keyring` is a binary OpenPGP keyring (RFC 4880, 11.1).
+    """Files of the root for [update]; `keyring` is a binary OpenPGP keyring (RFC 4880, 11.1).
 
     An empty tree when the recipe names no url.
     """
@@ -95,10 +95,10 @@ def compose(update: Update, keyring: bytes) -> Tree:
 
 
 def require_programs(root: Tree, update: Update) -> None:
-    """Raises RecipeError when updates are asked for, and the root has nothing to make them."""
+    """Raises RecipeError when [update] is set and the root lacks the program for it."""
     if update.url is not None and any(path not in root for path in _PROGRAMS):
         raise RecipeError(
-            "update.url is given, but the image has nothing to update itself with",
+            "update.url is set, but the image has no program for updates",
             hint='have it include the recipe for that: include = ["gateway.toml", "updates.toml"]',
         )
 

@@ -56,7 +56,7 @@ def verify(source: RecipeFile, lock: Lock) -> BuiltIn | None:
 
 
 def _names(source: RecipeFile) -> set[str]:
-    """What the recipe names of edgeimg, on any architecture."""
+    """The built-in parts that the recipe names, on any architecture."""
     recipes = {arch.name: source.recipe.for_arch(arch) for arch in source.recipe.archs}
     names = [
         name

@@ -127,7 +127,7 @@ def _image(
 ) -> ArchLock:
     resolved = _groups(index, image_requests(recipe, arch))
     groups = kept(resolved, old.groups if old else {}, update)
-    # What is kept of an unsigned index stays unsigned, unless the signed one says the same.
+    # Packages of an unsigned index stay unsigned, unless the signed index has the same ones.
     doubtful = old is not None and old.unsigned_index and groups != resolved
     return ArchLock(
         groups=groups, k3s=asset, images=pins, unsigned_index=index.unsigned or doubtful
@@ -164,7 +164,7 @@ def _index(
     ):
         if index.unsigned:
             progress.note(
-                f"{arch.name}: the package index does not match its signature; accepted as asked"
+                f"{arch.name}: the package index does not match its signature; accepted by option"
             )
         yield index
 

@@ -1,4 +1,4 @@
-"""What a recipe asks to be locked: packages by what they are for, images, K3s' files."""
+"""The lock's requests of a recipe: packages by purpose, images, K3s' files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from edgeimg.sources.pins import Pins
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One resolution: the packages that are asked for, and those taken as installed.
+    """One resolution: the requested packages, and those treated as installed.
 
     A board asks for its packages like this, as one more group of `image_requests`:
 
@@ -49,13 +49,13 @@ class Request:
 
     @property
     def facts(self) -> list[object]:
-        """What the digest of a recipe has of it."""
+        """Its part of a recipe's digest."""
         more = {"suites": dict(self.pins.suites), "components": sorted(self.pins.components)}
         return [sorted(self.names), sorted(self.exclude), *([more] if any(more.values()) else [])]
 
 
 def digest(recipe: Recipe) -> str:
-    """Hex sha256 of everything that decides what is resolved, for all architectures."""
+    """Hex sha256 of everything that the resolution depends on, for all architectures."""
     facts: dict[str, object] = {
         arch.name: {
             "suite": recipe.for_arch(arch).packages.suite,
@@ -74,7 +74,7 @@ def digest(recipe: Recipe) -> str:
 
 
 def verify(recipe: Recipe, lock: Lock) -> None:
-    """Raise LockError, saying what changed, when `lock` was not made from this recipe."""
+    """Raise LockError with the changes when `lock` was not made from this recipe."""
     if lock.recipe_digest == digest(recipe):
         return
     reasons = [reason for arch in recipe.archs for reason in _differences(recipe, lock, arch)]
@@ -83,7 +83,7 @@ def verify(recipe: Recipe, lock: Lock) -> None:
 
 
 def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
-    """The packages of one architecture's image, by what they are for."""
+    """The packages of one architecture's image, by purpose."""
     exclude = (*EXCLUDED, *recipe.packages.exclude)
     containers = {
         group: Request(names=contents.packages, exclude=(*EXCLUDED, *contents.exclude))
@@ -111,7 +111,7 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
     # The initrd and the containers are composed of single programs: nothing configures them.
     requests = {
         **containers,
-        # What one recipe includes, another that includes it may exclude.
+        # A recipe may exclude a package of a recipe that it includes.
         "root": Request(
             names=tuple(
                 name for name in recipe.packages.include if name not in recipe.packages.exclude
@@ -175,7 +175,7 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
 
 
 def _image_facts(recipe: Recipe, arch: Arch) -> dict[str, dict[str, str]]:
-    """Container images that are taken from elsewhere, by service or reference, if there are any."""
+    """Container images that edgeimg does not compose, by service or reference."""
     references = {
         name: contents.reference(arch.name)
         for name, contents in container_images.contents(recipe).items()
@@ -184,12 +184,12 @@ def _image_facts(recipe: Recipe, arch: Arch) -> dict[str, dict[str, str]]:
 
 
 def _airgap_facts(recipe: Recipe) -> dict[str, str]:
-    """Which archive of images there is; which images are taken from it is nothing to the lock."""
+    """The archive of K3s' images. The lock does not depend on which of its images are used."""
     return {"airgap": recipe.k3s.version} if recipe.k3s.airgap else {}
 
 
 def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str | None] | None:
-    """What the recipe says of the K3s release; the sha256 may be left to the release."""
+    """The recipe's settings of the K3s release. The sha256 may come from the release."""
     k3s = recipe.k3s
     pinned = k3s.sha256.get(arch.name)
     if pinned is None and k3s.source != "release":

@@ -1,4 +1,4 @@
-"""Old lock and new lock: what an update keeps, and what it changes."""
+"""Old lock and new lock: rows that an update keeps, and rows that it changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def kept(
     locked: Mapping[str, tuple[Package, ...]],
     update: Sequence[str] | None,
 ) -> dict[str, tuple[Package, ...]]:
-    """`resolved`, with locked versions in place of new ones that nobody asked for.
+    """`resolved`, with locked versions in place of new ones that `update` does not select.
 
     Packages of one source package are kept or renewed together: they depend on one another in
     exactly their own version. A package of another suite than the locked one is renewed.
@@ -36,13 +36,13 @@ def kept(
 
 
 def changes(old: Lock | None, new: Lock) -> list[str]:
-    """What `new` changes, one line each, for people."""
+    """The changes of `new`, one line each, for people."""
     before, after = _inventory(old), _inventory(new)
     lines = []
     for key in sorted(before.keys() | after.keys()):
         was, now = before.get(key), after.get(key)
         if was is None or now is None or was != now:
-            lines.append(f"{key}: {was or 'new'} → {now or 'gone'}")
+            lines.append(f"{key}: {was or 'new'} → {now or 'removed'}")
     return lines
 
 

@@ -1,6 +1,6 @@
 """A private apt: its own sources, lists, cache and package status; the host's is untouched.
 
-apt runs as the caller, on this host or in a Debian container, and only ever plans: nothing is
+apt runs as the caller, on this host or in a Debian container, and only plans: nothing is
 installed. Configuration as in apt.conf(5), sources as in sources.list(5) (deb822).
 """
 
@@ -94,7 +94,7 @@ def sources(repositories: Sequence[Repository]) -> str:
 
 def _stanza(repository: Repository) -> str:
     trust = "Trusted: yes" if repository.trusted else f"Signed-By: {KEYRING}"
-    # A snapshot of the archive is old on purpose; its signature is checked all the same.
+    # A snapshot of the archive is old on purpose. Its signature is still checked.
     snapshot = "Check-Valid-Until: no\n" if _SNAPSHOT.search(repository.base) else ""
     return (
         f"Types: deb\nURIs: {repository.base}\nSuites: {' '.join(repository.suites)}\n"

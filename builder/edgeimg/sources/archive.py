@@ -31,7 +31,7 @@ class ArMember:
 
 
 def ar_members(source: BinaryIO, label: str) -> list[ArMember]:
-    """The members of an ar archive, in order. Raises ArchiveError when it isn't a whole one."""
+    """The members of an ar archive, in order. Raises ArchiveError for an incomplete archive."""
     end = source.seek(0, 2)
     source.seek(0)
     if source.read(len(_AR_MAGIC)) != _AR_MAGIC:
@@ -52,7 +52,7 @@ def ar_members(source: BinaryIO, label: str) -> list[ArMember]:
 
 
 def decompress(source: BinaryIO, member: ArMember, output: BinaryIO, label: str) -> None:
-    """Write the decompressed `member` to `output`; its name's suffix tells the compression.
+    """Write the decompressed `member` to `output`. The suffix of its name sets the compression.
 
     Raises ArchiveError for damaged or truncated data, trailing garbage, and bombs.
     """
@@ -91,7 +91,7 @@ def tar_nodes(archive: Path, label: str, *, origin: str = "") -> dict[str, Node]
             node = node_of(info, path, archive, label, origin)
         earlier = nodes.get(path)
         if earlier is not None and not is_same(earlier, node):
-            raise ArchiveError(f"{label}: /{path} is there twice, with different content")
+            raise ArchiveError(f"{label}: duplicate /{path} with different content")
         nodes[path] = node
     _check_parents(nodes, budget)
     return nodes
@@ -161,7 +161,7 @@ def _linked(nodes: dict[str, Node], path: str, info: tarfile.TarInfo, label: str
 
 @dataclass
 class _NodeComparison:
-    """Whether two nodes mean the same; every content is read at most once."""
+    """Whether two nodes are equal. Each content is read at most once."""
 
     digests: dict[Span, bytes] = field(default_factory=dict)
 
@@ -200,7 +200,7 @@ def _check_parents(nodes: dict[str, Node], budget: Budget) -> None:
                 budget.node()
             elif node.kind is not Kind.DIRECTORY:
                 raise ArchiveError(
-                    f"{budget.label}: /{path} lies below /{parent}, which is no directory"
+                    f"{budget.label}: /{path} is below /{parent}, which is not a directory"
                 )
             directories.add(parent)
             parent = parent.rpartition("/")[0]

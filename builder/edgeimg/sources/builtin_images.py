@@ -12,9 +12,9 @@ from edgeimg.sources.oci import ContainerImage, ImageConfig
 from edgeimg.tree import Node, Tree, file, replace, symlink
 
 PAUSE = "localhost/edgeimg/pause:1"
-"""What holds a pod's namespaces."""
+"""The program that holds a pod's namespaces."""
 HELLO = "localhost/edgeimg/hello:1"
-"""An HTTP server on port 8080; the smoke test asks it for HELLO_PAGE."""
+"""An HTTP server on port 8080. The smoke test requests HELLO_PAGE from it."""
 HELLO_PAGE = b"edgeimg hello\n"
 
 

@@ -18,7 +18,7 @@ from edgeimg.sources.oci_archive import open_image
 
 
 def contents(recipe: Recipe) -> dict[str, Contents]:
-    """What is made of a container image, by the name of the service or of the pods' image."""
+    """Contents that are a container image, by the name of the service or of the pod image."""
     return {
         group.partition(":")[2]: image
         for group, image in recipe.contents().items()
@@ -38,7 +38,7 @@ def resolve(
 ) -> dict[str, ImagePin]:
     """The digests of all images for `arch`, by name (see `contents`).
 
-    What an engine is asked for keeps its digest unless `update` says otherwise (`()`: all, else
+    An image of an engine keeps its digest unless `update` selects it (`()`: all, else
     names); archives are read each time. Raises LockError, ArchitectureError, ArchiveError.
     """
     pins: dict[str, ImagePin] = {}
@@ -86,5 +86,5 @@ def _archive(name: str, config: Contents, arch: Arch, project: Path) -> ImagePin
 def _place(name: str, image: Contents, arch: Arch, project: Path) -> Path:
     place = builtin.locate(image.image_file(arch.name) or "", project)
     if not place.exists():
-        raise LockError(f"{name}: its archive is missing: there is no {place}")
+        raise LockError(f"{name}: its archive {place} is missing")
     return place

@@ -1,4 +1,4 @@
-"""A Debian binary package as a Tree (deb(5), deb-control(5)); nothing of it is ever run.
+"""A Debian binary package as a Tree (deb(5), deb-control(5)). Nothing of it runs.
 
 The data archive is decompressed once into the cache, and the tree's files are spans of it.
 """
@@ -27,12 +27,12 @@ _CONTINUATION = re.compile(rf"[ \t](?=.*\S){_TEXT}*")
 
 @dataclass(frozen=True, kw_only=True)
 class Deb:
-    """One package: what it says of itself, and the files it brings."""
+    """One package: its control fields and its files."""
 
     control: dict[str, str]
     """Fields of the control file; continuation lines are kept, with their newlines."""
     control_text: str
-    """The control file as it is."""
+    """The unchanged control file."""
     conffiles: tuple[str, ...]
     """Paths (relative) of its configuration files."""
     md5sums: str
@@ -104,7 +104,7 @@ def parse_control(text: str, label: str) -> dict[str, str]:
     """The fields of one deb822 paragraph (deb-control(5)), without control characters.
 
     Lines end with LF or CR LF, as dpkg accepts. Raises ArchiveError for a malformed one, a field
-    that is there twice, a second paragraph.
+    that is a duplicate, a second paragraph.
     """
     lines: dict[str, list[str]] = {}
     names: set[str] = set()
@@ -148,7 +148,7 @@ def _unpack(path: Path, result: Path, label: str) -> None:
 
 
 def _members(members: list[ArMember], label: str) -> tuple[ArMember, ArMember]:
-    # A name that begins with "_" may be skipped (deb(5)); anything else unknown is refused.
+    # A name that begins with "_" may be skipped (deb(5)). Other unknown names are errors.
     names = [member.name for member in members if not member.name.startswith("_")]
     expected = ["debian-binary", "control.tar", "data.tar"]
     if [name.partition(".tar")[0] for name in names] != ["debian-binary", "control", "data"]:

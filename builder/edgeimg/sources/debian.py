@@ -50,7 +50,7 @@ class Index:
 
     @property
     def unsigned(self) -> bool:
-        """Whether the indexes were taken without a matching signature."""
+        """Whether the indexes were accepted without a matching signature."""
         return any(repository.trusted for repository in self.repositories)
 
     def resolve(
@@ -59,7 +59,7 @@ class Index:
         exclude: Iterable[str] = (),
         requested_pins: Pins = Pins(),  # noqa: B008
     ) -> tuple[Package, ...]:
-        """The packages to install for `names` with dependencies, sorted; none recommended.
+        """The packages to install for `names` with dependencies, without recommended ones, sorted.
 
         `wanted` says which packages come from another suite or component; the index must have been
         opened with them. Raises LockError for unknown packages and dependencies that cannot be met.
@@ -81,7 +81,7 @@ class Index:
         """A dpkg status in which `names` are installed, as they are in the index."""
         if not names:
             return ""
-        # Names that the index does not know make apt-cache fail after it printed the others.
+        # Names that the index lacks make apt-cache fail after it printed the others.
         records = self.run(["apt-cache", "show", "--no-all-versions", "--", *names], self.root).out
         stanzas = []
         for text in records.split("\n\n"):
@@ -103,7 +103,7 @@ def open_index(
     work: Path,
     pin_requests: Iterable[Pins] = (),
 ) -> Iterator[Index]:
-    """Download the indexes of `suite` with its updates; they are gone when the block is left.
+    """Download the indexes of `suite` with its updates. They are removed at the end of the block.
 
     So are those of the suites and components of `wanted`, what resolutions take besides.
     Mirrors are tried in order. `accept_unsigned` is the way on where no mirror's index matches
@@ -150,7 +150,7 @@ def _base_suites(suite: str) -> dict[str, tuple[str, ...]]:
 def parse_uris(text: str, repositories: Sequence[Repository]) -> tuple[Package, ...]:
     """The packages in the output of `apt-get install --print-uris` with SHA256 forced.
 
-    Raises LockError for a line that is not understood: nothing may be dropped silently.
+    Raises LockError for an unknown line: nothing may be dropped silently.
     """
     packages = []
     for line in text.splitlines():
@@ -214,7 +214,7 @@ def _update(
 def _unsigned_copy(
     root: Path, arch: Arch, repositories: Sequence[Repository], signed: Collection[str]
 ) -> tuple[Repository, ...]:
-    """A local copy of the indexes without their Release files: apt has nothing to compare.
+    """A local copy of the indexes without their Release files, so apt compares no digests.
 
     The suites `signed` stay where they are: apt keeps suites apart by their Release files.
     """
@@ -248,8 +248,8 @@ def _out_of_step(outcome: Outcome, arch: Arch, accepted: bool) -> LockError:
     accept = (
         "remove the pins: a pinned suite is always signed"
         if accepted
-        else "accept it knowingly with "
-        f"`edgeimg lock --accept-unsigned-index {arch.name}` (every build will say so)"
+        else "accept it explicitly with "
+        f"`edgeimg lock --accept-unsigned-index {arch.name}` (every build will warn)"
     )
     return LockError(
         "\n  ".join(lines),

@@ -1,4 +1,4 @@
-"""apt where the host has none: the same commands in a Debian container, through Docker."""
+"""apt for hosts without it: the same commands in a Debian container, through Docker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HINT = (
 def runner(root: Path) -> Iterator[Runner]:
     """A container that sees `root` at its own path and runs apt as the caller's user.
 
-    The container is removed when the block is left. Raises LockError when there is no Docker
+    The container is removed at the end of the block. Raises LockError when there is no Docker
     engine, or the image can neither be found nor pulled.
     """
     try:

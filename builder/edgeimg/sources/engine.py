@@ -1,7 +1,7 @@
 """Container images out of a Docker engine: pulled by it, or built there, and saved.
 
-The engine is asked through its API (docker SDK), so `DOCKER_HOST` and contexts work, and so does
-whatever speaks the same API, such as Podman.
+The engine is used through its API (docker SDK), so `DOCKER_HOST`, contexts, and other engines with
+the same API, such as Podman, work.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PLATFORMS = (1, 48)
 """The API's version from which on an engine keeps several platforms under one name."""
 _HINT = (
     "start Docker, or point DOCKER_HOST at an engine; without one, use archive = "
-    '"FILE" (an OCI layout, or what `docker save` wrote)'
+    '"FILE" (an OCI layout, or an archive of `docker save`)'
 )
 
 
 def resolve(reference: str, arch: Arch, *, store: Store, progress: Progress) -> ImagePin:
-    """What `reference` means now, for `arch`: pulled, or found in the engine.
+    """The current image of `reference` for `arch`: pulled, or found in the engine.
 
     Raises LockError without an engine, or when there is no such image for `arch`.
     """
@@ -54,7 +54,7 @@ def resolve(reference: str, arch: Arch, *, store: Store, progress: Progress) -> 
 def fetch(pin: ImagePin, arch: Arch, *, store: Store, offline: bool, progress: Progress) -> Path:
     """The archive of a locked image, out of the cache or the engine.
 
-    Raises FetchError when it is in neither, or another image goes by its name now.
+    Raises FetchError when neither has it, or when its name belongs to another image now.
     """
 
     def make(result: Path) -> None:
@@ -67,7 +67,7 @@ def fetch(pin: ImagePin, arch: Arch, *, store: Store, offline: bool, progress: P
             if pin.source and not _has_image(client, pin.digest):
                 _pull(client, pin.source, arch, progress, FetchError)
             # Engines with the older kind of store name images by their configuration's digest, and
-            # a name means the platform that was pulled last; the others keep all platforms.
+            # a name belongs to the platform that was pulled last; the others store all platforms.
             by_digest = _has_image(client, pin.digest)
             name = pin.digest if by_digest else (pin.source or pin.reference)
             _save(client, name, arch, result, FetchError)
@@ -97,7 +97,7 @@ def _pull(
     progress: Progress,
     failure: type[EdgeimgError] = LockError,
 ) -> str:
-    """Pull for one architecture; `repository@sha256:…`, whatever the tag means later."""
+    """Pull for one architecture. Returns `repository@sha256:…`, which no new tag changes."""
     progress.debug(f"{arch.name}: pulling {reference}")
     problem = digest = ""
     try:
@@ -131,7 +131,7 @@ def _save(client: Any, reference: str, arch: Arch, path: Path, failure: type[Edg
     api = client.api
     params = {"platform": _platform(arch)} if _stores_platforms(client) else {}
     try:
-        # The SDK's get_image() does not know of platforms.
+        # The SDK's get_image() does not support platforms.
         response = api._get(api._url("/images/{0}/get", reference), stream=True, params=params)
         api._raise_for_status(response)
         chunks = response.iter_content(1 << 20)

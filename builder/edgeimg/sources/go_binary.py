@@ -1,4 +1,4 @@
-"""What a program made by Go says of itself, without running it.
+"""The build information of a Go program, read without running it.
 
 Format: the build information block of debug/buildinfo (Go 1.18 and later, inline strings).
 """
@@ -29,12 +29,12 @@ class GoBuild:
 
     @property
     def module(self) -> str:
-        """The path of the main module, or nothing."""
+        """The path of the main module, or an empty text."""
         return self._first("mod")
 
     @property
     def linker_flags(self) -> str:
-        """What went to -ldflags; nothing when it was built with -trimpath."""
+        """The value of -ldflags; empty when it was built with -trimpath."""
         return next(
             (
                 line.removeprefix("build\t-ldflags=")
@@ -63,7 +63,7 @@ class GoBuild:
 
 
 def read(data: Bytes, start: int = 0, end: int | None = None) -> GoBuild | None:
-    """The build information of the program in `data[start:end]`; None when it has none."""
+    """The build information of the program in `data[start:end]`, or None."""
     end = len(data) if end is None else end
     at = data.find(_MAGIC, start, end)
     while at >= 0:

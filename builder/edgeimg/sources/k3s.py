@@ -1,4 +1,4 @@
-"""A K3s binary → what it would unpack on a gateway's first start, as a tree for the root.
+"""A K3s binary → the files that it would unpack on a gateway's first start, as a tree.
 
 The asset's layout (`bin/`, `etc/`, `bin/.sha256sums`, `bin/.links`) is K3s' own.
 """
@@ -40,17 +40,17 @@ _ORIGIN = "k3s"
 
 @dataclass(frozen=True, kw_only=True)
 class K3sBundle:
-    """K3s, unpacked: a tree to merge into the root, and what it is."""
+    """K3s, unpacked: a tree to merge into the root, version and digest."""
 
     version: str
-    """As it says itself; `unknown` for a build that does not tell."""
+    """As the program reports it; `unknown` for a build without a version."""
     source: Source
     standin: bool
-    """It is the test program of builder/standin, not K3s, wherever it came from."""
+    """It is the test program of builder/standin, not K3s."""
     sha256: str
-    """Digest of the binary it came in."""
+    """Digest of the binary."""
     data_hash: str
-    """K3s' name of what the binary carries."""
+    """K3s' name of the data in the binary."""
     tree: Tree = field(repr=False)
 
 
@@ -65,10 +65,11 @@ def unpack(
 ) -> K3sBundle:
     """Take the K3s binary at `binary` apart; `label` names it in errors.
 
-    `version` is what it must be (the lock's), for official releases. The tree holds
+    `version` is the expected one (the lock's), for official releases. The tree holds
     `usr/lib/k3s/data/<hash>/`, the link `usr/lib/k3s/current`, the commands in `usr/bin`, and
     `usr/share/edgeimg/k3s.json`. Raises ArchitectureError for another architecture's, DigestError
-    for changed bytes, ArchiveError for what is truncated, hostile, no K3s, or another version.
+    for changed bytes, ArchiveError for a file that is truncated, hostile, not K3s, or of another
+    version.
     """
     label = label or f"the K3s binary {binary.name}"
     sha256 = sha256_file(binary)
@@ -132,7 +133,7 @@ def _build_of_node(node: Node) -> GoBuild | None:
 
 
 def _version(wrapper: GoBuild | None, program: GoBuild | None) -> str:
-    """The version as the programs were told it at build time; nothing when they were not.
+    """The version that was set in the programs at build time; empty when it was not.
 
     K3s' release sets a variable through the linker; the stand-in takes Kubernetes' version.
     """
@@ -163,7 +164,7 @@ def _place(nodes: dict[str, Node], described: dict[str, object]) -> Tree:
 
 
 def _clean(node: Node) -> Node:
-    """Root's, with plain permissions: the build machine's owners and modes mean nothing here."""
+    """Owner root and plain permissions, in place of the build machine's owners and modes."""
     if node.kind is Kind.SYMLINK:
         mode = 0o777
     else:

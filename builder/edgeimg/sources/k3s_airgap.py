@@ -21,7 +21,7 @@ from edgeimg.sources import k3s_release, oci_archive
 from edgeimg.streams import decoding
 
 KEY = "k3s-airgap"
-"""What the archive is called among those of container images."""
+"""Name of the archive among the archives of container images."""
 IMAGES: Mapping[str, tuple[str, ...]] = {
     "coredns": ("rancher/mirrored-coredns-coredns",),
     "local-storage": ("rancher/local-path-provisioner", "rancher/mirrored-library-busybox"),
@@ -29,7 +29,7 @@ IMAGES: Mapping[str, tuple[str, ...]] = {
     "servicelb": ("rancher/klipper-lb",),
     "traefik": ("rancher/mirrored-library-traefik", "rancher/klipper-helm"),
 }
-"""What each packaged component runs (K3s, manifests/ and pkg/), without tags: these change."""
+"""Images of each packaged component (K3s, manifests/ and pkg/), without tags, which change."""
 
 
 def asset_name(arch: Arch) -> str:
@@ -45,7 +45,7 @@ def resolve(
     progress: Progress,
     env: Mapping[str, str] = os.environ,
 ) -> K3sAsset | None:
-    """What the lock says about the archive; None when the recipe wants none of its images.
+    """The archive's entry for the lock; None when the recipe uses none of its images.
 
     Raises FetchError when the release's checksum file is needed and cannot be had.
     """
@@ -85,7 +85,7 @@ def select(archive: Path, components: tuple[str, ...]) -> dict[str, str]:
             if not matching:
                 raise ArchiveError(
                     f"K3s' air-gap images have no {repository}, which {component} runs",
-                    hint="take it out of [k3s] airgap, and bring its images as a workload's",
+                    hint="remove it from [k3s] airgap, and add its images to a workload",
                 )
             selected |= matching
     return selected

@@ -45,9 +45,9 @@ class Asset:
 
 
 def machine(header: bytes) -> str:
-    """What an ELF file's first 20 bytes say it runs on: `arm64`, or `EM_RISCV, 64-bit`.
+    """The machine in the first 20 bytes of an ELF file: `arm64`, or `EM_RISCV, 64-bit`.
 
-    Nothing when they aren't an ELF header.
+    Empty when they are not an ELF header.
     """
     if len(header) < _IDENTITY or not header.startswith(ELF_MAGIC):
         return ""
@@ -95,7 +95,7 @@ def find(path: Path, arch: Arch, label: str) -> Asset:
 
 
 def _segments(path: Path, label: str) -> list[tuple[int, int]]:
-    """Start and end, in the file, of what the program has in memory."""
+    """Start and end in the file of the segments that the program has in memory."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
@@ -148,7 +148,7 @@ def _choose(data: mmap.mmap, segments: list[tuple[int, int]], label: str) -> Ass
 def _frames(
     data: mmap.mmap, start: int, end: int, blocks: Iterator[int]
 ) -> Iterator[tuple[int, int]]:
-    """Offset and size of every whole zstd frame of a segment."""
+    """Offset and size of every complete zstd frame of a segment."""
     at = data.find(_MAGIC, start, end)
     while at >= 0:
         size = frame_size(data, at, end, blocks)
@@ -160,7 +160,7 @@ def _frames(
 def frame_size(
     data: bytes | mmap.mmap, at: int, end: int, blocks: Iterator[int] | None = None
 ) -> int:
-    """Bytes of the zstd frame at `at`, or 0 where no whole frame is (RFC 8878 §3.1.1).
+    """Bytes of the zstd frame at `at`, or 0 without a complete frame (RFC 8878 §3.1.1).
 
     `blocks` counts the blocks that were looked at. Raises ArchiveError for MAX_BLOCKS of them.
     """

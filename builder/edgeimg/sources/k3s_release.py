@@ -1,7 +1,7 @@
-"""K3s' releases: what an asset is called, where it is, and what its sha256 must be.
+"""K3s' releases: names, URLs and sha256 digests of their files.
 
-K3s publishes no signatures, so a sha256 is the trust anchor: the recipe's pin, or else what the
-release's own checksum file said when the lock was first written.
+K3s publishes no signatures, so a sha256 is the trust anchor: the recipe's pin, or else the digest
+in the release's own checksum file when the lock was first written.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def resolve(
     progress: Progress,
     env: Mapping[str, str] = os.environ,
 ) -> K3sAsset | None:
-    """What the lock says about K3s for `arch`; `recipe` has the overrides of `arch` applied.
+    """K3s' entry for the lock of `arch`; `recipe` has the overrides of `arch` applied.
 
     The sha256 is the recipe's pin, else that of `previous` when it is the same version, else it
-    is taken from the release's checksum file on trust, which is said. None when the recipe takes
-    K3s from elsewhere and pins nothing. Raises FetchError when the checksum file is needed and
+    is taken from the release's checksum file on trust, with a note. None when the recipe uses no
+    release binary and pins none. Raises FetchError when the checksum file is needed and
     cannot be had.
     """
     pinned = recipe.k3s.sha256.get(arch.name)
@@ -80,7 +80,7 @@ def locked(
     progress: Progress,
     env: Mapping[str, str] = os.environ,
 ) -> K3sAsset:
-    """What the lock says about the release's file `name`.
+    """The lock's entry for the release's file `name`.
 
     Its sha256 is `pinned`, else that of `previous` when it is of the same version, else the
     release's. Raises FetchError when the checksum file is needed and cannot be had.
@@ -157,5 +157,5 @@ def parse_checksums(text: str, name: str, label: str) -> str:
             return match[1]
     raise FetchError(
         f"{label}: holds no sha256 of {name}",
-        hint="check [k3s] version and url; what answers there may not be a K3s release",
+        hint="check [k3s] version and url: the answer may not be from a K3s release",
     )

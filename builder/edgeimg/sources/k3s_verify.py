@@ -1,4 +1,4 @@
-"""Is what a K3s binary carries complete, unchanged, and for the right machine?"""
+"""Checks that the files in a K3s binary are complete, unchanged, and for the right machine."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def verify(nodes: Mapping[str, Node], arch: Arch, label: str) -> None:
     """Check the files of `bin/` against K3s' own lists, and every program's machine.
 
     Raises DigestError for a file that differs from the lists, ArchiveError for one that is
-    missing or in none, ArchitectureError for a program of another architecture.
+    missing or in no list, ArchitectureError for a program of another architecture.
     """
     for name in (*_REQUIRED, _SUMS, _LINKS):
         if name not in nodes:
-            raise ArchiveError(f"{label} carries no {name}: it is no K3s release")
+            raise ArchiveError(f"{label} carries no {name}: it is not a K3s release")
     if nodes["bin/k3s"].kind is not Kind.FILE:
         raise ArchiveError(f"{label}: its bin/k3s is no program")
     sums = _pairs(nodes, _SUMS, label)

@@ -1,6 +1,6 @@
-"""`kubectl kustomize` of the K3s that goes into the image: what renders kustomizations.
+"""Renders kustomizations with `kubectl kustomize` of the image's version of K3s.
 
-It runs on the build host, on a copy of the files, with nothing to reach a network by.
+It runs on the build host, on a copy of the files, without access to a network.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edgeimg.tree import Tree
 
 _DEADLINE = 300.0
 _NOWHERE = "http://127.0.0.1:9"
-"""Nothing listens there (RFC 863, long gone): remote bases fail at once."""
+"""An unused port (RFC 863): remote bases fail at once."""
 
 
 def kubectl(bundle: K3sBundle, store: Store) -> Path:
@@ -33,7 +33,7 @@ def kubectl(bundle: K3sBundle, store: Store) -> Path:
 def kustomize(program: Path, files: Tree, directory: str, *, store: Store) -> bytes:
     """The objects that the kustomization in `directory` of `files` leads to, as YAML.
 
-    Raises RecipeError, saying what kubectl says.
+    Raises RecipeError with the message of kubectl.
     """
     with store.work("kustomize") as work, disk_errors(store.root):
         files.extract(work / "files")

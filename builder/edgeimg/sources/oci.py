@@ -1,7 +1,7 @@
 """Container images composed from trees: no engine, no registry, the same bytes every time.
 
 Format: an OCI image layout (image-spec 1.1) in one tar, with the `manifest.json` that container
-engines' `load` reads, as `docker save` writes it. `ctr images import` takes it with its name
+engines' `load` reads, as `docker save` writes it. `ctr images import` imports it with its name
 and platform. Layers are not compressed: the root file system is, and importing costs no time.
 """
 
@@ -62,7 +62,7 @@ class ContainerImage:
     """The full reference: `localhost/edgeimg/pause:1`."""
     tree: Tree = field(repr=False)
     run: Mapping[str, object]
-    """How a container of it is run, as image-spec writes it."""
+    """How a container of it runs, in the form of image-spec."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Archive:
 
     data: bytes = field(repr=False)
     digests: dict[str, str]
-    """By the image's name, `sha256:…` of its configuration: what Docker and the CRI call its ID."""
+    """By the image's name: `sha256:…` of its configuration, the ID of Docker and the CRI."""
 
 
 def archive(images: Sequence[ContainerImage], arch: Arch, epoch: int) -> Archive:

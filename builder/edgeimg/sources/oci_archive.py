@@ -1,7 +1,7 @@
-"""Container images in files: which ones are for an architecture, and what they are made of.
+"""Container images in files: selection by architecture, and their contents.
 
-Formats: an OCI image layout (image-spec 1.1) as a directory or a tar, and what `docker save`
-writes; both also compressed. Nothing of it is believed before its digest matches.
+Formats: an OCI image layout (image-spec 1.1) as a directory or a tar, and archives of `docker
+save`; both also compressed. No content is used before its digest matches.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ class OciImage:
     """One image for one architecture, as its configuration describes it."""
 
     name: str
-    """As the archive calls it; empty where it does not."""
+    """Its name in the archive; empty without one."""
     digest: str
     """`sha256:…` of the configuration, which names every layer: the image ID of Docker."""
     manifest: str
-    """`sha256:…` of its manifest; empty for what `docker save` wrote."""
+    """`sha256:…` of its manifest; empty for an archive of `docker save`."""
     entrypoint: tuple[str, ...]
     command: tuple[str, ...]
     environment: dict[str, str]
     workdir: str
     user: str
     run: dict[str, Any]
-    """All that it says about running it (image-spec, config.md, `config`)."""
+    """Its settings for running it (image-spec, config.md, `config`)."""
     layers: tuple[Layer, ...] = field(repr=False)
 
 
@@ -64,9 +64,9 @@ class _Candidate:
 def open_image(path: Path, arch: Arch, tag: str = "") -> Iterator[OciImage]:
     """The image for `arch` in the archive at `path`; its layers can be read within the block.
 
-    Where `docker save` wrote several, `tag` says which one is meant.
-    Raises ArchiveError for what is no container image, or holds several; ArchitectureError when
-    none is for `arch`; DigestError for a blob that is not what its name says.
+    In an archive of `docker save` with several images, `tag` selects one.
+    Raises ArchiveError for files without a container image or with several; ArchitectureError when
+    none is for `arch`; DigestError for a blob that does not match its name.
     """
     label = str(path)
     with _readable(label), oci_files.opened(path) as archive:
@@ -137,7 +137,7 @@ def _of_index(
     name: str = "",
     depth: int = 0,
 ) -> Iterator[_Candidate]:
-    """The images of an index and those nested in it; what is no image is skipped."""
+    """The images of an index and of indexes nested in it. Other entries are skipped."""
     for entry in index["manifests"]:
         notes = oci_config.mapping(entry.get("annotations"), "annotations")
         platform = oci_config.mapping(entry.get("platform"), "platform")
@@ -213,7 +213,7 @@ def _best(candidates: list[_Candidate], label: str) -> _Candidate:
         )
         raise ArchiveError(
             f"{label} holds {len(fitting)} images, expected one: {names}",
-            hint="save the one that is meant to a file of its own",
+            hint="save the intended image to its own file",
         )
     return next(iter(fitting.values()))
 

@@ -1,4 +1,4 @@
-"""What a container image says of itself, checked before anything relies on it.
+"""The configuration of a container image, checked before it is used.
 
 Format: image-spec 1.1, config.md. Errors are ValueErrors that name the field.
 """
@@ -26,7 +26,7 @@ def digest(value: Any) -> str:
 
 
 def texts(value: Any, label: str) -> tuple[str, ...]:
-    """A list of texts without NUL; nothing is an empty one."""
+    """A list of texts without NUL. None becomes an empty list."""
     items = [] if value is None else value
     if not isinstance(items, list) or not all(
         isinstance(text, str) and "\0" not in text and len(text) <= _TEXT for text in items
@@ -36,7 +36,7 @@ def texts(value: Any, label: str) -> tuple[str, ...]:
 
 
 def mapping(value: Any, label: str) -> dict[str, Any]:
-    """An object; nothing is an empty one."""
+    """An object. None becomes an empty one."""
     if value is not None and not isinstance(value, dict):
         raise ValueError(f"{label} should be an object, and is {_short(value)}")
     return value or {}
@@ -63,7 +63,7 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rank(platform: Mapping[str, Any] | None, arch: Arch) -> int | None:
-    """How well a platform suits the gateway's processor: 0 is best, None not at all.
+    """How well a platform fits the gateway's processor: 0 is best, None does not fit.
 
     As containerd orders them: an older variant runs, a newer one may not. An entry without a
     platform may be for any.

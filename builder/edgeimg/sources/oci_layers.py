@@ -1,8 +1,8 @@
 """Layers of a container image → one tree (image-spec 1.1, layer.md).
 
-What image-spec leaves open is done as containerd does it: leading `/` are dropped, of a path that
-is there twice the last one counts, and what lies below a link of a lower layer lies where the link
-leads, within the image. Devices and pipes are left out: the runtime makes /dev.
+Where image-spec is silent, this follows containerd: leading `/` are dropped, the last of several
+entries with one path counts, and a path below a link of a lower layer is below the target of the
+link, within the image. Devices and pipes are left out: the runtime makes /dev.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Flat:
 
 @dataclass(kw_only=True)
 class _Contents:
-    """What one layer says; names that begin with `.wh.` are whiteouts."""
+    """The entries of one layer. Names that begin with `.wh.` are whiteouts."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)
@@ -83,7 +83,7 @@ def _read(layer: Layer, store: Store, origin: str) -> _Contents:
                 _unpack(blob, size, output, label)
         actual = f"sha256:{sha256_file(data)}"
         if actual != layer.digest:
-            raise DigestError(f"{label} has the digest {actual}: it is damaged or another one")
+            raise DigestError(f"{label} has the digest {actual}: it is damaged or another layer")
         contents = _contents(data, label)
         index = {
             "nodes": tree_index.rows(contents.nodes),
@@ -135,7 +135,7 @@ def _contents(data: Path, label: str) -> _Contents:
 
 
 class _Merged:
-    """The layers so far. The work of `apply` grows with the layer, not with what lies below."""
+    """The merged layers. The work of `apply` grows with the layer, not with the layers below."""
 
     def __init__(self, origin: str) -> None:
         self.nodes: dict[str, Node] = {}
@@ -145,7 +145,7 @@ class _Merged:
         self._budget = Budget(label=origin, limits=limits.UNTRUSTED)
 
     def apply(self, layer: _Contents) -> None:
-        """Put a layer on top: whiteouts first, since they only mean what is below."""
+        """Put a layer on top. Whiteouts come first, because they apply to lower layers only."""
         linked = {path: self._target(layer, path) for path in layer.links}
         for path in layer.nodes:
             parent, _, name = path.rpartition("/")
@@ -165,7 +165,7 @@ class _Merged:
             self._put(path, target)
 
     def _target(self, layer: _Contents, path: str) -> Node | None:
-        """What a hard link means: a file of its layer, wherever in it, or of those below."""
+        """The target of a hard link: a file anywhere in its layer, or in the layers below."""
         for _ in range(MAX_SYMLINKS):
             if path not in layer.links:
                 break
@@ -193,7 +193,7 @@ class _Merged:
             above = self.nodes.get(parent)
             if above is not None and above.kind is not Kind.DIRECTORY:
                 raise ArchiveError(
-                    f"{self._origin}: /{real} lies below /{parent}, which is no directory"
+                    f"{self._origin}: /{real} is below /{parent}, which is not a directory"
                 )
             if not parent or above is not None:
                 return

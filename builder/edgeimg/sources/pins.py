@@ -1,4 +1,4 @@
-"""Packages of other suites and components, as apt_preferences(5): asked for, and found.
+"""Packages of other suites and components, as apt_preferences(5).
 
 Only packages that are pinned may come from a suite that is not the base suite, and only packages
 of a component that is asked for are seen at all. The rest is as if the suite and the component
@@ -29,7 +29,7 @@ _UNMET = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Pins:
-    """What one resolution takes besides the component `main` of the base suite."""
+    """Suites and components of one resolution besides `main` of the base suite."""
 
     suites: Mapping[str, str] = field(default_factory=dict)
     """Suite by package name; names may be globs, such as `linux-image-*`."""
@@ -52,14 +52,14 @@ class Pins:
 
 
 def preferences(pins: Pins, codenames: Mapping[str, str], components: Collection[str]) -> str:
-    """The text of apt's preferences for one resolution; empty when nothing is to be said.
+    """The text of apt's preferences for one resolution; empty without pins and components.
 
     `codenames` has the code name of every suite of the index besides the base suite,
     `components` the components of the index.
     """
     exact_first = sorted(pins.suites.items(), key=lambda item: ("*" in item[0], item[0]))
     entries = [(name, f"release n={codenames[suite]}", _PREFERRED) for name, suite in exact_first]
-    # apt takes the first entry that fits a version: what is pinned comes from nowhere else.
+    # apt takes the first entry that fits a version, so a pinned package comes from its suite only.
     entries += [(name, "version *", _NEVER) for name, _ in exact_first if not _is_glob(name)]
     unseen = [c for c in sorted(components) if c not in (MAIN, *pins.components)]
     entries += [("*", f"release c={component}", _NEVER) for component in unseen]

@@ -26,7 +26,7 @@ from edgeimg.progress import Advance, Progress
 
 SOURCES = builtin.directory("standin").resolve()
 DEADLINE = 3600.0
-"""Seconds for one build; nine minutes are usual on two idle cores when nothing is cached."""
+"""Seconds for one build. Without caches it takes about nine minutes on two idle cores."""
 _GO_DEADLINE = 900.0
 _VERSION = "1"
 _ENVIRONMENT = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "xdg_cache_home")
@@ -44,7 +44,7 @@ def build(
 ) -> Path:
     """The stand-in's binary for `arch`, from the cache or compiled now (minutes).
 
-    `toolbox_go` gives a Go program where the host has none. Raises HostError without sources or
+    `toolbox_go` returns a Go program for hosts without one. Raises HostError without sources or
     Go, ToolError with the end of the log when it does not compile.
     """
     require(sources)
@@ -82,7 +82,7 @@ def require(sources: Path = SOURCES) -> None:
 
 
 def cached(arch: Arch, store: Store, *, sources: Path = SOURCES) -> Path | None:
-    """The binary that `build` would return at once, or None when it would have to compile.
+    """The binary that `build` would return without compiling, or None.
 
     Raises HostError without Go, ToolError when Go cannot be used.
     """
@@ -118,13 +118,13 @@ def _find_go(toolbox_go: Callable[[], Path] | None) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """What Go needs of the caller's: its own settings, caches, proxies."""
+    """Go's environment: the caller's settings of Go, caches and proxies."""
     variables = {
         name: value
         for name, value in os.environ.items()
         if name.startswith("GO") or name.lower() in _ENVIRONMENT
     }
-    # Distributions' Go has GOTOOLCHAIN=local; the stand-in asks for a newer one than most have.
+    # Distributions set GOTOOLCHAIN=local, but the stand-in needs a newer Go than most have.
     return process.environment({"GOTOOLCHAIN": "auto", **variables})
 
 
