@@ -113,8 +113,8 @@ def test_genkey_refuses_what_would_not_be_safe(home: Path, tmp_path: Path) -> No
     assert (again.returncode, "already" in again.stderr) == (17, True)
     home.chmod(0o755)
     exposed = genkey("--home", home, "--no-passphrase", "--name", "Other", cwd=tmp_path)
-    assert (exposed.returncode, "others can get at" in exposed.stderr) == (17, True)
-    with pytest.raises(SigningKeyError, match="others can get at"):
+    assert (exposed.returncode, "other users can read" in exposed.stderr) == (17, True)
+    with pytest.raises(SigningKeyError, match="other users can read"):
         keys.find(None, home=home)
 
 

@@ -195,7 +195,7 @@ def test_what_holds_a_release_back(project: Project, home: Path) -> None:
     commit(project.root)
     other = project.run("release", *release(project, home, *ALLOWED))
     assert_one_error(
-        other, errors.ReleaseError.exit_code, "0.1.0 has been released, from something"
+        other, errors.ReleaseError.exit_code, "0.1.0 has been released from other inputs"
     )
 
 

@@ -303,7 +303,11 @@ LIES: dict[str, tuple[str, Callable[[Any], object], str]] = {
         lambda data: data["images"][0]["k3s"].update(standin=True, version="v9"),
         "release.json and .* disagree",
     ),
-    "an image less": ("release.json", lambda data: data.update(images=[]), "does not know"),
+    "an image less": (
+        "release.json",
+        lambda data: data.update(images=[]),
+        "does not list the image",
+    ),
     "a file less": (
         "release.json",
         lambda data: data["files"].pop(),

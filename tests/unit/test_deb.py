@@ -94,8 +94,14 @@ HOSTILE: dict[str, tuple[list[Member], str]] = {
     "block device": ([member("./dev/sda", type=tarfile.BLKTYPE)], "device"),
     "fifo": ([member("./run/pipe", type=tarfile.FIFOTYPE)], "fifo"),
     "unknown type": ([member("./x", type=b"Z")], "of an unknown type"),
-    "twice, different content": ([member("./a", b"1"), member("./a", b"2")], "duplicate /a with different content"),
-    "twice, different mode": ([member("./a", b"1"), member("./a", b"1", mode=0o4755)], "duplicate /a with different content"),
+    "twice, different content": (
+        [member("./a", b"1"), member("./a", b"2")],
+        "duplicate /a with different content",
+    ),
+    "twice, different mode": (
+        [member("./a", b"1"), member("./a", b"1", mode=0o4755)],
+        "duplicate /a with different content",
+    ),
     "twice, different type": (
         [member("./a", b"1"), member("./a", type=tarfile.SYMTYPE, link="b")],
         "duplicate /a with different content",

@@ -1,1 +1,1 @@
-"""Known vulnerabilities of what an SBOM lists."""
+"""Known vulnerabilities of the components in an SBOM."""

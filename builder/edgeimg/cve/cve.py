@@ -1,4 +1,4 @@
-"""Known vulnerabilities in what an SBOM lists, by feeds that the user supplies; offline."""
+"""Known vulnerabilities of the components in an SBOM, from feeds of the user. Works offline."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _LONGEST = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What the feeds say about one image."""
+    """The known vulnerabilities of one image."""
 
     title: str
     """Which image: its name, version and architecture."""
     vulnerabilities: tuple[Vulnerability, ...]
-    """Sorted by component; each once, however many feeds tell of it."""
+    """Sorted by component. Each is listed once, even if several feeds have it."""
     ignored: tuple[str, ...]
     """Those that would be there, had they not been waved through."""
     compared: int
     """Source packages and modules that were looked up."""
     unknown: int
-    """Modules without a version: nothing can be said about them."""
+    """Number of modules without a version, which cannot be compared."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -56,7 +56,7 @@ def judge(
 ) -> Judged:
     """Look everything in a CycloneDX document (JSON) up in the feeds.
 
-    `ignore` names vulnerabilities that don't count, by CVE or by the feed's name; `fixable` asks
+    `ignore` names vulnerabilities to skip, by CVE or by the feed's name; `fixable` selects
     for those only that a later version is free of. Raises ArchiveError for a feed that cannot be
     understood.
     """

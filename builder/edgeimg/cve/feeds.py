@@ -1,4 +1,4 @@
-"""Vulnerability feeds: a JSON file, a directory or a zip of them, told by their content."""
+"""Vulnerability feeds: a JSON file, a directory or a zip of them, recognised by content."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _HINT = (
 
 
 def search(path: Path, index: Index) -> Iterator[Vulnerability]:
-    """What the feed at `path` knows about the subjects in `index`.
+    """The vulnerabilities of the subjects in `index` that the feed at `path` has.
 
-    Raises ArchiveError when it is damaged, or of no format that is understood here.
+    Raises ArchiveError when it is damaged or has an unknown format.
     """
     understood = 0
     for label, content in _documents(path):

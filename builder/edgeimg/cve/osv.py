@@ -23,7 +23,7 @@ def looks_like(data: Any) -> bool:
 
 
 def vulnerabilities(record: Mapping[str, Any], index: Index) -> Iterator[Vulnerability]:
-    """What one record says about the subjects. A withdrawn one says nothing."""
+    """The vulnerabilities of the subjects in one record. A withdrawn record has none."""
     if record.get("withdrawn"):
         return
     for affected in record.get("affected") or ():

@@ -1,6 +1,6 @@
-"""A CycloneDX document → what vulnerability feeds may say something about.
+"""A CycloneDX document → the subjects to look up in vulnerability feeds.
 
-Any document will do, not only edgeimg's: package URLs tell what a component is.
+It works with any document, not only edgeimg's: package URLs identify components.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Subject:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The CycloneDX document (JSON) in a file. Raises ArchiveError when it is none."""
+    """The CycloneDX document (JSON) in a file. Raises ArchiveError for other files."""
     try:
         document = json_text.read(path)
         if document["bomFormat"] == "CycloneDX":
@@ -58,7 +58,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def title(document: Mapping[str, Any]) -> str:
-    """What the document is about: `gateway 0.1.0`."""
+    """The subject of the document: `gateway 0.1.0`."""
     component = (document.get("metadata") or {}).get("component") or {}
     arch = _properties(component).get("arch", [])
     words = [component.get("name"), component.get("version"), *arch]
@@ -83,7 +83,7 @@ def of(document: Mapping[str, Any]) -> tuple[list[Subject], int]:
 
 
 def _comparable(subject: Subject) -> bool:
-    """Whether anything can be said about its version. Work trees have none."""
+    """Whether its version can be compared. Work trees have none."""
     try:
         COMPARE[subject.ecosystem](subject.version, subject.version)
     except ValueError:

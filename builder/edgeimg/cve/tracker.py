@@ -26,7 +26,7 @@ def looks_like(data: Any) -> bool:
 
 
 def vulnerabilities(data: Mapping[str, Any], index: Index) -> Iterator[Vulnerability]:
-    """What the tracker knows about the subjects' versions in their release.
+    """The vulnerabilities of the subjects' versions in their release.
 
     Undetermined issues, and releases that it does not mention, count as not affected.
     """

@@ -69,7 +69,7 @@ def _runs(text: str) -> list[tuple[str, int]]:
 
 
 def _debian_text(first: str, second: str) -> int:
-    """`~` sorts before the end, the end before letters, letters before everything else."""
+    """`~` sorts before the end, the end before letters, letters before other characters."""
     for mine, theirs in zip_longest(first, second, fillvalue=""):
         if difference := _rank(mine) - _rank(theirs):
             return difference

@@ -1,1 +1,1 @@
-"""A release: finished images with everything that lets others trust them, published at once."""
+"""A release: finished images with their evidence and signatures, published at once."""

@@ -1,4 +1,4 @@
-"""What a release adds to each image: its parts as update files, for gateways that have a slot free.
+"""The update files of each image: its parts, which gateways install into their free slot.
 
 Named as systemd-sysupdate matches them (sysupdate.d(5)): `@v` is the version, `@u` the UUID that
 the partition must have, which for root and root-verity are the halves of the root hash.
@@ -33,7 +33,7 @@ def split(
     """Write the update files of the raw disk image `raw`, described by `manifest`.
 
     xz, because systemd 257 (Debian 13) unpacks no zstd. Equal images give equal bytes. Raises
-    ToolError, HostError, ImageError when the image is not what its manifest says.
+    ToolError, HostError, ImageError when the image does not match its manifest.
     """
     disk, sizes = manifest.disk, manifest.sizes
     slots = [

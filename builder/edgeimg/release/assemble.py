@@ -2,7 +2,7 @@
 
 out/release/<version>/            the same bytes for the same recipe and lock
     SHA256SUMS, SHA256SUMS.gpg    over all of it
-    evidence/                     what was measured: differs from run to run
+    evidence/                     measurements, which differ from run to run
         SHA256SUMS, SHA256SUMS.gpg
 """
 
@@ -37,7 +37,7 @@ _SPLIT_VERSION = "1"
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One architecture's image, and what it is accompanied by."""
+    """The image of one architecture with its other files."""
 
     built: Built
     raw: Path
@@ -50,7 +50,7 @@ class Part:
 
     @property
     def plan(self) -> BuildPlan:
-        """What it was built from."""
+        """The plan that it was built from."""
         return self.built.plan
 
 
@@ -139,12 +139,12 @@ def _place(
     """Place the image's own files, its update files and bills of materials; names and digests."""
     image_files = [part.built.directory / file for file in part.built.files]
     for source in (*image_files, *split(part, toolbox=toolbox, store=store).iterdir()):
-        # A copy: whoever changes a release must not change what is built from.
+        # A copy: changes to a release must not change the output of builds.
         target = shutil.copyfile(source, directory / source.name)
         digest = sha256_file(target)
         built = part.built.files.get(source.name)
         if built is not None and built.sha256 != digest:
-            raise ImageError(f"{source} is not what was built: its SHA-256 is {digest}")
+            raise ImageError(f"{source} was changed after the build: its SHA-256 is {digest}")
         yield target.name, digest
     texts = {**part.sbom, **rollback_index(part.plan.recipe.update)}
     for suffix, data in sorted(texts.items()):
@@ -153,7 +153,7 @@ def _place(
 
 
 def rollback_index(update: Update) -> dict[str, bytes]:
-    """The file that gateways compare with the highest index that they have run; none for 0.
+    """The file that gateways compare with the highest index that they have run. No file for 0.
 
     More than a number: systemd-pull 257 refuses files that are shorter than an xz signature.
     """

@@ -1,4 +1,4 @@
-"""Whether the files of a release tell the same story: names, digests, sizes, root hashes."""
+"""Checks that the files of a release agree: names, digests, sizes, root hashes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIZE = re.compile(rb"<ImageSize>\s*(\d+)\s*</ImageSize>")
 
 
 def check(directory: Path, listed: Digests) -> list[str]:
-    """What in a release, or in the directory of a build, contradicts what; one line each."""
+    """Contradictions in a release, or in the directory of a build; one line each."""
     problems = []
     for name in sorted(listed):
         judge = next((judge for suffix, judge in _JUDGES.items() if name.endswith(suffix)), None)
@@ -30,7 +30,7 @@ def check(directory: Path, listed: Digests) -> list[str]:
 
 
 def check_evidence(evidence: Path, listed: Digests, release: Digests) -> list[str]:
-    """What was seen must have been seen of the images of this release."""
+    """Check that the evidence is about the images of this release."""
 
     def judge(directory: Path, name: str, _: Digests) -> Iterator[str]:
         report = SmokeReport.read(directory / name)
@@ -110,7 +110,7 @@ def _facts(directory: Path, file: str, listed: Digests) -> Iterator[str]:
             yield f"{file} and {name}{SUFFIX} disagree"
     for name in sorted(name.removesuffix(SUFFIX) for name in listed if SUFFIX in name):
         if name not in images:
-            yield f"{file} does not know the image {name}"
+            yield f"{file} does not list the image {name}"
 
 
 def _provenance(directory: Path, file: str, listed: Digests) -> Iterator[str]:

@@ -16,7 +16,7 @@ from edgeimg.text import json_text
 _BLOCK = 1 << 20
 _MANIFEST = ".manifest.json"
 _SECTIONS = ("files", "k3s", "packages", "components", "kernel_config", "image", "sizes")
-"""Of a manifest's differences, the telling ones first."""
+"""The differences of a manifest, important ones first."""
 _MOST = 8
 
 
@@ -27,11 +27,11 @@ class Difference:
     file: str
     """The first differing file, by name."""
     what: str
-    """What is different: `missing`, `new`, or where in the file."""
+    """`missing`, `new`, or the place in the file."""
     files: tuple[str, ...]
     """All files that differ."""
     changes: tuple[str, ...] = ()
-    """What changed in the images, told from their manifests; empty when those are equal."""
+    """Changes in the images according to their manifests; empty when those are equal."""
 
     def __str__(self) -> str:
         more = len(self.files) - 1
@@ -103,7 +103,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _changes(before: Path, after: Path) -> Iterator[str]:
-    """What became of it, in one line each."""
+    """The changes of one image, one line each."""
     try:
         difference = diff.compare(diff.read(before), diff.read(after))
     except ImageError:

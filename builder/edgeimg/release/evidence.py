@@ -1,4 +1,4 @@
-"""What a release was seen to do: measured, so it differs from run to run, and is kept apart."""
+"""Measurements of a release. They differ from run to run, so they have their own directory."""
 
 from __future__ import annotations
 

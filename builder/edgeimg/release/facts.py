@@ -1,4 +1,4 @@
-"""What a release says about itself: `release.json`."""
+"""The facts of a release: `release.json`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ReleaseFacts:
     id: str
     version: str
     overrides: tuple[Hold, ...]
-    """What was allowed although it held the release back."""
+    """Gates that were overridden by name."""
     images: tuple[ReleasedImage, ...]
     files: tuple[ReleasedFile, ...]
 

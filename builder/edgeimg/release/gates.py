@@ -1,4 +1,4 @@
-"""What holds a release back, and who let it through: every override is named and written down."""
+"""The gates of a release. Every override is named and recorded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ERRORS: dict[Gate, type[EdgeimgError]] = {
     "checks": CheckError,
     "boot": SmokeError,
 }
-"""Exit codes of their own; what is not named here is a ReleaseError."""
+"""Gates with their own exit codes. Other gates raise ReleaseError."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -43,7 +43,7 @@ class Hold:
     gate: Gate
     reason: str
     detail: str = field(default="", compare=False)
-    """What was measured: told, but not written into the release, which it would make differ."""
+    """Measured values: printed, but not part of the release, whose bytes must not differ."""
 
     def to_json(self) -> dict[str, str]:
         """Plain values, for release.json."""
@@ -51,7 +51,7 @@ class Hold:
 
 
 def of_inputs(plans: Sequence[BuildPlan], files: Sequence[Path], project: Path) -> list[Hold]:
-    """What is known before anything is built.
+    """Gates that can be judged before the build.
 
     `files` are the recipe, those that it includes, and its lock.
     """
@@ -79,7 +79,7 @@ def of_inputs(plans: Sequence[BuildPlan], files: Sequence[Path], project: Path) 
 
 
 def of_k3s(manifests: Iterable[Manifest]) -> list[Hold]:
-    """A stand-in that came in as a file is known when it was unpacked."""
+    """A stand-in from a file is recognised after it was unpacked."""
     return [
         Hold(
             gate="standin",
@@ -102,7 +102,7 @@ def of_findings(arch: str, findings: Iterable[Finding]) -> list[Hold]:
 
 
 def of_boot(arch: str, checks: Iterable[Check]) -> list[Hold]:
-    """What a guest did not do. Open ports are findings: see of_findings."""
+    """Failed checks of a guest. Open ports are findings: see of_findings."""
     return [
         Hold(gate="boot", reason=f"{arch}: not true: {check.name}", detail=check.failure)
         for check in checks

@@ -6,6 +6,6 @@ SIGNATURE = f"{SUMS}.gpg"
 """Detached OpenPGP signature over SUMS, where systemd-sysupdate looks for it."""
 FACTS = "release.json"
 EVIDENCE = "evidence"
-"""The directory of what was measured; it has a list and a signature of its own."""
+"""The directory of the evidence. It has its own list and signature."""
 
 __all__ = ["EVIDENCE", "FACTS", "SIGNATURE", "SUMS"]

@@ -41,9 +41,9 @@ class Released:
     directory: Path
     archs: tuple[str, ...]
     overrides: tuple[Hold, ...]
-    """What was let through by name."""
+    """Gates that were overridden by name."""
     key: str | None = None
-    """Fingerprint of the key it was signed with just now; None: it had been released before."""
+    """Fingerprint of the signing key; None if the release existed before."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
@@ -59,9 +59,9 @@ class Released:
 def release(
     source: RecipeFile, archs: Sequence[Arch], options: ReleaseOptions, *, store: Store, ui: Ui
 ) -> Released:
-    """Build, check, boot, sign and publish all images of one version, or nothing.
+    """Build, check, boot, sign and publish all images of one version together.
 
-    What was built and booted before for the same bytes is not done again. Raises ReleaseError,
+    Earlier builds and boots of the same bytes are used again. Raises ReleaseError,
     BudgetError, CheckError or SmokeError when something holds the release back.
     """
     _without_board(source)
@@ -129,9 +129,9 @@ def rebuild(
 ) -> Path:
     """Make the release in `directory` once more from the recipe and its lock, below `work`.
 
-    Nothing that was made before is used but downloads; `k3s_file` is the K3s of a release that
+    Earlier results are not used, except downloads; `k3s_file` is the K3s of a release that
     was made with one. Neither signatures nor evidence are made. Returns the directory to compare
-    with. Raises VerifyError when `directory` tells no release of this recipe.
+    with. Raises VerifyError when `directory` is not a release of this recipe.
     """
     facts = ReleaseFacts.read(directory / FACTS)
     try:
@@ -191,7 +191,7 @@ def _of_findings(
     findings: Sequence[Sequence[Finding]],
     options: ReleaseOptions,
 ) -> list[Hold]:
-    """What the findings hold back; before anything is refused for it, CI services are told."""
+    """The gates that findings hold back. The findings are written for CI services first."""
     by_arch = {planned.arch.name: items for planned, items in zip(plans, findings, strict=True)}
     if options.reports is not None:
         log = sarif.document(by_arch, source)
@@ -242,9 +242,9 @@ def _place(plans: Sequence[BuildPlan], releases: Path) -> Path:
 
 
 def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
-    """The release of these plans, when it was made before: nothing is left to do.
+    """The release of these plans, if it exists already.
 
-    Raises ReleaseError when its version was released from anything else.
+    Raises ReleaseError when its version was released from other inputs.
     """
     final = releases / assemble.identity(plans)[1]
     if not final.exists():
@@ -258,8 +258,8 @@ def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
     keys = {planned.arch.name: planned.key for planned in plans}
     if before != keys:
         raise ReleaseError(
-            f"version {final.name} has been released, from something else: {final}",
-            hint="raise [image] version in the recipe: a version means the same bytes for ever",
+            f"version {final.name} has been released from other inputs: {final}",
+            hint="raise [image] version in the recipe: a version always has the same bytes",
         )
     return Released(
         version=final.name,
@@ -270,7 +270,7 @@ def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
 
 
 def _latest(releases: Path) -> Path | None:
-    """The release that was made last, to tell what has grown since."""
+    """The latest release, to compare sizes with."""
     return max(_released(releases), key=lambda path: (path / FACTS).stat().st_mtime, default=None)
 
 
@@ -284,7 +284,7 @@ def _released(releases: Path) -> list[Path]:
 
 
 def _empty(directory: Path) -> Path:
-    """Remove what a killed run left there."""
+    """Remove the files of a killed run."""
     with disk_errors(directory):
         if directory.exists():
             shutil.rmtree(directory)

@@ -1,4 +1,4 @@
-"""The release as Raspberry Pi Imager and tools like it list images: its os_list JSON."""
+"""The release in the os_list JSON of Raspberry Pi Imager and similar tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Entry:
 
 
 def document(entries: Sequence[Entry], *, url: str | None) -> bytes:
-    """The list; `url` is where the files are published, or else names stay relative."""
+    """The list; `url` is the place of the published files. Without it names stay relative."""
     base = f"{url.rstrip('/')}/" if url else ""
     return encode(
         {

@@ -23,7 +23,7 @@ BUILDER = "urn:edgeimg:builder"
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What a release was made from, besides its plans. Digests are SHA-256."""
+    """Inputs of a release besides its plans. Digests are SHA-256."""
 
     recipe: str
     """Name of the recipe's file."""
@@ -33,7 +33,7 @@ class Origin:
     k3s: Mapping[str, K3sFacts]
     """Facts of the K3s inside, by architecture, as in the manifest."""
     distribution: Distribution
-    """Whose packages they are, as the bills of materials name it."""
+    """The distribution of the packages, as in the bills of materials."""
     tools: Sequence[Package]
     """The build host's programs."""
     builder_version: str

@@ -51,7 +51,7 @@ def encode(digests: Mapping[str, str]) -> bytes:
 def check(
     directory: Path, listed: Mapping[str, str], *, besides: Iterable[str], progress: Progress
 ) -> list[str]:
-    """What is wrong with the files of `directory`, one line each; `besides` need not be listed.
+    """Problems with the files of `directory`, one line each; `besides` need not be listed.
 
     Every other file has to be listed and every listed one has to be there, as a regular file with
     that digest.
@@ -69,7 +69,7 @@ def check(
 
 
 def check_file(path: Path, digest: str) -> list[str]:
-    """What is wrong with one file."""
+    """Problems with one file."""
     if path.is_symlink() or not path.is_file():
         return [f"{path.name} is not a regular file"]
     try:
@@ -77,5 +77,5 @@ def check_file(path: Path, digest: str) -> list[str]:
     except OSError as error:
         return [f"{path.name} cannot be read: {error.strerror}"]
     if actual != digest:
-        return [f"{path.name} was changed: its sha256 is {actual}, {NAME} says {digest}"]
+        return [f"{path.name} was changed: its sha256 is {actual}, {NAME} has {digest}"]
     return []

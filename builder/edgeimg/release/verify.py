@@ -1,4 +1,4 @@
-"""Whether a release is what its maker published: every signature, every digest, every name."""
+"""Verifies a release: every signature, every digest, every name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgeimg.trust.signatures import Signer
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """What holds: a directory or one file, and who vouches for it."""
+    """A verified directory or file, with its signer."""
 
     path: Path
     files: int
@@ -25,11 +25,11 @@ class Verified:
     size: int
     """Their bytes."""
     signer: Signer | None
-    """None: no key was given, so only digests were compared, and nobody vouches for them."""
+    """None: without a key only digests were compared."""
     version: str | None = None
     """Of the release."""
     overrides: tuple[str, ...] = ()
-    """What its maker let through by name."""
+    """Gates that its publisher overrode by name."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
@@ -50,9 +50,7 @@ def _file(path: Path, key: Path | None) -> Verified:
     digests, signer = _listing(path.parent, key)
     if path.name in (sums.NAME, SIGNATURE):
         if key is None:
-            raise VerifyError(
-                f"only a key can tell whether {path.name} is genuine", hint="use --key FILE"
-            )
+            raise VerifyError(f"a key is needed to verify {path.name}", hint="use --key FILE")
     elif path.name not in digests:
         raise VerifyError(f"{path.name} is not listed in the {sums.NAME} beside it")
     elif problems := sums.check_file(path, digests[path.name]):
@@ -65,7 +63,7 @@ def _directory(directory: Path, key: Path | None, progress: Progress) -> Verifie
     list_files = {sums.NAME, SIGNATURE}
     is_complete = FACTS in digests
     problems = sums.check(directory, digests, besides={*list_files, EVIDENCE}, progress=progress)
-    # Files are read for what they say only when they are what was signed.
+    # Contents of files are compared only after their digests match the signed list.
     problems = problems or consistency.check(directory, digests)
     evidence = directory / EVIDENCE
     listed = dict(digests)

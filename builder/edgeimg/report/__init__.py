@@ -1,4 +1,4 @@
-"""What a release is, for people: one HTML file that needs nothing else."""
+"""The report of a release for people: one self-contained HTML file."""
 
 from edgeimg.report.facts import Component, ImageFacts, ReportFacts
 from edgeimg.report.page import page

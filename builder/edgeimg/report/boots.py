@@ -1,6 +1,6 @@
 """A smoke report's boots on one clock: seconds since power-on (second boot: since the restart).
 
-The guest's clock starts with its kernel; what passed before is told by the host's clock, which saw
+The guest's clock starts with its kernel; the time before it is from the host's clock, which saw
 the same stages (edgeimg.smoke.smoke).
 """
 
@@ -21,7 +21,7 @@ PHASES = {
     "pod": "Pod Running",
     "http": "Pod answers",
 }
-"""What a boot goes through: each ends with what its name says."""
+"""The phases of a boot. Each ends with the event in its name."""
 MIB = 1024
 
 
@@ -35,7 +35,7 @@ class Phase:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its duration."""
         return self.end - self.start
 
 
@@ -57,7 +57,7 @@ class Timeline:
 
     @property
     def end(self) -> float:
-        """Seconds until the last thing that came true."""
+        """Seconds until the last event."""
         return self.phases[-1].end if self.phases else 0.0
 
     @property
@@ -66,7 +66,7 @@ class Timeline:
         return bool(self.phases) and self.phases[-1].key == "http"
 
     def reached(self, key: str) -> float | None:
-        """When a phase ended; None when it never did."""
+        """The end of a phase; None when it did not end."""
         return next((phase.end for phase in self.phases if phase.key == key), None)
 
 

@@ -1,4 +1,4 @@
-"""What a report is made from: plain values, gathered by `release`."""
+"""The input of a report: plain values, gathered by `release`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Component:
     name: str
     version: str
     kind: str
-    """What it is, as the table names it: `Debian package`, `Go module`, …"""
+    """Kind in the table: `Debian package`, `Go module`, …"""
     licence: str = ""
     purl: str = ""
 
@@ -28,7 +28,7 @@ class ImageFacts:
 
     manifest: Manifest
     sizes: Mapping[str, int]
-    """Bytes of `download`, `root`, `uki`, `initrd`; what is not known is left out."""
+    """Bytes of `download`, `root`, `uki`, `initrd`; unknown ones are left out."""
     budget: Mapping[str, int] = field(default_factory=dict)
     """Bytes that the parts must not exceed."""
     smoke: SmokeReport | None = None
@@ -51,9 +51,9 @@ class ReportFacts:
     version: str
     images: Sequence[ImageFacts]
     overrides: Sequence[str] = ()
-    """What would have held it back and was let through by name (`recipe.Gate`)."""
+    """Gates that were overridden by name (`recipe.Gate`)."""
 
     @property
     def name(self) -> str:
-        """What the images are called."""
+        """The name of the images."""
         return self.images[0].manifest.contents.id if self.images else "release"

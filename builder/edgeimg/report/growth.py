@@ -1,4 +1,4 @@
-"""What is different since the release before."""
+"""Differences from the previous release."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_FILES = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """Something whose size changed."""
+    """A component whose size changed."""
 
     name: str
     after: str
@@ -42,13 +42,13 @@ class Growth:
     components: tuple[Step, ...]
     files: tuple[Step, ...]
     versions: tuple[tuple[str, str, str], ...]
-    """Name, before, after; empty where it was not there or is gone."""
+    """Name, before, after; empty where it is missing."""
     kernel_options: int
     """How many are different."""
 
 
 def grown(image: ImageFacts) -> Growth | None:
-    """The differences; None when there is nothing to compare with."""
+    """The differences; None without a previous release."""
     if image.previous is None:
         return None
     diff = compare(image.previous, image.manifest)

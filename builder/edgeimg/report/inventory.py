@@ -1,4 +1,4 @@
-"""What all images have in common is told once: findings and components, with their places."""
+"""Findings and components with their places. Those of several images have one row."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def findings(images: Sequence[ImageFacts]) -> tuple[FindingRow, ...]:
 
 
 def components(images: Sequence[ImageFacts]) -> tuple[Listed, ...]:
-    """By kind and name. What differs in its purl's architecture only is one component."""
+    """By kind and name. Components whose purls differ only in the architecture are one."""
     where: dict[tuple[str, str, str, str], dict[str, Component]] = {}
     for image in images:
         for component in sorted(image.components):

@@ -44,9 +44,9 @@ class Chart:
     arch: str
     lines: tuple[Line, ...]
     limit: Mark
-    """What the machine has."""
+    """Memory of the machine."""
     usable: Mark | None
-    """What the kernel leaves of it."""
+    """Memory that the kernel leaves free."""
     xs: tuple[Mark, ...]
     ys: tuple[Mark, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -91,7 +91,7 @@ def _chart(image: ImageFacts, smoke: SmokeReport, top: float) -> Chart:
 
 
 def _memory(boot: Timeline, memory: Mapping[str, int]) -> Mapping[str, int]:
-    """What a boot reported; of one that did not get to its report, what was sampled."""
+    """The memory in a boot's report, or that of its samples if it has no report."""
     if memory or not boot.samples:
         return memory
     return {"peak": round(max(used for _, used in boot.samples) * MIB)}

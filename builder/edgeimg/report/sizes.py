@@ -1,4 +1,4 @@
-"""What the root consists of: groups → components → files, for the treemap and its table."""
+"""The contents of the root: groups → components → files, for the treemap and its table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GROUPS = {
     "overlay": "Overlays",
     "other": "Made by edgeimg",
 }
-"""By what stands before the `:` of a component's name."""
+"""By the part before the `:` of a component's name."""
 
 
 @dataclass(frozen=True, kw_only=True)

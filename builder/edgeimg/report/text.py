@@ -1,4 +1,4 @@
-"""How figures are written, and what becomes of characters that have no place in a page."""
+"""Formats figures, and replaces characters that a page cannot show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
 def clean(text: str) -> str:
-    """The text without characters that HTML has no way to write, or that reorder what is read.
+    """The text without characters that HTML cannot write, or that change the direction of text.
 
     Control and format characters (bidirectional overrides among them) and lone surrogates, which
     file names may hold, become U+FFFD.
@@ -19,7 +19,7 @@ def clean(text: str) -> str:
 
 
 def ticked(text: str) -> Markup:
-    """HTML of a text, what stands between backticks in it as code; all of it escaped."""
+    """HTML of a text, with parts between backticks as code. All of it is escaped."""
     parts = clean(text).split("`")
     if len(parts) % 2 == 0:
         return escape(clean(text))
@@ -63,7 +63,7 @@ def growth(size: int) -> str:
 
 
 def percent(part: float, total: float) -> float:
-    """How many percent of the whole, from 0 to 100, to a thousandth."""
+    """Percent of `total`, from 0 to 100, rounded to a thousandth."""
     return round(max(0.0, min(100.0, 100 * part / total)), 3) if total > 0 else 0.0
 
 

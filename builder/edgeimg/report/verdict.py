@@ -24,13 +24,13 @@ OVERRIDES = {
     "checks": "The checks found errors in an image.",
     "boot": "An image did not pass its boot test.",
 }
-"""What it means that a gate was let through (recipe.Gate)."""
+"""The meaning of an overridden gate (recipe.Gate)."""
 _PARTS = {"download": "Download", "root": "Root", "uki": "Kernel (UKI)", "initrd": "Initrd"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Meter:
-    """An amount and what it is held against."""
+    """An amount and its limit."""
 
     label: str
     value: str

@@ -1,1 +1,1 @@
-"""System services as containers: what they are made of, and how they are run."""
+"""System services as containers: their contents, and how they run."""

@@ -1,4 +1,4 @@
-"""All services of a recipe → what they add to the root: bundles, units, users, directories."""
+"""All services of a recipe → files of the root: bundles, units, users, directories."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ USERS = range(59000, 60000)
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What services are made of."""
+    """The inputs of services."""
 
     packages: Mapping[str, Sequence[Deb]]
     """By the service's name."""
@@ -69,7 +69,7 @@ def users(services: Mapping[str, Service]) -> dict[str, int]:
 
 
 def require_runtime(root: Tree, services: Mapping[str, Service]) -> None:
-    """Raises RecipeError when there are services, but nothing in the root to run them."""
+    """Raises RecipeError when there are services, but the root has no program that runs them."""
     if services and root.resolve("usr/bin/crun") not in root:
         raise RecipeError(
             "services need crun, which is not in the image", hint='add "crun" to packages.include'
@@ -153,7 +153,7 @@ def _shared(
 
 
 def program(debs: Sequence[Deb], path: str) -> Content:
-    """The content of a file that one of the packages brings. Raises ArchiveError without it."""
+    """The content of a file of one of the packages. Raises ArchiveError without it."""
     for deb in debs:
         if path in deb.tree:
             return deb.tree[path].content

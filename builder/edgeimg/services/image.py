@@ -1,4 +1,4 @@
-"""A container image → what a container takes from it: its files, and how it wants to be run."""
+"""A container image → the files and run settings of a container."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeimg.tree import Tree
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """What a container is made of, and what holds where the recipe says nothing."""
+    """Files of a container, and its settings unless the recipe sets them."""
 
     tree: Tree = field(default_factory=Tree, repr=False)
     command: tuple[str, ...] = ()
@@ -25,7 +25,7 @@ class Image:
     user: tuple[int, int] = (0, 0)
     """Numbers of user and group."""
     run: dict[str, object] = field(default_factory=dict)
-    """All that the image says about running it (image-spec, config.md, `config`)."""
+    """The image's settings for running it (image-spec, config.md, `config`)."""
     devices: tuple[str, ...] = ()
     """Paths of its devices and pipes, which are not in the tree."""
 
@@ -33,7 +33,7 @@ class Image:
 def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) -> Image:
     """The image for `arch` in the archive at `path`, which must be the locked one.
 
-    Raises DigestError when it is another, ArchitectureError when there is none for `arch`,
+    Raises DigestError for another image, ArchitectureError when there is none for `arch`,
     ArchiveError when it is damaged or hostile.
     """
     with open_image(path, arch) as image:
@@ -46,7 +46,7 @@ def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) ->
 
 
 def described(image: OciImage, store: Store, origin: str) -> Image:
-    """What an open container image says, with its layers as one tree. Raises ArchiveError."""
+    """The settings of an open container image, with its layers as one tree. Raises ArchiveError."""
     flat = flatten(image.layers, store=store, origin=origin)
     return Image(
         tree=flat.tree,

@@ -8,11 +8,11 @@ SERVICES = "usr/lib/edgeimg/services"
 """Below it, for each service: an OCI bundle, `config.json` and `rootfs/`."""
 ROOTFS = "rootfs"
 STATE = "/var/lib/edgeimg/services"
-"""Below it: `NAME/`, what a service keeps, and `NAME.enabled`, `NAME.disabled`."""
+"""Below it: `NAME/`, the data of a service, and `NAME.enabled`, `NAME.disabled`."""
 STARTED = "/run/edgeimg/started"
-"""Below it, an empty file for each service that somebody started by hand."""
+"""Below it, an empty file for each service that was started by hand."""
 INIT = "usr/lib/edgeimg/init"
-"""In every container: what passes signals on and buries the dead."""
+"""The first process of every container: it forwards signals and reaps processes."""
 
 
 def unit(name: str) -> str:

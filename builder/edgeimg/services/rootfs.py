@@ -1,4 +1,4 @@
-"""What a service's container is made of → the tree of its root. Nothing of it runs here."""
+"""The contents of a service's container → the tree of its root. Nothing of it runs here."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def _without_privileges(tree: Tree) -> Tree:
 
 
 def _directories(tree: Tree) -> Mapping[str, Node]:
-    """What every container has mounted, where the image has no place for it."""
+    """Mount points of every container that the image lacks."""
     paths = [path.lstrip("/") for path in _BELOW_TMPFS]
     return {path: directory() for path in paths if tree.resolve(path) not in tree}
 
 
 def _mount_points(tree: Tree, service: Service) -> Mapping[str, Node]:
-    """Empty files and directories to mount over; what is in memory only needs none."""
+    """Empty files and directories to mount over. Mounts in memory need none."""
     files = {mount.target for mount in service.mounts if mount.kind == "file"}
     targets = [*mount_points(service), *(["/etc/resolv.conf"] if service.network == "host" else [])]
     nodes: dict[str, Node] = {}

@@ -1,4 +1,4 @@
-"""A finished root, taken apart again: the gateway's own, and those of its containers."""
+"""Splits a finished root into the gateway's own and those of its containers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def roots(tree: Tree) -> list[tuple[str, Tree]]:
 
 
 def _divide(path: str) -> tuple[str, str]:
-    """The container's root that `path` is in, and what it is called there."""
+    """The container's root that holds `path`, and its path in it."""
     match = _INSIDE.match(path)
     return (match[1], path[match.end() :]) if match else ("", path)

@@ -24,16 +24,16 @@ _ALWAYS = {
     "SYSLOG": ("syslog",),
 }  # fmt: skip
 """System calls that the profile leaves to the kernel, which refuses them without the capability
-(namespaces of users aside). Denied here, they are told by name."""
+(except namespaces of users). If they are denied here, the log has their names."""
 _EPERM = 1
 _LOG = "SECCOMP_FILTER_FLAG_LOG"
-"""What is denied is told in the kernel's log: `explain` reads it."""
+"""Denied calls are in the kernel's log: `explain` reads it."""
 
 
 def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> dict[str, Any]:
     """The profile in `data` for programs that have `capabilities` (without `CAP_`).
 
-    Raises ArchiveError when `data` is no such profile.
+    Raises ArchiveError when `data` is not such a profile.
     """
     capability_names = {f"CAP_{name}" for name in capabilities}
     try:
@@ -50,7 +50,7 @@ def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> dict[str,
         return {
             "defaultAction": document["defaultAction"],
             "defaultErrnoRet": int(document["defaultErrnoRet"]),
-            # Programs of a second instruction set have no business here.
+            # Programs of a second instruction set are not supported.
             "architectures": [arch.seccomp],
             "flags": [_LOG],
             "syscalls": rules,

@@ -1,6 +1,6 @@
 """A service of a recipe → `config.json` of its OCI bundle (runtime-spec 1.2).
 
-Everything is denied that the recipe does not grant: capabilities, new privileges, the gateway's
+Everything that the recipe does not grant is denied: capabilities, new privileges, the gateway's
 network and processes, writing to the root, system calls out of the ordinary. Limits are not in
 it: systemd sets them on the unit's control group, in which the container runs.
 """
@@ -57,7 +57,7 @@ def config(
 
 
 def capabilities(service: Service) -> list[str]:
-    """What the service has, sorted, without `CAP_`."""
+    """The capabilities of the service, sorted, without `CAP_`."""
     return sorted(CAPABILITIES if ALL in service.capabilities else set(service.capabilities))
 
 
@@ -77,7 +77,7 @@ def environment(service: Service, image: Image) -> dict[str, str]:
 
 
 def mount_points(service: Service) -> Sequence[str]:
-    """Places that the container's root must have, because nothing can be made in it."""
+    """Paths that the container's root must have, because it is read-only."""
     data = [service.data] if service.data else []
     return [mount.target for mount in service.mounts] + data
 

@@ -1,4 +1,4 @@
-"""The systemd units of a service: they start it, limit it, restart it, and ask how it is."""
+"""The systemd units of a service: they start, limit, restart and probe it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _conditions(name: str, service: Service) -> tuple[str, str]:
 
 
 def _check(name: str, service: Service) -> str:
-    # That it was asked is not worth wearing flash for; that it did not answer is.
+    # A probe is not logged, which would wear out flash. A failed probe is.
     assert service.health is not None
     command = " ".join(_quote(word) for word in service.health.command)
     return f"""\
@@ -83,7 +83,7 @@ ExecStart=/usr/lib/edgeimg/health {name} {service.health.retries} {service.healt
 def _timer(name: str, interval: int) -> str:
     return f"""\
 [Unit]
-Description=Ask {name} every {interval} s how it is
+Description=Probe {name} every {interval} s
 PartOf={unit(name)}
 
 [Timer]

@@ -1,1 +1,1 @@
-"""What is judged in a guest: boots until a pod runs, and what they show."""
+"""Boots a guest until a pod runs, and judges the results."""

@@ -25,7 +25,7 @@ STAGES = (
     ("root", re.compile(r"Welcome to .*Debian")),
     ("banner", re.compile(r"^\S+   .*   Kubernetes ")),
 )
-"""What the console shows, in this order. systemd's welcome is from the root, which dm-verity has
+"""Stages on the console, in this order. systemd's welcome is from the root, which dm-verity has
 proven by then; the banner is the gateway's own."""
 _STEP = 2.0
 

@@ -1,4 +1,4 @@
-"""A guest is booted, restarted and stopped; what it tells on the way, and until when it must.
+"""Boots, restarts and stops a guest, with deadlines for its reports.
 
 The host has the deadlines. An emulated guest that the emulator lost is started once more.
 """
@@ -29,12 +29,12 @@ _SHARES = {"userland": 0.4, "containerd": 0.6}
 _JOURNAL_SECONDS = 120.0
 _POWEROFF_SECONDS = 120.0
 _WRITES_SECONDS = 300.0
-"""For the guest's 75 of rest; an emulated one may take its time to tell."""
+"""For the guest's 75 seconds at rest. An emulated guest may report late."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What is booted, how, and for how long."""
+    """The image, the options of the guest, and the deadlines."""
 
     arch: Arch
     raw: Path
@@ -47,7 +47,7 @@ class Trial:
     """Where console and journals go."""
     toolbox: Toolbox
     measure_writes: bool = False
-    """Have the guest measure what it writes at rest, in the second boot."""
+    """Let the guest measure its writes at rest, in the second boot."""
 
 
 def boot_twice(trial: Trial, progress: Progress) -> tuple[tuple[Boot, ...], int]:
@@ -134,7 +134,7 @@ def _boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[str],
 
 
 def _sample(event: JsonObject) -> list[Sample]:
-    """The memory in use that an event tells of, if it does. Guests of older images do not."""
+    """The memory in use in an event. Guests of older images do not report it."""
     try:
         mebibytes = int(event["memory_used"]) // 1024
         return [Sample(uptime=float(event["uptime"]), used=mebibytes)]
@@ -143,7 +143,7 @@ def _sample(event: JsonObject) -> list[Sample]:
 
 
 def _answer(guest: Guest, command: str, seconds: float) -> JsonObject:
-    """What the guest answers to `report` or `rest`; empty when it does not within `seconds`."""
+    """The answer of the guest to `report` or `rest`; empty without one within `seconds`."""
     with contextlib.suppress(EdgeimgError, OSError):
         guest.channel.send(command)
         deadline = time.monotonic() + seconds
@@ -155,7 +155,7 @@ def _answer(guest: Guest, command: str, seconds: float) -> JsonObject:
 
 
 def _save_journal(guest: Guest, path: Path) -> None:
-    """Keep the guest's journal; that there is none is not worth failing for."""
+    """Store the guest's journal. A missing journal is not a failure."""
     with contextlib.suppress(EdgeimgError, OSError):
         guest.channel.send("journal")
         deadline = time.monotonic() + _JOURNAL_SECONDS

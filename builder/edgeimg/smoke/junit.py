@@ -10,7 +10,7 @@ from edgeimg.smoke.verdict import Check
 
 
 class Suite(Protocol):
-    """What a report has to offer."""
+    """The parts of a report that JUnit has a place for."""
 
     @property
     def arch(self) -> str:
@@ -22,7 +22,7 @@ class Suite(Protocol):
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Its duration."""
 
 
 def junit(reports: Sequence[Suite]) -> bytes:

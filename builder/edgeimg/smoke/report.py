@@ -1,4 +1,4 @@
-"""What a smoke test leaves: `report.json` beside an image, `NAME.smoke.json` in a release."""
+"""The report of a smoke test: `report.json` beside an image, `NAME.smoke.json` in a release."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUFFIX = ".smoke.json"
 
 @dataclass(frozen=True, kw_only=True)
 class SmokeReport:
-    """What a guest did, and whether that is what is expected of it."""
+    """The results of a guest and their checks."""
 
     arch: str
     image: str
@@ -53,12 +53,12 @@ class SmokeReport:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What went wrong, one line each; empty when the guest passed."""
+        """The failures, one line each; empty when the guest passed."""
         return tuple(f"{check.name}: {check.failure}" for check in self.checks if check.failure)
 
     @property
     def k3s_version(self) -> str:
-        """What ran, as the image and the guest name it; says so when it is the stand-in."""
+        """The version of K3s in the guest, marked when it is the stand-in."""
         report = next((boot.report for boot in self.boots if boot.report), {})
         info = report.get("k3s_image") or {}
         version = str(info.get("version") or report.get("kubelet_version") or "?")

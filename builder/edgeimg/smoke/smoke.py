@@ -37,10 +37,10 @@ KVM_SECONDS = 240
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What the recipe expects of a guest."""
+    """The recipe's expectations of a guest."""
 
     ports: Sequence[str] | None = None
-    """Those that may be open ([check] listening); None: any."""
+    """Ports that may be open ([check] listening); None: any."""
     writes: int | None = None
     """Bytes an hour that may be written at rest ([budget] writes); None: not measured."""
 
@@ -56,11 +56,11 @@ def smoke(
     store: Store,
     progress: Progress,
 ) -> SmokeReport:
-    """Boot `image` (.raw or .raw.zst) twice in QEMU and judge what it reports.
+    """Boot `image` (.raw or .raw.zst) twice in QEMU and judge its reports.
 
     console.log, journal-1.txt, journal-2.txt and report.json are left in `directory`. A guest
-    that fails is a report with failures; raises ImageError, HostError or ToolError when there is
-    nothing to boot it with.
+    that fails is a report with failures. Raises ImageError, HostError or ToolError when it cannot
+    be booted.
     """
     accelerator = accels.detect(
         arch, options.accel, toolbox=toolbox, store=store, progress=progress
@@ -114,7 +114,7 @@ def smoke(
 def earlier(directory: Path, image: Path, memory: int, expected: Expected) -> SmokeReport | None:
     """The report in `directory` when the same bytes passed before with as much memory (MiB).
 
-    With how many processors makes no difference; the report tells it. It is judged again: what
+    The number of processors does not matter; the report has it. It is judged again: what
     the recipe expects may have changed meanwhile.
     """
     try:

@@ -1,4 +1,4 @@
-"""What a guest has to report to pass: pure functions of its reports."""
+"""The conditions of a guest to pass, as pure functions of its reports."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from edgeimg.text.json_text import Json, JsonObject
 
 MIN_AVAILABLE_KIB = 32 * 1024
-"""Memory that must be left when the pod runs: below 24 MiB the kubelet evicts pods."""
+"""Free memory that the guest needs when the pod runs: below 24 MiB the kubelet evicts pods."""
 STAGES = ("userland", "containerd", "k3s", "node", "pod", "http")
 """The checker's stages, in their order (overlays/base/usr/lib/edgeimg/report)."""
 AGENT_STAGES = STAGES[:3]
-"""Those of an agent: whether it joins is a matter of its server, and none is here."""
+"""Those of an agent. Joining is not tested, because there is no server."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +21,12 @@ class Check:
 
     name: str
     failure: str = ""
-    """What was found in place of the expected; empty when it holds."""
+    """The actual value in place of the expected one; empty when it passes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Something that came true; seconds of the guest's clock, and since power-on or restart."""
+    """An event: seconds of the guest's clock, and seconds since power-on or restart."""
 
     name: str
     uptime: float
@@ -67,7 +67,7 @@ def judge(boot: Boot) -> tuple[Check, ...]:
 
 
 def compare(first: JsonObject, second: JsonObject) -> tuple[Check, ...]:
-    """What must be the same after a restart, and what must not."""
+    """Values that must be equal after a restart, and values that must differ."""
     checks = [
         _equal(f"same {label} after the restart", first, second, path)
         for label, path in (
@@ -108,7 +108,7 @@ def _container(service: JsonObject) -> Check:
 
 
 def _agent(report: JsonObject) -> list[Check]:
-    """It runs, or waits: for its server (systemd says `activating`), or to be told of one."""
+    """It runs, or waits for its server (`activating` in systemd) or for its provisioning."""
     state = report.get("k3s")
     well = state in ("active", "activating", "waiting")
     failure = "" if well else f"expected active, activating or waiting, found {state or 'nothing'}"

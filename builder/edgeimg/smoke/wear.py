@@ -1,4 +1,4 @@
-"""What a gateway at rest writes to its data partition: flash wears out by it.
+"""Writes of a gateway at rest to its data partition, which wear out flash.
 
 The guest measures a window of a minute or so (overlays/base/usr/lib/edgeimg/report, `rest`); its
 answer is kept in the boot's report.
@@ -34,7 +34,7 @@ class Writes:
 
     @property
     def hourly(self) -> int:
-        """Bytes an hour, if it goes on like that."""
+        """Bytes an hour at this rate."""
         return round(self.bytes * 3600 / self.seconds)
 
     def summary(self) -> str:
@@ -45,7 +45,7 @@ class Writes:
 
 
 def measurement(report: JsonObject) -> Writes | None:
-    """The measurement in a boot's report; None when there is none that makes sense."""
+    """The measurement in a boot's report; None without a valid one."""
     try:
         fields = report[KEY]
         seconds = float(fields["until"]) - float(fields["since"])
@@ -61,7 +61,7 @@ def measurement(report: JsonObject) -> Writes | None:
 
 
 def judge(report: JsonObject, budget: int) -> Check:
-    """Whether what is written stays within `budget`, in bytes an hour."""
+    """Whether the writes stay within `budget`, in bytes an hour."""
     writes = measurement(report)
     if writes is None:
         return Check(name=NAME, failure="the guest did not measure what it writes")

@@ -1,4 +1,4 @@
-"""gpg and gpgv of this host: how they are started, so that none of them waits for ever.
+"""Starts gpg and gpgv of this host so that they never wait without a limit.
 
 Secret keys belong to gpg's agent, to a smart card or a PKCS#11 token behind it; edgeimg sees none.
 """
@@ -40,7 +40,7 @@ def require(*programs: str) -> None:
 
 
 def interactive() -> bool:
-    """Whether somebody could be asked for a passphrase."""
+    """Whether there is a terminal for a passphrase."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
@@ -54,7 +54,7 @@ def gpg(
 
     A secret key's passphrase comes from `passphrase_file`, from the agent's memory, or from the
     person at the terminal, if there is one; otherwise gpg fails at once. Raises HostError when
-    there is no gpg, SigningKeyError when it waits for somebody, ToolError when it fails.
+    there is no gpg, SigningKeyError when it waits for input, ToolError when it fails.
     """
     require("gpg", "gpg-agent")
     can_ask = interactive() and passphrase_file is None
@@ -70,13 +70,13 @@ def gpg(
 
 
 def gpgv(signature: Path, signed: Path, keyring: Path, *, home: Path) -> tuple[list[str], str]:
-    """Check a detached signature with the keys of `keyring` only; nothing of the user's counts.
+    """Check a detached signature with the keys of `keyring` only, not with the user's keys.
 
     Returns the lines of gpgv's status (doc/DETAILS of GnuPG), FAILED last if it failed, and its
     log. `home` is an empty directory. Raises HostError when there is no gpgv.
     """
     require("gpgv")
-    # Status and log on standard output: process.run tells that of a failure too.
+    # Status and log go to standard output: process.run returns that of a failure too.
     argv: list[str | Path] = ["gpgv", "--homedir", home, "--status-fd", "1", "--logger-fd", "1"]
     argv += ["--weak-digest", "SHA1", "--keyring", keyring.absolute(), signature, signed]
     try:

@@ -24,7 +24,7 @@ _FINGERPRINT = re.compile(r"(?:0x)?([0-9A-Fa-f]{16,40})")
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """A key whose secret part gpg can use here."""
+    """A key whose secret part gpg can use on this host."""
 
     fingerprint: str
     """Of the primary key, in upper-case hexadecimal."""
@@ -45,13 +45,13 @@ class NewKey:
     home: Path | None = None
     passphrase_file: Path | None = None
     protected: bool = True
-    """It gets a passphrase: from `passphrase_file`, else gpg asks for it."""
+    """It gets a passphrase, from `passphrase_file` or from gpg's question."""
     expires: str = "never"
-    """As gpg's --quick-generate-key takes it: `never`, `2y`, an ISO date."""
+    """In the format of gpg's --quick-generate-key: `never`, `2y`, an ISO date."""
 
 
 def user_id(name: str, email: str) -> str:
-    """`Name <email>` (RFC 4880, 5.11). Raises SigningKeyError when gpg would not take it."""
+    """`Name <email>` (RFC 4880, 5.11). Raises SigningKeyError for a name that gpg rejects."""
     if not _NAME.fullmatch(name):
         raise SigningKeyError(f"{name!r} cannot be the name of a key: no <>() or line breaks")
     if not _EMAIL.fullmatch(email):
@@ -60,10 +60,10 @@ def user_id(name: str, email: str) -> str:
 
 
 def generate(new_key: NewKey) -> Key:
-    """Make an Ed25519 key that signs and does nothing else, in the user's keyring or in a home.
+    """Make an Ed25519 key that can only sign, in the user's keyring or in `home`.
 
-    Raises SigningKeyError when the home is no safe place, when such a key exists already, or
-    when nobody can be asked for a passphrase; HostError without gpg; ToolError when gpg fails.
+    Raises SigningKeyError when the home is not safe, when such a key exists already, or when there
+    is no terminal for a passphrase; HostError without gpg; ToolError when gpg fails.
     """
     home = new_key.home or gnupg.default_home()
     gnupg.require("gpg", "gpg-agent")
@@ -186,7 +186,7 @@ def _refuse_open(path: Path, mend: str) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _OTHER_USERS:
         raise SigningKeyError(
-            f"others can get at {path} (mode {mode:04o}): consider its secret compromised",
+            f"other users can read {path} (mode {mode:04o}): consider its secret compromised",
             hint=f"{mend} {path}, and make a new key if others use this machine",
         )
 

@@ -1,7 +1,7 @@
 """The shape of OpenPGP data (RFC 4880): which bytes a signature may have at all.
 
 A signature covers neither its packet header, nor its unhashed area, nor how its numbers are
-written: those bytes could be changed, and gpgv would still say that it is good. So there is one
+written: those bytes could be changed, and gpgv would still accept it. So there is one
 form only in which a signature of a release is accepted, the one gpg writes.
 """
 
@@ -56,14 +56,14 @@ class Signature:
         return bytes((_SIGNATURE_LONG,)) + len(body).to_bytes(2) + body
 
     def digest(self, document: bytes) -> bytes:
-        """What is signed (5.2.4)."""
+        """The signed bytes (5.2.4)."""
         head = self._head()
         trailer = b"\x04\xff" + len(head).to_bytes(4)
         return hashlib.new(HASHES[self.hash_algorithm], document + head + trailer).digest()
 
     @property
     def issuer(self) -> bytes:
-        """Fingerprint of the key that made it; empty when it does not say."""
+        """Fingerprint of the key that made it; empty when it has none."""
         fingerprints = [
             body[1:] for kind, body in _subpackets(self.hashed) if kind == _ISSUER_FINGERPRINT
         ]
@@ -75,7 +75,7 @@ class Signature:
 
 
 def signature(data: bytes, document: bytes) -> Signature:
-    """The one signature in `data`, over `document`; whether it is good is gpgv's to say.
+    """The only signature in `data`, over `document`. gpgv decides whether it is valid.
 
     Raises ValueError when it is in any other form than that of gpg, or for another document.
     """
@@ -100,7 +100,7 @@ def signature(data: bytes, document: bytes) -> Signature:
 def public_keys(data: bytes) -> bytes:
     """The keyring in a public key file, armored (6.2) or not, as gpgv reads it.
 
-    Raises ValueError when there is none in it, or a secret key.
+    Raises ValueError when it has no public key, or a secret one.
     """
     blocks = list(_ARMOR.finditer(data))
     for block in blocks:

@@ -19,12 +19,12 @@ _REFUSALS = {
     "NO_PUBKEY": "it was made with another key",
     "ERRSIG": "gpgv cannot check it",
 }
-"""By keyword of gpgv's status (doc/DETAILS of GnuPG), the telling ones first."""
+"""By keyword of gpgv's status (doc/DETAILS of GnuPG), important ones first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signer:
-    """Who made a good signature, and when."""
+    """Key and time of a valid signature."""
 
     fingerprint: str
     """Of the primary key."""
@@ -32,7 +32,7 @@ class Signer:
     date: str
     """ISO date in UTC, as the signer's clock had it."""
     expired: bool
-    """The key has expired since; what it signed stays good."""
+    """The key has expired since. Its signatures stay valid."""
 
     def __str__(self) -> str:
         return f"{self.user_id} ({self.fingerprint}) on {self.date}"
@@ -70,8 +70,8 @@ def rehearse(key: Key, *, passphrase_file: Path | None = None) -> None:
 def verify(document: bytes, data: bytes, key: Path) -> Signer:
     """Who signed `document`, by the detached signature `data` and the public keys in `key`.
 
-    Raises VerifyError unless the signature is good, by one of these keys, not revoked, and in
-    every byte what gpg writes.
+    Raises VerifyError unless the signature is valid, by one of these keys, not revoked, and in
+    the exact encoding of gpg.
     """
     keyring = public_keys(key)
     try:
@@ -114,7 +114,7 @@ def _sign(document: bytes, key: Key, passphrase_file: Path | None) -> bytes:
 
 
 def _signer(status: list[str], log: str, key: Path) -> Signer:
-    """What gpgv's status says. Raises VerifyError unless it is a plain yes."""
+    """The signer in gpgv's status. Raises VerifyError for any other status."""
     words = {line.split(" ", 1)[0]: line.split(" ") for line in status if line}
     for keyword, reason in _REFUSALS.items():
         if keyword in words:

@@ -18,7 +18,7 @@ from edgeimg.vm.argv import Accel
 from edgeimg.vm.qmp import Qmp
 
 PROBE_SECONDS = 8.0
-"""UEFI firmware says its first words within one second under a working KVM."""
+"""UEFI firmware prints its first line within one second under a working KVM."""
 _KVM = Path("/dev/kvm")
 
 
@@ -32,13 +32,14 @@ def detect(
     restarts. Raises HostError when KVM is demanded and does not work.
     """
     if request == "tcg":
-        return tcg(arch, "as asked for")
+        return tcg(arch, "as requested")
     refusal = kvm_refusal(arch, toolbox, store)
     if not refusal:
-        return Accel(name="kvm", argument="kvm", cpu="host", reason="KVM works here")
+        return Accel(name="kvm", argument="kvm", cpu="host", reason="KVM works on this host")
     if request == "kvm":
         raise HostError(
-            f"KVM does not run {arch.name} guests here: {refusal}", hint="use --accel auto or tcg"
+            f"KVM does not run {arch.name} guests on this host: {refusal}",
+            hint="use --accel auto or tcg",
         )
     progress.debug(f"{arch.name}: emulated by TCG ({refusal})")
     return tcg(arch, refusal)

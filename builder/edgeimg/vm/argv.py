@@ -19,7 +19,7 @@ _GROUP = "239.255.69.71"
 
 @dataclass(frozen=True, kw_only=True)
 class Accel:
-    """What runs the guest's instructions: `-accel`, and the CPU model that goes with it."""
+    """The accelerator: `-accel`, and its CPU model."""
 
     name: str
     """`kvm` or `tcg`."""
@@ -59,14 +59,14 @@ class BoardModel:
 
 @dataclass(frozen=True, kw_only=True)
 class GuestOptions:
-    """What may be chosen of a guest, from the command line to QEMU's arguments."""
+    """The options of a guest, from the command line to QEMU's arguments."""
 
     memory: int = 512
     """MiB."""
     cpus: int | None = None
     """None: see `processors` and `shared`."""
     accel: str = "auto"
-    """`auto`, `kvm` or `tcg`; what is used in the end is an `Accel`."""
+    """`auto`, `kvm` or `tcg`. `accel.detect` makes an `Accel` of it."""
     deadline: int | None = None
     """Seconds for one boot; None: by accelerator and architecture."""
     forwards: tuple[tuple[int, int], ...] = ()
@@ -74,7 +74,7 @@ class GuestOptions:
     lan: Lan | None = None
     """A second card, beside the one that reaches the host."""
     clock: str = "utc"
-    """What the guest's clock shows at power-on: the time, or `1970-01-01T00:00:00`."""
+    """The guest's clock at power-on: the time, or `1970-01-01T00:00:00`."""
     board: BoardModel | None = None
     """The board that is emulated, in place of a machine with UEFI."""
 
@@ -105,7 +105,7 @@ class GuestSpec:
     firmware_vars: Path
     """The guest writes to it."""
     firmware_dirs: tuple[Path, ...] = ()
-    """Where QEMU finds its own files."""
+    """The directory of QEMU's own files."""
     qmp: Path
     """A socket that QEMU makes."""
     console: Path | None = None
@@ -113,11 +113,11 @@ class GuestSpec:
     report: Path | None = None
     """A socket that QEMU makes, with the guest's checker at the other end."""
     shell: bool = False
-    """Ask the guest for a root shell on its console."""
+    """Request a root shell on the guest's console."""
 
 
 def qemu_argv(spec: GuestSpec) -> list[str]:
-    """The command line, program name first. Nothing of the user's QEMU configuration is used."""
+    """The command line, program name first. The user's QEMU configuration is not used."""
     return [
         spec.arch.qemu.program,
         *("-name", f"edgeimg-{spec.arch.name}"),

@@ -32,7 +32,7 @@ class Channel:
     def line(self, deadline: float, alive: Callable[[], None]) -> bytes:
         """The next line, before `deadline` (monotonic seconds).
 
-        `alive` is called every second and raises when the machine is gone.
+        `alive` is called every second and raises when the machine has ended.
         Raises SmokeError after the deadline.
         """
         while b"\n" not in self._buffer:

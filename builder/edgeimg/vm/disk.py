@@ -9,11 +9,11 @@ from edgeimg.image import raw as raw_file
 from edgeimg.tools import Toolbox
 
 SIZE = 4 << 30
-"""Bytes of the guest's disk: a small eMMC. What the image leaves free becomes its data."""
+"""Bytes of the guest's disk: a small eMMC. Free space behind the image becomes its data."""
 
 
 def raw_image(image: Path, store: Store) -> Path:
-    """The raw disk image of `image`, which is one, or a `.zst` of one.
+    """The raw disk image of `image`, a `.raw` or `.raw.zst` file.
 
     A compressed one is unpacked into the cache once for its content, with its zeros as holes.
     Raises ImageError when it is damaged, HostError when the disk is full.

@@ -1,4 +1,4 @@
-"""A guest's life: its disk and firmware are laid out, QEMU runs, everything is gone after."""
+"""Runs a guest: makes its disk and firmware, starts QEMU, removes everything afterwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from edgeimg.vm.qmp import Qmp
 _TAIL_LINES = 12
 _RECENT = 65536
 _LOST = b"kthread timer wakeup didn't happen"
-"""What Linux says (kernel/rcu/tree_stall.h) when a processor's timer should have fired long ago.
+"""The message of Linux (kernel/rcu/tree_stall.h) when a processor's timer is long overdue.
 QEMU's emulator, with a thread for each processor on a busy host, loses one in some fifty starts."""
 _ESCAPE = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[=>78M]")
 _SPINNER = re.compile(r"\] (Job |\(\d+ of \d+\) ).* running \(")
@@ -51,9 +51,9 @@ class Guest:
     console: Path
     errors: Path
     disk: Path
-    """A layer over the image (qcow2), gone with the guest."""
+    """A layer over the image (qcow2). It is removed with the guest."""
     watchful: bool
-    """Look for what tells that the emulator has lost a timer."""
+    """Look for signs that the emulator has lost a timer."""
 
     def alive(self) -> None:
         """Raise SmokeError, with the tail of the console, when QEMU has ended.
@@ -74,7 +74,7 @@ class Guest:
         return readable(self._recent().decode(errors="replace"))[-_TAIL_LINES:]
 
     def _recent(self) -> bytes:
-        """The end of what the console said."""
+        """The last lines of the console."""
         try:
             with self.console.open("rb") as file:
                 file.seek(max(0, self.console.stat().st_size - _RECENT))
@@ -97,7 +97,7 @@ def start(
     """Boot the raw disk image through UEFI; the image is only read.
 
     The serial console goes to the file `console`; `watchful`: see Guest.alive. QEMU and its disk
-    are gone when the block is left. Raises ToolError or HostError when QEMU cannot start.
+    are removed at the end of the block. Raises ToolError or HostError when QEMU cannot start.
     """
     # Not below the user's directory: a socket's path has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="edgeimg-vm-") as name, disk_errors(Path(name)):

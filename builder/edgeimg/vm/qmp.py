@@ -14,12 +14,12 @@ from edgeimg.text.json_text import Json, JsonObject
 
 
 class Qmp:
-    """A connection to a running QEMU; `events` collects what it says unasked."""
+    """A connection to a running QEMU; `events` collects its events."""
 
     def __init__(self, path: Path, *, timeout: float = 10.0) -> None:
         """Connect within `timeout` seconds, in which QEMU makes the socket.
 
-        Raises ToolError when there is no QEMU at the other end.
+        Raises ToolError when no QEMU answers.
         """
         self.events: list[JsonObject] = []
         self._buffer = b""
@@ -44,12 +44,12 @@ class Qmp:
         self._socket.close()
 
     def execute(self, command: str, **arguments: object) -> Json:
-        """Run a command and return what it returns. Raises ToolError when QEMU refuses or died."""
+        """Run a command and return its result. Raises ToolError when QEMU rejects it or ended."""
         message = {"execute": command, **({"arguments": arguments} if arguments else {})}
         try:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
         except OSError as error:
-            raise ToolError(f"QEMU does not take {command}: {error}") from error
+            raise ToolError(f"QEMU rejects {command}: {error}") from error
         while True:
             answer = self._message()
             if "return" in answer:
