@@ -58,7 +58,7 @@ def test_systemd_takes_whatever_is_taken_here() -> None:
         except ValueError:
             continue
     assert len(accepted) > 100
-    told = subprocess.run(
+    result = subprocess.run(
         ["systemd-analyze", "calendar", *accepted], capture_output=True, text=True, check=False
     )
-    assert told.returncode == 0, told.stderr
+    assert result.returncode == 0, result.stderr

@@ -147,11 +147,11 @@ def test_the_clock_has_its_servers_and_its_zone(root: Root) -> None:
         moment = datetime.datetime(2031, month, 28, 12, tzinfo=datetime.UTC)
         assert moment.astimezone(zone).isoformat() == moment.astimezone(known).isoformat()
         assert moment.astimezone(zone).tzname() == moment.astimezone(known).tzname()
-    told = subprocess.run(
+    result = subprocess.run(
         ["date", "-d", "@1940000000", "+%F %T %Z"], check=True, capture_output=True, text=True,
         env={**os.environ, "TZ": f":{root.path}/etc/localtime"},
     )  # fmt: skip
-    assert told.stdout == "2031-06-23 18:53:20 CEST\n"
+    assert result.stdout == "2031-06-23 18:53:20 CEST\n"
 
 
 def test_proxies_spare_the_cluster(root: Root) -> None:

@@ -175,12 +175,12 @@ def complaints(root: Path, found: Files) -> dict[str, Any]:
         file.write_bytes(content)
         made[str(file)] = data
         assert re.fullmatch(r"[A-Za-z0-9._/-]+", path), path
-    said = subprocess.run(
+    result = subprocess.run(
         ["sh", "-c", JUDGE, "judge", *made], env={"ROOT": str(root), "PATH": "/usr/bin:/bin"},
         capture_output=True, text=True, check=True, errors="replace",
     )  # fmt: skip
-    assert said.stderr == ""
-    lines = (line.partition(": ") for line in said.stdout.splitlines())
+    assert result.stderr == ""
+    lines = (line.partition(": ") for line in result.stdout.splitlines())
     return {f"{file}: {why}": made[file] for file, _, why in lines}
 
 

@@ -364,9 +364,9 @@ def test_the_signature_has_to_be_of_the_key_and_of_these_bytes(tmp_path: Path) -
     [[], ["--sign"], ["--verify", "a", "-"], ["--keyring=k", "--verify", "a"], ["--keyring=k"]],
 )
 def test_gpg_does_nothing_else(arguments: list[str]) -> None:
-    told = subprocess.run([GPG, *arguments], capture_output=True, text=True, check=False)
-    assert told.returncode == 2
-    assert "only verifies" in told.stderr
+    result = subprocess.run([GPG, *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "only verifies" in result.stderr
 
 
 def entries(tmp_path: Path) -> list[str]:

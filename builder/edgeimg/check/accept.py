@@ -1,4 +1,4 @@
-"""Exceptions: findings that are meant to be, by rule and place.
+"""Exceptions: intended findings, by rule and place.
 
 Those of every image are in accepted.toml, each with its reason; a recipe names its own in
 `[check] accept`.
@@ -29,7 +29,7 @@ def defaults() -> tuple[str, ...]:
 
 
 def covers(entry: str, finding: Finding) -> bool:
-    """Whether an exception `RULE:PLACE` means this finding.
+    """Whether an exception `RULE:PLACE` covers this finding.
 
     The place is a glob over the finding's path, its item, or `path#item`.
     """
@@ -43,13 +43,13 @@ def covers(entry: str, finding: Finding) -> bool:
 
 
 def remaining(findings: Iterable[Finding], accepted: Sequence[str]) -> list[Finding]:
-    """The findings that nothing accepts, `accepted` being the recipe's exceptions."""
+    """The findings without an exception; `accepted` are the recipe's exceptions."""
     entries = [*defaults(), *accepted]
     return [item for item in findings if not any(covers(entry, item) for entry in entries)]
 
 
 def unused(findings: Iterable[Finding], accepted: Sequence[str]) -> list[Finding]:
-    """Exceptions of the recipe that are for nothing: among `findings` is nothing they mean."""
+    """Exceptions of the recipe that cover none of `findings`."""
     all_ = list(findings)
     return [
         finding("unused-accept", KEY, f"{entry!r} accepts nothing", "take it out", item=entry)

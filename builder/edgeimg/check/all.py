@@ -1,4 +1,4 @@
-"""All checks of a root file system, and what is left of them after the exceptions."""
+"""All checks of a root file system, and their findings without accepted ones."""
 
 from __future__ import annotations
 

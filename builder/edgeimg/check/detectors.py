@@ -1,4 +1,4 @@
-"""What a secret looks like: words it starts with, and the shape it must have from there on.
+"""The shape of secrets: words that they start with, and a pattern for the bytes after these.
 
 A detector's anchors are searched for byte by byte in hundreds of megabytes, so they are few and
 literal; what is slow looks only at the hits. Detectors of text see no binaries.
@@ -27,7 +27,7 @@ class Detector:
     anchor: bytes
     judge: Judge
     word: bool = False
-    """What comes before the anchor must not be part of a longer word."""
+    """The anchor must not continue a longer word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class TextDetector:
 
 
 def _shape(pattern: bytes, title: str, *, but: bytes = rb"(?!)") -> Judge:
-    """A judge that goes by a regular expression; what `but` finds in it is an example."""
+    """A judge with a regular expression. A match of `but` marks an example."""
     shape, example = re.compile(pattern), re.compile(but)
 
     def judge(window: bytes) -> str | None:
@@ -131,7 +131,7 @@ def _text(
 
 
 _VALUE = rb"[\"']?(?![\"'\s]|\$|<|\{\{|#)\S{4,}"
-"""A value that is one: no variable, no placeholder, not empty."""
+"""A literal value: no variable, no placeholder, not empty."""
 
 IN_TEXT: tuple[TextDetector, ...] = (
     _text("private-key", rb"^PuTTY-User-Key-File-\d: .*(?:\n.*){1,60}^Private-Lines: \d",

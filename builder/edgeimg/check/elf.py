@@ -29,7 +29,7 @@ _ANYWHERE = ("EM_BPF",)
 def check(tree: Tree, arch: Arch) -> list[Finding]:
     """All defects of the tree's ELF files, sorted. Reads headers and dynamic sections only.
 
-    What is in a service's container sees nothing but that container.
+    Programs of a service's container see only that container.
     """
     return sorted(
         replace(item, path=f"{base}{item.path}")
@@ -71,7 +71,7 @@ def _foreign(path: str, facts: ElfFacts, arch: Arch) -> list[Finding]:
         return []
     if facts.flags & EF_ARM_EABI_MASK != EF_ARM_EABI_VER5:
         return [finding("abi", path, "not built for the ARM EABI, version 5", fix)]
-    # A static program calls nobody's functions: compilers such as Go's may leave the flag out.
+    # A static program calls no library: compilers such as Go's may leave the flag out.
     if facts.dynamic and not facts.flags & EF_ARM_ABI_FLOAT_HARD:
         message = "built for soft float; the image's libraries are hard float"
         return [finding("abi", path, message, fix)]
@@ -113,7 +113,7 @@ def _beside(tree: Tree, path: str, name: str, facts: ElfFacts) -> bool:
 
 
 def _library_directories(tree: Tree, arch: Arch) -> dict[str, str]:
-    """All libraries that the loader finds without being told, by file name."""
+    """All libraries in the default directories of the loader, by file name."""
     paths: dict[str, str] = {}
     for directory in ldcache.directories(tree, arch):
         real = tree.resolve(directory)

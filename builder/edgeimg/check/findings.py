@@ -1,4 +1,4 @@
-"""What a check found: where, what, and what to do about it."""
+"""Result of a check: place, message, and fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a program's file defends itself: what compiler and linker were asked for.
+"""The hardening of programs: options of compiler and linker.
 
 Only what the file proves: PIE, RELRO, NX and text relocations are in its headers (System V ABI,
 GNU extensions). A missing stack protector shows only where a program calls what copies without
@@ -35,7 +35,7 @@ def _root(tree: Tree) -> list[Finding]:
     for path, node in tree.items():
         try:
             facts = elf_facts.read(node)
-        except ArchiveError:  # check.elf tells
+        except ArchiveError:  # check.elf reports it
             continue
         if facts is not None and facts.type in _LOADED:
             findings += _program(path, facts)
@@ -81,7 +81,7 @@ def _search(tree: Tree, path: str, facts: ElfFacts) -> list[Finding]:
 
 
 def _doubt(tree: Tree, entry: str, origin: str) -> str:
-    """What is wrong with one directory of a search path; nothing when it is a solid one."""
+    """The problem of one directory of a search path; empty without a problem."""
     place = entry.replace("${ORIGIN}", f"/{origin}").replace("$ORIGIN", f"/{origin}")
     if not place.startswith("/"):
         return "which depends on where it is started"

@@ -1,4 +1,4 @@
-"""Does the kernel have what K3s and the image need, and are its modules where they are needed?
+"""Checks that the kernel has the options and modules that K3s and the image need.
 
 The list, with reasons, is kernel.toml.
 """
@@ -41,7 +41,7 @@ class _Needs:
 
 
 def needs(recipe: Recipe) -> list[Need]:
-    """What an image of this recipe asks of its kernel."""
+    """The kernel options that an image of this recipe needs."""
     data = typed.data_file(__file__, "kernel", _Needs)
     requirements = []
     for group in data.need:
@@ -58,7 +58,7 @@ def needs(recipe: Recipe) -> list[Need]:
 
 
 def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -> list[Finding]:
-    """What is missing; `initrd` are the names of the initrd's modules."""
+    """Missing options and modules; `initrd` are the names of the initrd's modules."""
     config = f"boot/config-{kernel.version}"
     if not kernel.options:
         message = "the kernel's package does not contain its configuration"

@@ -23,12 +23,12 @@ _NAMES = (
 
 
 def check(tree: Tree) -> list[Finding]:
-    """Set-id programs, files with capabilities, and what everybody may write to."""
+    """Set-id programs, files with capabilities, and files that everybody may write to."""
     return [item for path, node in tree.items() for item in _node(path, node)]
 
 
 def _node(path: str, node: Node) -> list[Finding]:
-    if node.kind is Kind.SYMLINK:  # their mode means nothing
+    if node.kind is Kind.SYMLINK:  # their mode has no effect
         return []
     findings = _set_id(path, node) if node.kind is Kind.FILE else []
     for name, value in node.xattrs:

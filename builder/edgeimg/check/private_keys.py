@@ -1,4 +1,4 @@
-"""Telling a private key from words about one.
+"""Distinguishes private keys from texts about them.
 
 Programs that read keys are full of `-----BEGIN RSA PRIVATE KEY-----`, and documentation of keys
 cut short. A key is what has the shape of one inside: PEM (RFC 7468), DER (RFC 5208, 5915, 8017),
@@ -28,7 +28,7 @@ _INTEGER, _OCTETS, _SEQUENCE, _OID = 0x02, 0x04, 0x30, 0x06
 
 
 def pem(window: bytes) -> str | None:
-    """What kind of key the PEM block at the start of `window` holds; None for no key."""
+    """Kind of the key in the PEM block at the start of `window`; None for no key."""
     match = _PEM.match(window)
     if match is None:
         return None
@@ -64,7 +64,7 @@ def encoded_pem(window: bytes) -> str | None:
 
 
 def der(data: bytes) -> str | None:
-    """What kind of private key a whole DER file is; None for a certificate or anything else."""
+    """Kind of the private key in a DER file; None for a certificate or other content."""
     outer = _element(data, 0)
     if outer is None or outer[0] != _SEQUENCE or outer[2] != len(data):
         return None
@@ -87,7 +87,7 @@ def der(data: bytes) -> str | None:
 
 
 def raw_ssh(data: bytes) -> str | None:
-    """Whether a whole file is a host key as dropbear keeps it: SSH's types, without any text."""
+    """Whether a file is a host key of dropbear: SSH's binary types without text."""
     match = _RAW_SSH.match(data)
     return f"{match[1].decode()} host key" if match else None
 

@@ -34,7 +34,7 @@ _FIXES = {
 
 @dataclass
 class _Secrets:
-    """What one content holds: what it is and where it begins, by rule."""
+    """Secrets of one content by rule: description and offset."""
 
     hits: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     text: bytes | None = None
@@ -140,7 +140,7 @@ def _file_key(data: bytes, secrets: _Secrets) -> None:
 def _text(path: str, text: bytes, secrets: _Secrets) -> None:
     for detector in IN_TEXT:
         if detector.rule in secrets.hits:
-            continue  # the same key, told in more ways than one
+            continue  # the same key, matched by two detectors
         if not detector.where.search(path) or not detector.needs.search(text):
             continue
         for match in detector.pattern.finditer(text):

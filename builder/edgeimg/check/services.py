@@ -1,4 +1,4 @@
-"""Services whose container is no wall: who takes over one of them has the gateway."""
+"""Services whose container does not confine them: taking over one takes over the gateway."""
 
 from __future__ import annotations
 

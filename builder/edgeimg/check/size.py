@@ -1,4 +1,4 @@
-"""Does the image fit its recipe's budgets, and what made it grow?"""
+"""Checks the sizes of an image against its recipe's budgets, and shows what grew."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _HINT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """What was measured, in bytes."""
+    """Measured sizes in bytes."""
 
     parts: Mapping[str, int]
-    """By name in PARTS; what was not measured is left out."""
+    """By name in PARTS; parts that were not measured are left out."""
     components: Mapping[str, int] = field(default_factory=dict)
-    """Content of the root by what brought it: `k3s`, `package:NAME`, `overlay:NAME`, …"""
+    """Content of the root by origin: `k3s`, `package:NAME`, `overlay:NAME`, …"""
 
 
 def check(budget: Budget, measured: Sizes, previous: Sizes | None = None) -> list[Finding]:

@@ -28,7 +28,7 @@ DAMAGE = (
     *decoding.DAMAGE, ArchiveError, OSError, ValueError, tarfile.TarError, zipfile.BadZipFile,
     NotImplementedError, RuntimeError,
 )  # fmt: skip
-"""What reading a damaged archive raises, also while one of its contents is read."""
+"""Errors of reading a damaged archive, also while one of its contents is read."""
 
 
 def leaves(source: Source, name: str = "", depth: int = 0) -> Iterator[tuple[str, Peeked]]:

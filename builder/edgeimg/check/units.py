@@ -19,7 +19,7 @@ from edgeimg.text import typed
 from edgeimg.tree import Tree
 
 POOR = 9.0
-"""From here on systemd calls a service unsafe."""
+"""From this mark on, systemd calls a service unsafe."""
 _SHORT = ("oneshot",)
 _PACKAGE = "package:"
 _CONTAINER = "service:"
@@ -61,7 +61,7 @@ def _is_started(name: str, units: set[str]) -> bool:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a missing protection weighs (units.toml)."""
+    """Weights of missing protections (units.toml)."""
 
     flags: Mapping[str, int]
     values: Mapping[str, Mapping[str, int]]

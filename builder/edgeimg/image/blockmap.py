@@ -1,4 +1,4 @@
-"""Reading a block map (bmap 2.0): what of an image has to be written, with digests."""
+"""Reads a block map (bmap 2.0): the blocks of an image to write, with digests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Extent:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockMap:
-    """What has to be written; sorted, without overlaps."""
+    """Extents to write; sorted, without overlaps."""
 
     image_size: int
     """Bytes of the whole image."""
@@ -50,7 +50,7 @@ class BlockMap:
 
     @property
     def digest(self) -> str:
-        """What tells one image from another."""
+        """A digest that identifies the image."""
         text = "\n".join(f"{extent.start} {extent.end} {extent.sha256}" for extent in self.extents)
         return hashlib.sha256(f"{self.image_size}\n{text}".encode()).hexdigest()
 
@@ -62,7 +62,7 @@ def beside(image: Path) -> Path:
 
 
 def read(path: Path) -> BlockMap:
-    """Parse a block map. Raises ImageError for one that is damaged or says impossible things."""
+    """Parse a block map. Raises ImageError for a damaged or contradictory one."""
     try:
         data = bounded.read(path, _MAX_BYTES)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What an image says about itself: in its root, and beside it as `.manifest.json`.
+"""The description of an image: in its root, and beside it as `.manifest.json`.
 
 `Contents` is in the root (usr/share/edgeimg/manifest.json), so `inspect` can read it from the
 image alone; it holds nothing that would change the root without need. `Manifest` adds what is
@@ -80,13 +80,13 @@ class FileFacts:
 
     size: int
     origin: str
-    """The component that brought it."""
+    """The component that it belongs to."""
     sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What is in the root."""
+    """The contents of the root."""
 
     id: str
     version: str
@@ -155,7 +155,7 @@ class Manifest:
     builtin: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of the parts of edgeimg that its recipe uses, by name."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """What it was made from: `recipe`, `lock`, `build`."""
+    """The inputs of the image: `recipe`, `lock`, `build`."""
     unsigned_index: bool = False
     """Its packages come from an index that did not match its signature."""
 

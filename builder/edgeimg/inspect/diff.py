@@ -1,4 +1,4 @@
-"""What is different between two images, told from their manifests alone."""
+"""Differences between two images according to their manifests."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _changes(before: Facts, after: Facts) -> tuple[Change, ...]:
 
 
 def _comparable(value: Value | FileFacts) -> Value:
-    """What a difference shows of a value: of a file the size."""
+    """The form of a value in a difference: of a file, its size."""
     return value.size if isinstance(value, FileFacts) else value
 
 

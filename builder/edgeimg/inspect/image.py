@@ -1,4 +1,4 @@
-"""What an image file holds, read from nothing but the file itself."""
+"""The contents of an image file, read from the file alone."""
 
 from __future__ import annotations
 

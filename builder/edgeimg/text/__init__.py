@@ -1,1 +1,1 @@
-"""What people write, TOML and YAML, as values with line numbers."""
+"""TOML and YAML files of people as values with line numbers."""

@@ -37,12 +37,12 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What a file is meant to be, for messages."""
+    """The kind of file, for messages."""
 
     name: str
     error: type[EdgeimgError]
     hint: str
-    """What to do when there is no such file."""
+    """The hint when there is no such file."""
 
 
 def closest(places: Mapping[Location, _Where], location: Location, default: _Where) -> _Where:

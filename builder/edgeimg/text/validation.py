@@ -116,7 +116,7 @@ def _model(annotation: object) -> type[BaseModel] | None:
 
 
 def _actual(value: object) -> str:
-    # Whole tables say nothing, and may hold what nobody should see.
+    # Whole tables do not help, and may hold secrets.
     tables = value if isinstance(value, list) else [value]
     is_printable = not any(isinstance(table, dict) for table in tables)
     return f", found {_short(value)}" if is_printable else ""

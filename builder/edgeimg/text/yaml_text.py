@@ -20,7 +20,7 @@ MAX_NODES = 20_000
 """Of settings that people write, with aliases written out."""
 _DEPTH = 20
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml where it is there: ten times as fast, and it bounds the depth itself."""
+"""libyaml if it is available: ten times as fast, and it bounds the depth itself."""
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})")
 
