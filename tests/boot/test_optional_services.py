@@ -210,9 +210,9 @@ def test_the_serial_shell_has_serial_ports_and_nothing_else(gateway: Gateway) ->
     assert said.strip() == "word"
     assert gateway.run(f"{inside} mbpoll -V").startswith("1.")
     for device in ("vda", "kmsg", "mem"):
-        refused = gateway.attempt(f"{inside} busybox head -c 1 /dev/gateway/{device}")
-        assert refused.returncode != 0
-        assert "Operation not permitted" in refused.stderr
+        result = gateway.attempt(f"{inside} busybox head -c 1 /dev/gateway/{device}")
+        assert result.returncode != 0
+        assert "Operation not permitted" in result.stderr
 
 
 def test_there_is_no_modem(gateway: Gateway) -> None:

@@ -164,9 +164,9 @@ def runs(gateway: Gateway) -> str:
 def test_what_another_key_has_signed_is_not_taken(gateway: Gateway, shop: Shop) -> None:
     assert runs(gateway) == "0.1.0, slot A"
     shop.serve(shop.make("0.2.0", more=INDEX), shop.other)
-    refused = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
-    assert refused.returncode == 10
-    assert "signed with a key that this image does not know" in refused.stderr
+    result = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
+    assert result.returncode == 10
+    assert "signed with a key that this image does not know" in result.stderr
     assert {"gateway_0.1.0", "_empty"} <= set(gateway.run("ls /dev/disk/by-partlabel").split())
 
 
@@ -176,9 +176,9 @@ def test_what_is_not_what_was_signed_is_not_taken(gateway: Gateway, shop: Shop) 
     data = bytearray(shop.server.files[path])
     data[len(data) // 2] ^= 1
     shop.server.files[path] = bytes(data)
-    refused = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
-    assert refused.returncode == 1
-    assert "0.2.0 was not installed; 0.1.0 stays" in refused.stderr
+    result = gateway.attempt("edgeimg-update install --restart", timeout=PATIENCE)
+    assert result.returncode == 1
+    assert "0.2.0 was not installed; 0.1.0 stays" in result.stderr
     assert "0.2.0" not in gateway.run("ls /boot/EFI/Linux")
 
 
@@ -232,15 +232,15 @@ def test_a_new_version_is_installed_and_started(gateway: Gateway, shop: Shop) ->
 def test_a_version_that_does_not_work_is_left(gateway: Gateway, shop: Shop) -> None:
     image = shop.make("0.3.0", "overlays/broken", more=f"trial = 3\n{INDEX}")
     shop.serve(image, without=".rollback")
-    refused = gateway.attempt("edgeimg-update install", timeout=PATIENCE)
-    assert "it has no rollback index, and this gateway accepts 2 or more" in refused.stderr
+    result = gateway.attempt("edgeimg-update install", timeout=PATIENCE)
+    assert "it has no rollback index, and this gateway accepts 2 or more" in result.stderr
     shop.serve(image)
     gateway.run("edgeimg-update install", timeout=PATIENCE)
     gateway.until("ls /dev/disk/by-partlabel/gateway_0.3.0 /dev/disk/by-partlabel/gateway_0.2.0")
     gateway.restart(PATIENCE)
     assert runs(gateway) == "0.3.0, slot A"
-    refused = gateway.attempt("edgeimg-update install", timeout=300)
-    assert "0.3.0 has not shown yet that it works" in refused.stderr
+    result = gateway.attempt("edgeimg-update install", timeout=300)
+    assert "0.3.0 has not shown yet that it works" in result.stderr
     gateway.hang_up()
     gateway.until("grep -x IMAGE_VERSION=.*0.2.0.* /etc/os-release", PATIENCE, alone=True)
     assert runs(gateway) == "0.2.0, slot B"

@@ -193,19 +193,19 @@ def test_disks_in_use_are_refused_by_name(made: Made, tmp_path: Path) -> None:
         subprocess.run(["mkfs.ext4", "-q", device], check=True)
         subprocess.run(["mount", device, mount], check=True)
         try:
-            refused = run("flash", "--yes", made.image, device)
+            result = run("flash", "--yes", made.image, device)
         finally:
             subprocess.run(["umount", mount], check=True)
-        assert refused.returncode == 13
-        assert f"{device} is mounted on {mount}" in refused.stderr
+        assert result.returncode == 13
+        assert f"{device} is mounted on {mount}" in result.stderr
         subprocess.run(["mkswap", device], check=True, capture_output=True)
         subprocess.run(["swapon", device], check=True)
         try:
-            refused = run("flash", "--yes", made.image, device)
+            result = run("flash", "--yes", made.image, device)
         finally:
             subprocess.run(["swapoff", device], check=True)
-        assert refused.returncode == 13
-        assert f"{device} is swap in use" in refused.stderr
+        assert result.returncode == 13
+        assert f"{device} is swap in use" in result.stderr
         with device.open("rb"):
             pass
         assert run("flash", made.image, device).returncode == 13  # nobody to ask
@@ -240,10 +240,10 @@ def test_a_disk_with_other_sectors_is_refused(made: Made, tmp_path: Path) -> Non
     """The partition table counts in sectors of 512 bytes: the gateway would not find it."""
     with bad_disks.loop(tmp_path / "backing", sector=4096) as device:
         before = device.read_bytes()
-        refused = run("flash", "--yes", made.image, device)
+        result = run("flash", "--yes", made.image, device)
         assert device.read_bytes() == before
-    assert refused.returncode == 13
-    assert f"{device} has sectors of 4096 bytes" in refused.stderr
+    assert result.returncode == 13
+    assert f"{device} has sectors of 4096 bytes" in result.stderr
 
 
 @bad_disks.needs_nbdkit
@@ -382,9 +382,9 @@ def test_a_new_file_needs_no_question_and_an_image_its_map(made: Made, tmp_path:
     done = run("flash", made.image, tmp_path / "new")
     assert done.returncode == 0, done.stderr
     made.image.with_name("gateway.bmap").unlink()
-    refused = run("flash", made.image, tmp_path / "other")
-    assert refused.returncode == 14
-    assert "there is no block map" in refused.stderr
+    result = run("flash", made.image, tmp_path / "other")
+    assert result.returncode == 14
+    assert "there is no block map" in result.stderr
     assert not (tmp_path / "other").exists()
 
 

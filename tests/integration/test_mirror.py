@@ -148,9 +148,9 @@ def test_an_image_built_from_it_alone_has_the_same_bytes(
     one = replace(locked, images={"x86-64": images["x86-64"]}, tools=tools)
     locks.write(one, path)
     directory = tmp_path / "mirror"
-    told = project.run("mirror", "--json", str(directory))
-    assert told.returncode == 0, told.stderr
-    said = json.loads(told.stdout)
+    result = project.run("mirror", "--json", str(directory))
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
     assert said["files"] == len(files(directory)) == len(said["added"])
     assert said["environment"]["EDGEIMG_K3S_URL"] == "http://HOST/k3s"
 

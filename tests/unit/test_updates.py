@@ -240,9 +240,9 @@ def test_it_says_what_runs_and_what_is_new(gateway: Gateway, tmp_path: Path) -> 
 
 
 def test_it_installs_what_is_new(gateway: Gateway, tmp_path: Path) -> None:
-    told = gateway("install", available="1.1.0")
-    assert told.returncode == 0
-    assert "1.1.0 is installed, and starts with the next restart" in told.stdout
+    result = gateway("install", available="1.1.0")
+    assert result.returncode == 0
+    assert "1.1.0 is installed, and starts with the next restart" in result.stdout
     assert done(tmp_path) == ["--json=short --verify=yes update 1.1.0"]
 
 
@@ -260,9 +260,9 @@ def test_it_restarts_when_asked_and_there_is_something_to_start(
 
 
 def test_a_version_that_is_on_trial_keeps_the_one_before(gateway: Gateway, tmp_path: Path) -> None:
-    told = gateway("install", available="1.1.0", bless="indeterminate")
-    assert told.returncode == 1
-    assert "1.0.0 has not shown yet that it works" in told.stderr
+    result = gateway("install", available="1.1.0", bless="indeterminate")
+    assert result.returncode == 1
+    assert "1.0.0 has not shown yet that it works" in result.stderr
     assert done(tmp_path) == []
 
 
@@ -275,9 +275,9 @@ def test_a_version_that_is_on_trial_keeps_the_one_before(gateway: Gateway, tmp_p
     ],
 )
 def test_what_fails_is_said(gateway: Gateway, tmp_path: Path, fails: str, said: str) -> None:
-    told = gateway("install", "--restart", available="1.1.0", fails=fails)
-    assert told.returncode == 1
-    assert said in told.stderr
+    result = gateway("install", "--restart", available="1.1.0", fails=fails)
+    assert result.returncode == 1
+    assert said in result.stderr
     assert "systemctl reboot" not in done(tmp_path)
 
 
@@ -293,11 +293,11 @@ def test_what_fails_is_said(gateway: Gateway, tmp_path: Path, fails: str, said: 
     ],
 )
 def test_the_log_is_told_by_what_says_it_best(gateway: Gateway, log: str, said: str) -> None:
-    told = gateway(fails="check-new", log=f"{log}\n(sd-pull) failed with exit status 1.")
-    assert told.returncode == (10 if log.startswith("gpgv:") else 14 if "space" in log else 1)
-    assert said in told.stderr
-    assert told.stderr.startswith(f"edgeimg-update: {URL}: ")
-    assert len(told.stderr.splitlines()) == 1
+    result = gateway(fails="check-new", log=f"{log}\n(sd-pull) failed with exit status 1.")
+    assert result.returncode == (10 if log.startswith("gpgv:") else 14 if "space" in log else 1)
+    assert said in result.stderr
+    assert result.stderr.startswith(f"edgeimg-update: {URL}: ")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_it_goes_through_the_proxy_that_was_provisioned(gateway: Gateway, tmp_path: Path) -> None:
@@ -312,9 +312,9 @@ def test_it_goes_through_the_proxy_that_was_provisioned(gateway: Gateway, tmp_pa
 
 
 def test_an_image_that_was_told_nothing_says_so(gateway: Gateway) -> None:
-    told = gateway(url="")
-    assert told.returncode == 1
-    assert "[update]" in told.stderr
+    result = gateway(url="")
+    assert result.returncode == 1
+    assert "[update]" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -377,9 +377,9 @@ def test_an_older_version_is_refused_unless_the_recipe_names_it(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     older = {"available": None, "versions": ("1.0.0", "0.9.0")}
-    refused = gateway("install", "0.9.0", **older)
-    assert refused.returncode == 11
-    assert "older than 1.0.0" in refused.stderr
+    result = gateway("install", "0.9.0", **older)
+    assert result.returncode == 11
+    assert "older than 1.0.0" in result.stderr
     assert done(tmp_path) == []
     assert state(tmp_path)["phase"] == "failed"
     assert "allow_older" in state(tmp_path)["reason"]
@@ -481,17 +481,17 @@ def test_a_smaller_rollback_index_is_refused(
 ) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state/rollback-index").write_text("3\n")
-    refused = gateway("install", available="1.1.0", index=index)
-    assert refused.returncode == 12
-    assert reason in refused.stderr
+    result = gateway("install", available="1.1.0", index=index)
+    assert result.returncode == 12
+    assert reason in result.stderr
     assert "--json=short --verify=yes update 1.1.0" not in done(tmp_path)
     assert gateway("install", available="1.1.0", index="rollback_index=3\n").returncode == 0
     assert "--json=short --verify=yes update 1.1.0" in done(tmp_path)
 
 
 def test_from_another_place(gateway: Gateway, tmp_path: Path) -> None:
-    told = gateway("install", "--from", "file:///mnt/a%20&b", available="1.1.0")
-    assert told.returncode == 0
+    result = gateway("install", "--from", "file:///mnt/a%20&b", available="1.1.0")
+    assert result.returncode == 0
     (line,) = done(tmp_path)
     (definitions,) = [word for word in line.split() if word.startswith("--definitions=")]
     copy = Path(definitions.partition("=")[2]) / "10-root.transfer"
