@@ -1,4 +1,4 @@
-"""The one table of architectures: every name that another project gives to one of ours.
+"""The one table of architectures, with their names in other projects.
 
 Nothing else in edgeimg branches on an architecture; adding one is one entry here.
 """

@@ -6,7 +6,7 @@ import pytest
 from edgeimg.arch import ARCHITECTURES, ARM, ARM64, X86_64
 from edgeimg.errors import FetchError
 from edgeimg.lock.model import K3sAsset
-from edgeimg.sources.k3s_release import asset_name, asset_url, parse_checksums, wanted
+from edgeimg.sources.k3s_release import asset_name, asset_url, download, parse_checksums
 
 BASE = "https://releases.example/k3s/download"
 SHA = "a" * 64
@@ -25,9 +25,9 @@ def test_mirrors_stand_in_for_the_locked_place() -> None:
     asset = K3sAsset(
         version="v1.35.0+k3s1", url=f"{BASE}/v1.35.0%2Bk3s1/k3s-arm64", size=5, sha256=SHA
     )
-    plain = wanted(asset, env={})
+    plain = download(asset, env={})
     assert (plain.sha256, plain.size, plain.urls) == (SHA, 5, (asset.url,))
-    mirrored = wanted(asset, env={"EDGEIMG_K3S_URL": "http://a.example/k http://b.example/"})
+    mirrored = download(asset, env={"EDGEIMG_K3S_URL": "http://a.example/k http://b.example/"})
     assert mirrored.urls == (
         "http://a.example/k/v1.35.0%2Bk3s1/k3s-arm64",
         "http://b.example/v1.35.0%2Bk3s1/k3s-arm64",

@@ -1,6 +1,6 @@
 """Findings as SARIF 2.1.0 (OASIS), which code hosts show beside the code.
 
-One run for each architecture, told apart by `automationDetails`. What comes from a file of the
+One run for each architecture, identified by `automationDetails`. What comes from a file of the
 project points at that file; what is in the recipe, at its line; everything else at its path in
 the image, below the base `IMAGE`. No clock and no host is in it.
 """

@@ -70,8 +70,8 @@ class Opened:
 def opened(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Iterator[Opened]:
     """The image `path` (.raw or .raw.zst), its root checked against its root hash.
 
-    Temporary files go to a directory below `work`, and are gone at the end. Raises ImageError when
-    the file is no image of ours or is damaged, HostError when the disk is full.
+    Temporary files go to a directory below `work`, which is removed. Raises ImageError when
+    the file is no edgeimg image or is damaged, HostError when the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="edgeimg-inspect.", dir=work) as name:
         scratch = Path(name)

@@ -1,4 +1,4 @@
-"""Reading TOML that people write: what cannot be read is told by line, and where each key is."""
+"""Reads TOML files of people: reports errors by line, and finds the line of each key."""
 
 from __future__ import annotations
 

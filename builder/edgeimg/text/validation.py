@@ -39,7 +39,7 @@ def listing(name: object, lines: list[str]) -> str:
 
 
 def _is_a_consequence(item: ErrorDetails) -> bool:
-    """A list is "too short" when its items were wrong, which is told already."""
+    """A list is "too short" when its items were wrong, which is reported already."""
     return bool(item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"])
 
 

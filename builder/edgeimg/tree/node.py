@@ -42,7 +42,7 @@ class Node:
     target: str = ""
     xattrs: tuple[tuple[str, bytes], ...] = ()
     origin: str = ""
-    """What brought it: `package:NAME`, `k3s`, `overlay:NAME`, `edgeimg`; sizes are told by it."""
+    """What brought it: `package:NAME`, `k3s`, `overlay:NAME`, `edgeimg`; sizes are summed by it."""
 
     @property
     def size(self) -> int:

@@ -68,7 +68,7 @@ unplugged() {
 }
 
 is_synchronised() {
-    # Whether somebody has told the kernel the time: systemd-timesyncd, or chrony.
+    # Whether a program has set the kernel time: systemd-timesyncd, or chrony.
     ! busybox adjtimex 2> /dev/null | grep -q UNSYNC
 }
 
@@ -100,7 +100,7 @@ server_of_agent() {
 }
 
 waits_for_provisioning() {
-    # An agent that was told no server.
+    # An agent without a server.
     [ "$role" = agent ] && [ -z "$(server_of_agent)" ]
 }
 
