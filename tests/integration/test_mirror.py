@@ -56,7 +56,7 @@ def small(server: FileServer) -> Lock:
     return Lock(recipe_digest="0" * 64, suite="trixie", images={"arm": image}, tools=tools)
 
 
-def keep(lock: Lock, directory: Path, server: FileServer, cache: Path) -> mirror.Kept:
+def keep(lock: Lock, directory: Path, server: FileServer, cache: Path) -> mirror.MirrorRun:
     env = {
         "EDGEIMG_MIRROR": f"{server.url}/debian",
         "EDGEIMG_SECURITY_MIRROR": f"{server.url}/security",

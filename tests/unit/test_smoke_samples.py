@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from edgeimg.smoke.boots import _one_boot
+from edgeimg.smoke.boots import _boot
 from edgeimg.smoke.verdict import STAGES, Sample
 from edgeimg.vm.channel import Channel
 from edgeimg.vm.machine import Guest
@@ -50,7 +50,7 @@ def said(tmp_path: Path) -> Iterator[list[dict[str, Any]]]:
 def boot(tmp_path: Path) -> Any:
     channel = Channel(tmp_path / "port")
     try:
-        return _one_boot(cast(Guest, Talker(channel)), 20, lambda _: None, lambda _: None)
+        return _boot(cast(Guest, Talker(channel)), 20, lambda _: None, lambda _: None)
     finally:
         channel.close()
 

@@ -144,7 +144,7 @@ def flip(path: Path, offset: int) -> None:
 
 def forget() -> None:
     """What a new process knows."""
-    seal._known.clear()
+    seal._states.clear()
 
 
 def change_mode(result: Path) -> None:
