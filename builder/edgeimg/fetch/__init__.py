@@ -26,7 +26,7 @@ from edgeimg.progress import Advance, Progress, Silent
 __all__ = [
     "Download",
     "fetch",
-    "fetch_one",
+    "fetch_file",
     "healed",
     "missing",
     "package_downloads",
