@@ -82,16 +82,17 @@ def test_every_error_of_a_file_is_told_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("text", "place"),
     [
-        (b'[image]\nid = "a\n', 2),
-        (b"\xff\xfe", 1),
-        (b"[image]\nid = 'a'\nid = 'b'\n", 3),
-        (b"[image\n", 1),
+        (b'[image]\nid = "a\n', "2: not"),
+        (b"\xff\xfe", "1: UTF-16 text"),
+        (b"\xe9", "1: not"),
+        (b"[image]\nid = 'a'\nid = 'b'\n", "3: not"),
+        (b"[image\n", "1: not"),
     ],
 )
-def test_text_that_is_not_toml_names_the_line(tmp_path: Path, text: bytes, line: int) -> None:
-    with pytest.raises(RecipeError, match=f"recipe.toml:{line}: not"):
+def test_text_that_is_not_toml_names_the_line(tmp_path: Path, text: bytes, place: str) -> None:
+    with pytest.raises(RecipeError, match=f"recipe.toml:{place}"):
         load(write(tmp_path, text))
 
 
