@@ -12,7 +12,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +143,11 @@ def powered(
     memory: int = 512,
     network: bool = False,
     screen: str | None = None,
+    credentials: Mapping[str, str] | None = None,
 ) -> Iterator[Console]:
     """A guest with the disk in `work`, made over `raw` when there is none; killed at the end.
 
-    `screen` is one of QEMU's graphics cards.
+    `screen` is one of QEMU's graphics cards. `credentials` of systemd reach the guest by fw_cfg.
     """
     kept = work / "disk.qcow2"
     first = not kept.exists()
@@ -165,6 +166,10 @@ def powered(
     argv = _without(argv, "-mon", "")
     if screen is not None:
         argv += ["-device", screen]
+    for name, value in (credentials or {}).items():
+        path = work / f"credential-{name}"
+        path.write_text(value)
+        argv += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={path}"]
     with subprocess.Popen(
         [str(word) for word in toolbox.argv(argv[0], *argv[1:])], env=toolbox.environment(),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -44,6 +44,7 @@ ROOMS = {
     "provision": (
         "provision",
         "test_provision test_provision_cli test_provision_nocloud test_provision_settings "
+        "test_provision_signed "
         "test_survivors",
     ),
 }

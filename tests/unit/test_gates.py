@@ -16,6 +16,8 @@ from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.types import Gate
 from edgeimg.release import gates
 from edgeimg.release.gates import GATES, Hold
+from edgeimg.smoke.smoke import PORTS
+from edgeimg.smoke.verdict import Check
 
 PROJECT = Path(__file__).parents[2]
 
@@ -94,7 +96,8 @@ def test_what_the_recipe_does_not_use_may_be_dirty(project: Path, plan: BuildPla
 def test_a_project_without_git_holds_back(tmp_path: Path, plan: BuildPlan) -> None:
     (tmp_path / "overlays/base").mkdir(parents=True)
     (reason,) = dirty(tmp_path, plan)
-    assert "git does not know the project" in reason
+    assert reason.startswith("git does not know the project: ")
+    assert "not a git repository" in reason
 
 
 def test_a_standin_and_an_unsigned_index_hold_back(project: Path, plan: BuildPlan) -> None:
@@ -121,6 +124,29 @@ def test_findings_hold_back_as_budget_or_checks_and_warnings_do_not() -> None:
         ],
     )
     assert [hold.gate for hold in found] == ["budget", "checks"]
+
+
+def test_a_failed_check_of_the_guest_holds_back_unless_it_is_a_finding_already() -> None:
+    checks = [
+        Check(name="a pod answers", failure="no answer in 300 s"),
+        Check(name="the node is ready"),
+        Check(name=PORTS, failure="8080"),
+    ]
+    assert gates.of_boot("arm", checks) == [
+        Hold(gate="boot", reason="arm: not true: a pod answers", detail="no answer in 300 s")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "last"), [(20, "reason 20"), (21, "and 1 more"), (45, "and 25 more")]
+)
+def test_a_long_list_of_reasons_ends_with_how_many_more(count: int, last: str) -> None:
+    holds = [Hold(gate="checks", reason=f"reason {number + 1:02}") for number in range(count)]
+    with pytest.raises(errors.CheckError) as caught:
+        gates.refuse(holds, ())
+    lines = caught.value.message.splitlines()
+    assert last in lines[-1]
+    assert len(lines) == 1 + min(count, 21)
 
 
 @pytest.mark.parametrize("gate", GATES)

@@ -1,0 +1,49 @@
+"""The data partition on the first boot: when it takes minutes, and when it cannot be made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from edgeimg.arch import X86_64
+from edgeimg.tools import Toolbox
+from edgeimg.vm.disk import raw_image
+
+from tests.console import powered
+from tests.gateway import PROJECT, built
+
+pytestmark = pytest.mark.boot
+DROPIN = "systemd.unit-dropin.systemd-repart.service"
+"""The credential that adds to the unit (systemd-debug-generator)."""
+SLOW = 120
+"""Seconds; systemd waits 90 for a device unless a unit says otherwise."""
+
+
+@pytest.fixture(scope="module")
+def raw(cache) -> Path:
+    return raw_image(built(PROJECT, X86_64, "-o", "out/test"), cache)
+
+
+def test_a_slow_disk_is_no_damaged_one(
+    raw: Path, tmp_path: Path, toolbox: Callable[[str], Toolbox]
+) -> None:
+    slow = {DROPIN: f"[Service]\nExecStartPre=/usr/bin/sleep {SLOW}\n"}
+    with powered(raw, tmp_path, toolbox=toolbox("qemu"), credentials=slow) as gateway:
+        gateway.wait_for_shell(SLOW + 480)
+        assert gateway.run("systemctl is-active var.mount").strip() == "active"
+        assert "CANNOT START" not in gateway.said()
+        # The test is one only if the disk was that slow.
+        seconds = gateway.run("systemctl show -P ActiveEnterTimestampMonotonic var.mount").strip()
+        assert int(seconds) > SLOW * 1_000_000
+
+
+def test_a_partition_that_cannot_be_made_is_told_at_once(
+    raw: Path, tmp_path: Path, toolbox: Callable[[str], Toolbox]
+) -> None:
+    broken = {DROPIN: "[Service]\nExecStart=\nExecStart=/usr/bin/false\n"}
+    with powered(raw, tmp_path, toolbox=toolbox("qemu"), credentials=broken) as gateway:
+        gateway.wait_for("THIS GATEWAY CANNOT START", 300)
+        text = gateway.wait_for("flash its disk again", 60)
+        assert "It has no data partition, and cannot make one" in text
+        assert "failed: systemd-repart.service" in text
