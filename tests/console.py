@@ -12,7 +12,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ from edgeimg.vm.qmp import Qmp
 from tests.gateway import CPUS
 
 _LOST = b"kthread timer wakeup didn't happen"
+
+
+DISK = "if=none,id=disk,"
+"""What QEMU's drive of the gateway's disk begins with (edgeimg.vm.argv)."""
 
 
 class GuestLostError(Exception):
@@ -143,11 +147,11 @@ def powered(
     memory: int = 512,
     network: bool = False,
     screen: str | None = None,
-    credentials: Mapping[str, str] | None = None,
+    drive: str = "",
 ) -> Iterator[Console]:
     """A guest with the disk in `work`, made over `raw` when there is none; killed at the end.
 
-    `screen` is one of QEMU's graphics cards. `credentials` of systemd reach the guest by fw_cfg.
+    `screen` is one of QEMU's graphics cards, `drive` more properties of the disk (`readonly=on`).
     """
     kept = work / "disk.qcow2"
     first = not kept.exists()
@@ -166,10 +170,8 @@ def powered(
     argv = _without(argv, "-mon", "")
     if screen is not None:
         argv += ["-device", screen]
-    for name, value in (credentials or {}).items():
-        path = work / f"credential-{name}"
-        path.write_text(value)
-        argv += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={path}"]
+    if drive:
+        argv = [f"{word},{drive}" if word.startswith(DISK) else word for word in argv]
     with subprocess.Popen(
         [str(word) for word in toolbox.argv(argv[0], *argv[1:])], env=toolbox.environment(),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -123,7 +123,7 @@ class Station:
             return FlashError(f"{path} is no disk")
         told = {key[0]: reason for key, reason in self._handled.items()}
         reason = told.get(str(chosen.real)) or "it was not confirmed"
-        return FlashError(f"{path} is left alone: {reason}")
+        return FlashError(f"{path} is skipped: {reason}")
 
     def _step(self, pool: ThreadPoolExecutor, stop: threading.Event) -> bool:
         """One look at everything; whether another is needed."""

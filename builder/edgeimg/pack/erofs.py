@@ -57,12 +57,12 @@ def check(image: Path, *, toolbox: Toolbox) -> None:
         raise ImageError(f"the root file system is damaged: {error.message}") from error
 
 
-def names(image: Path, path: str, *, toolbox: Toolbox) -> dict[str, bool]:
+def names(image: Path, path: str, *, toolbox: Toolbox, offset: int = 0) -> dict[str, bool]:
     """The entries of one directory of the image: whether each is a directory itself.
 
     Symbolic links are not followed. Empty when there is no such directory.
     """
-    listing = toolbox.run("dump.erofs", "--ls", f"--path=/{path}", str(image), timeout=60.0)
+    listing = _dump(image, "--ls", path, toolbox, offset)
     rows = _ENTRY.findall(listing.decode("utf-8", "replace").partition("FILENAME\n")[2])
     return {name: kind == _DIRECTORY for kind, name in rows if name not in (".", "..")}
 
@@ -74,9 +74,18 @@ def read(image: Path, path: str, *, toolbox: Toolbox, offset: int = 0) -> bytes:
 
     Raises ImageError when there is no such file.
     """
+    missing = f"the root file system has no readable /{path}"
     try:
-        return toolbox.run(
-            "dump.erofs", f"--offset={offset}", "--cat", f"--path=/{path}", str(image), timeout=60.0
-        )
+        data = _dump(image, "--cat", path, toolbox, offset)
     except ToolError as error:
-        raise ImageError(f"the root file system has no readable /{path}") from error
+        raise ImageError(missing) from error
+    # dump.erofs ends with 0 for a file that is not there, too.
+    directory, _, name = path.rpartition("/")
+    if not data and name not in names(image, directory, toolbox=toolbox, offset=offset):
+        raise ImageError(missing)
+    return data
+
+
+def _dump(image: Path, action: str, path: str, toolbox: Toolbox, offset: int) -> bytes:
+    options = (f"--offset={offset}", action, f"--path=/{path}")
+    return toolbox.run("dump.erofs", *options, str(image), timeout=60.0)
