@@ -5,13 +5,15 @@ The inputs are tests/cases/settings.tar.xz; the README of each directory names i
 
 from __future__ import annotations
 
+import struct
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from edgeimg.errors import ProvisionError, ReleaseError
 from edgeimg.fleet import reading as fleets
-from edgeimg.provision import advice, nocloud, reading
+from edgeimg.provision import advice, nocloud, reading, zones
 from edgeimg.provision.rendering import files
 from edgeimg.provision.settings import Settings
 from edgeimg.recipe.tables import Image
@@ -199,6 +201,60 @@ def test_a_network_that_k3s_uses_too_is_a_warning(inputs: Path) -> None:
     assert "10.42.0.5/16 overlaps 10.42.0.0/16" in told()[0]
     assert 'cluster-cidr = "172.' in told()[0]
     assert told(config={"cluster-cidr": "172.20.0.0/16"}) == []
+
+
+def test_a_zone_whose_rule_does_not_hold_yet_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A file of tzdata with a transition on 2027-03-14 to what its last line says.
+    transition = int(datetime(2027, 3, 14, 5, tzinfo=UTC).timestamp())
+    head = b"TZif2" + bytes(15)
+    old = head + struct.pack(">6I", 0, 0, 0, 0, 1, 4) + bytes(6) + b"UTC\0"
+    counts = struct.pack(">6I", 0, 0, 0, 1, 2, 8)
+    kinds = struct.pack(">q B iBB iBB", transition, 1, -4 * 3600, 0, 0, -5 * 3600, 0, 4)
+    stored = old + head + counts + kinds + b"NOW\0LAT\0" + b"\nLAT5\n"
+    monkeypatch.setattr(zones, "_stored", lambda _: stored)
+    before, after = (datetime(2027, 3, day, tzinfo=UTC) for day in (1, 15))
+    zones.differs.cache_clear()
+    assert zones.differs("America/Havana", before) == before
+    assert zones.differs("America/Havana", after) is None
+    assert zones.fixed("America/Havana", before) == "<-04>4"
+    monkeypatch.setattr(zones, "differs", lambda zone, _: before if "/" in zone else None)
+    settings = Settings.model_validate({"timezone": "America/Havana"})
+    (line,) = advice.warnings(settings)
+    assert "wrong from 2027-03-01 00:00 UTC" in line
+    assert "'<-04>4'" in line
+    assert advice.warnings(Settings.model_validate({"timezone": "CET-1"})) == []
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata", "Etc/GMT-1", "CET-1"])
+def test_zones_without_changes_ahead(zone: str) -> None:
+    assert zones.differs(zone, datetime(2026, 11, 29, tzinfo=UTC)) is None
+    if "/" in zone:
+        assert zones.is_rule(zones.fixed(zone, datetime(2026, 11, 29, tzinfo=UTC)))
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("192.168.1.255/24", "192.168.1.255/24 is the address for broadcast"),
+        ("192.168.1.0/24", "192.168.1.0/24 is the address of the network"),
+        ("10.0.3.255/22", "expected one between 10.0.0.1 and 10.0.3.254"),
+        ("10.0.0.3/30", "is the address for broadcast"),
+        ("10.0.0.255/22", ""),
+        ("10.0.1.0/22", ""),
+        ("10.0.0.1/31", ""),
+        ("10.0.0.0/31", ""),
+        ("10.0.0.0/32", ""),
+        ("fd00::/64", ""),
+    ],
+)
+def test_the_first_and_the_last_address_of_a_network(address: str, reason: str) -> None:
+    data = {"network": {"lan": {"interface": "en*", "addresses": [address]}}}
+    if not reason:
+        assert Settings.model_validate(data).network["lan"].addresses == (address,)
+        return
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(data)
+    assert reason in str(caught.value)
 
 
 def sheet(folder: Path, content: bytes) -> set[str]:

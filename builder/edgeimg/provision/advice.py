@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+from edgeimg.provision import zones
 from edgeimg.provision.network import overlapping
 from edgeimg.provision.settings import Settings
 
@@ -10,7 +13,25 @@ _RANGES = {"cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16"}
 
 
 def warnings(settings: Settings) -> list[str]:
-    """A line for each address in the networks of pods and services: K3s could not route to both."""
+    """A line for each setting that is allowed, and that would not do what people expect."""
+    return [*_ranges(settings), *_clock(settings)]
+
+
+def _clock(settings: Settings) -> list[str]:
+    """A gateway has the rule of its zone alone, which may not hold yet."""
+    zone, today = settings.timezone, datetime.now(UTC).replace(hour=0, minute=0, second=0)
+    wrong = zones.differs(zone, today.replace(microsecond=0)) if zone else None
+    if zone is None or wrong is None:
+        return []
+    return [
+        f"timezone: the clock of the gateway will be wrong from {wrong:%Y-%m-%d %H:00} UTC on: it "
+        f"keeps one rule, {zones.rule(zone)!r}, which {zone} does not follow yet: set "
+        f"{zones.fixed(zone, wrong)!r}, and provision again at the next change"
+    ]
+
+
+def _ranges(settings: Settings) -> list[str]:
+    """Addresses in the networks of pods and services: K3s could not route to both."""
     found: list[str] = []
     for option, default in _RANGES.items():
         said = settings.k3s.config.get(option, default) if settings.k3s else default

@@ -280,9 +280,26 @@ def _addresses(networks: Mapping[str, Network]) -> None:
     for name, network in networks.items():
         for text in network.addresses:
             here = ipaddress.ip_interface(text)
+            _require_of_a_host(name, here)
             other = seen.setdefault(str(here.ip), name)
             if other != name or network.addresses.count(text) > 1:
                 raise ValueError(f"network.{name}: addresses: {here.ip} is there twice")
+
+
+def _require_of_a_host(name: str, here: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> None:
+    """Raises ValueError for the first and the last address of an IPv4 network.
+
+    Networks of /31 and /32 have neither (RFC 3021); IPv6 has no broadcast.
+    """
+    network = here.network
+    if isinstance(network, ipaddress.IPv6Network) or network.prefixlen > 30:
+        return
+    kinds = {network.network_address: "of the network", network.broadcast_address: "for broadcast"}
+    if kind := kinds.get(here.ip):  # type: ignore[call-overload]
+        raise ValueError(
+            f"network.{name}: addresses: {here} is the address {kind}: expected one between "
+            f"{network[1]} and {network[-2]}"
+        )
 
 
 def overlapping(networks: Iterable[Network], ranges: Iterable[str]) -> list[tuple[str, str]]:

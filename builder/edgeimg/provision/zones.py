@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
+import io
 import re
+import struct
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 # std offset [dst [offset] , start , end], the form `Mm.w.d` of dates alone (tzset(3)).
 _NAME = r"(?:[A-Za-z]{3,6}|<[A-Za-z0-9+-]{3,6}>)"
@@ -47,5 +51,47 @@ def rule(zone: str) -> str:
     """The rule of a zone, by its name; a rule is its own."""
     if zone not in names():
         return zone
+    return _stored(zone).rstrip(b"\n").rpartition(b"\n")[2].decode()
+
+
+@functools.cache
+def differs(zone: str, start: datetime) -> datetime | None:
+    """The first hour of the year from `start` in which the rule of a zone gives another time.
+
+    The rule of a zone holds after the last transition of its file, which may still be ahead. None
+    for zones whose rule is right all year.
+    """
+    if zone not in names():
+        return None
+    known = ZoneInfo.from_file(io.BytesIO(_stored(zone)))
+    of_rule = ZoneInfo.from_file(io.BytesIO(_file(rule(zone))))
+    hours = (start.astimezone(UTC) + timedelta(hours=hour) for hour in range(366 * 24))
+    return next(
+        (
+            hour for hour in hours
+            if hour.astimezone(known).utcoffset() != hour.astimezone(of_rule).utcoffset()
+        ),
+        None,
+    )  # fmt: skip
+
+
+def fixed(zone: str, moment: datetime) -> str:
+    """A rule without transitions that gives the time of a zone at `moment`: `<-04>4`."""
+    offset = moment.astimezone(ZoneInfo.from_file(io.BytesIO(_stored(zone)))).utcoffset()
+    minutes = int((offset or timedelta()).total_seconds()) // 60
+    hours, rest = divmod(abs(minutes), 60)
+    name = f"{'-' if minutes < 0 else '+'}{hours:02}{f'{rest:02}' if rest else ''}"
+    # The sign of a rule is that of the way back to UTC.
+    return f"<{name}>{'-' if minutes > 0 else ''}{hours}{f':{rest:02}' if rest else ''}"
+
+
+def _stored(zone: str) -> bytes:
     stored = importlib.resources.files("tzdata").joinpath("zoneinfo", *zone.split("/"))
-    return stored.read_bytes().rstrip(b"\n").rpartition(b"\n")[2].decode()
+    return stored.read_bytes()
+
+
+def _file(text: str) -> bytes:
+    """The file that a gateway makes of a rule (RFC 9636): the rule alone, without transitions."""
+    header = b"TZif2" + bytes(15) + struct.pack(">6I", 0, 0, 0, 0, 1, 4)
+    kind = bytes(6) + b"UTC\0"
+    return header + kind + header + kind + b"\n" + text.encode() + b"\n"
