@@ -101,11 +101,18 @@ def _lzma(form: int) -> Callable[[Limits], _Decoder]:
     return lambda limits: lzma.LZMADecompressor(form, memlimit=limits.window + (16 << 20))
 
 
+def _bzip2(decoder: _Decoder, data: bytes) -> Iterator[bytes]:
+    try:
+        yield from _bounded(decoder, data)
+    except OSError as error:  # what the module raises for damaged data
+        raise EOFError(str(error)) from error
+
+
 _SKIPPABLE = tuple(bytes((0x50 + low, 0x2A, 0x4D, 0x18)) for low in range(16))
 GZIP = Method("gzip", (b"\x1f\x8b\x08",), lambda _: zlib.decompressobj(wbits=31), _inflate)
 ZSTD = Method("zstd", (b"\x28\xb5\x2f\xfd", *_SKIPPABLE), _Zstd, _zstd)
 XZ = Method("xz", (b"\xfd7zXZ\0",), _lzma(lzma.FORMAT_XZ), _bounded)
-BZIP2 = Method("bzip2", (b"BZh",), lambda _: bz2.BZ2Decompressor(), _bounded)
+BZIP2 = Method("bzip2", (b"BZh",), lambda _: bz2.BZ2Decompressor(), _bzip2)
 LZMA = Method("lzma", (b"\x5d\0\0",), _lzma(lzma.FORMAT_ALONE), _bounded)
 """Never recognised by its start, which other data may have, too."""
 _RECOGNISED = (GZIP, ZSTD, XZ, BZIP2)
