@@ -291,11 +291,11 @@ def _require_of_a_host(name: str, here: ipaddress.IPv4Interface | ipaddress.IPv6
 
     Networks of /31 and /32 have neither (RFC 3021); IPv6 has no broadcast.
     """
-    network = here.network
-    if isinstance(network, ipaddress.IPv6Network) or network.prefixlen > 30:
+    if isinstance(here, ipaddress.IPv6Interface) or here.network.prefixlen > 30:
         return
+    network = here.network
     kinds = {network.network_address: "of the network", network.broadcast_address: "for broadcast"}
-    if kind := kinds.get(here.ip):  # type: ignore[call-overload]
+    if kind := kinds.get(here.ip):
         raise ValueError(
             f"network.{name}: addresses: {here} is the address {kind}: expected one between "
             f"{network[1]} and {network[-2]}"
