@@ -31,6 +31,8 @@ ENVIRONMENT = {
     "else `~/.cache/edgeimg`.",
     "EDGEIMG_CACHE_LIMIT": "Size that results may take in the cache, such as `20 GiB`. Default: "
     "`12 GiB`. The least recently used results are removed first. Downloads are never removed.",
+    "EDGEIMG_REMOTE_CACHE": "Address of a shared build cache. Default: no such cache.",
+    "EDGEIMG_REMOTE_CACHE_WRITE": "`1` also stores images there that are built here.",
     "EDGEIMG_MIRROR": "Debian archives, separated by spaces, tried in order. Default: the ones "
     "that apt uses on this host.",
     "EDGEIMG_SECURITY_MIRROR": "The same for Debian's security archive.",

@@ -10,7 +10,7 @@ from edgeimg import fetch, process
 from edgeimg import sbom as inventory
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import inputs as sources
-from edgeimg.build import result, stages
+from edgeimg.build import result, shared, stages
 from edgeimg.build.plan import (
     BuildPlan,
     K3sChoice,
@@ -23,6 +23,7 @@ from edgeimg.cache import limit as store_limit
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.check import sarif
 from edgeimg.errors import ImageError, LockError
+from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.inspect.image import Inspection
 from edgeimg.inspect.image import inspect as read_image
 from edgeimg.lock.model import Lock
@@ -43,14 +44,33 @@ from edgeimg.vm import run as interactive
 from edgeimg.vm.argv import GuestOptions
 
 
-def build(plan: BuildPlan, *, store: Store, ui: Ui, composed: Composed | None = None) -> Built:
+def build(
+    plan: BuildPlan,
+    *,
+    store: Store,
+    ui: Ui,
+    composed: Composed | None = None,
+    cache: SharedCache | None = None,
+) -> Built:
     """Build one image. A build whose inputs did not change returns the finished one.
 
-    `composed` is the root of this plan, when the caller has composed it already.
+    `composed` is the root of this plan, when the caller has composed it already. `cache` may have
+    the image of another builder; it is not used offline.
     """
     result.announce(plan, ui)
     if finished := result.existing(plan, ui):
         return finished
+    cache = None if plan.offline else cache
+    if cache and (found := shared.find(plan, cache, ui)):
+        return found
+    built = _make(plan, composed, store, ui)
+    if cache and cache.where.writes:
+        with ui.step(f"{plan.arch.name}: store it in the shared cache"):
+            shared.offer(built, cache, ui)
+    return built
+
+
+def _make(plan: BuildPlan, composed: Composed | None, store: Store, ui: Ui) -> Built:
     store.sweep()
     store_limit.trim(store.results, store_limit.limit())
     toolbox = _pack_tools(plan, store, ui)

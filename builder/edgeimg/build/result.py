@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeimg.build.plan import BuildPlan
 from edgeimg.errors import ImageError
-from edgeimg.image.layout import FILES, SUMS
+from edgeimg.image.layout import FILES, SHARED, SUMS
 from edgeimg.image.manifest import SUFFIX, Manifest
 from edgeimg.pack.publish import PublishedFile, describe
 from edgeimg.progress import Progress
@@ -24,6 +24,8 @@ class Built:
     """By name, in `directory`."""
     unchanged: bool
     """An earlier build had made it already."""
+    shared: bool = False
+    """It comes from a shared cache, in this run or an earlier one."""
 
     @property
     def name(self) -> str:
@@ -75,6 +77,7 @@ class Built:
             "sizes": self.sizes,
             "budget": limits,
             "unchanged": self.unchanged,
+            "shared": self.shared,
         }
 
 
@@ -111,4 +114,13 @@ def existing(plan: BuildPlan, progress: Progress) -> Built | None:
         progress.note(f"{plan.directory} was damaged after it was built: it is built again")
         return None
     files = {file.name: file for file in descriptions}
-    return Built(plan=plan, manifest=manifest, files=files, unchanged=True)
+    built = Built(plan=plan, manifest=manifest, files=files, unchanged=True)
+    return replace(built, shared=_mark(plan) == built.sha256)
+
+
+def _mark(plan: BuildPlan) -> str:
+    """The digest of the image that came from a shared cache; empty for one that was built here."""
+    try:
+        return (plan.directory / SHARED).read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""

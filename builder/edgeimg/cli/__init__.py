@@ -41,6 +41,7 @@ PLACES = {
     "release": "release", "diff": "release", "genkey": "trust", "verify": "trust",
     "board": "boards", "sbom": "inventory", "cve": "inventory", "lock": "inputs",
     "hardware": "hardware", "rollout": "rollout", "mirror": "inputs", "clean": "inputs",
+    "matrix": "matrix",
     "init": "project", "show": "project", "eject": "project", "doctor": "project",
     "completion": "project",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from edgeimg.build.plan import BuildOptions, SmokeOptions, plan_builds
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, Command, with_app
 from edgeimg.errors import SmokeError
+from edgeimg.fetch import shared_cache
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.resolve import lock as locks
 from edgeimg.vm.argv import GuestOptions
@@ -187,7 +188,8 @@ def demo(
         build_options, k3s=build_options.k3s or pipeline.reachable_k3s(source, ui=app.ui)
     )
     plans = plan_builds(source, archs, demo_options)
-    built = [pipeline.build(plan, store=app.store, ui=app.ui) for plan in plans]
+    with shared_cache.opened(app.ui) as cache:
+        built = [pipeline.build(plan, store=app.store, ui=app.ui, cache=cache) for plan in plans]
     if not app.as_json:
         render.images(app.ui.console, built)
     images = pipeline.built_images(source, archs, build_options.output)

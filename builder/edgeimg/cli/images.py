@@ -14,6 +14,7 @@ from edgeimg.check import size
 from edgeimg.check.findings import refuse
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, with_app
+from edgeimg.fetch import shared_cache
 from edgeimg.recipe.file import RecipeFile
 
 
@@ -32,7 +33,8 @@ def build(
     change does nothing.
     """
     plans = plan_builds(source, archs, build_options)
-    built = [pipeline.build(plan, store=app.store, ui=app.ui) for plan in plans]
+    with shared_cache.opened(app.ui) as cache:
+        built = [pipeline.build(plan, store=app.store, ui=app.ui, cache=cache) for plan in plans]
     data = {"images": [image.to_json() for image in built]}
     app.result(data, lambda console: render.images(console, built))
 

@@ -13,6 +13,7 @@ from edgeimg.cli import options, render
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.guests import accel, cpus, deadline, memory
 from edgeimg.cli.guests import guest as guest_options
+from edgeimg.fetch import shared_cache
 from edgeimg.inspect import diff as differences
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.types import Gate
@@ -114,7 +115,10 @@ def release(
         previous=previous,
         reports=reports,
     )
-    released = ship.release(source, archs, release_options, store=app.store, ui=app.ui)
+    with shared_cache.opened(app.ui) as cache:
+        released = ship.release(
+            source, archs, release_options, store=app.store, ui=app.ui, cache=cache
+        )
     app.result(released.to_json(), lambda console: render.release(console, released))
 
 

@@ -37,7 +37,8 @@ def images(console: Console, built: Sequence[Built]) -> None:
         )
     console.print(table)
     for image in built:
-        state = "unchanged" if image.unchanged else "built"
+        made = "from the shared cache" if image.shared else "built"
+        state = "unchanged" if image.unchanged else made
         console.print(Text(f"{state}: {image.download}, K3s {image.k3s}"), soft_wrap=True)
 
 
@@ -146,6 +147,8 @@ def release(console: Console, released: Released) -> None:
     console.print(line, soft_wrap=True)
     if released.key:
         console.print(f"signed with {released.key}", highlight=False, soft_wrap=True)
+    for arch in released.shared:
+        console.print(f"from the shared cache: the image of {arch}", highlight=False)
     report = released.directory / "evidence/report.html"
     console.print(f"for people: {report}", highlight=False, soft_wrap=True)
 

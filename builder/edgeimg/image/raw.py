@@ -41,6 +41,20 @@ def is_compressed(path: Path) -> bool:
         return isinstance(stream, Stream)
 
 
+def measure(path: Path, *, limit: int) -> int:
+    """Bytes of the raw image in `path`; reading stops soon after `limit` bytes.
+
+    Raises ImageError when it is damaged.
+    """
+    size = 0
+    with opened(path) as stream:
+        for block in chunks(stream):
+            size += len(block)
+            if size > limit:
+                break
+    return size
+
+
 def unpack(path: Path, output: Path) -> None:
     """Write the raw image in `path` to the sparse file `output`.
 

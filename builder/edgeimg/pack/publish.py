@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgeimg.cache.store import disk_errors, sha256_file
 from edgeimg.image import bmap
-from edgeimg.image.layout import SUMS
+from edgeimg.image.layout import SHARED, SUMS
 from edgeimg.image.manifest import Manifest, encode
 from edgeimg.progress import Progress
 from edgeimg.tools import Toolbox
@@ -80,21 +80,45 @@ def publish(
     build are replaced; SHA256SUMS comes last, so whoever sees it sees all of them. Raises
     ToolError, HostError when the disk of the host is full.
     """
+    with _work(directory) as work:
+        with disk_errors(directory), progress.task("Compressing the image", None):
+            compress(disk, work / f"{name}.raw.zst", toolbox=toolbox)
+        accept((work / f"{name}.raw.zst").stat().st_size)
+        (work / f"{name}.bmap").write_bytes(_block_map(disk, manifest))
+        (work / f"{name}.manifest.json").write_bytes(encode(manifest.to_json()))
+        files = tuple(describe(path) for path in sorted(work.iterdir()))
+        _rename(work, directory, files)
+        (directory / SHARED).unlink(missing_ok=True)
+    return Published(directory=directory, files=files)
+
+
+def adopt(directory: Path, fill: Callable[[Path], bool], *, name: str) -> bool:
+    """Publish an image that was built elsewhere, as `publish` does, and mark it as such (SHARED).
+
+    `fill` writes its files, whose names begin with `name`, to the directory of its argument. When
+    it returns False, nothing is published. Returns whether something is. Raises HostError.
+    """
+    with _work(directory) as work:
+        if not fill(work):
+            return False
+        files = tuple(describe(path) for path in sorted(work.iterdir()))
+        download = next(file for file in files if file.name == f"{name}.raw.zst")
+        (directory / SHARED).write_text(download.sha256)
+        _rename(work, directory, files)
+    return True
+
+
+@contextlib.contextmanager
+def _work(directory: Path) -> Iterator[Path]:
+    """A new directory for files that will be published, on the file system of their final names."""
     work = directory / ".partial"
     with disk_errors(directory), _turn(directory):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
-            with disk_errors(directory), progress.task("Compressing the image", None):
-                compress(disk, work / f"{name}.raw.zst", toolbox=toolbox)
-            accept((work / f"{name}.raw.zst").stat().st_size)
-            (work / f"{name}.bmap").write_bytes(_block_map(disk, manifest))
-            (work / f"{name}.manifest.json").write_bytes(encode(manifest.to_json()))
-            files = tuple(describe(path) for path in sorted(work.iterdir()))
-            _rename(work, directory, files)
+            yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
-    return Published(directory=directory, files=files)
 
 
 @contextlib.contextmanager

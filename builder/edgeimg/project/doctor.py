@@ -12,7 +12,7 @@ from typing import Literal
 from edgeimg import process, tools
 from edgeimg.cache.store import Store
 from edgeimg.errors import EdgeimgError
-from edgeimg.fetch import mirrors
+from edgeimg.fetch import mirrors, shared_cache
 from edgeimg.ui import human
 
 NEEDED_BYTES = 6 << 30
@@ -35,7 +35,17 @@ class Fact:
 
 def examine(store: Store) -> list[Fact]:
     """Look at everything a build, a lock and a boot need. Changes nothing."""
-    return [_python(), _host(), _disk(store), _mirror(), _apt(), _go(), _kvm(), _docker()]
+    return [
+        _python(),
+        _host(),
+        _disk(store),
+        _mirror(),
+        _shared_cache(),
+        _apt(),
+        _go(),
+        _kvm(),
+        _docker(),
+    ]
 
 
 def _python() -> Fact:
@@ -77,6 +87,27 @@ def _mirror() -> Fact:
     except EdgeimgError as error:
         return Fact(topic="mirror", state="bad", message=error.message, advice=error.hint or "")
     return Fact(topic="mirror", state="ok", message=f"Debian packages from {found}")
+
+
+def _shared_cache() -> Fact:
+    topic = "shared"
+    try:
+        where = shared_cache.address(os.environ)
+    except EdgeimgError as error:
+        return Fact(topic=topic, state="bad", message=error.message, advice=error.hint or "")
+    if where is None:
+        message = f"no shared build cache: {shared_cache.VARIABLE} is not set"
+        return Fact(topic=topic, state="ok", message=message)
+    if reason := shared_cache.probe(where):
+        return Fact(
+            topic=topic,
+            state="note",
+            message=f"the shared build cache {where.name} does not answer: {reason}",
+            advice="builds work without it",
+        )
+    access = "read and written" if where.writes else "only read"
+    message = f"the shared build cache {where.name} answers; it is {access}"
+    return Fact(topic=topic, state="ok", message=message)
 
 
 def _apt() -> Fact:

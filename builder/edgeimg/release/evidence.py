@@ -54,7 +54,16 @@ def write(evidence: Evidence, directory: Path) -> None:
             arch: [asdict(finding) for finding in findings] for arch, findings in by_arch.items()
         }
         (directory / "findings.json").write_bytes(encode(listed))
+        if shared := _shared(evidence):
+            (directory / "shared-cache.json").write_bytes(encode({"images": shared}))
         (directory / "report.html").write_text(report.page(_facts(evidence)), encoding="utf-8")
+
+
+def _shared(evidence: Evidence) -> dict[str, str]:
+    """SHA-256 of each image that comes from a shared cache, by its file's name."""
+    return {
+        part.built.download.name: part.built.sha256 for part in evidence.parts if part.built.shared
+    }
 
 
 def _facts(evidence: Evidence) -> ReportFacts:
@@ -67,6 +76,7 @@ def _facts(evidence: Evidence) -> ReportFacts:
             )
         ],
         overrides=sorted({hold.gate for hold in evidence.overrides}),
+        shared=_shared(evidence),
     )
 
 

@@ -20,6 +20,7 @@ from edgeimg.cache.store import Store, disk_errors, sha256_file, source_digest
 from edgeimg.check import codequality, sarif
 from edgeimg.check.findings import Finding
 from edgeimg.errors import RecipeError, ReleaseError, VerifyError
+from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.release import assemble, evidence, gates, order
 from edgeimg.release.assemble import Part
@@ -44,6 +45,8 @@ class Released:
     """Gates that were overridden by name."""
     key: str | None = None
     """Fingerprint of the signing key; None if the release existed before."""
+    shared: tuple[str, ...] = ()
+    """Architectures whose image comes from a shared cache."""
 
     def to_json(self) -> dict[str, object]:
         """Plain values, for `--json`."""
@@ -53,11 +56,18 @@ class Released:
             "archs": list(self.archs),
             "overrides": [hold.to_json() for hold in self.overrides],
             "key": self.key,
+            "shared": list(self.shared),
         }
 
 
 def release(
-    source: RecipeFile, archs: Sequence[Arch], options: ReleaseOptions, *, store: Store, ui: Ui
+    source: RecipeFile,
+    archs: Sequence[Arch],
+    options: ReleaseOptions,
+    *,
+    store: Store,
+    ui: Ui,
+    cache: SharedCache | None = None,
 ) -> Released:
     """Build, check, boot, sign and publish all images of one version together.
 
@@ -77,7 +87,7 @@ def release(
     holds = gates.of_inputs(plans, [*source.files, source.lock_path], source.project)
     gates.refuse(holds, allowed)
 
-    results = [_make(planned, store, ui) for planned in plans]
+    results = [_make(planned, store, ui, cache) for planned in plans]
     parts, findings = [part for part, _ in results], [report.findings for _, report in results]
     holds += gates.of_k3s(part.built.manifest for part in parts)
     holds += _of_findings(source, plans, findings, options)
@@ -115,6 +125,7 @@ def release(
         archs=tuple(arch.name for arch in archs),
         overrides=overrides,
         key=signer.fingerprint,
+        shared=tuple(part.plan.arch.name for part in parts if part.built.shared),
     )
 
 
@@ -129,9 +140,9 @@ def rebuild(
 ) -> Path:
     """Make the release in `directory` once more from the recipe and its lock, below `work`.
 
-    Earlier results are not used, except downloads; `k3s_file` is the K3s of a release that
-    was made with one. Neither signatures nor evidence are made. Returns the directory to compare
-    with. Raises VerifyError when `directory` is not a release of this recipe.
+    Neither earlier results, except downloads, nor a shared cache are used. `k3s_file` is the K3s
+    of a release that was made with one. Neither signatures nor evidence are made. Returns the
+    directory to compare with. Raises VerifyError when `directory` is not a release of this recipe.
     """
     facts = ReleaseFacts.read(directory / FACTS)
     try:
@@ -169,10 +180,12 @@ def _without_board(source: RecipeFile) -> None:
         )
 
 
-def _make(planned: BuildPlan, store: Store, ui: Ui) -> tuple[Part, CheckReport]:
+def _make(
+    planned: BuildPlan, store: Store, ui: Ui, cache: SharedCache | None = None
+) -> tuple[Part, CheckReport]:
     """One architecture: composed, built, looked into, described."""
     composed = pipeline.compose(planned, store, ui)
-    built = pipeline.build(planned, store=store, ui=ui, composed=composed)
+    built = pipeline.build(planned, store=store, ui=ui, composed=composed, cache=cache)
     report = pipeline.check_composed(composed, built.sizes, ui)
     bill = pipeline.describe(composed, ui)
     part = Part(

@@ -52,6 +52,8 @@ class ReportFacts:
     images: Sequence[ImageFacts]
     overrides: Sequence[str] = ()
     """Gates that were overridden by name (`recipe.Gate`)."""
+    shared: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each image that comes from a shared cache, by its file's name."""
 
     @property
     def name(self) -> str:
