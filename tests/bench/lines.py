@@ -7,10 +7,10 @@ The rest is docstrings, comments and blank lines. With a git revision, its lines
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
 import subprocess
-import sys
 import tokenize
 from collections import Counter
 from pathlib import Path
@@ -82,4 +82,6 @@ def _git(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "")
+    parser = argparse.ArgumentParser(description="Count the lines of the builder by room.")
+    parser.add_argument("revision", nargs="?", default="", help="of git, to compare with")
+    main(parser.parse_args().revision)
