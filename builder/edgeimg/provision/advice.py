@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from edgeimg.provision import zones
-from edgeimg.provision.network import overlapping
+from edgeimg.provision.networks import overlapping
 from edgeimg.provision.settings import Settings
 
 _RANGES = {"cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16"}

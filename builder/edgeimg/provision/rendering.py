@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from edgeimg.provision import network_files, zones
 from edgeimg.provision.k3s import Value, server_host
-from edgeimg.provision.network import only_address
+from edgeimg.provision.networks import only_address
 from edgeimg.provision.settings import Lte, Proxy, Registry, Settings, Wifi, WifiNetwork
 from edgeimg.provision.value_files import LIMIT
 from edgeimg.provision.values import is_wifi_key
