@@ -27,7 +27,7 @@ Note = Callable[[str], None]
 
 
 def find(directory: Path) -> tuple[Path, ...]:
-    """The NoCloud files in a directory. Raises ProvisionError when there is none, or another file.
+    """The NoCloud files in a directory. Raises ProvisionError without one, or beside another file.
 
     README* and names that begin with a dot are skipped, and empty files of other names.
     """

@@ -78,7 +78,7 @@ class RolloutState:
 
 
 def find(server: Server, name: str) -> int:
-    """The id of a roll-out. Raises RolloutError when there is none of that name."""
+    """The id of a roll-out. Raises RolloutError for an unknown name."""
     known = [str(one.get("name")) for one in server.entries("/rollouts")]
     for one in server.entries("/rollouts", f'name=="{name}"'):
         if isinstance(number := one.get("id"), int):

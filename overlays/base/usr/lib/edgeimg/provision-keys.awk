@@ -15,7 +15,7 @@ function bad(what) {
     exit
 }
 function decode(text,   i, bits, held) {
-    # base64 (RFC 4648) into byte[1..bytes]; false when it is none.
+    # base64 (RFC 4648) into byte[1..bytes]; false for any other text.
     bytes = bits = held = 0
     if (length(text) % 4 || text ~ /=[^=]|===/) return 0
     sub(/=+$/, "", text)
