@@ -44,10 +44,10 @@ _STYLES = {
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What the machine says of itself: the output of `edgeimg-status --hardware`, "
+    help="Description of the machine: the output of `edgeimg-status --hardware`, "
     "`lspci -nnk`, `lsusb`, or of `grep . /sys/bus/*/devices/*/modalias` on any Linux.",
 )
-@options.archs()
+@options.archs(note=", once.  [default: the one in FILE, else that of this computer]")
 @options.recipe
 @options.offline
 @with_app
@@ -64,8 +64,8 @@ def hardware(
 
     RECIPE ends with .toml, and nothing is built. Of an IMAGE (.raw or .raw.zst), the root is read;
     --recipe names the recipe whose lock has the kernel package. Prints the lines of the recipe that
-    close the gaps. Exits with 20 when FILE cannot be read or names no device, with 21 when a driver
-    or all firmware of a device is missing.
+    close the gaps. Exits with 20 when FILE cannot be read, names no device or is of
+    another architecture, with 21 when a driver or all firmware of a device is missing.
     """
     machine = reading.read(described)
     if target is not None and target.suffix == ".toml":

@@ -106,8 +106,11 @@ def _complete_arch(
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-def archs(*, default: str | None = None) -> Callable[[Command], Command]:
-    """Give a command --arch (repeatable); it receives a tuple of Arch as `archs`."""
+def archs(*, default: str | None = None, note: str = "") -> Callable[[Command], Command]:
+    """Give a command --arch (repeatable); it receives a tuple of Arch as `archs`.
+
+    `note` replaces the end of the help: how often, and the default.
+    """
     return click.option(
         "-a",
         "--arch",
@@ -117,8 +120,8 @@ def archs(*, default: str | None = None) -> Callable[[Command], Command]:
         callback=to_archs,
         shell_complete=_complete_arch,
         metavar="ARCH",
-        help="x86-64, arm64, arm (or any common alias) or all; may be repeated.  "
-        f"[default: {default or 'this machine'}]",
+        help="x86-64, arm64, arm (or any common alias)"
+        + (note or f" or all; may be repeated.  [default: {default or 'this machine'}]"),
     )
 
 

@@ -61,7 +61,8 @@ def _with_server(function: Function) -> Function:
 def rollout_group() -> None:
     """Bring a release to many gateways in steps, with a hawkBit server.
 
-    EDGEIMG_ROLLOUT_USER and EDGEIMG_ROLLOUT_PASSWORD are its name and password.
+    EDGEIMG_ROLLOUT_USER and EDGEIMG_ROLLOUT_PASSWORD are your name and password at the server.
+    EDGEIMG_ROLLOUT_SERVER is its address, in place of --server.
     """
 
 
