@@ -165,12 +165,17 @@ def gateway(tmp_path: Path) -> Gateway:
         }.items():
             (answers / verb).write_text(json.dumps(answer, separators=(",", ":")))
         (tmp_path / "fail").write_text(f"{log}\n")
+        indices = [] if index is None else [available, *versions]
+        listed = json.dumps({"current": None, "all": indices}, separators=(",", ":"))
+        (tmp_path / "indices").write_text(listed)
         programs = {
             "sysupdate": f'#!/bin/sh\necho "$@" >> {tmp_path}/log\nenv > {tmp_path}/environment\n'
             f"for verb; do case $verb in check-new | list | update) break ;; esac; done\n"
             f'[ "$verb" != "{fails}" ] || {{ cat {tmp_path}/fail >&2; exit 1; }}\n'
-            f'case "$*" in *rollback-index*) cp {tmp_path}/index {tmp_path}/run/rollback-index/'
-            f"gw_$5 || exit ;; esac\n"
+            f"timeout={tmp_path}/timeout\n"
+            f'case "$*" in *rollback-index*list) exec cat {tmp_path}/indices ;;\n'
+            "*rollback-index*) [ ! -e $timeout ] || { cat $timeout >&2; exit 1; }\n"
+            f"cp {tmp_path}/index {tmp_path}/run/rollback-index/gw_$5 || exit ;; esac\n"
             f"[ ! -e {answers}/$verb ] || cat {answers}/$verb\n",
             "bless": f"#!/bin/sh\necho {bless}\n",
             "systemctl": f'#!/bin/sh\necho systemctl "$@" >> {tmp_path}/log\n',
@@ -467,6 +472,10 @@ def test_a_smaller_rollback_index_is_refused(
     assert result.returncode == 12
     assert reason in result.stderr
     assert "--json=short --verify=yes update 1.1.0" not in done(tmp_path)
+    (tmp_path / "timeout").write_text("Failed: timed out\n")
+    result = gateway("install", available="1.1.0", index="rollback_index=3\n")
+    assert (result.returncode, "timed out" in result.stderr) == (1, True)
+    (tmp_path / "timeout").unlink()
     assert gateway("install", available="1.1.0", index="rollback_index=3\n").returncode == 0
     assert "--json=short --verify=yes update 1.1.0" in done(tmp_path)
 

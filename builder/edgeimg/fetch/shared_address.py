@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from edgeimg.errors import HostError
+from edgeimg.fetch.http import has_credentials
 
 VARIABLE, WRITE = "EDGEIMG_REMOTE_CACHE", "EDGEIMG_REMOTE_CACHE_WRITE"
 
@@ -45,7 +46,7 @@ def address(environment: Mapping[str, str]) -> Address | None:
             f"{VARIABLE} is not the address of an HTTP cache",
             hint=f"set {VARIABLE}=https://HOST/PATH, or unset it",
         )
-    if "@" in parts.netloc:
+    if has_credentials(url):
         raise HostError(
             f"{VARIABLE} contains a name or a password",
             hint="write them to ~/.netrc, or to a file that NETRC names",
