@@ -131,7 +131,10 @@ class ProvisionError(EdgeimgError):
 
 
 class MachineError(EdgeimgError):
-    """The description of a machine cannot be read, names no device, or is of another architecture."""
+    """The description of a machine cannot be read, or fits no image.
+
+    It names no device, or is of another architecture.
+    """
 
     exit_code = 20
 
@@ -145,7 +148,8 @@ class CoverageError(EdgeimgError):
 class RolloutError(EdgeimgError):
     """A roll-out cannot be made or has failed.
 
-    Wrong steps or credentials, a refusal of the server, too many failed gateways, the end of --wait.
+    Wrong steps or credentials, a refusal of the server, too many failed gateways, or the end of
+    --wait.
     """
 
     exit_code = 22

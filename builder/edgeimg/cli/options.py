@@ -106,26 +106,35 @@ def _complete_arch(
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-def archs(*, default: str | None = None, note: str = "") -> Callable[[Command], Command]:
-    """Give a command --arch (repeatable); it receives a tuple of Arch as `archs`.
+def arch(help: str) -> Callable[[Command], Command]:
+    """Give a command --arch, once; it receives an Arch or None as `arch`."""
 
-    `note` replaces the end of the help: how often, and the default.
-    """
+    def convert(ctx: click.Context, param: click.Parameter, name: str | None) -> Arch | None:
+        return None if name is None else to_archs(ctx, param, (name,))[0]
+
+    return click.option(
+        "-a", "--arch", callback=convert, shell_complete=_complete_arch, metavar="ARCH", help=help
+    )
+
+
+def archs(*, default: str | None = None) -> Callable[[Command], Command]:
+    """Give a command --arch (repeatable); it receives a tuple of Arch as `archs`."""
     return click.option(
         "-a",
         "--arch",
         "archs",
         multiple=True,
-        default=(default or _host_arch(),),
+        default=(default or host_arch(),),
         callback=to_archs,
         shell_complete=_complete_arch,
         metavar="ARCH",
-        help="x86-64, arm64, arm (or any common alias)"
-        + (note or f" or all; may be repeated.  [default: {default or 'this machine'}]"),
+        help="x86-64, arm64, arm (or any common alias) or all; may be repeated.  "
+        f"[default: {default or 'this machine'}]",
     )
 
 
-def _host_arch() -> str:
+def host_arch() -> str:
+    """The architecture of this computer; x86-64 if edgeimg has no images for it."""
     import platform
 
     machine = platform.machine().lower()
