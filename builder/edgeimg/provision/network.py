@@ -129,13 +129,13 @@ class Network(Table):
         found = [ipaddress.ip_interface(address).network for address in self.addresses]
         return [network for network in found if network.version == there.version]
 
-    def is_on_link(self, via: str, said: bool | None = None) -> bool:
+    def is_on_link(self, via: str, explicit: bool | None = None) -> bool:
         """Whether a gateway is reached directly, though no address has it in its network.
 
         A host address, /32 or /128, has no network: its gateway can be nowhere else.
         """
-        if said is not None:
-            return said
+        if explicit is not None:
+            return explicit
         there = ipaddress.ip_address(via)
         networks = self._networks(there)
         return (

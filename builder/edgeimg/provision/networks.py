@@ -15,7 +15,7 @@ _TAKEN = ("lo", "offline0", "cni0", "flannel*", "veth*", "kube-*", "docker*", "a
 
 
 def only_address(networks: Mapping[str, Network]) -> str | None:
-    """The address that a gateway has to be told as its node's, or None where K3s finds it.
+    """The address to configure for the gateway's node, or None where K3s finds it.
 
     K3s prefers IPv4, and would take that of the card that leads nowhere, which is the same on all
     gateways: where there is no default route, and where all addresses are of IPv6.

@@ -1,6 +1,6 @@
-"""Settings: what one gateway is told, as its owner writes it. Holds secrets, which print as stars.
+"""Settings of one gateway, as its owner writes them. Holds secrets, which print as stars.
 
-What is left out stays as the image has it, or as the gateway was told before.
+What is left out stays as the image has it, or as it was provisioned before.
 """
 
 from __future__ import annotations
