@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.http_server import LocalServer, QuietHandler
 
 
-class CacheServer:
+class CacheServer(LocalServer):
     """Keeps what is PUT; `answers[path]` replaces the answer to a GET, `refuses` that to PUT."""
 
     def __init__(self) -> None:
@@ -19,13 +20,8 @@ class CacheServer:
         """Method, path, Authorization."""
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
+        class Handler(QuietHandler):
+            def do_GET(self) -> None:  # noqa: N802
                 outer.requests.append(("GET", self.path, self.headers.get("Authorization")))
                 if self.path in outer.answers:
                     outer.answers[self.path](self)
@@ -35,26 +31,15 @@ class CacheServer:
                 else:
                     answer(404)(self)
 
-            def do_PUT(self) -> None:
+            def do_PUT(self) -> None:  # noqa: N802
                 outer.requests.append(("PUT", self.path, self.headers.get("Authorization")))
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if not outer.refuses:
                     outer.files[self.path] = body
                 answer(outer.refuses or 201)(self)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/cache"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> CacheServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(Handler)
+        self.url += "/cache"
 
 
 def answer(

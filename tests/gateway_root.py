@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
+import pytest
 from edgeimg.provision.settings import Settings
 from edgeimg.recipe import provisioning as policy
 from pydantic import SecretStr
@@ -21,6 +26,23 @@ BOX = Settings.model_validate({
             "labels": {"site": "hall-7", "line": "2"}, "config": {"debug": True}},
     "network": {"lan": CARD},
 })  # fmt: skip
+
+
+APPLETS = ("awk", "cut", "grep", "head", "od", "sed", "tail", "tr", "wc")
+"""Programs that the gateway has from busybox, and the host mostly from others."""
+
+
+@functools.cache
+def programs() -> str:
+    """PATH with busybox's programs before the host's, as on the gateway."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("no busybox: apt install busybox")
+    directory = tempfile.mkdtemp(prefix="edgeimg-busybox.")
+    atexit.register(shutil.rmtree, directory)
+    for applet in APPLETS:
+        Path(directory, applet).symlink_to(busybox)
+    return f"{directory}:{os.environ['PATH']}"
 
 
 class Root:
@@ -56,7 +78,7 @@ class Root:
         """One start of the gateway; what it says is wrong."""
         done = subprocess.run(
             [self.path / "usr/lib/edgeimg/provision", self.path, self.config],
-            capture_output=True, text=True, check=False,
+            capture_output=True, text=True, check=False, env={**os.environ, "PATH": programs()},
         )  # fmt: skip
         problem = self.path / "run/edgeimg/provision.problem"
         told = problem.read_text() if problem.exists() else ""

@@ -287,6 +287,10 @@ class HawkBit:
                 return _page(
                     [self._group(int(number), one) for one in
                      range(len(self.rollouts[int(number)]["groups"]))], query)  # fmt: skip
+            case "GET", ["rollouts", number, "deploygroups", group, "targets"]:
+                names = self.rollouts[int(number)]["groups"][int(group) - 1]["targets"]
+                selected = [one for one in self._select(query) if one.id in names]
+                return _page([self._target(one) for one in selected], query)
             case "GET", ["actions"]:
                 found = re.fullmatch(r"status==(\w+);rollout\.id==(\d+)", query["q"])
                 assert found is not None

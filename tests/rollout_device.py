@@ -6,10 +6,11 @@ systemd-sysupdate, bless-boot, systemctl and journalctl are scripts that do what
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.updater import environment
 
 OVERLAYS = Path(__file__).resolve().parent.parent / "overlays"
 AGENT = OVERLAYS / "rollout/usr/lib/edgeimg/rollout"
@@ -126,32 +127,21 @@ class Device:
 
     def run(self, program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         here = self.directory
-        environment = {
-            "PATH": f"{here}:{os.environ['PATH']}",
-            "EDGEIMG_LIB": str(UPDATES / "lib/edgeimg"),
-            "EDGEIMG_UPDATE_STATE": str(here / "state"),
-            "EDGEIMG_UPDATE_SETTINGS": str(here / "update.conf"),
-            "EDGEIMG_BOOT_ID": str(here / "boot_id"),
-            "EDGEIMG_SYSUPDATE": str(here / "sysupdate"),
-            "EDGEIMG_BLESS": str(here / "bless"),
-            "EDGEIMG_JOURNALCTL": str(here / "journalctl"),
-            "EDGEIMG_BOOT": str(here / "boot"),
-            "EDGEIMG_RUN": str(here / "run"),
-            "EDGEIMG_UPTIME": str(here / "uptime"),
-            "EDGEIMG_OS_RELEASE": str(here / "os-release"),
-            "EDGEIMG_TRANSFERS": str(here / "transfers"),
-            "EDGEIMG_INDEX_TRANSFERS": str(here / "none"),
-            "EDGEIMG_ROLLOUT_STATE": str(here / "rollout"),
-            "EDGEIMG_ROLLOUT_SETTINGS": str(here / "rollout.conf"),
-            "EDGEIMG_SYS": str(here / "sys"),
-            "EDGEIMG_K3S": str(here / "k3s-etc"),
-            "EDGEIMG_RANCHER": str(here / "rancher"),
-            "EDGEIMG_MACHINE_ID": str(here / "machine-id"),
-            **self.extra,
-        }
+        variables = environment(
+            here,
+            JOURNALCTL=here / "journalctl",
+            INDEX_TRANSFERS=here / "none",
+            ROLLOUT_STATE=here / "rollout",
+            ROLLOUT_SETTINGS=here / "rollout.conf",
+            SYS=here / "sys",
+            K3S=here / "k3s-etc",
+            RANCHER=here / "rancher",
+            MACHINE_ID=here / "machine-id",
+        )
+        variables |= self.extra
         return subprocess.run(
             ["dash", program, *arguments],
-            env=environment, cwd=here, capture_output=True, text=True, check=False,
+            env=variables, cwd=here, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     def reboots(self) -> int:

@@ -34,7 +34,7 @@ def directory(name: str = "") -> Path:
 def find(name: str) -> Path:
     """The file or directory of a built-in part; its name may lack the prefix.
 
-    Raises RecipeError, with a near match, when there is none of that name.
+    Raises RecipeError for an unknown name, with the nearest known one.
     """
     bare = name.removeprefix(PREFIX).rstrip("/")
     parts = bare.split("/")

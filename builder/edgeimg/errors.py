@@ -131,7 +131,10 @@ class ProvisionError(EdgeimgError):
 
 
 class MachineError(EdgeimgError):
-    """The description of a machine cannot be read, or names no device."""
+    """The description of a machine cannot be read, or fits no image.
+
+    It names no device, or is of another architecture.
+    """
 
     exit_code = 20
 
@@ -143,7 +146,11 @@ class CoverageError(EdgeimgError):
 
 
 class RolloutError(EdgeimgError):
-    """The roll-out server refuses a request, or too many gateways of a roll-out have failed."""
+    """A roll-out cannot be made or has failed.
+
+    Wrong steps or credentials, a refusal of the server, too many failed gateways, or the end of
+    --wait.
+    """
 
     exit_code = 22
 

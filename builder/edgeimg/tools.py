@@ -74,7 +74,7 @@ class Toolbox:
         return path
 
     def program(self, name: str) -> Path:
-        """The program of that name, as on PATH. Raises ToolError when there is none."""
+        """The program of that name, as on PATH. Raises ToolError for a program that is missing."""
         for directory in _BIN:
             if (path := self.root / directory / name).is_file():
                 return path

@@ -42,8 +42,8 @@ ENVIRONMENT = {
     "EDGEIMG_SIGN_HOME": "Its GnuPG home directory, as with `--sign-home`.",
     "EDGEIMG_SIGN_PASSPHRASE_FILE": "File with its passphrase, as with `--sign-passphrase-file`.",
     "EDGEIMG_ROLLOUT_SERVER": "Address of the roll-out server, as with `--server`.",
-    "EDGEIMG_ROLLOUT_USER": "Name of the desk at the roll-out server, for `edgeimg rollout`.",
-    "EDGEIMG_ROLLOUT_PASSWORD": "Its password.",
+    "EDGEIMG_ROLLOUT_USER": "Your name at the roll-out server, for `edgeimg rollout`.",
+    "EDGEIMG_ROLLOUT_PASSWORD": "Your password at the roll-out server.",
     "SOURCE_DATE_EPOCH": "Time stamp of all files in images, in seconds since 1970. Replaces "
     "`[image] epoch` of the recipe.",
     "XDG_CACHE_HOME": "Parent of the default cache directory.",

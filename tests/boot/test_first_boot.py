@@ -38,7 +38,7 @@ def test_a_slow_disk_is_no_damaged_one(
         assert "CANNOT START" not in gateway.said()
 
 
-def test_a_partition_that_cannot_be_made_is_told_at_once(
+def test_a_partition_that_cannot_be_made_is_reported_at_once(
     raw: Path, tmp_path: Path, toolbox: Callable[[str], Toolbox]
 ) -> None:
     with powered(raw, tmp_path, toolbox=toolbox("qemu"), drive="readonly=on") as gateway:

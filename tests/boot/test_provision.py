@@ -212,6 +212,7 @@ BAD = [
     ("hostname", b"\0\0\0\0", "hostname: holds control characters"),
     ("hostname", b"x" * 70000, "hostname: 70000 bytes, expected 65536 at most"),
     ("authorized_keys", b"-----BEGIN OPENSSH PRIVATE KEY-----\n", "line 1: expected a public key"),
+    ("authorized_keys", b"ssh-ed25519 AAAAC3NzaC1lZDI1N me\n", "line 1: the key is cut off"),
     ("k3s.yaml", b"role: master\n", "k3s.yaml: role: expected server or agent"),
     ("k3s.yaml", b"role: agent\n", "an agent needs 'server' and 'token'"),
     ("k3s.yaml", b"token: [a, b\n", "line 1: put the value of 'token' in double quotes"),

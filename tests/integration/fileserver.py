@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.http_server import LocalServer, QuietHandler
 
 
-class FileServer:
+class FileServer(LocalServer):
     """Serves `files` by path, with Range; `faults[path]` is used up one entry per request.
 
     A fault is a status (`503`), `"truncate"` (half of the body, then the connection is closed),
@@ -29,31 +30,14 @@ class FileServer:
         self.silence = 5.0
         """Seconds that a stall lasts."""
         self.before: Callable[[str], None] = lambda _: None
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> FileServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(self._handler())
 
     def _handler(outer) -> type[BaseHTTPRequestHandler]:  # noqa: N805
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-            def do_HEAD(self) -> None:
+        class Handler(QuietHandler):
+            def do_HEAD(self) -> None:  # noqa: N802
                 self.answer(body=False)
 
-            def do_GET(self) -> None:
+            def do_GET(self) -> None:  # noqa: N802
                 self.answer(body=True)
 
             def answer(self, *, body: bool) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from edgeimg import errors
-from edgeimg.fetch.shared_cache import VARIABLE, WRITE
+from edgeimg.fetch.shared_address import VARIABLE, WRITE
 
 from tests.cache_server import CacheServer
 from tests.integration.failing import NAME, Project, assert_one_error

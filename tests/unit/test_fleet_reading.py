@@ -308,7 +308,7 @@ def test_paths_are_relative_to_the_file_that_names_them(folder: Path) -> None:
 
 def test_a_generated_token_is_made_once_and_kept_from_others(folder: Path) -> None:
     path = folder / "fleet.csv"
-    with pytest.raises(ProvisionError, match="there is none"):
+    with pytest.raises(ProvisionError, match="there is no fleet file"):
         token.generate(path)
     path.write_text(CSV)
     first, is_new = token.generate(path)

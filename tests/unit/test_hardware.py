@@ -262,6 +262,43 @@ def test_lsusb_v_gives_the_interfaces() -> None:
     assert second.place == "001:004 interface 4"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "    bAlternateSetting 0\n    bInterfaceProtocol 0\n",  # without a number
+        "    bInterfaceNumber 08\n    bAlternateSetting 0\n    bInterfaceProtocol 0\n",
+    ],
+)
+def test_odd_fields_of_lsusb_end_in_no_traceback(fields: str) -> None:
+    text = f"Bus 001 Device 004: ID 2c7c:0125 Quectel\nDevice Descriptor:\n{fields}"
+    ((place, modalias),) = devices(text)
+    assert place.startswith("001:004")
+    assert modalias.startswith("usb:v2C7Cp0125d")
+
+
+def test_lines_between_the_fields_of_lsusb_are_known() -> None:
+    text = b"\nBus 001 Device 004: ID 2c7c:0125 Quectel\nNegotiated speed: High Speed (480Mbps)\n"
+    assert reading.parse(text, "x").unread == ()
+
+
+def test_a_mount_is_no_node_of_a_device_tree() -> None:
+    text = b"/dev/sda1 swap\n/soc@0/mmc@1 fsl,usdhc\n/proc/device-tree/leds gpio-leds\n"
+    found = reading.parse(text, "x")
+    assert found.unread == (1,)
+    assert [one.place for one in found.devices] == ["/soc@0/mmc@1", "/leds"]
+
+
+@pytest.mark.parametrize(
+    "alias", ["usb:v*p0001d*dc*dsc*dp*ic*isc*ip*in*", "pci:v*d*sv*sd*bc*sc*i*"]
+)
+def test_a_pattern_is_no_modalias(alias: str) -> None:
+    good = "platform:x"
+    for line in (alias, f"MODALIAS={alias}", f"/sys/bus/x/devices/y/modalias:{alias}"):
+        found = reading.parse(f"{line}\n{good}\n".encode(), "x")
+        assert [one.modalias for one in found.devices] == [good]
+        assert found.unread == (1,)
+
+
 def test_modalias_lines_of_every_kind() -> None:
     wanted = "pci:v00008086d00001533sv0000sd0000bc02sc00i00"
     place = "0000:01:00.0"

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from edgeimg import tree
 from edgeimg.arch import ARCHITECTURES, ARM64, X86_64, Arch
-from edgeimg.build import inputs, pipeline, stages
+from edgeimg.build import guests, inputs, pipeline, stages
 from edgeimg.build import plan as planning
 from edgeimg.build.plan import (
     BuildOptions,
@@ -119,13 +119,13 @@ def released(
         built = SimpleNamespace(manifest=manifest, download=tmp_path / "image")
         return SimpleNamespace(built=built), SimpleNamespace(findings=())
 
-    def smoke(images: Sequence[pipeline.BootImage], *_: object, **__: object) -> None:
+    def smoke(images: Sequence[guests.BootImage], *_: object, **__: object) -> None:
         assert [image.arch for image in images] == [plan.arch for plan in seen[1]]
         raise StopError("booted")
 
     monkeypatch.setattr(gates, "of_inputs", inputs_of)
     monkeypatch.setattr(make, "_make", make_part)
-    monkeypatch.setattr(pipeline, "smoke", smoke)
+    monkeypatch.setattr(guests, "smoke", smoke)
     monkeypatch.setattr("edgeimg.trust.keys.find", lambda *_, **__: None)
     monkeypatch.setattr("edgeimg.trust.signatures.rehearse", lambda *_, **__: None)
     k3s = tmp_path / "k3s"

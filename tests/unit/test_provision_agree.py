@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from tests.gateway_root import programs
+
 BASE = Path(__file__).parents[2] / "overlays/base"
 JUDGE = """
 for file; do
@@ -176,7 +178,7 @@ def complaints(root: Path, found: Files) -> dict[str, Any]:
         made[str(file)] = data
         assert re.fullmatch(r"[A-Za-z0-9._/-]+", path), path
     result = subprocess.run(
-        ["sh", "-c", JUDGE, "judge", *made], env={"ROOT": str(root), "PATH": "/usr/bin:/bin"},
+        ["sh", "-c", JUDGE, "judge", *made], env={"ROOT": str(root), "PATH": programs()},
         capture_output=True, text=True, check=True, errors="replace",
     )  # fmt: skip
     assert result.stderr == ""

@@ -135,7 +135,7 @@ BAD = {
     "[k3s]\nrole = 'agent'": "an agent needs 'server'",
     "[k3s]\nrole = 'agent'\nserver = '10.0.0.1'": "such as 'https://10.0.0.1:6443'",
     "[k3s]\nrole = 'agent'\nserver = 'https://a'\nconfig.tls-san = 'b'": "is for servers",
-    "[k3s.config]\ntoken = 'x'": "is said by 'token_file'",
+    "[k3s.config]\ntoken = 'x'": "has a key of its own in [k3s]: 'token_file'",
     "[k3s.config]\ndebug = \"a\\\"b'c\"": "both kinds of quotes",
     "[k3s.labels]\n'kubernetes.io/x' = 'y'": "kubernetes.io",
     "[proxy]\nuser = 'x'": "expected 'http' or 'https'",

@@ -253,6 +253,9 @@ def test_failures_pause_a_rollout_and_are_grouped_by_their_reason(
     assert [a.target for a in server.actions.values()] == ["gw1", "gw2", "gw3"]
     run("pause", "gw 1.1.0")
     assert server.rollouts[1]["status"] == "paused"
+    assert run("status", "gw 1.1.0")["failed"] is False  # the group that failed is left behind
+    with pytest.raises(RolloutError, match="no roll-out"):
+        run("stop", "gw *")
     run("stop", "gw 1.1.0")
     assert run("status", "gw 1.1.0", "--wait", "1")["status"] == "finished"
 
@@ -262,6 +265,9 @@ def test_silent_gateways(server: HawkBit, steps: Path) -> None:
     assert run("status", "gw 1.1.0")["silent"] == ()
     server.targets["gw1"].seen -= 3_700_000
     server.targets["gw4"].seen = 0  # silent, but without an order
+    server.add("other", image="another", role="server", ha="no")
+    server._assign("other", 1, {})
+    server.targets["other"].seen -= 3_700_000  # an order of another roll-out
     assert run("status", "gw 1.1.0")["silent"] == ("gw1",)
     assert run("status", "gw 1.1.0", "--silent", "120")["silent"] == ()
 
@@ -286,6 +292,38 @@ def test_a_gateway_of_another_image_is_not_named(server: HawkBit, steps: Path) -
     server.targets["agent1"].attributes["image"] = "another"
     with pytest.raises(RolloutError, match="of this name: agent1"):
         run("start", "gw", "1.1.0", "--steps", steps)
+
+
+def test_a_named_gateway_must_fit_only(server: HawkBit, steps: Path) -> None:
+    fleet(server)
+    steps.write_text('only = ["attribute.site==north"]\n' + steps.read_text())
+    for name in ("gw1", "gw2", "agent2"):
+        server.targets[name].attributes["site"] = "north"
+    with pytest.raises(RolloutError, match="that fits only: agent1"):
+        run("start", "gw", "1.1.0", "--steps", steps, "--dry-run")
+    server.targets["agent1"].attributes["site"] = "north"
+    groups = run("start", "gw", "1.1.0", "--steps", steps, "--dry-run")["groups"]
+    assert sum(one["gateways"] for one in groups) == 4
+
+
+@pytest.mark.parametrize(
+    "words", [("status", "x", "--server", "URL"), ("publish", "/", "--url", "URL")]
+)
+def test_an_address_has_no_password(words: tuple[str, ...], server: HawkBit) -> None:
+    secret = "https://desk:secret@r.example"
+    with pytest.raises(click.BadParameter, match="without a name") as raised:
+        run(*(secret if word == "URL" else word for word in words))
+    assert "secret" not in str(raised.value)
+    assert server.requests == []
+
+
+def test_names_are_no_markup(
+    server: HawkBit, steps: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun(server, steps)
+    server.rollouts[1]["name"] = "gw [/x] [red]"
+    cli.main(["rollout", "pause", "gw [/x] [red]"], standalone_mode=False, obj=Answer())
+    assert capsys.readouterr().out == "gw [/x] [red]: paused\n"
 
 
 def test_a_release_is_published_once_and_as_it_is(

@@ -176,6 +176,7 @@ def test_download_only(server: HawkBit, device: Device) -> None:
     assert told(action) == UNTIL_RESTART[:2]
     assert action.status == "FINISHED"
     assert device.reboots() == 0
+    assert device.entries() == ["gw_1.0.0.efi", "gw_1.1.0+0-0.efi"]
     # The same version comes as a second order that may restart.
     second = server.order("gw1", "1.1.0", download="attempt", update="attempt")
     device.poll()

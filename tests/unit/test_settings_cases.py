@@ -93,7 +93,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "10-user-data-kinds/hostname-caps": ("as 'line3-gw'",),
     "10-user-data-kinds/hostname-is-fqdn": ("as 'box1'",),
     "10-user-data-kinds/k3os": (
-        "k3os: is not supported; say it in a TOML file of settings: [k3s]", "fetches none",
+        "k3os: is not supported; say it in a TOML file of settings: [k3s]", "do not fetch keys",
         "understood: hostname",
     ),
     "10-user-data-kinds/kairos": (
@@ -127,7 +127,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "23-system/tz-utc+1.toml": ("expected 'Etc/GMT-1'",),
     "23-system/utf16-toml.toml": ("save it as UTF-8",),
     "24-network-toml/addr-duplicate.toml": ("192.168.1.5 is there twice",),
-    "24-network-toml/mac-zero.toml": ("no card has this address",),
+    "24-network-toml/mac-zero.toml": ("expected the MAC address of one card",),
     "24-network-toml/vlan-called-cni0.toml": ("choose another",),
     "24-network-toml/vlan-called-flannel.toml": ("choose another",),
     "24-network-toml/zone-address.toml": ("expected 'fe80::5', without the name of a card",),
@@ -201,6 +201,13 @@ def test_a_network_that_k3s_uses_too_is_a_warning(inputs: Path) -> None:
     assert "10.42.0.5/16 overlaps 10.42.0.0/16" in told()[0]
     assert 'cluster-cidr = "172.' in told()[0]
     assert told(config={"cluster-cidr": "172.20.0.0/16"}) == []
+    lan = {"interface": "eth0", "addresses": ["fd42::5/64", "172.20.0.5/16"]}
+    k3s = {"config": {"cluster-cidr": ["10.1.0.0/16", "fd42::/56"]}}
+    (line,) = advice.warnings(Settings.model_validate({"network": {"lan": lan}, "k3s": k3s}))
+    assert 'cluster-cidr = "fd10::/56"' in line
+    lan["addresses"] = ["10.42.0.5/24", "172.20.0.5/16"]
+    (line,) = advice.warnings(Settings.model_validate({"network": {"lan": lan}}))
+    assert 'cluster-cidr = "172.21.0.0/16"' in line
 
 
 def test_a_zone_whose_rule_does_not_hold_yet_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +228,7 @@ def test_a_zone_whose_rule_does_not_hold_yet_is_a_warning(monkeypatch: pytest.Mo
     settings = Settings.model_validate({"timezone": "America/Havana"})
     (line,) = advice.warnings(settings)
     assert "wrong from 2027-03-01 00:00 UTC" in line
-    assert "'<-04>4'" in line
+    assert "set '<-04>4' on 2027-03-01, not before," in line
     assert advice.warnings(Settings.model_validate({"timezone": "CET-1"})) == []
 
 

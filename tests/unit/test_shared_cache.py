@@ -18,8 +18,9 @@ from edgeimg.build import shared
 from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.errors import HostError
-from edgeimg.fetch import shared_cache
-from edgeimg.fetch.shared_cache import MOST_FAILURES, Address, SharedCache
+from edgeimg.fetch import shared_address, shared_cache
+from edgeimg.fetch.shared_address import Address
+from edgeimg.fetch.shared_cache import MOST_FAILURES, SharedCache
 from edgeimg.project.doctor import examine
 from edgeimg.recipe.file import load
 from edgeimg.ui import Ui
@@ -214,19 +215,19 @@ def test_credentials_come_from_netrc_and_are_not_printed(
 )
 def test_a_bad_address_is_refused_without_the_password(url: str) -> None:
     with pytest.raises(HostError) as caught:
-        shared_cache.address({"EDGEIMG_REMOTE_CACHE": url})
+        shared_address.address({"EDGEIMG_REMOTE_CACHE": url})
     assert "pw" not in f"{caught.value.message}{caught.value.hint}"
 
 
 def test_addresses() -> None:
-    assert shared_cache.address({}) is None
+    assert shared_address.address({}) is None
     url = "https://cache.example/edge/"
-    found = shared_cache.address({"EDGEIMG_REMOTE_CACHE": url})
+    found = shared_address.address({"EDGEIMG_REMOTE_CACHE": url})
     assert found == Address(url="https://cache.example/edge", writes=False)
     both = {"EDGEIMG_REMOTE_CACHE": url, "EDGEIMG_REMOTE_CACHE_WRITE": "1"}
-    assert shared_cache.address(both) == replace(found, writes=True)
+    assert shared_address.address(both) == replace(found, writes=True)
     with pytest.raises(HostError):
-        shared_cache.address({**both, "EDGEIMG_REMOTE_CACHE_WRITE": "yes"})
+        shared_address.address({**both, "EDGEIMG_REMOTE_CACHE_WRITE": "yes"})
 
 
 def test_doctor_asks_it(

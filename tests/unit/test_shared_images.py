@@ -16,7 +16,8 @@ from edgeimg.build import pipeline, result
 from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
 from edgeimg.build.result import Built
 from edgeimg.cache.store import Store
-from edgeimg.fetch.shared_cache import Address, SharedCache
+from edgeimg.fetch.shared_address import Address
+from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.image.layout import SUMS
 from edgeimg.image.manifest import Contents, K3sFacts, Manifest, encode
 from edgeimg.pack import disk

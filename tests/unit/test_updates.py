@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -26,8 +25,8 @@ from edgeimg.trust import keys
 from pydantic import ValidationError
 
 from tests.integration.signing import gpg, gpg_home, make_key
+from tests.updater import ROOT, environment
 
-ROOT = Path(__file__).parents[2] / "overlays/updates"
 COMMAND = ROOT / "usr/bin/edgeimg-update"
 GPG = ROOT / "usr/bin/gpg"
 URL = "https://updates.example.org/a%20b"
@@ -140,16 +139,6 @@ def test_a_key_that_is_none_is_refused(tmp_path: Path, key: bytes | None, said: 
     assert said in str(raised.value)
 
 
-def state_environment(directory: Path) -> dict[str, str]:
-    """Where the gateway's programs find their files below `directory`."""
-    return {
-        "EDGEIMG_LIB": str(ROOT / "usr/lib/edgeimg"),
-        "EDGEIMG_UPDATE_STATE": str(directory / "state"),
-        "EDGEIMG_UPDATE_SETTINGS": str(directory / "update.conf"),
-        "EDGEIMG_BOOT_ID": str(directory / "boot_id"),
-    }
-
-
 def state(directory: Path) -> dict[str, str]:
     """Fields of the state of the last update."""
     lines = (directory / "state/state").read_text().splitlines()
@@ -176,12 +165,17 @@ def gateway(tmp_path: Path) -> Gateway:
         }.items():
             (answers / verb).write_text(json.dumps(answer, separators=(",", ":")))
         (tmp_path / "fail").write_text(f"{log}\n")
+        indices = [] if index is None else [available, *versions]
+        listed = json.dumps({"current": None, "all": indices}, separators=(",", ":"))
+        (tmp_path / "indices").write_text(listed)
         programs = {
             "sysupdate": f'#!/bin/sh\necho "$@" >> {tmp_path}/log\nenv > {tmp_path}/environment\n'
             f"for verb; do case $verb in check-new | list | update) break ;; esac; done\n"
             f'[ "$verb" != "{fails}" ] || {{ cat {tmp_path}/fail >&2; exit 1; }}\n'
-            f'case "$*" in *rollback-index*) cp {tmp_path}/index {tmp_path}/run/rollback-index/'
-            f"gw_$5 || exit ;; esac\n"
+            f"timeout={tmp_path}/timeout\n"
+            f'case "$*" in *rollback-index*list) exec cat {tmp_path}/indices ;;\n'
+            "*rollback-index*) [ ! -e $timeout ] || { cat $timeout >&2; exit 1; }\n"
+            f"cp {tmp_path}/index {tmp_path}/run/rollback-index/gw_$5 || exit ;; esac\n"
             f"[ ! -e {answers}/$verb ] || cat {answers}/$verb\n",
             "bless": f"#!/bin/sh\necho {bless}\n",
             "systemctl": f'#!/bin/sh\necho systemctl "$@" >> {tmp_path}/log\n',
@@ -204,20 +198,13 @@ def gateway(tmp_path: Path) -> Gateway:
         entries.mkdir(parents=True, exist_ok=True)
         if bad:
             (entries / f"gw_{bad}+0-3.efi").touch()
-        env = {
-            "PATH": f"{tmp_path}:{os.environ['PATH']}",
-            "EDGEIMG_SYSUPDATE": str(tmp_path / "sysupdate"),
-            "EDGEIMG_BLESS": str(tmp_path / "bless"),
-            "EDGEIMG_BOOT": str(tmp_path / "boot"),
-            "EDGEIMG_RUN": str(tmp_path / "run"),
-            "EDGEIMG_OS_RELEASE": str(tmp_path / "os-release"),
-            "EDGEIMG_TRANSFERS": str(tmp_path / "transfers"),
-            "EDGEIMG_INDEX_TRANSFERS": str(tmp_path / "rollback-index.d"),
-            **state_environment(tmp_path),
-        }
         (tmp_path / "log").write_text("")
         return subprocess.run(
-            ["sh", COMMAND, *arguments], env=env, capture_output=True, text=True, check=False
+            ["sh", COMMAND, *arguments],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     return run
@@ -485,6 +472,10 @@ def test_a_smaller_rollback_index_is_refused(
     assert result.returncode == 12
     assert reason in result.stderr
     assert "--json=short --verify=yes update 1.1.0" not in done(tmp_path)
+    (tmp_path / "timeout").write_text("Failed: timed out\n")
+    result = gateway("install", available="1.1.0", index="rollback_index=3\n")
+    assert (result.returncode, "timed out" in result.stderr) == (1, True)
+    (tmp_path / "timeout").unlink()
     assert gateway("install", available="1.1.0", index="rollback_index=3\n").returncode == 0
     assert "--json=short --verify=yes update 1.1.0" in done(tmp_path)
 
@@ -544,17 +535,9 @@ def trial(tmp_path: Path) -> Trial:
         (tmp_path / "boot/EFI/Linux").mkdir(parents=True)
         for entry in entries:
             (tmp_path / "boot/EFI/Linux" / entry).touch()
-        env = {
-            "PATH": f"{tmp_path}:{os.environ['PATH']}",
-            "EDGEIMG_BLESS": str(tmp_path / "bless"),
-            "EDGEIMG_BOOT": str(tmp_path / "boot"),
-            "EDGEIMG_OS_RELEASE": str(tmp_path / "os-release"),
-            "EDGEIMG_UPTIME": str(tmp_path / "uptime"),
-            **state_environment(tmp_path),
-        }
         return subprocess.run(
             ["sh", ROOT / "usr/lib/edgeimg/trial", verb],
-            env=env, capture_output=True, text=True, check=False,
+            env=environment(tmp_path), capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     return run
@@ -612,7 +595,7 @@ def test_a_version_that_did_not_start(trial: Trial, tmp_path: Path) -> None:
     trial("begin", version="1.0.0", bless="good", boot=2, entries=back)
     assert state(tmp_path)["reason"] == "it did not start"
     line = subprocess.run(
-        ["sh", ROOT / "usr/lib/edgeimg/problems.d/update"], env=state_environment(tmp_path),
+        ["sh", ROOT / "usr/lib/edgeimg/problems.d/update"], env=environment(tmp_path),
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert line.startswith("update to 1.1.0 failed at ")

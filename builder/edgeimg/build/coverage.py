@@ -35,9 +35,7 @@ def of_recipe(
     kernel, available, debs = _kernel(plan, store, ui)
     with ui.step(f"{arch.name}: choose modules and firmware"):
         root = _recipe_root(plan, kernel, debs, store)
-    return coverage.cover(
-        machine, root, available, excluded=_excluded(kernel), image=plan.name, arch=arch.name
-    )
+    return _cover(machine, root, kernel, available, plan.name, arch)
 
 
 def of_image(
@@ -61,9 +59,7 @@ def of_image(
     arch = find(contents.arch)
     plan = plan_build(source, arch, BuildOptions(output=Path(), offline=offline))
     kernel, available, _ = _kernel(plan, store, ui, groups=("kernel",))
-    return coverage.cover(
-        machine, root, available, excluded=_excluded(kernel), image=path.name, arch=arch.name
-    )
+    return _cover(machine, root, kernel, available, path.name, arch)
 
 
 def _kernel(
@@ -91,6 +87,9 @@ def _recipe_root(plan: BuildPlan, kernel: Kernel, debs: dict[str, list[Deb]], st
     return drivers.of_tree(tree.merge(plan.overlay), kernel.version)
 
 
-def _excluded(kernel: Kernel) -> set[str]:
-    left_out = (*patterns.excluded_modules(), *known.unneeded())
-    return kernels.match(kernel, left_out, strict=False)
+def _cover(
+    machine: Machine, root: Root, kernel: Kernel, available: Drivers, image: str, arch: Arch
+) -> Coverage:
+    unneeded = (*patterns.excluded_modules(), *known.unneeded())
+    excluded = kernels.match(kernel, unneeded, strict=False)
+    return coverage.cover(machine, root, available, excluded=excluded, image=image, arch=arch.name)

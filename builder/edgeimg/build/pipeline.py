@@ -1,47 +1,34 @@
-"""The story, top to bottom: from a recipe to images that have been seen running a pod."""
+"""The story, top to bottom: from a recipe to its images. `guests` boots them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from edgeimg import fetch, process
+from edgeimg import fetch
 from edgeimg import sbom as inventory
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import inputs as sources
 from edgeimg.build import result, shared, stages
-from edgeimg.build.plan import (
-    BuildPlan,
-    K3sChoice,
-    SmokeOptions,
-    image_name,
-)
+from edgeimg.build.plan import BuildPlan, K3sChoice
 from edgeimg.build.result import Built
 from edgeimg.build.stages import CheckReport, Composed
 from edgeimg.cache import limit as store_limit
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.check import sarif
-from edgeimg.errors import ImageError, LockError
+from edgeimg.errors import LockError
 from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.inspect.image import Inspection
 from edgeimg.inspect.image import inspect as read_image
-from edgeimg.lock.model import Lock
 from edgeimg.pack import image as packing
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.recipe.model import Recipe
 from edgeimg.resolve import builtin_parts
 from edgeimg.resolve import lock as locks
 from edgeimg.sbom import Sbom
-from edgeimg.smoke import smoke as guests
-from edgeimg.smoke.junit import junit
-from edgeimg.smoke.report import SmokeReport
-from edgeimg.smoke.smoke import Expected
 from edgeimg.sources import k3s_release
 from edgeimg.tools import Toolbox
 from edgeimg.ui import Ui
-from edgeimg.vm import run as interactive
-from edgeimg.vm.argv import GuestOptions
 
 
 def build(
@@ -190,71 +177,6 @@ def check_lock(source: RecipeFile) -> None:
     builtin_parts.verify(source, lock)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BootImage:
-    """A built image that is to be booted."""
-
-    arch: Arch
-    recipe: Recipe
-    """With the overrides of `arch` applied."""
-    path: Path
-
-
-def built_images(source: RecipeFile, archs: Sequence[Arch], output: Path) -> list[BootImage]:
-    """The images of earlier builds in `output`. Raises ImageError when one is missing."""
-    return [_built_image(source, arch, output) for arch in archs]
-
-
-def smoke(
-    images: Sequence[BootImage], lock: Lock, options: SmokeOptions, *, store: Store, ui: Ui
-) -> list[SmokeReport]:
-    """Boot built images twice each, until a pod runs."""
-    toolbox = _qemu(lock, store, ui)
-    guest = options.guest.shared(min(len(images), options.jobs))
-
-    def boot(image: BootImage) -> SmokeReport:
-        arch, recipe, directory = image.arch, image.recipe, image.path.parent / "smoke"
-        expected = Expected(
-            ports=recipe.check.listening,
-            writes=recipe.budget.writes if options.measure_writes else None,
-        )
-        if not options.again:
-            report = guests.earlier(directory, image.path, guest.memory, expected)
-            if report:
-                ui.note(f"{arch.name}: these bytes passed before, see {directory}")
-                return report
-        with ui.step(f"{arch.name}: boot it twice with {guest.memory} MiB"):
-            return guests.smoke(
-                image.path,
-                arch,
-                guest,
-                expected,
-                directory=directory,
-                toolbox=toolbox,
-                store=store,
-                progress=ui,
-            )
-
-    reports = process.parallel(boot, images, jobs=options.jobs)
-    if options.junit is not None:
-        with disk_errors(options.junit):
-            options.junit.parent.mkdir(parents=True, exist_ok=True)
-            options.junit.write_bytes(junit(reports))
-    return reports
-
-
-def run(image: BootImage, lock: Lock, options: GuestOptions, *, store: Store, ui: Ui) -> None:
-    """Boot a built image on this terminal."""
-    interactive.run(
-        image.path,
-        image.arch,
-        options,
-        toolbox=_qemu(lock, store, ui),
-        store=store,
-        progress=ui,
-    )
-
-
 def pack_tools(source: RecipeFile, *, store: Store, ui: Ui) -> Toolbox:
     """The tools that look into images and change their config partition."""
     lock = locks.load(source.lock_path)
@@ -286,19 +208,3 @@ def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:
 def _pack_tools(plan: BuildPlan, store: Store, ui: Ui) -> Toolbox:
     with ui.step(f"{plan.arch.name}: get the tools that pack it"):
         return sources.host_tools(plan.lock, "pack", store, offline=plan.offline, progress=ui)
-
-
-def _qemu(lock: Lock, store: Store, ui: Ui) -> Toolbox:
-    with ui.step("get QEMU"):
-        return sources.host_tools(lock, "qemu", store, offline=False, progress=ui)
-
-
-def _built_image(source: RecipeFile, arch: Arch, output: Path) -> BootImage:
-    recipe = source.recipe.for_arch(arch)
-    name = image_name(recipe, arch)
-    path = output / name / f"{name}.raw.zst"
-    if not path.is_file():
-        raise ImageError(
-            f"there is no image {path}", hint=f"build it: edgeimg build --arch {arch.name}"
-        )
-    return BootImage(arch=arch, recipe=recipe, path=path)

@@ -17,7 +17,7 @@ from edgeimg.build import result
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
 from edgeimg.cache.store import require_room
-from edgeimg.errors import EdgeimgError, ImageError
+from edgeimg.errors import EdgeimgError, HostError, ImageError
 from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.image import raw
 from edgeimg.image.layout import FILES
@@ -56,7 +56,11 @@ def _find(plan: BuildPlan, cache: SharedCache, ui: Ui) -> Built | None:
         return None
 
     def fill(work: Path) -> bool:
-        require_room(work, sum(length for _, length in files.values()))
+        try:
+            require_room(work, sum(length for _, length in files.values()))
+        except HostError as error:  # the server names the sizes
+            ui.note(f"{plan.arch.name}: not from the shared cache: {error.message}")
+            return False
         for name, (sha256, length) in sorted(files.items(), key=lambda item: item[1][1]):
             if not cache.blob(sha256, length, work / name):
                 return False
@@ -83,7 +87,10 @@ def offer(built: Built, cache: SharedCache, ui: Ui) -> None:
 
 
 def _put_files(built: Built, cache: SharedCache) -> bool:
-    files = {}
+    files: dict[str, dict[str, object]] = {}
+    limits = {f"{built.plan.name}{suffix}": limit for suffix, limit in LIMITS.items()}
+    if any(file.size > limits[name] for name, file in built.files.items()):
+        return False  # nobody would take it
     for name, file in built.files.items():
         sha256 = cache.put_blob(built.directory / name)
         if sha256 is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from edgeimg.arch import Arch
-from edgeimg.build import boards, pipeline
+from edgeimg.build import boards, guests, pipeline
 from edgeimg.build.plan import BuildOptions, SmokeOptions, plan_builds
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, Command, with_app
@@ -111,9 +111,9 @@ def smoke(
     """
     guest = replace(guest, board=boards.model(source, store=app.store, ui=app.ui))
     smoke_options = SmokeOptions(output=output, guest=guest, junit=junit, jobs=jobs)
-    images = pipeline.built_images(source, archs, output)
+    images = guests.built_images(source, archs, output)
     lock = locks.load(source.lock_path)
-    reports = pipeline.smoke(images, lock, smoke_options, store=app.store, ui=app.ui)
+    reports = guests.smoke(images, lock, smoke_options, store=app.store, ui=app.ui)
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.smoke(console, reports))
     failed = [report.arch for report in reports if report.failures]
@@ -161,9 +161,9 @@ def run(
         forwards=tuple(_port_pair(text) for text in forwards),
         board=boards.model(source, store=app.store, ui=app.ui),
     )
-    (image,) = pipeline.built_images(source, archs, output)
+    (image,) = guests.built_images(source, archs, output)
     lock = locks.load(source.lock_path)
-    pipeline.run(image, lock, run_options, store=app.store, ui=app.ui)
+    guests.run(image, lock, run_options, store=app.store, ui=app.ui)
 
 
 @click.command(epilog="Example: edgeimg demo --arch arm64")
@@ -192,9 +192,9 @@ def demo(
         built = [pipeline.build(plan, store=app.store, ui=app.ui, cache=cache) for plan in plans]
     if not app.as_json:
         render.images(app.ui.console, built)
-    images = pipeline.built_images(source, archs, build_options.output)
+    images = guests.built_images(source, archs, build_options.output)
     boots = SmokeOptions(output=build_options.output, guest=guest, measure_writes=False)
-    reports = pipeline.smoke(images, plans[0].lock, boots, store=app.store, ui=app.ui)
+    reports = guests.smoke(images, plans[0].lock, boots, store=app.store, ui=app.ui)
     data = {
         "images": [image.to_json() for image in built],
         "reports": [report.to_json() for report in reports],

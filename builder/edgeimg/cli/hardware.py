@@ -15,7 +15,7 @@ from edgeimg.build import pipeline
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.table import new_table
-from edgeimg.errors import CoverageError, MachineError
+from edgeimg.errors import CoverageError, MachineError, RecipeError
 from edgeimg.hardware import lines, reading
 from edgeimg.hardware.coverage import Coverage, Row
 from edgeimg.hardware.machine import Machine
@@ -44,10 +44,12 @@ _STYLES = {
     required=True,
     metavar="FILE",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What the machine says of itself: the output of `edgeimg-status --hardware`, "
+    help="Description of the machine: the output of `edgeimg-status --hardware`, "
     "`lspci -nnk`, `lsusb`, or of `grep . /sys/bus/*/devices/*/modalias` on any Linux.",
 )
-@options.archs()
+@options.arch(
+    "x86-64, arm64 or arm, for a RECIPE.  [default: the one in FILE, else that of this computer]"
+)
 @options.recipe
 @options.offline
 @with_app
@@ -57,15 +59,15 @@ def hardware(
     target: Path | None,
     described: Path,
     source: RecipeFile,
-    archs: tuple[Arch, ...],
+    arch: Arch | None,
     offline: bool,
 ) -> None:
     """Compare a machine with an image: drivers and firmware for each of its devices.
 
     RECIPE ends with .toml, and nothing is built. Of an IMAGE (.raw or .raw.zst), the root is read;
     --recipe names the recipe whose lock has the kernel package. Prints the lines of the recipe that
-    close the gaps. Exits with 20 when FILE cannot be read or names no device, with 21 when a driver
-    or all firmware of a device is missing.
+    close the gaps. Exits with 20 when FILE cannot be read, names no device or is of
+    another architecture, with 21 when a driver or all firmware of a device is missing.
     """
     machine = reading.read(described)
     if target is not None and target.suffix == ".toml":
@@ -73,10 +75,12 @@ def hardware(
         source = options.load_recipe(target)
     if target is None or target.suffix == ".toml":
         found = covering.of_recipe(
-            source, machine, _arch(machine, source, archs),
+            source, machine, _arch(machine, source, arch),
             offline=offline, store=app.store, ui=app.ui,
         )  # fmt: skip
     else:
+        if arch is not None:
+            raise click.UsageError("an image has one architecture: leave --arch out")
         toolbox = pipeline.pack_tools(source, store=app.store, ui=app.ui)
         found = covering.of_image(
             target, source, machine,
@@ -97,25 +101,25 @@ def hardware(
 
 def notes(found: Coverage) -> list[str]:
     """What limits the result."""
-    said = []
+    limits = []
     if found.machine.unread:
         numbers = ", ".join(map(str, found.machine.unread[:5]))
         more = ", …" if len(found.machine.unread) > 5 else ""
-        said.append(
+        limits.append(
             f"{len(found.machine.unread)} lines of the description fit no format and are left "
             f"out: {numbers}{more}"
         )
     if found.kernel != found.image_kernel:
-        said.append(
+        limits.append(
             f"the image has Linux {found.image_kernel}, the lock {found.kernel}: the firmware that "
             "drivers ask for is that of the lock"
         )
     if any(row.state == "unclear" for row in found.rows):
-        said.append(
+        limits.append(
             "lsusb has no classes of interfaces, by which many USB drivers are found: use "
             "`lsusb -v`, or modalias lines of /sys"
         )
-    return said
+    return limits
 
 
 def _refuse_both() -> None:
@@ -125,17 +129,18 @@ def _refuse_both() -> None:
         raise click.UsageError("name the recipe once: as RECIPE, or with --recipe")
 
 
-def _arch(machine: Machine, source: RecipeFile, archs: tuple[Arch, ...]) -> Arch:
-    """That of --arch, else the machine's, else this host's."""
-    given = click.get_current_context().get_parameter_source("archs")
-    known = architectures.ALIASES.get(machine.arch.lower())
-    if given is not click.core.ParameterSource.COMMANDLINE and known in source.recipe.archs:
-        assert known is not None
-        return known
-    if len(archs) != 1:
-        raise click.UsageError("compare with one architecture")
-    _require_arch(machine, archs[0].name)
-    return archs[0]
+def _arch(machine: Machine, source: RecipeFile, arch: Arch | None) -> Arch:
+    """That of --arch, else the machine's, else this host's. Raises RecipeError, MachineError."""
+    own = architectures.ALIASES.get(machine.arch.lower())
+    found = arch or own or architectures.find(options.host_arch())
+    if found not in source.recipe.archs:
+        raise RecipeError(
+            f"{source.path} is not for {found.name}, but for "
+            f"{', '.join(item.name for item in source.recipe.archs)}",
+            hint="add it to [image] architectures, or choose another --arch",
+        )
+    _require_arch(machine, found.name)
+    return found
 
 
 def _require_arch(machine: Machine, name: str) -> None:
@@ -150,7 +155,7 @@ def show(console: Console, found: Coverage) -> None:
     """The table, and the lines for the recipe."""
     machine = found.machine
     title = f"{machine.title or 'the machine'} with {found.image}, Linux {found.image_kernel}"
-    table = new_table("Device", "", "Image", "Debian", "Firmware", "", title=Text(title).plain)
+    table = new_table("Device", "", "Image", "Debian", "Firmware", "", title=title)
     for row in found.rows:
         table.add_row(*_cells(row))
     console.print(table)

@@ -106,6 +106,17 @@ def _complete_arch(
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+def arch(help: str) -> Callable[[Command], Command]:
+    """Give a command --arch, once; it receives an Arch or None as `arch`."""
+
+    def convert(ctx: click.Context, param: click.Parameter, name: str | None) -> Arch | None:
+        return None if name is None else to_archs(ctx, param, (name,))[0]
+
+    return click.option(
+        "-a", "--arch", callback=convert, shell_complete=_complete_arch, metavar="ARCH", help=help
+    )
+
+
 def archs(*, default: str | None = None) -> Callable[[Command], Command]:
     """Give a command --arch (repeatable); it receives a tuple of Arch as `archs`."""
     return click.option(
@@ -113,7 +124,7 @@ def archs(*, default: str | None = None) -> Callable[[Command], Command]:
         "--arch",
         "archs",
         multiple=True,
-        default=(default or _host_arch(),),
+        default=(default or host_arch(),),
         callback=to_archs,
         shell_complete=_complete_arch,
         metavar="ARCH",
@@ -122,7 +133,8 @@ def archs(*, default: str | None = None) -> Callable[[Command], Command]:
     )
 
 
-def _host_arch() -> str:
+def host_arch() -> str:
+    """The architecture of this computer; x86-64 if edgeimg has no images for it."""
     import platform
 
     machine = platform.machine().lower()

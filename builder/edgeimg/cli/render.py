@@ -14,7 +14,7 @@ from edgeimg.cli.table import new_table
 from edgeimg.cve.cve import Judged
 from edgeimg.inspect.diff import Diff
 from edgeimg.inspect.image import Inspection
-from edgeimg.release.make import Released
+from edgeimg.release.releases import Released
 from edgeimg.smoke import wear
 from edgeimg.smoke.report import SmokeReport
 from edgeimg.smoke.verdict import Boot

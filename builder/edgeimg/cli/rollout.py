@@ -16,6 +16,7 @@ from edgeimg.cli.app import App, with_app
 from edgeimg.cli.table import new_table
 from edgeimg.errors import RolloutError
 from edgeimg.fetch.api import Api
+from edgeimg.fetch.http import has_credentials
 from edgeimg.rollout import publish as publishing
 from edgeimg.rollout import start as starting
 from edgeimg.rollout import state as states
@@ -45,12 +46,18 @@ def _with_server(function: Function) -> Function:
     def wrapper(*args: object, address: str, **kwargs: object) -> object:
         if not address:
             raise click.UsageError("name the server: --server URL, or EDGEIMG_ROLLOUT_SERVER")
-        if not address.startswith(("https://", "http://")):
-            raise click.BadParameter("an address begins with https:// or http://")
+        _require_address(address)
         with closing(Api(address, *credentials())) as api:
             return function(*args, server=Server(api), **kwargs)
 
     return wrapper
+
+
+def _require_address(address: str) -> None:
+    if not address.startswith(("https://", "http://")):
+        raise click.BadParameter("an address begins with https:// or http://")
+    if has_credentials(address):  # it would be in messages, and at the server
+        raise click.BadParameter("an address without a name and a password")
 
 
 @click.group(
@@ -61,7 +68,8 @@ def _with_server(function: Function) -> Function:
 def rollout_group() -> None:
     """Bring a release to many gateways in steps, with a hawkBit server.
 
-    EDGEIMG_ROLLOUT_USER and EDGEIMG_ROLLOUT_PASSWORD are its name and password.
+    EDGEIMG_ROLLOUT_USER and EDGEIMG_ROLLOUT_PASSWORD are your name and password at the server.
+    EDGEIMG_ROLLOUT_SERVER is its address, in place of --server.
     """
 
 
@@ -75,13 +83,14 @@ def publish_command(app: App, *, server: Server, release: Path, url: str) -> Non
 
     RELEASE is a directory of `edgeimg release`. The server stores none of its files.
     """
+    _require_address(url)
     version = publishing.read(release, url)
     number = publishing.publish(server, version)
-    told = f"{version.image} {version.version} is known to the server: {version.url}"
+    message = f"{version.image} {version.version} is known to the server: {version.url}"
     app.result(
         {"id": number, "image": version.image, "version": version.version, "url": version.url,
          "sums": version.sums},
-        lambda console: console.print(told),
+        lambda console: console.print(Text(message)),
     )  # fmt: skip
 
 
@@ -191,9 +200,9 @@ def _driver(verb: Verb, about: str) -> click.Command:
     @with_app
     def command(app: App, *, server: Server, name: str) -> None:
         states.drive(server, states.find(server, name), verb)
-        told = {"pause": "paused", "resume": "resumed", "stop": "stopped"}[verb]
-        data: dict[str, object] = {"name": name, "done": told}
-        app.result(data, lambda console: console.print(f"{name}: {told}"))
+        past = {"pause": "paused", "resume": "resumed", "stop": "stopped"}[verb]
+        data: dict[str, object] = {"name": name, "done": past}
+        app.result(data, lambda console: console.print(Text(f"{name}: {past}")))
 
     return command
 

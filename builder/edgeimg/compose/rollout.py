@@ -37,7 +37,7 @@ def require_programs(root: Tree, rollout: Rollout | None) -> None:
     if rollout is None and _AGENT in root:
         raise RecipeError(
             "the image has a roll-out agent, but the recipe has no [rollout]",
-            hint='add [rollout], with server = "https://…" or with the server in the provisioning',
+            hint='add [rollout], with server = "https://…" or with SERVER in rollout.env',
         )
     missing = [path for path in _PROGRAMS if path not in root]
     if rollout is not None and missing:

@@ -6,6 +6,7 @@ import re
 import ssl
 import time
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 import requests
 
@@ -151,6 +152,11 @@ def _number(text: str) -> int:
 def _continues(response: requests.Response, start: int) -> bool:
     content_range = response.headers.get("Content-Range", "")
     return start > 0 and content_range.replace(" ", "").startswith(f"bytes{start}-")
+
+
+def has_credentials(url: str) -> bool:
+    """Whether an address contains a name or a password. Messages would show them."""
+    return "@" in urlsplit(url).netloc
 
 
 def plain(error: Exception) -> str:

@@ -14,23 +14,21 @@ import hashlib
 import io
 import os
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
-from urllib.parse import urlsplit
+from typing import IO
 
 import requests
 
 from edgeimg.cache.store import sha256_file
-from edgeimg.errors import HostError
-from edgeimg.fetch.http import BLOCK, NETWORK, GoneError, UnusableError, blocks, plain
+from edgeimg.fetch.http import NETWORK, GoneError, UnusableError, blocks, plain
+from edgeimg.fetch.paced import SLOW, Hashed, Output, Pace, Upload
 from edgeimg.fetch.session import Deadline, Session
+from edgeimg.fetch.shared_address import Address, address
 from edgeimg.progress import Progress, Silent
 from edgeimg.ui import human
 
-VARIABLE, WRITE = "EDGEIMG_REMOTE_CACHE", "EDGEIMG_REMOTE_CACHE_WRITE"
 ENTRY_BYTES = 16 << 10
 """Of an entry of `ac`."""
 MOST_FAILURES = 3
@@ -38,56 +36,12 @@ TIMEOUT = (5.0, 15.0)
 """Seconds to connect, and between two bytes."""
 PATIENCE = 20.0
 """Seconds that a request may take before its first byte, and beyond those that RATE allows."""
-RATE = 256 << 10
-"""Bytes per second, on average: a slower server costs more time than a build."""
-_SLOW = f"slower than {RATE >> 10} KiB/s"
 _HEADERS = {"User-Agent": "edgeimg", "Accept-Encoding": "identity"}
 _ABSENT = (404, 410)
 
 
 class _AbsentError(Exception):
     """The server does not have it: an ordinary miss."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Address:
-    """Where the shared cache is, and whether this host may write to it."""
-
-    url: str
-    """Without `/` at its end."""
-    writes: bool
-
-    @property
-    def name(self) -> str:
-        """Host and path, for messages."""
-        parts = urlsplit(self.url)
-        return f"{parts.netloc}{parts.path}"
-
-
-def address(environment: Mapping[str, str]) -> Address | None:
-    """The shared cache that the environment names; None without one. Raises HostError."""
-    url = environment.get(VARIABLE, "").strip().rstrip("/")
-    write = environment.get(WRITE, "").strip()
-    if write not in ("", "0", "1"):
-        raise HostError(f"{WRITE} is neither 1 nor 0", hint=f"unset it, or set {WRITE}=1")
-    if not url:
-        return None
-    try:
-        parts = urlsplit(url)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url or parts.query or parts.fragment or re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise HostError(
-            f"{VARIABLE} is not the address of an HTTP cache",
-            hint=f"set {VARIABLE}=https://HOST/PATH, or unset it",
-        )
-    if "@" in parts.netloc:
-        raise HostError(
-            f"{VARIABLE} contains a name or a password",
-            hint="write them to ~/.netrc, or to a file that NETRC names",
-        )
-    return Address(url=url, writes=write == "1")
 
 
 def probe(where: Address) -> str | None:
@@ -151,7 +105,7 @@ class SharedCache:
         digest = hashlib.sha256()
         try:
             with path.open("xb") as file:
-                complete = self._fetch(f"/cas/{sha256}", _Hashed(file, digest), size, exact=True)
+                complete = self._fetch(f"/cas/{sha256}", Hashed(file, digest), size, exact=True)
                 if complete and digest.hexdigest() != sha256:
                     self._failed(f"/cas/{sha256}: wrong digest")
                     complete = False
@@ -178,7 +132,7 @@ class SharedCache:
         """Store an entry, whose blobs are there already. Returns whether it is stored."""
         return self._put(f"/ac/{key}", io.BytesIO(entry), len(entry))
 
-    def _fetch(self, path: str, output: _Output, limit: int, *, exact: bool = False) -> bool:
+    def _fetch(self, path: str, output: Output, limit: int, *, exact: bool = False) -> bool:
         if self.is_given_up:
             self.misses += 1
             return False
@@ -219,7 +173,7 @@ class SharedCache:
         length = response.headers.get("Content-Length", "0").strip()
         if not re.fullmatch(r"[0-9]{1,15}", length) or int(length) > limit:
             raise GoneError(f"more than {limit} bytes")
-        pace = _Pace(deadline)
+        pace = Pace(deadline, PATIENCE)
         try:
             for block in blocks(response, deadline):
                 self.received += len(block)
@@ -228,14 +182,14 @@ class SharedCache:
                     raise GoneError(f"more than {limit} bytes")
                 yield block
         except UnusableError as error:
-            raise GoneError(_SLOW) if deadline.expired else error from error
+            raise GoneError(SLOW) if deadline.expired else error from error
 
     def _put(self, path: str, file: IO[bytes], size: int) -> bool:
         if self.is_given_up:
             return False
         try:
             with self._session.deadline(PATIENCE) as deadline:
-                body = _Upload(file, size, _Pace(deadline))
+                body = Upload(file, size, Pace(deadline, PATIENCE))
                 with self._request("PUT", path, body) as response:
                     status = response.status_code
         except (GoneError, *NETWORK) as error:
@@ -248,7 +202,7 @@ class SharedCache:
         self.progress.debug(f"shared cache: stored {path}, {size} bytes")
         return True
 
-    def _request(self, method: str, path: str, body: _Upload | None) -> requests.Response:
+    def _request(self, method: str, path: str, body: Upload | None) -> requests.Response:
         """Raises GoneError, or one of NETWORK."""
         try:
             return self._session.request(
@@ -269,59 +223,6 @@ class SharedCache:
                 f"the shared cache {self.where.name} failed {MOST_FAILURES} times and is not used "
                 f"again in this run; the last failure: {reason}"
             )
-
-
-class _Pace:
-    """Ends a transfer that is slower than RATE on average."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
-        self._began = time.monotonic()
-        self.bytes = 0
-
-    def count(self, size: int) -> None:
-        """Count bytes that were moved. Raises GoneError."""
-        self.bytes += size
-        self._deadline.earn(size)
-        if time.monotonic() - self._began > PATIENCE + self.bytes / RATE:
-            raise GoneError(_SLOW)
-
-
-class _Output(Protocol):
-    def write(self, data: bytes, /) -> object:
-        """Write all of `data`."""
-
-
-class _Hashed:
-    """Writes to a file and hashes what is written."""
-
-    def __init__(self, file: IO[bytes], digest: hashlib._Hash) -> None:
-        self._file, self._digest = file, digest
-
-    def write(self, data: bytes, /) -> object:
-        """Write all of `data`."""
-        self._digest.update(data)
-        return self._file.write(data)
-
-
-class _Upload:
-    """A body of a known size, which is sent no slower than RATE."""
-
-    def __init__(self, file: IO[bytes], size: int, pace: _Pace) -> None:
-        self._file, self._size, self._pace = file, size, pace
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[bytes]:
-        while block := self.read(BLOCK):
-            yield block
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        data = self._file.read(BLOCK if size < 0 else min(size, BLOCK))
-        self._pace.count(len(data))
-        return data
 
 
 @contextlib.contextmanager

@@ -23,7 +23,8 @@ from edgeimg.text.toml_text import Location, Place
 
 _MAX_BYTES = 8 << 20
 _SEPARATOR = re.compile(r"sep=(,|;|\t|\\t|)", re.IGNORECASE)
-_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?E[+-]?\d+", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?\d([.,]\d+)?E[+-]\d+", re.IGNORECASE)
+"""As spreadsheets write it: one digit, and a sign in the exponent."""
 _YES = ("true", "yes", "wahr", "ja", "1", "vrai", "oui", "x")
 _NO = ("false", "no", "falsch", "nein", "0", "faux", "non")
 _HINT = "in a spreadsheet, save it as 'CSV UTF-8'"

@@ -40,5 +40,5 @@ def ended(first: Entry, outcome: Outcome) -> Entry:
     result: ledger.Result = "ok" if outcome.ok else "failed"
     if outcome.interrupted:
         result = "interrupted"
-    said = {"time": ledger.now(), "result": result, "error": outcome.error}
-    return first.model_copy(update=said)
+    update = {"time": ledger.now(), "result": result, "error": outcome.error}
+    return first.model_copy(update=update)

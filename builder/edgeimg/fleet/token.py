@@ -33,7 +33,7 @@ def generate(fleet: Path) -> tuple[SecretStr, bool]:
     """
     path = kept(fleet)
     if not fleet.is_file():
-        raise ProvisionError(f"cannot read the fleet file {fleet}: there is none")
+        raise ProvisionError(f"there is no fleet file {fleet}")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

@@ -40,7 +40,7 @@ class Finished:
     gateway: str
     outcome: Outcome
     label: str = ""
-    """Where it is, or why there is none."""
+    """The path of the label, or why it was not printed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from edgeimg.errors import MachineError
+from edgeimg.hardware.description import Description
+from edgeimg.hardware.lsusb import Lsusb
 from edgeimg.hardware.machine import UNKNOWN, Device
 
 HEADER = "edgeimg-hardware 1"
@@ -28,21 +30,7 @@ _PCI = re.compile(
 _PCI_NO_IDS = re.compile(r"(?:[0-9a-f]{4}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] [A-Z][^:\[]*: .*")
 _SUBSYSTEM = re.compile(r"\s+Subsystem: .*?\[?(?P<ids>[0-9a-f]{4}:[0-9a-f]{4})\]?")
 _PCI_DRIVER = re.compile(r"\s+Kernel (?:driver in use|modules): (?P<names>.*)")
-_USB = re.compile(
-    r"Bus (?P<bus>\d{3}) Device (?P<device>\d{3}): "
-    r"ID (?P<ids>[0-9a-f]{4}:[0-9a-f]{4})(?: (?P<name>.*))?"
-)
-_USB_FIELD = re.compile(r"\s+(?P<key>b\w+|bcdDevice)\s+(?P<value>0x[0-9a-f]{2}|[0-9.]+)\b.*")
 _WORD = re.compile(r"[A-Za-z0-9][\w.+-]*(?:,[\w.+/-]+)?")
-
-
-@dataclass
-class Description:
-    """What the formats have found so far."""
-
-    devices: list[Device] = field(default_factory=list)
-    compatible: tuple[str, ...] = ()
-    facts: list[tuple[str, str]] = field(default_factory=list)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -81,6 +69,8 @@ class Status:
     def _device(self, value: str) -> bool:
         parts = value.split(" ", 3)
         if len(parts) != 4 or not (found := _MODALIAS.fullmatch(parts[3])):
+            return False
+        if not is_modalias(found["alias"]):
             return False
         used = [name for part in parts[1:3] if part != "-" for name in _names(part)]
         self._found.devices.append(
@@ -133,67 +123,6 @@ def _pci(found: re.Match[str]) -> Device:
     )
 
 
-class Lsusb:
-    """`lsusb`, or `lsusb -v`, which has the classes of the interfaces."""
-
-    def __init__(self, found: Description) -> None:
-        self._found, self._inside = found, False
-        self._device: dict[str, str] = {}
-        self._interface: dict[str, str] = {}
-        self._plain: Device | None = None
-
-    def take(self, line: str) -> bool:
-        """As `Status.take`. With -v, lines below a device are its details."""
-        if found := _USB.fullmatch(line):
-            self._inside, self._device, self._interface = True, {}, {}
-            vendor, _, model = found["ids"].upper().partition(":")
-            self._plain = Device(
-                modalias=f"usb:v{vendor}p{model}d*dc*dsc*dp*ic*isc*ip*in*",
-                place=f"{found['bus']}:{found['device']}",
-                title=found["name"] or "",
-            )
-            self._found.devices.append(self._plain)
-            return True
-        if not self._inside:
-            return False
-        if not line[0].isspace():
-            # "Device Descriptor:", "Device Status:", "Couldn't open device, …" of lsusb -v.
-            return line.startswith(("Device ", "Binary ", "Couldn't open", "can't get"))
-        if found := _USB_FIELD.fullmatch(line):
-            self._field(found["key"], found["value"])
-        return True
-
-    def _field(self, key: str, value: str) -> None:
-        number = int(value, 0) if re.fullmatch(r"0x[0-9a-f]+|[0-9]{1,3}", value) else 0
-        if key.startswith("bDevice"):
-            self._device[key] = f"{number & 255:02X}"
-        elif key == "bcdDevice":
-            self._device[key] = value.replace(".", "").zfill(4)[:4]
-        elif key == "bInterfaceNumber":
-            self._interface = {key: f"{number & 255:02X}"}
-        elif key in {"bAlternateSetting", "bInterfaceClass", "bInterfaceSubClass"}:
-            self._interface[key] = f"{number & 255:02X}"
-        elif key == "bInterfaceProtocol" and self._interface.get("bAlternateSetting") == "00":
-            self._interface[key] = f"{number & 255:02X}"
-            self._add()
-
-    def _add(self) -> None:
-        """The interface takes the place of the device, about which less is known."""
-        if self._plain is None:
-            return
-        if self._found.devices[-1] == self._plain:
-            self._found.devices.pop()
-        own, part, start = self._device, self._interface, self._plain.modalias.partition("d*")[0]
-        alias = (
-            f"{start}d{own.get('bcdDevice', UNKNOWN)}dc{own.get('bDeviceClass', UNKNOWN)}"
-            f"dsc{own.get('bDeviceSubClass', UNKNOWN)}dp{own.get('bDeviceProtocol', UNKNOWN)}"
-            f"ic{part.get('bInterfaceClass', UNKNOWN)}isc{part.get('bInterfaceSubClass', UNKNOWN)}"
-            f"ip{part['bInterfaceProtocol']}in{part['bInterfaceNumber']}"
-        )
-        place = f"{self._plain.place} interface {int(part['bInterfaceNumber'], 16)}"
-        self._found.devices.append(replace(self._plain, modalias=alias, place=place))
-
-
 class Udev:
     """`udevadm info --export-db`, and files `uevent` of /sys."""
 
@@ -210,7 +139,7 @@ class Udev:
                 self._driver = found["value"]
                 return True
             alias = _MODALIAS.fullmatch(found["value"])
-            if alias is None:
+            if alias is None or not is_modalias(alias["alias"]):
                 return False
             device = Device(
                 modalias=alias["alias"],
@@ -232,7 +161,7 @@ class Modalias:
     def take(self, line: str) -> bool:
         """As `Status.take`."""
         found = _MODALIAS.fullmatch(line.strip())
-        if found is None or not known_bus(found["alias"]):
+        if found is None or not is_modalias(found["alias"]):
             return False
         place = (found["path"] or "").removesuffix("/modalias").rpartition("/devices/")[2]
         self._found.devices.append(Device(modalias=found["alias"], place=place))
@@ -251,6 +180,9 @@ class Compatible:
         path = words.pop(0).rstrip(":") if words and words[0].startswith("/") else ""
         node = re.sub(r"^.*/(?:device-tree|devicetree/base)(?=/|$)", "", path).rstrip("/")
         if not words or not all(_WORD.fullmatch(word) for word in words):
+            return False
+        # `/dev/sda1 swap` is no node: a compatible has a vendor, or its node an address.
+        if node and node == path and "@" not in path and not any("," in word for word in words):
             return False
         if not node:
             if not all("," in word for word in words):
@@ -287,9 +219,13 @@ BUSES = frozenset({
 """What modaliases of the kernel begin with (scripts/mod/file2alias.c)."""
 
 
-def known_bus(alias: str) -> bool:
-    """Whether a text begins like a modalias of the kernel."""
-    return alias.partition(":")[0] in BUSES
+def is_modalias(text: str) -> bool:
+    """Whether a text may be a modalias of the kernel, which names no pattern of pci or usb.
+
+    A pattern fits thousands of aliases, and a file of them would take hours.
+    """
+    bus = text.partition(":")[0]
+    return bus in BUSES and not (bus in ("pci", "usb") and "*" in text)
 
 
 def lines(text: str) -> Iterator[tuple[int, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeimg.errors import MachineError
 from edgeimg.hardware import formats
-from edgeimg.hardware.formats import Description
+from edgeimg.hardware.description import Description
 from edgeimg.hardware.machine import Machine
 from edgeimg.text import bounded
 

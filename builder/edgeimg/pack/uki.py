@@ -153,7 +153,7 @@ class Uki:
 
 
 def read(path: Path) -> Uki:
-    """Read a UKI. Raises ImageError when it is none."""
+    """Read a UKI. Raises ImageError for any other file."""
     try:
         with pefile.PE(str(path), fast_load=True) as pe:
             named = [

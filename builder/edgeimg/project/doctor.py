@@ -12,7 +12,7 @@ from typing import Literal
 from edgeimg import process, tools
 from edgeimg.cache.store import Store
 from edgeimg.errors import EdgeimgError
-from edgeimg.fetch import mirrors, shared_cache
+from edgeimg.fetch import mirrors, shared_address, shared_cache
 from edgeimg.ui import human
 
 NEEDED_BYTES = 6 << 30
@@ -92,11 +92,11 @@ def _mirror() -> Fact:
 def _shared_cache() -> Fact:
     topic = "shared"
     try:
-        where = shared_cache.address(os.environ)
+        where = shared_address.address(os.environ)
     except EdgeimgError as error:
         return Fact(topic=topic, state="bad", message=error.message, advice=error.hint or "")
     if where is None:
-        message = f"no shared build cache: {shared_cache.VARIABLE} is not set"
+        message = f"no shared build cache: {shared_address.VARIABLE} is not set"
         return Fact(topic=topic, state="ok", message=message)
     if reason := shared_cache.probe(where):
         return Fact(

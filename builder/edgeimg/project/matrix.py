@@ -38,7 +38,7 @@ class Job:
 def recipes(directory: Path) -> list[Path]:
     """The locked recipes in `directory`: those without a lock are parts of others.
 
-    Raises RecipeError when there is none.
+    Raises RecipeError for a directory without a locked recipe.
     """
     found = [
         path

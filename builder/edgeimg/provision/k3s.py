@@ -33,13 +33,13 @@ KEYS = {
 }  # fmt: skip
 """Options that have keys of their own."""
 Value = str | bool | tuple[str, ...]
-"""What an option may be told in k3s.yaml."""
+"""What an option may have as its value in k3s.yaml."""
 
 
 def _option(name: str, info: ValidationInfo) -> str:
     plain = name.rstrip("+")
     if plain in KEYS:
-        raise hushed(f"is said by '{KEYS[plain]}' in [k3s]")
+        raise hushed(f"has a key of its own in [k3s]: '{KEYS[plain]}'")
     if name.count("+") > 1 or not policy.is_known(plain, _allowed(info)):
         known = {option.partition(".")[0] for option in HARMLESS}
         if close := difflib.get_close_matches(plain, known, n=1, cutoff=0.75):
@@ -130,7 +130,7 @@ class K3s(Table):
 
     def options(self) -> dict[str, Value]:
         """What k3s.yaml says, with secrets."""
-        told: dict[str, Value | None] = {
+        options: dict[str, Value | None] = {
             "role": self.role, "server": self.server and self.server.rstrip("/"),
             "token": _opened(self.token), "agent-token": _opened(self.agent_token),
             "node-name": self.node_name, "node-ip": ",".join(self.node_ips) or None,
@@ -138,7 +138,7 @@ class K3s(Table):
             "node-taint+": self.taints,
         }  # fmt: skip
         config = {name: _plain(value) for name, value in self.config.items()}
-        return {name: value for name, value in {**told, **config}.items() if value}
+        return {name: value for name, value in {**options, **config}.items() if value}
 
 
 def _opened(secret: SecretStr | None) -> str | None:

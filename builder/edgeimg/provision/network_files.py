@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from edgeimg.provision.network import Network, Route, master
+from edgeimg.provision.network import Network, Route
+from edgeimg.provision.networks import master
 
 
 def texts(networks: Mapping[str, Network]) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ Note = Callable[[str], None]
 
 
 def find(directory: Path) -> tuple[Path, ...]:
-    """The NoCloud files in a directory. Raises ProvisionError when there is none, or another file.
+    """The NoCloud files in a directory. Raises ProvisionError without one, or beside another file.
 
     README* and names that begin with a dot are skipped, and empty files of other names.
     """
@@ -59,14 +59,14 @@ def load(paths: tuple[Path, ...], ask: Ask | None = None, note: Note | None = No
 
     `note` is called with each line about what is without meaning to a gateway.
     """
-    told = Translation()
+    translation = Translation()
     # What user-data says wins over meta-data: it is read later.
     for path in sorted(paths, key=lambda path: NAMES.index(path.name)):
         text = read_text(path, _KIND)
-        if path.name == "user-data" and not _is_config(told, path, text):
+        if path.name == "user-data" and not _is_config(translation, path, text):
             continue
         data, lines = yaml_text.read(path, text)
-        table = Table(told=told, path=path, data=data or {}, lines=lines)
+        table = Table(translation=translation, path=path, data=data or {}, lines=lines)
         if not isinstance(data or {}, dict):
             table.problem(None, "expected keys and values")
             continue
@@ -74,48 +74,48 @@ def load(paths: tuple[Path, ...], ask: Ask | None = None, note: Note | None = No
     first = Place(path=paths[0], line=1)
     name = str(paths[0] if len(paths) == 1 else paths[0].parent)
     origin = Origin(
-        name=name, folder=paths[0].parent, place=lambda location: told.place(location, first)
+        name=name, folder=paths[0].parent, place=lambda location: translation.place(location, first)
     )
-    problems = [line for _, line in sorted(told.problems)]
-    notes = [line for _, line in sorted(told.notes)]
+    problems = [line for _, line in sorted(translation.problems)]
+    notes = [line for _, line in sorted(translation.notes)]
     try:
-        settings = reading.parse(told.data, origin, ask if not problems else None)
+        settings = reading.parse(translation.data, origin, ask if not problems else None)
     except SettingsError as error:
         problems += error.problems
     if problems:
-        raise SettingsError(name, problems, [*notes, *_understood(told, problems)])
+        raise SettingsError(name, problems, [*notes, *_understood(translation, problems)])
     if note is not None:
         for line in notes:
             note(line)
     return settings
 
 
-def _understood(told: Translation, problems: list[str]) -> list[str]:
+def _understood(translation: Translation, problems: list[str]) -> list[str]:
     """The keys that are right, so that people see what they can keep."""
-    told_of = [problem.split(": ", 2) for problem in problems]
-    wrong = {(place, key.partition(".")[0]) for place, key, *_ in told_of}
+    parts = [problem.split(": ", 2) for problem in problems]
+    wrong = {(place, key.partition(".")[0]) for place, key, *_ in parts}
     keys = {str(place) for place, _ in wrong} | {key for _, key in wrong}
     good = [
-        key for place, key in told.taken if str(place) not in keys and key not in keys
+        key for place, key in translation.taken if str(place) not in keys and key not in keys
         and place.path.name != "network-config"
     ]  # fmt: skip
     return [f"understood: {', '.join(good)}"] if good else []
 
 
-def _is_config(told: Translation, path: Path, text: str) -> bool:
+def _is_config(translation: Translation, path: Path, text: str) -> bool:
     """Whether user-data is cloud-config; a script runs once, as cloud-init has it."""
     place = Place(path=path, line=1)
     first = text.partition("\n")[0].strip()
     if text.startswith("#!/bin/sh"):
-        told.put(("script_file",), Given(text), place)
+        translation.put(("script_file",), Given(text), place)
         return False
     if not text.strip():
-        told.notes.append((place, f"{place}: is empty"))
+        translation.notes.append((place, f"{place}: is empty"))
         return False
     if first.startswith(_CLOUD_CONFIG):
         return True
     expected = f"expected {_CLOUD_CONFIG}, or a script with #!/bin/sh in its first line"
-    told.problems.append((place, f"{place}: {expected}, found {first[:40]!r}"))
+    translation.problems.append((place, f"{place}: {expected}, found {first[:40]!r}"))
     # A configuration without its first line is read, so that all is reported at once.
     return re.match(r"# *cloud-config$|[a-z_]+:(\s|$)", first) is not None
 

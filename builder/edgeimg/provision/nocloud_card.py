@@ -57,12 +57,12 @@ def bond_mode(table: Table, key: str) -> str | None:
 
 
 def put(table: Table, name: str, card: Card, *, member: bool) -> None:
-    """Into the settings, without what was not said.
+    """Into the settings, without what is missing.
 
     netplan leaves router advertisements to networkd, which accepts them, also beside fixed
     addresses; a member of a bond or a bridge has no addresses.
     """
     if card.accept_ra is None and not member:
         card.accept_ra = True
-    said = {key: value for key, value in vars(card).items() if value not in (None, [])}
-    table.told.put(("network", name), said, table.place())
+    values = {key: value for key, value in vars(card).items() if value not in (None, [])}
+    table.translation.put(("network", name), values, table.place())

@@ -42,7 +42,7 @@ _WITHOUT = {
     "cloud_final_modules": "there is no cloud-init on a gateway",
 }
 _K3S = "say it in a TOML file of settings: [k3s] has role, server, token_file and labels"
-_RECIPE = "it belongs into the image's recipe"
+_RECIPE = "it belongs in the image's recipe"
 _SCRIPT = (
     "a script is user-data of its own, with #!/bin/sh in its first line, and needs the consent of "
     "the recipe: [provision] allow"
@@ -92,13 +92,13 @@ def user(table: Table) -> None:
     _keys(table, "ssh_authorized_keys")
     place = table.place("timezone")
     if zone := table.take("timezone", str, "a time zone such as Europe/Berlin"):
-        table.told.put(("timezone",), zone, place)
+        table.translation.put(("timezone",), zone, place)
     if ntp := table.table("ntp"):
         _ntp(ntp)
     for name in ("ca_certs", "ca-certs"):
         if authorities := table.table(name):
             trusted = [Given(text) for text in authorities.texts("trusted")]
-            table.told.put(("ca_files",), trusted, authorities.place())
+            table.translation.put(("ca_files",), trusted, authorities.place())
             authorities.end("trusted")
     table.without_meaning(_WITHOUT)
     _already_so(table)
@@ -109,7 +109,7 @@ def _ntp(ntp: Table) -> None:
     if ntp.take("enabled", bool, "true or false") is False:
         ntp.problem("enabled", "a gateway always asks for the time")
     if servers := [*ntp.texts("servers"), *ntp.texts("pools")]:
-        ntp.told.put(("ntp",), servers, ntp.place())
+        ntp.translation.put(("ntp",), servers, ntp.place())
     ntp.without_meaning({"ntp_client": "the image's recipe says which one it has"})
     ntp.end("enabled, servers, pools")
 
@@ -127,10 +127,10 @@ def _fqdn(table: Table) -> None:
     place = table.place("fqdn")
     if name := table.take("fqdn", str, "a name"):
         host, _, domain = name.partition(".")
-        table.told.put(("hostname",), host, place)
+        table.translation.put(("hostname",), host, place)
         if domain:
             why = "search domains are in network-config"
-            table.told.notes.append(
+            table.translation.notes.append(
                 (place, f"{place}: fqdn: the domain has no meaning here: {why}")
             )
 
@@ -138,11 +138,11 @@ def _fqdn(table: Table) -> None:
 def _hostname(table: Table, key: str) -> None:
     place = table.place(key)
     if name := table.take(key, str, "a name"):
-        table.told.put(("hostname",), name, place)
+        table.translation.put(("hostname",), name, place)
 
 
 def _keys(table: Table, key: str) -> None:
     place = table.place(key)
     if keys := table.texts(key):
-        before = table.told.data.get("ssh_keys", [])
-        table.told.put(("ssh_keys",), [*before, *keys], place)
+        before = table.translation.data.get("ssh_keys", [])
+        table.translation.put(("ssh_keys",), [*before, *keys], place)

@@ -141,21 +141,21 @@ def _route(route: Table, found: Card) -> None:
 
 
 def _wifi(card: Table) -> None:
-    told = card.told
+    translation = card.translation
     place = card.place("regulatory-domain")
     if country := card.take("regulatory-domain", str, "a country such as DE"):
-        told.put(("wifi", "country"), country.upper(), place)
+        translation.put(("wifi", "country"), country.upper(), place)
     points = card.table("access-points")
     if points is None:
         card.problem(None, "expected access-points")
         return
-    networks = list(told.data.get("wifi", {}).get("networks", []))
+    networks = list(translation.data.get("wifi", {}).get("networks", []))
     if networks:
         points.note(None, "all wireless cards join the networks of all of them")
     for ssid, point in points.entries():
         networks.append(_network(ssid, point))
-        told.places[("wifi", "networks", len(networks) - 1)] = point.place()
-    told.put(("wifi", "networks"), networks, points.place())
+        translation.places[("wifi", "networks", len(networks) - 1)] = point.place()
+    translation.put(("wifi", "networks"), networks, points.place())
 
 
 def _network(ssid: str, point: Table) -> dict[str, object]:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from edgeimg.provision import network_files, zones
 from edgeimg.provision.k3s import Value, server_host
-from edgeimg.provision.network import only_address
+from edgeimg.provision.networks import only_address
 from edgeimg.provision.settings import Lte, Proxy, Registry, Settings, Wifi, WifiNetwork
 from edgeimg.provision.value_files import LIMIT
 from edgeimg.provision.values import is_wifi_key
@@ -123,20 +123,20 @@ def _wifi_network(network: WifiNetwork) -> str:
 
 def _lte(lte: Lte) -> str:
     """What `mmcli --simple-connect` takes."""
-    told = {
+    pairs = {
         "apn": lte.apn,
         "user": lte.user,
         "password": lte.password and lte.password.get_secret_value(),
         "pin": lte.pin and lte.pin.get_secret_value(),
     }
-    return ",".join(f"{key}={value}" for key, value in told.items() if value) + "\n"
+    return ",".join(f"{key}={value}" for key, value in pairs.items() if value) + "\n"
 
 
 def _proxy(proxy: Proxy, settings: Settings) -> str:
     """An environment file (systemd.exec(5)); the gateway adds the cluster's networks."""
     http = proxy.http or proxy.https or ""
-    told = {"HTTP_PROXY": http, "HTTPS_PROXY": proxy.https or http}
-    lines = [f"{name}={_with_user(url, proxy)}" for name, url in told.items()]
+    pairs = {"HTTP_PROXY": http, "HTTPS_PROXY": proxy.https or http}
+    lines = [f"{name}={_with_user(url, proxy)}" for name, url in pairs.items()]
     server = settings.k3s.server if settings.k3s else None
     spared = [*proxy.no_proxy, *([server_host(server)] if server else [])]
     return _lines([*lines, f"NO_PROXY={','.join(dict.fromkeys(spared))}"])

@@ -1,6 +1,6 @@
-"""Settings: what one gateway is told, as its owner writes it. Holds secrets, which print as stars.
+"""Settings of one gateway, as its owner writes them. Holds secrets, which print as stars.
 
-What is left out stays as the image has it, or as the gateway was told before.
+What is left out stays as the image has it, or as it was provisioned before.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from edgeimg.provision import network
+from edgeimg.provision import networks
 from edgeimg.provision.k3s import K3s
 from edgeimg.provision.network import Network
 from edgeimg.provision.values import (
@@ -169,7 +169,7 @@ class Settings(Table):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        network.consistent(self.network)
+        networks.consistent(self.network)
         known: dict[str, tuple[str, Registry]] = {}
         for name, registry in self.registries.items():
             if not registry.endpoints and name == "*":

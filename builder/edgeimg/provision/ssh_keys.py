@@ -44,7 +44,7 @@ def fault(line: str) -> str | None:
 def _other(line: str) -> str:
     """What a line is that is no key."""
     if line.startswith(("github:", "gitlab:", "http:", "https:", "gh:")):
-        return "expected a public ssh key: a gateway fetches none"
+        return "expected a public ssh key: gateways do not fetch keys"
     if line.startswith("ssh-dss"):
         return "expected a key of another type: ssh-dss is not accepted any more"
     if "-cert-v01@" in line:

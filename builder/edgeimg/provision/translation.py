@@ -1,4 +1,4 @@
-"""From tables of another format to settings: what is taken, what is not, and where it was said."""
+"""From tables of another format to settings: what is taken, what is not, and from which place."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Translation:
 class Table:
     """A table of a file of another format. What nobody takes out of it is a problem."""
 
-    told: Translation
+    translation: Translation
     path: Path
     data: dict[str, object]
     lines: dict[Location, int]
@@ -59,12 +59,12 @@ class Table:
     def problem(self, key: int | str | None, what: str) -> None:
         """Remember what is wrong with a key, or the table."""
         place = self.place(key)
-        self.told.problems.append((place, f"{place}: {self._name(key)}: {what}"))
+        self.translation.problems.append((place, f"{place}: {self._name(key)}: {what}"))
 
     def note(self, key: int | str | None, what: str) -> None:
         """Remember what people should know of a key, or the table."""
         place = self.place(key)
-        self.told.notes.append((place, f"{place}: {self._name(key)}: {what}"))
+        self.translation.notes.append((place, f"{place}: {self._name(key)}: {what}"))
 
     def _name(self, key: int | str | None) -> str:
         location = self.at if key is None else (*self.at, key)
@@ -84,7 +84,7 @@ class Table:
         if isinstance(value, str):
             value = _read(value, kind)
         if not self.at:
-            self.told.taken.append((self.place(key), key))
+            self.translation.taken.append((self.place(key), key))
         if isinstance(value, kind) and (_has_bool(kind) or not isinstance(value, bool)):
             return value
         self.problem(key, f"expected {what}")
@@ -148,7 +148,11 @@ class Table:
 
     def _inner(self, key: str, value: dict[str, object]) -> Table:
         return Table(
-            told=self.told, path=self.path, data=value, lines=self.lines, at=(*self.at, key)
+            translation=self.translation,
+            path=self.path,
+            data=value,
+            lines=self.lines,
+            at=(*self.at, key),
         )
 
 

@@ -153,7 +153,7 @@ def mac(text: str) -> str:
         why = "; a spreadsheet has changed it: format the column as text" if _SHEET(text) else ""
         raise ValueError(f"expected a MAC address such as '52:54:00:12:34:56'{why}")
     if int(digits, 16) == 0 or int(digits[:2], 16) & 1:
-        raise ValueError("no card has this address: it is none, or that of a group of cards")
+        raise ValueError("expected the MAC address of one card: not zeros, no multicast")
     return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
 
 

@@ -13,7 +13,7 @@ class Rollout(Table):
     server: str | None = Field(
         None,
         pattern=r"^https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?$",
-        description="address of the server. Without it, gateways need it in their provisioning",
+        description="address of the server. Without it, SERVER of rollout.env names it",
     )
     tenant: str = Field(
         "default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="tenant of the server"

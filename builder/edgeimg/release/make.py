@@ -2,62 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from edgeimg import __version__, sbom, tools
 from edgeimg import arch as architectures
 from edgeimg.arch import Arch
+from edgeimg.build import guests, pipeline
 from edgeimg.build import inputs as sources
-from edgeimg.build import pipeline
 from edgeimg.build import plan as planning
-from edgeimg.build.pipeline import BootImage
+from edgeimg.build.guests import BootImage
 from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, ReleaseOptions
 from edgeimg.build.stages import CheckReport
 from edgeimg.cache.store import Store, disk_errors, sha256_file, source_digest
 from edgeimg.check import codequality, sarif
 from edgeimg.check.findings import Finding
-from edgeimg.errors import RecipeError, ReleaseError, VerifyError
+from edgeimg.errors import RecipeError, VerifyError
 from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.release import assemble, evidence, gates, order
+from edgeimg.release import assemble, evidence, gates, releases
 from edgeimg.release.assemble import Part
 from edgeimg.release.evidence import Evidence
 from edgeimg.release.facts import ReleaseFacts
 from edgeimg.release.gates import Hold
 from edgeimg.release.layout import EVIDENCE, FACTS, SUMS
 from edgeimg.release.provenance import Origin
+from edgeimg.release.releases import Released
 from edgeimg.trust import keys, signatures
 from edgeimg.ui import Ui
 from edgeimg.vm import disk
-
-
-@dataclass(frozen=True, kw_only=True)
-class Released:
-    """A finished release."""
-
-    version: str
-    directory: Path
-    archs: tuple[str, ...]
-    overrides: tuple[Hold, ...]
-    """Gates that were overridden by name."""
-    key: str | None = None
-    """Fingerprint of the signing key; None if the release existed before."""
-    shared: tuple[str, ...] = ()
-    """Architectures whose image comes from a shared cache."""
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values, for `--json`."""
-        return {
-            "version": self.version,
-            "directory": str(self.directory),
-            "archs": list(self.archs),
-            "overrides": [hold.to_json() for hold in self.overrides],
-            "key": self.key,
-            "shared": list(self.shared),
-        }
 
 
 def release(
@@ -78,10 +52,10 @@ def release(
     allowed = options.allow | set(source.recipe.release.allow)
     build_options = replace(options.build, over_budget="budget" in allowed)
     plans = planning.plan_builds(source, archs, build_options)
-    if finished := _finished(plans, options.directory):
+    if finished := releases.finished(plans, options.directory):
         return finished
     signer = keys.find(options.key, home=options.home)
-    final = _place(plans, options.directory)
+    final = releases.place(plans, options.directory)
     with ui.aside():
         signatures.rehearse(signer, passphrase_file=options.passphrase_file)
     holds = gates.of_inputs(plans, [*source.files, source.lock_path], source.project)
@@ -97,13 +71,13 @@ def release(
         BootImage(arch=plan.arch, recipe=plan.recipe, path=part.built.download)
         for plan, part in zip(plans, parts, strict=True)
     ]
-    boots = pipeline.smoke(images, plans[0].lock, options.guest, store=store, ui=ui)
+    boots = guests.smoke(images, plans[0].lock, options.guest, store=store, ui=ui)
     findings = [(*before, *boot.findings) for before, boot in zip(findings, boots, strict=True)]
     holds += [hold for boot in boots for hold in gates.of_boot(boot.arch, boot.checks)]
     holds += _of_findings(source, plans, findings, options)
     overrides = gates.refuse(holds, allowed)
 
-    work = _empty(final.with_name(f".{final.name}.partial"))
+    work = releases.empty(final.with_name(f".{final.name}.partial"))
     _write(source, parts, overrides, work, store, ui)
     record = Evidence(
         source=source,
@@ -111,7 +85,7 @@ def release(
         findings=findings,
         boots=boots,
         overrides=overrides,
-        previous=options.previous or _latest(options.directory),
+        previous=options.previous or releases.latest(options.directory),
     )
     evidence.write(record, work / EVIDENCE)
     with ui.step(f"sign it with {signer.fingerprint[-16:]}"), ui.aside():
@@ -150,7 +124,7 @@ def rebuild(
     except KeyError as error:
         raise VerifyError(f"{directory / FACTS} is of an unknown architecture: {error}") from error
     fresh = Store(work / "cache", store.progress)
-    _empty(fresh.root)
+    releases.empty(fresh.root)
     blobs = store.root / "blobs"
     with disk_errors(work):
         for path in (fresh.root, blobs):
@@ -243,63 +217,3 @@ def _write(
     with ui.step("write the release"):
         url = source.recipe.release.url
         assemble.write(parts, origin, directory, url=url, toolbox=toolbox, store=store)
-
-
-def _place(plans: Sequence[BuildPlan], releases: Path) -> Path:
-    """Where the release will be."""
-    _, version = assemble.identity(plans)
-    with disk_errors(releases):
-        releases.mkdir(parents=True, exist_ok=True)
-    order.require(version, [path.name for path in _released(releases)])
-    return releases / version
-
-
-def _finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
-    """The release of these plans, if it exists already.
-
-    Raises ReleaseError when its version was released from other inputs.
-    """
-    final = releases / assemble.identity(plans)[1]
-    if not final.exists():
-        return None
-    try:
-        facts = ReleaseFacts.read(final / FACTS)
-        before = {image.arch: image.build for image in facts.images}
-        overrides = facts.overrides
-    except VerifyError:
-        before, overrides = {}, ()
-    keys = {planned.arch.name: planned.key for planned in plans}
-    if before != keys:
-        raise ReleaseError(
-            f"version {final.name} has been released from other inputs: {final}",
-            hint="raise [image] version in the recipe: a version always has the same bytes",
-        )
-    return Released(
-        version=final.name,
-        directory=final,
-        archs=tuple(before),
-        overrides=overrides,
-    )
-
-
-def _latest(releases: Path) -> Path | None:
-    """The latest release, to compare sizes with."""
-    return max(_released(releases), key=lambda path: (path / FACTS).stat().st_mtime, default=None)
-
-
-def _released(releases: Path) -> list[Path]:
-    """The releases in a directory that are finished, not under way."""
-    return [
-        path
-        for path in sorted(releases.glob("*/"))
-        if not path.name.startswith(".") and (path / FACTS).is_file()
-    ]
-
-
-def _empty(directory: Path) -> Path:
-    """Remove the files of a killed run."""
-    with disk_errors(directory):
-        if directory.exists():
-            shutil.rmtree(directory)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-    return directory

@@ -103,7 +103,7 @@ def _metadata(server: Server, place: str) -> Iterator[tuple[str, str]]:
 
 
 def _id(answer: object) -> int:
-    """The id of the one object of an answer. Raises RolloutError when there is none."""
+    """The id of the one object of an answer. Raises RolloutError for an answer without one."""
     first: JsonObject = answer[0] if isinstance(answer, list) and answer else {}
     number = first.get("id") if isinstance(first, dict) else None
     if not isinstance(number, int):

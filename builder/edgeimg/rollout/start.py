@@ -72,35 +72,31 @@ def start(
 def _population(server: Server, order: Order) -> Population:
     base = plans.everyone(order.image, order.steps)
     several = server.entries("/targets", f"{base};attribute.role==server;attribute.ha==yes")
-    named = {name: _attributes(server, name) for group in order.steps.group
-             for name in group.gateways}  # fmt: skip
-    strange = [name for name, found in named.items() if found.get("image") != order.image]
-    if strange:
+    names = [name for group in order.steps.group for name in group.gateways]
+    unfit = [name for name in names if not server.count("/targets", f"{base};controllerId=={name}")]
+    if unfit:
         raise RolloutError(
-            f"the server knows no gateway with {order.image} of this name: {', '.join(strange)}",
+            f"the server knows no gateway with {order.image} of this name"
+            f"{' that fits only' if order.steps.only else ''}: {', '.join(unfit)}",
             hint="a gateway reports its image at its first poll",
         )
-    members = [str(one.get("controllerId")) for one in several]
+    named = {name: _member(server, name) for name in names}
+    others = [str(one.get("controllerId")) for one in several]
     return Population(
         singles=server.count("/targets", f"{base};attribute.role==server;attribute.ha==no"),
         agents=server.count("/targets", f"{base};attribute.role==agent"),
-        several=tuple(_member(name, _attributes(server, name)) for name in members),
-        named={name: _member(name, found) for name, found in named.items()},
+        several=tuple(named.get(name) or _member(server, name) for name in others),
+        named=named,
     )
 
 
-def _attributes(server: Server, name: str) -> dict[str, str]:
-    """What a gateway has reported; empty for one that the server does not know."""
-    if not server.count("/targets", f"controllerId=={name}"):
-        return {}
-    found = server.get(f"/targets/{quoted(name)}/attributes")
-    return {key: value for key, value in found.items() if isinstance(value, str)}
-
-
-def _member(name: str, found: dict[str, str]) -> Member:
+def _member(server: Server, name: str) -> Member:
+    """A gateway that the server knows, by the attributes that it has reported."""
+    attributes = server.get(f"/targets/{quoted(name)}/attributes")
+    is_agent, cluster = attributes.get("role") == "agent", attributes.get("cluster")
     return Member(
         name=name,
-        role="agent" if found.get("role") == "agent" else "server",
-        cluster=found.get("cluster", ""),
-        several=found.get("role") != "agent" and found.get("ha") == "yes",
+        role="agent" if is_agent else "server",
+        cluster=cluster if isinstance(cluster, str) else "",
+        several=not is_agent and attributes.get("ha") == "yes",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -26,6 +26,10 @@ REASONS = {
 }
 """What the codes of the gateways' agent mean."""
 ENDED = ("finished", "stopped", "deleted")
+_BEGUN = ("running", "finished", "error")
+"""Statuses of groups."""
+_SHOWN = 10
+"""Names in the hint for an unknown roll-out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +64,16 @@ class RolloutState:
     groups: tuple[GroupState, ...]
     reasons: tuple[Reason, ...]
     silent: tuple[str, ...]
-    """Gateways with an open order that have not polled for a while."""
+    """Its gateways with an open order that have not polled for a while."""
 
     @property
     def has_failed(self) -> bool:
-        """Whether the server paused it because too many gateways of a group failed."""
-        return self.status == "paused" and any(one.status == "error" for one in self.groups)
+        """Whether it is paused because too many gateways of the group that began last failed.
+
+        A group that failed before a resume keeps its status.
+        """
+        begun = [one.status for one in self.groups if one.status in _BEGUN]
+        return self.status == "paused" and begun[-1:] == ["error"]
 
     @property
     def has_ended(self) -> bool:
@@ -78,27 +86,36 @@ class RolloutState:
 
 
 def find(server: Server, name: str) -> int:
-    """The id of a roll-out. Raises RolloutError when there is none of that name."""
-    known = [str(one.get("name")) for one in server.entries("/rollouts")]
-    for one in server.entries("/rollouts", f'name=="{name}"'):
-        if isinstance(number := one.get("id"), int):
+    """The id of a roll-out. Raises RolloutError for an unknown name."""
+    # Not by a query: there, `*` stands for any text.
+    latest: deque[str] = deque(maxlen=_SHOWN)
+    for one in server.entries("/rollouts"):
+        if one.get("name") == name and isinstance(number := one.get("id"), int):
             return number
-    shown = f"it has: {', '.join(known[-10:])}" if known else "it has none"
+        latest.append(str(one.get("name")))
+    shown = f"it has: {', '.join(latest)}" if latest else "it has no roll-out"
     raise RolloutError(f"the server has no roll-out {name!r}", hint=shown)
 
 
 def read(server: Server, number: int, *, silent: float) -> RolloutState:
     """The state of a roll-out; `silent` is in seconds since the last poll of a gateway."""
     rollout = server.get(f"/rollouts/{number}")
-    groups = server.entries(f"/rollouts/{number}/deploygroups", representation="full")
+    place = f"/rollouts/{number}/deploygroups"
+    groups = list(server.entries(place, representation="full"))
     since = int((time.time() - silent) * 1000)
-    quiet = server.entries("/targets", f"updatestatus==pending;lastcontrollerrequestat=lt={since}")
+    query = f"updatestatus==pending;lastcontrollerrequestat=lt={since}"
+    quiet = [
+        str(target.get("controllerId"))
+        for group in groups
+        if group.get("status") in _BEGUN
+        for target in server.entries(f"{place}/{group.get('id')}/targets", query)
+    ]
     return RolloutState(
         name=str(rollout.get("name")),
         status=str(rollout.get("status")),
         groups=tuple(_group(one) for one in groups),
         reasons=_reasons(server, number),
-        silent=tuple(sorted(str(one.get("controllerId")) for one in quiet)),
+        silent=tuple(sorted(quiet)),
     )
 
 

@@ -33,7 +33,7 @@ class Image:
 def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) -> Image:
     """The image for `arch` in the archive at `path`, which must be the locked one.
 
-    Raises DigestError for another image, ArchitectureError when there is none for `arch`,
+    Raises DigestError for another image, ArchitectureError without an image for `arch`,
     ArchiveError when it is damaged or hostile.
     """
     with open_image(path, arch) as image:

@@ -103,7 +103,7 @@ def _readable(label: str) -> Iterator[None]:
 
 
 def _candidates(archive: Archive, arch: Arch, label: str, tag: str) -> list[_Candidate]:
-    """The images that may run on `arch`. Raises ArchitectureError when there is none."""
+    """The images that may run on `arch`. Raises ArchitectureError without such an image."""
     platforms: set[str] = set()
     saved = bool(tag) or not archive.has("index.json")
     if not saved:

@@ -92,7 +92,7 @@ class Tree:
         return resolve(self._nodes, path)
 
     def read(self, path: str) -> bytes:
-        """The content of the file that `path` leads to. Raises KeyError when there is none."""
+        """The content of the file that `path` leads to. Raises KeyError for a path to no file."""
         return self._nodes[self.resolve(path)].read()
 
     def with_nodes(self, nodes: Mapping[str, Node]) -> Tree:

@@ -8,6 +8,8 @@ BEGIN {
     digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     for (i = 1; i <= 64; i++) value[substr(digits, i, 1)] = i - 1
     for (i = 32; i < 127; i++) letter[i] = sprintf("%c", i)
+    # Powers of two: the awk of busybox has no ^.
+    power[0] = 1; power[2] = 4; power[4] = 16
     point["nistp256"] = 65; point["nistp384"] = 97; point["nistp521"] = 133
 }
 function bad(what) {
@@ -15,7 +17,7 @@ function bad(what) {
     exit
 }
 function decode(text,   i, bits, held) {
-    # base64 (RFC 4648) into byte[1..bytes]; false when it is none.
+    # base64 (RFC 4648) into byte[1..bytes]; false for any other text.
     bytes = bits = held = 0
     if (length(text) % 4 || text ~ /=[^=]|===/) return 0
     sub(/=+$/, "", text)
@@ -24,8 +26,8 @@ function decode(text,   i, bits, held) {
         bits += 6
         if (bits >= 8) {
             bits -= 8
-            byte[++bytes] = int(held / 2 ^ bits)
-            held %= 2 ^ bits
+            byte[++bytes] = int(held / power[bits])
+            held %= power[bits]
         }
     }
     return 1
