@@ -20,8 +20,10 @@ from tests.shell_files import FORMAT, LINT, shell_files  # noqa: E402
 from tests.strict import VARIABLE  # noqa: E402
 
 SOURCES = ["builder", "tests", "docs", "edgeimg"]
-# File by file, in the order of tests/boot/conftest.py: a file's tests share a guest.
-IN_ORDER = ["--dist", "loadfile", "--no-loadscope-reorder"]
+# In the order and the groups of tests/boot/conftest.py.
+IN_ORDER = ["--dist", "loadgroup", "--no-loadscope-reorder"]
+# Three workers for two cores: a build waits for disks and guests now and then.
+INTEGRATION = ["-n", "3", "--dist", "worksteal"]
 
 LEVELS: dict[str, list[list[str]]] = {
     "check": [
@@ -36,7 +38,7 @@ LEVELS: dict[str, list[list[str]]] = {
     "unit": [["pytest", "-q", "-n", "auto", "tests/unit"]],
     "standin": [["python", "builder/standin/test.py"]],
     "images": [["edgeimg", "build", "-a", "all", "--k3s", "standin", "-o", "out/test"]],
-    "integration": [["pytest", "-q", "--durations=25", "-n", "2", "tests/integration"]],
+    "integration": [["pytest", "-q", "--durations=40", *INTEGRATION, "tests/integration"]],
     "browser": [["pytest", "-q", "-rs", "tests/browser"]],
     # Each guest has one processor (tests/gateway.py), which keeps one core busy.
     "boot": [["pytest", "-v", "-rPs", "--durations=50", "-n", "2", *IN_ORDER, "tests/boot"]],
