@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import subprocess
-import sys
-import tomllib
+import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,47 +19,36 @@ from edgeimg.errors import HostError
 from edgeimg.progress import Silent
 from edgeimg.sources import standin
 
+from tests import installation
+from tests.installation import User
+
 pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel that was made from the sdist, and the sdist beside it."""
-    out = tmp_path_factory.mktemp("dist")
-    hatch = [sys.executable, "-m", "hatchling", "build", "-d", str(out)]
-    subprocess.run([*hatch, "-t", "sdist"], cwd=PROJECT, check=True)
-    (sdist,) = out.glob("*.tar.gz")
-    subprocess.run(["tar", "-xf", sdist, "-C", out], check=True)
-    subprocess.run([*hatch, "-t", "wheel"], cwd=out / sdist.name[:-7], check=True)
-    return next(out.glob("*.whl"))
+    return installation.wheel(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
-def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def user() -> Iterator[User]:
+    with installation.user() as ordinary:
+        ordinary.share_cache()
+        yield ordinary
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="edgeimg-wheels-", dir="/var/tmp") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def installed(user: User, built: Path, wheels: Path) -> Path:
     """The program, in an environment that has edgeimg from the wheel and nothing of a checkout."""
-    home = tmp_path_factory.mktemp("venv")
-    subprocess.run([sys.executable, "-m", "venv", home], check=True)
-    pip = [home / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    requirements = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    subprocess.run([*pip, *requirements["dependencies"]], check=True)
-    subprocess.run([*pip, "--no-index", "--no-deps", built], check=True)
-    return home / "bin/edgeimg"
-
-
-@pytest.fixture(scope="module")
-def run(
-    installed: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    directory = tmp_path_factory.mktemp("empty")
-    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-
-    def call(*argv: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [installed, *map(str, argv)], cwd=directory, env=env, text=True, capture_output=True
-        )
-
-    return call
+    return user.venv(built, wheels)
 
 
 def test_the_wheel_has_the_files_of_the_checkout_and_no_stand_in(built: Path) -> None:
@@ -107,31 +94,41 @@ def test_installed_overlays_are_executable_where_they_were(installed: Path) -> N
 
 @pytest.mark.usefixtures("downloads")
 def test_an_image_is_made_in_an_empty_directory(
-    run: Callable[..., subprocess.CompletedProcess[str]],
-    cache: Store,
+    user: User, installed: Path, wheels: Path, cache: Store
 ) -> None:
-    def ok(*argv: object) -> Any:
-        done = run(*argv, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    assert len(ok("init")["written"]) < 12
-    assert ok("lock", "--check") == {"current": True}
-    assert not any(f["topic"] == "copies" for f in ok("doctor")["findings"])
-    k3s = standin.build(X86_64, store=cache, progress=Silent())
-    built = ok("build", "-a", "x86-64", "--k3s", k3s)
-    image = next(str(v) for v in _strings(built) if str(v).endswith(".raw.zst"))
-    assert ok("inspect", image)
-    assert ok("check", "-a", "x86-64", "--k3s", k3s)
-    without = run("build", "-a", "x86-64", "--k3s", "standin")
+    """By an ordinary user; the same edgeimg, installed by pipx, finds the image finished."""
+    project = user.directory("project")
+    assert len(user.json(installed, "init", cwd=project)["written"]) < 12
+    findings = user.json(installed, "doctor", cwd=project)["findings"]
+    assert not any(finding["topic"] == "copies" for finding in findings)
+    k3s = user.take(standin.build(X86_64, store=cache, progress=Silent()))
+    one = chain(user, installed, project, k3s)
+    assert one["unchanged"] is False
+    assert (project / one["image"]).stat().st_uid == project.stat().st_uid
+    without = user.run(installed, "build", "-a", "x86-64", "--k3s", "standin", cwd=project)
     assert without.returncode == HostError.exit_code
     assert "only in a checkout" in without.stderr and without.stderr.count("\n") <= 3
 
+    by_pipx = user.pipx(wheels)
+    other = user.directory("other")
+    user.json(by_pipx, "init", cwd=other)
+    assert files(other) == {n: f for n, f in files(project).items() if not n.startswith("out/")}
+    two = chain(user, by_pipx, project, k3s)
+    assert two == {**one, "unchanged": True}
 
-def _strings(value: Any) -> list[str]:
-    match value:
-        case dict():
-            return [s for item in value.values() for s in _strings(item)]
-        case list():
-            return [s for item in value for s in _strings(item)]
-    return [str(value)]
+
+def chain(user: User, program: Path, project: Path, k3s: Path) -> dict[str, Any]:
+    """Lock, build, check and inspect as the documentation does; the facts of the image."""
+    assert user.json(program, "lock", "--check", cwd=project) == {"current": True}
+    (image,) = user.json(program, "build", "-a", "x86-64", "--k3s", k3s, cwd=project)["images"]
+    assert user.json(program, "check", "-a", "x86-64", "--k3s", k3s, cwd=project)
+    seen = user.json(program, "inspect", image["image"], cwd=project)
+    assert seen["root_hash"] == image["root_hash"]
+    assert seen["k3s"]["source"] == "file"
+    assert isinstance(image, dict)
+    return image
+
+
+def files(project: Path) -> dict[str, bytes]:
+    found = (path for path in project.rglob("*") if path.is_file())
+    return {str(path.relative_to(project)): path.read_bytes() for path in found}
