@@ -73,12 +73,12 @@ def test_tokens_are_provisioned_and_never_printed(
     server: HawkBit, fleet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ProvisionError) as refused:
-        reading.load(fleet, rollout=RolloutTokens(known=rollout_tokens.read(fleet)))
+        reading.load(fleet, rollout=RolloutTokens(by_name=rollout_tokens.read(fleet)))
     assert "gateways.csv:2: rollout.token_file: is missing" in str(refused.value)
     assert "fleet register" in (refused.value.hint or "")
     for words in ([], ["--json"]):
         cli.main(["fleet", "register", str(fleet), *words], standalone_mode=False, obj=Answer())
-    loaded = reading.load(fleet, rollout=RolloutTokens(known=rollout_tokens.read(fleet)))
+    loaded = reading.load(fleet, rollout=RolloutTokens(by_name=rollout_tokens.read(fleet)))
     shown = "".join(capsys.readouterr())
     for gateway in loaded.gateways:
         token = server.targets[gateway.name].token

@@ -73,7 +73,7 @@ def _load(
     secrets: bool,
     allowed: tuple[str, ...],
 ) -> Fleet:
-    registered = rollout_tokens.read(path)
+    stored = rollout_tokens.read(path)
     if secrets:
         known_token = None
         if generate_token:
@@ -82,7 +82,7 @@ def _load(
             app.ui.note(f"the cluster token was {action}: {token.kept(path)}")
         loaded = reading.load(
             path, defaults=defaults, token=known_token, ask=asking(app), allowed=allowed,
-            rollout=RolloutTokens(known=registered),
+            rollout=RolloutTokens(by_name=stored),
         )  # fmt: skip
         _tell_unregistered(app, loaded)
         return loaded
@@ -93,7 +93,7 @@ def _load(
         return masking.STARS
 
     known_token = token.placeholder() if generate_token else None
-    tokens = RolloutTokens(known=registered, placeholder=rollout_tokens.new())
+    tokens = RolloutTokens(by_name=stored, placeholder=rollout_tokens.new())
     loaded = reading.load(
         path, defaults=defaults, token=known_token, ask=note, allowed=allowed, rollout=tokens
     )

@@ -16,8 +16,8 @@ from edgeimg.rollout import register as registering
 from edgeimg.rollout.register import Action, Registration
 from edgeimg.rollout.server import Server
 
-_DONE: dict[Action, str] = {"register": "registered", "adopt": "adopted", "exists": "exists"}
-_PLANNED: dict[Action, str] = {**_DONE, "register": "to register", "adopt": "to adopt"}
+_RESULTS: dict[Action, str] = {"register": "registered", "adopt": "adopted", "exists": "exists"}
+_PLANS: dict[Action, str] = {**_RESULTS, "register": "to register", "adopt": "to adopt"}
 
 
 @click.command(
@@ -45,7 +45,7 @@ def register_command(
         if added:
             rollout_tokens.keep(fleet.path, {**known, **added})
         registering.register(server, planned)
-    words = _PLANNED if dry_run else _DONE
+    words = _PLANS if dry_run else _RESULTS
     data: dict[str, object] = {
         "tokens": str(where),
         "gateways": [{"name": one.name, "result": words[one.action]} for one in planned],

@@ -103,7 +103,7 @@ def load(
     ]
     remembered = _Remembering(ask)
     rows = _with_token(rows, token, remembered if ask else None)
-    rows = [_registered(row, rollout or RolloutTokens()) for row in rows]
+    rows = [_with_rollout_token(row, rollout or RolloutTokens()) for row in rows]
     gateways: list[tuple[Row, Gateway]] = []
     for row in rows:
         try:
@@ -178,11 +178,11 @@ def _with_token(rows: list[Row], token: SecretStr | None, ask: Ask | None) -> li
     ]  # fmt: skip
 
 
-def _registered(row: Row, tokens: RolloutTokens) -> Row:
+def _with_rollout_token(row: Row, tokens: RolloutTokens) -> Row:
     """The row with its gateway's token at the roll-out server, unless it names one."""
     if value_at(row.data, _ROLLOUT) is not None:
         return row
-    token = tokens.known.get(str(row.data.get("hostname")))
+    token = tokens.by_name.get(str(row.data.get("hostname")))
     if token is None and value_at(row.data, _ROLLOUT[:1]) is not None:
         token = tokens.placeholder
     if token is None:

@@ -27,7 +27,7 @@ _LINE = re.compile(r"([a-z0-9-]{1,63}) ([A-Za-z0-9._~+/=-]{1,128})")
 class RolloutTokens:
     """Tokens by the name of their gateway."""
 
-    known: Mapping[str, SecretStr] = field(default_factory=dict)
+    by_name: Mapping[str, SecretStr] = field(default_factory=dict)
     placeholder: SecretStr | None = None
     """For gateways with [rollout] and without a token, where a fleet is only looked at."""
 
