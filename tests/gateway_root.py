@@ -60,6 +60,7 @@ class Root:
             "usr/share/edgeimg/card": policy.table(["script"]).decode(),
             "usr/lib/edgeimg/services/wifi/config.json": "{}",
             "usr/lib/edgeimg/services/lte/config.json": "{}",
+            "usr/lib/edgeimg/rollout": "",
             "etc/ssl/certs/ca-certificates.crt": "CERTIFICATES OF THE IMAGE\n",
             "etc/containerd/config.toml": 'version = 3\n[grpc]\naddress = "x"\n',
         }.items():

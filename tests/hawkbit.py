@@ -74,6 +74,7 @@ class HawkBit:
         self.answers: dict[str, tuple[int, bytes]] = {}
         """Answers in place of the usual ones, by method and path."""
         self.ready_after = 1
+        self.shows_tokens = True
         self._lock = threading.RLock()
         outer = self
 
@@ -317,6 +318,7 @@ class HawkBit:
         return {
             "controllerId": one.id, "name": one.id, "updateStatus": one.status,
             "lastControllerRequestAt": one.seen,
+            **({"securityToken": one.token} if self.shows_tokens else {}),
         }  # fmt: skip
 
     def _create(self, data: Json) -> Json:

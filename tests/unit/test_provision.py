@@ -304,6 +304,27 @@ def test_wifi_is_refused_where_no_service_would_join_it(root: Root) -> None:
     assert "the image has no service 'lte'" in root.start()
 
 
+def test_the_agent_gets_its_settings_and_nobody_else(root: Root) -> None:
+    rollout = {
+        "token_file": SecretStr(SECRET), "server": "https://[fd00::1]:8443/up", "site": "hall-7"
+    }  # fmt: skip
+    root.put(whole(rollout=rollout))
+    assert root.start() == ""
+    assert root.read("run/edgeimg/rollout.env") == (
+        f"SERVER=https://[fd00::1]:8443/up\nSITE=hall-7\nTOKEN={SECRET}\n"
+    )
+    assert (root.path / "run/edgeimg/rollout.env").stat().st_mode & 0o777 == 0o600
+    assert root.holders(SECRET) == {
+        "var/lib/edgeimg/provision/rollout.conf", "run/edgeimg/rollout.env",
+    }  # fmt: skip
+
+
+def test_a_token_is_refused_where_no_agent_would_read_it(root: Root) -> None:
+    (root.path / "usr/lib/edgeimg/rollout").unlink()
+    root.put({"edgeimg/rollout.conf": b"TOKEN=a\n"})
+    assert "the image has no roll-out agent" in root.start()
+
+
 @pytest.mark.parametrize("left", ["new", "partial"])
 def test_a_power_cut_leaves_the_old_set_or_the_new(root: Root, left: str) -> None:
     root.put(files(BOX))
@@ -447,6 +468,14 @@ BAD = {
         (b"[a]\nca=../x.crt\n", "line 2: expected endpoint="),
         (b"[a]\nca=09.crt\n", "there is no registry-ca/09.crt"),
         (b"# none\n", "expected a registry"),
+    ],
+    "rollout.conf": [
+        (b"SERVER=https://a\n", "expected a line TOKEN="),
+        (b"TOKEN=a b\n", "line 1: expected SERVER="),
+        (b"TOKEN=a\nSERVER=ftp://a\n", "line 2: expected SERVER="),
+        (b"TOKEN=a\nSERVER=https://a\"\n", "line 2: expected SERVER="),
+        (b"TOKEN=a\nSITE=$(reboot)\n", "line 2: expected SERVER="),
+        (b"TOKEN=a\nCERTIFICATE=/x\n", "line 2: expected SERVER="),
     ],
     "script": [
         (b"reboot\n", "'#!/bin/sh' first"),

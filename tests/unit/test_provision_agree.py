@@ -134,6 +134,11 @@ TABLES: dict[str, st.SearchStrategy[Any]] = {
     }),
     "lte": st.fixed_dictionaries({"apn": form("[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?")},
                                  optional={**LOGIN, "pin_file": form(r"\d{4,8}").map(SecretStr)}),
+    "rollout": st.fixed_dictionaries(
+        {"token_file": form("[A-Za-z0-9._~+/=-]{1,128}").map(SecretStr)},
+        optional={"server": URL, "tenant": form("[A-Za-z0-9._-]{1,64}"),
+                  "site": form("[A-Za-z0-9._:-]{1,64}")},
+    ),
     "proxy": st.fixed_dictionaries(
         {"http": st.builds("http://{}".format, HOST)},
         optional={**LOGIN, "no_proxy": st.lists(form("[A-Za-z0-9.:*/-]{1,20}"), max_size=3)},
@@ -163,6 +168,7 @@ def root(tmp_path: Path) -> Path:
     shutil.copytree(BASE / "usr/lib/edgeimg", tmp_path / "usr/lib/edgeimg")
     for service in ("wifi", "lte"):
         (tmp_path / "usr/lib/edgeimg/services" / service).mkdir(parents=True)
+    (tmp_path / "usr/lib/edgeimg/rollout").touch()
     (tmp_path / "usr/share/edgeimg").mkdir(parents=True)
     (tmp_path / "usr/share/edgeimg/card").write_bytes(policy.table([]))
     return tmp_path

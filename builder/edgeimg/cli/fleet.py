@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeimg.cache.store import write_whole
-from edgeimg.cli import fleet_disks, fleet_options
+from edgeimg.cli import fleet_disks, fleet_options, fleet_register
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.table import new_table
 from edgeimg.errors import HostError, ImageError
@@ -169,7 +169,9 @@ def _runs(runs: Sequence[Entry]) -> Table:
     return table
 
 
-for _command in (check, *fleet_disks.COMMANDS, labels_command, ledger_command):
+for _command in (
+    check, *fleet_disks.COMMANDS, labels_command, ledger_command, fleet_register.register_command,
+):  # fmt: skip
     fleet.add_command(_command)
 
 COMMANDS: tuple[click.Command, ...] = (fleet,)

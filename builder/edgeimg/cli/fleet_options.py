@@ -11,11 +11,12 @@ import click
 from edgeimg.cli.app import App, Command
 from edgeimg.cli.options import load_recipe
 from edgeimg.cli.provisioning import asking
-from edgeimg.fleet import label, reading, token
+from edgeimg.fleet import label, reading, rollout_tokens, token
 from edgeimg.fleet import print as printing
 from edgeimg.fleet.labels import Style
 from edgeimg.fleet.ledger import Ledger, Read
 from edgeimg.fleet.reading import Fleet
+from edgeimg.fleet.rollout_tokens import RolloutTokens
 from edgeimg.provision import advice, masking
 from edgeimg.provision.consents import beside as beside_image
 
@@ -72,15 +73,19 @@ def _load(
     secrets: bool,
     allowed: tuple[str, ...],
 ) -> Fleet:
+    stored = rollout_tokens.read(path)
     if secrets:
         known_token = None
         if generate_token:
             known_token, is_new = token.generate(path)
             action = "generated and stored" if is_new else "read"
             app.ui.note(f"the cluster token was {action}: {token.kept(path)}")
-        return reading.load(
-            path, defaults=defaults, token=known_token, ask=asking(app), allowed=allowed
-        )
+        loaded = reading.load(
+            path, defaults=defaults, token=known_token, ask=asking(app), allowed=allowed,
+            rollout=RolloutTokens(by_name=stored),
+        )  # fmt: skip
+        _tell_unregistered(app, loaded)
+        return loaded
     missing: list[str] = []
 
     def note(purpose: str) -> str:
@@ -88,10 +93,26 @@ def _load(
         return masking.STARS
 
     known_token = token.placeholder() if generate_token else None
-    loaded = reading.load(path, defaults=defaults, token=known_token, ask=note, allowed=allowed)
+    tokens = RolloutTokens(by_name=stored, placeholder=rollout_tokens.new())
+    loaded = reading.load(
+        path, defaults=defaults, token=known_token, ask=note, allowed=allowed, rollout=tokens
+    )
     for purpose in missing:
         app.ui.note(f"will be asked for: {purpose}")
     return loaded
+
+
+def _tell_unregistered(app: App, fleet: Fleet) -> None:
+    """Report the gateways that a fleet with tokens of the roll-out server has no token for."""
+    if not rollout_tokens.kept(fleet.path).exists():
+        return
+    lacking = [one.name for one in fleet.gateways if one.settings.rollout is None]
+    if lacking:
+        shown = ", ".join(lacking[:10]) + (" …" if len(lacking) > 10 else "")
+        app.ui.note(
+            f"warning: {len(lacking)} gateways have no token for the roll-out server: {shown} "
+            "(`edgeimg fleet register`)"
+        )
 
 
 def ledger(function: Command) -> Command:

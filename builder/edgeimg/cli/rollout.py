@@ -31,7 +31,7 @@ _PAUSE = 10.0
 """Seconds between two looks of `status --wait`."""
 
 
-def _with_server(function: Function) -> Function:
+def with_server(function: Function) -> Function:
     """Give a command --server, and the Server as an argument."""
 
     @click.option(
@@ -76,7 +76,7 @@ def rollout_group() -> None:
 @click.command("publish", epilog="Example: edgeimg rollout publish out/release/0.3.0 --url URL")
 @click.argument("release", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--url", required=True, metavar="URL", help="Where the files of RELEASE are served.")
-@_with_server
+@with_server
 @with_app
 def publish_command(app: App, *, server: Server, release: Path, url: str) -> None:
     """Make a release known to the roll-out server: its version, its address, its digest.
@@ -113,7 +113,7 @@ def publish_command(app: App, *, server: Server, release: Path, url: str) -> Non
     help="'downloadonly' leaves the version in the other slot, where it does not start.",
 )
 @click.option("--dry-run", is_flag=True, help="Show the groups and change nothing.")
-@_with_server
+@with_server
 @with_app
 def start_command(
     app: App, *, server: Server, image: str, version: str, steps: Path, name: str,
@@ -154,7 +154,7 @@ def start_command(
     metavar="MINUTES",
     help="Wait until the roll-out ends or is paused by failures, at most for this time.",
 )
-@_with_server
+@with_server
 @with_app
 def status_command(app: App, *, server: Server, name: str, silent: int, wait: int | None) -> None:
     """Show how a roll-out goes: its groups, why gateways failed, which ones are silent.
@@ -196,7 +196,7 @@ def _wait(
 def _driver(verb: Verb, about: str) -> click.Command:
     @click.command(verb, help=about, epilog=f"Example: edgeimg rollout {verb} 'gateway 0.3.0'")
     @click.argument("name")
-    @_with_server
+    @with_server
     @with_app
     def command(app: App, *, server: Server, name: str) -> None:
         states.drive(server, states.find(server, name), verb)

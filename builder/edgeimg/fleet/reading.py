@@ -13,6 +13,7 @@ from pydantic import SecretStr, ValidationError
 from edgeimg.errors import ProvisionError
 from edgeimg.fleet import csv_rows, sanity, toml_rows
 from edgeimg.fleet.columns import OWN, Box
+from edgeimg.fleet.rollout_tokens import RolloutTokens
 from edgeimg.fleet.rows import Row, Rows, value_at, with_value
 from edgeimg.provision import reading, rendering
 from edgeimg.provision.reading import Ask, Origin, SettingsError
@@ -24,6 +25,8 @@ _TOKENS = (
     "name one with k3s.token_file, have one made with --generate-token, or be there to be asked"
 )
 _TOKEN = ("k3s", "token_file")
+_ROLLOUT = ("rollout", "token_file")
+_REGISTER = "`edgeimg fleet register` makes the tokens of a fleet at the roll-out server"
 _SETTINGS = tuple(field.alias or name for name, field in Settings.model_fields.items())
 TOKEN = "token of the cluster"  # noqa: S105
 
@@ -78,13 +81,14 @@ def load(
     token: SecretStr | None = None,
     ask: Ask | None = None,
     allowed: Sequence[str] = (),
+    rollout: RolloutTokens | None = None,
 ) -> Fleet:
     """Read and check a fleet file (`.csv` or `.toml`).
 
     `defaults` is a file of settings that hold where a row says nothing else. `token` is given to
     all members of clusters for which no token is named; without it and where one is needed, `ask`
-    is called, once for each secret. `allowed` are the consents of the image's recipe. Raises
-    ProvisionError that names all that is wrong.
+    is called, once for each secret. `allowed` are the consents of the image's recipe. `rollout` has
+    tokens at the roll-out server. Raises ProvisionError that names all that is wrong.
     """
     raw = _rows(path, defaults)
     rows = sanity.joined([row.over(raw.defaults) for row in raw.rows])
@@ -99,6 +103,7 @@ def load(
     ]
     remembered = _Remembering(ask)
     rows = _with_token(rows, token, remembered if ask else None)
+    rows = [_with_rollout_token(row, rollout or RolloutTokens()) for row in rows]
     gateways: list[tuple[Row, Gateway]] = []
     for row in rows:
         try:
@@ -109,8 +114,9 @@ def load(
     if problems:
         # What is wrong with a default is wrong once, however many gateways have it.
         told = sorted(dict.fromkeys(problems), key=_by_line)
-        tokens = any("k3s.token_file: is missing" in problem for problem in told)
-        raise ProvisionError(validation.listing(path, told), hint=_TOKENS if tokens else _HINT)
+        hints = {"k3s.token_file: is missing": _TOKENS, "rollout.token_file: is missing": _REGISTER}
+        fitting = (hint for what, hint in hints.items() if any(what in one for one in told))
+        raise ProvisionError(validation.listing(path, told), hint=next(fitting, _HINT))
     return Fleet(path=path, gateways=tuple(gateway for _, gateway in gateways))
 
 
@@ -170,6 +176,18 @@ def _with_token(rows: list[Row], token: SecretStr | None, ask: Ask | None) -> li
         if row in lacking else row
         for row in rows
     ]  # fmt: skip
+
+
+def _with_rollout_token(row: Row, tokens: RolloutTokens) -> Row:
+    """The row with its gateway's token at the roll-out server, unless it names one."""
+    if value_at(row.data, _ROLLOUT) is not None:
+        return row
+    token = tokens.by_name.get(str(row.data.get("hostname")))
+    if token is None and value_at(row.data, _ROLLOUT[:1]) is not None:
+        token = tokens.placeholder
+    if token is None:
+        return row
+    return Row(data=with_value(row.data, _ROLLOUT, token), places=row.places, start=row.start)
 
 
 class _Remembering:

@@ -10,13 +10,23 @@ from urllib.parse import quote
 from edgeimg.provision import network_files, zones
 from edgeimg.provision.k3s import Value, server_host
 from edgeimg.provision.networks import only_address
-from edgeimg.provision.settings import Lte, Proxy, Registry, Settings, Wifi, WifiNetwork
+from edgeimg.provision.settings import (
+    Lte,
+    Proxy,
+    Registry,
+    Rollout,
+    Settings,
+    Wifi,
+    WifiNetwork,
+)
 from edgeimg.provision.value_files import LIMIT
 from edgeimg.provision.values import is_wifi_key
 
 DIRECTORY = "edgeimg"
 """On the config partition; everything of ours is in it."""
-SECRET = ("k3s.yaml", "wifi.conf", "lte.conf", "proxy.conf", "registries.conf", "script")
+SECRET = (
+    "k3s.yaml", "wifi.conf", "lte.conf", "proxy.conf", "registries.conf", "rollout.conf", "script",
+)  # fmt: skip
 """Files that the gateway wipes when it has taken them over."""
 SIGNED = ("settings.sums", "settings.sums.gpg")
 """Digests of a signed set, and their signature; the gateway wipes them, too."""
@@ -79,6 +89,8 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
         lines = (f"{name}:{_yaml(value)}" for name, value in sorted(options.items()))
         yield "k3s.yaml", _lines(lines)
     yield from _registries(settings.registries)
+    if settings.rollout:
+        yield "rollout.conf", _rollout(settings.rollout)
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -140,6 +152,17 @@ def _proxy(proxy: Proxy, settings: Settings) -> str:
     server = settings.k3s.server if settings.k3s else None
     spared = [*proxy.no_proxy, *([server_host(server)] if server else [])]
     return _lines([*lines, f"NO_PROXY={','.join(dict.fromkeys(spared))}"])
+
+
+def _rollout(rollout: Rollout) -> str:
+    """What the roll-out agent reads: lines KEY=value."""
+    values = {
+        "SERVER": rollout.server,
+        "TENANT": rollout.tenant,
+        "SITE": rollout.site,
+        "TOKEN": rollout.token.get_secret_value(),
+    }
+    return _lines(f"{key}={value}" for key, value in values.items() if value)
 
 
 def _with_user(url: str, proxy: Proxy) -> str:

@@ -27,11 +27,15 @@ from edgeimg.provision.values import (
     PinFile,
     ProxyUrl,
     RegistryPasswordFile,
+    RolloutTokenFile,
+    RolloutUrl,
     ScriptFile,
     ServerName,
+    Site,
     SshKey,
     SshKeyFile,
     Ssid,
+    Tenant,
     Timezone,
     Word,
     is_wifi_key,
@@ -136,6 +140,21 @@ class Registry(Table):
         return tuple(urlsplit(endpoint).netloc for endpoint in self.endpoints) or (name,)
 
 
+class Rollout(Table):
+    """The roll-out server, for images with [rollout]; the gateway's name there is its host name."""
+
+    token: RolloutTokenFile = Field(
+        alias="token_file",
+        description="file with this gateway's token at the server, a secret. "
+        "`edgeimg fleet register` makes the tokens of a fleet",
+    )
+    server: RolloutUrl | None = Field(
+        None, description="address of the server; by default the recipe's"
+    )
+    tenant: Tenant | None = Field(None, description="tenant; by default the recipe's")
+    site: Site | None = Field(None, description="reported to the server, for groups and reports")
+
+
 class Settings(Table):
     """One gateway."""
 
@@ -166,6 +185,8 @@ class Settings(Table):
     registries: dict[RegistryName, Registry] = Field(
         default_factory=dict, description="by registry, such as \"docker.io\"; '*' are all"
     )
+
+    rollout: Rollout | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

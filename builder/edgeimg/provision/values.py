@@ -218,6 +218,10 @@ ApnPasswordFile = secret(  # a proxy's, a registry's
     lambda text: re.fullmatch(r"[^\s,\"'=]{1,64}", text) is not None,
     "a password without spaces, commas, quotes and '='",
 )
+RolloutTokenFile = secret(
+    lambda text: re.fullmatch(r"[A-Za-z0-9._~+/=-]{1,128}", text) is not None,
+    "a token of at most 128 letters, digits and signs of '._~+/=-'",
+)
 PinFile = secret(lambda text: re.fullmatch(r"\d{4,8}", text) is not None, "a PIN of 4 to 8 digits")
 InterfaceAddress = Annotated[str, AfterValidator(_interface)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -247,6 +251,16 @@ ServerUrl = _matching(
 EndpointUrl = _matching(
     rf"^https?://{_HOST}(/[A-Za-z0-9._/-]*)?$",
     "an address such as 'https://mirror.example.org:5000'",
+)
+RolloutUrl = _matching(
+    rf"^https?://{_HOST}(/[A-Za-z0-9._~/-]*)?$",
+    "an address such as 'https://rollout.example.org'",
+)
+Tenant = _matching(
+    r"^[A-Za-z0-9._-]{1,64}$", "a name of letters, digits, '.', '_' and '-', of at most 64"
+)
+Site = _matching(
+    r"^[A-Za-z0-9._:-]{1,64}$", "a name of letters, digits, '.', '_', ':' and '-', of at most 64"
 )
 NoProxy = _matching(
     r"^[A-Za-z0-9.:*/-]{1,253}$", "a host, a domain such as '.example.org', or a network"

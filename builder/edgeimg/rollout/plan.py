@@ -147,16 +147,17 @@ def _one_by_one(steps: Steps, population: Population) -> Iterator[Planned]:
 
 def _listed(name: str, members: Sequence[Member], group: Group) -> Iterator[Planned]:
     """Groups of gateways by name, as many as the length of queries asks for."""
-    parts = list(_parts(sorted(one.name for one in members)))
-    for number, part in enumerate(parts, 1):
+    lists = list(parts(sorted(one.name for one in members)))
+    for number, part in enumerate(lists, 1):
         yield Planned(
-            name=f"{name} ({number})" if len(parts) > 1 else name,
+            name=f"{name} ({number})" if len(lists) > 1 else name,
             query=f"controllerId=in=({','.join(part)})", percent=100,
             success=group.needed, failures=group.failures, gateways=len(part),
         )  # fmt: skip
 
 
-def _parts(names: Iterable[str]) -> Iterator[list[str]]:
+def parts(names: Iterable[str]) -> Iterator[list[str]]:
+    """Names in lists that fit into one query each."""
     part: list[str] = []
     for name in names:
         if part and sum(len(one) + 1 for one in part) + len(name) > QUERY:
