@@ -33,12 +33,12 @@ needs_nbdkit = pytest.mark.skipif(
 
 
 @contextlib.contextmanager
-def loop(backing: Path, *, sector: int = 512) -> Iterator[Path]:
-    """A loop device between two guards: a byte outside of it would show. `sector` in bytes."""
+def loop(backing: Path, *, sector: int = 512, size: int = DISK) -> Iterator[Path]:
+    """A loop device between two guards: a byte outside of it would show. Sizes in bytes."""
     guard = b"\x5a" * GUARD
-    backing.write_bytes(guard + os.urandom(1) * DISK + guard)
+    backing.write_bytes(guard + os.urandom(1) * size + guard)
     device = subprocess.run(
-        ["losetup", "-f", "--show", "-b", str(sector), "-o", str(GUARD), "--sizelimit", str(DISK),
+        ["losetup", "-f", "--show", "-b", str(sector), "-o", str(GUARD), "--sizelimit", str(size),
          backing],
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip

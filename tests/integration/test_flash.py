@@ -236,14 +236,14 @@ def test_a_partition_protects_its_disk(made: Made, toolbox, tmp_path: Path) -> N
 
 
 @bad_disks.needs_loop
-def test_a_disk_with_other_sectors_is_refused(made: Made, tmp_path: Path) -> None:
-    """The partition table counts in sectors of 512 bytes: the gateway would not find it."""
+def test_what_cannot_be_laid_out_for_large_sectors_is_refused(made: Made, tmp_path: Path) -> None:
+    """An image without a partition table: nothing is written."""
     with bad_disks.loop(tmp_path / "backing", sector=4096) as device:
         before = device.read_bytes()
         result = run("flash", "--yes", made.image, device)
         assert device.read_bytes() == before
-    assert result.returncode == 13
-    assert f"{device} has sectors of 4096 bytes" in result.stderr
+    assert result.returncode == 14
+    assert "it has no partition table" in result.stderr
 
 
 @bad_disks.needs_nbdkit

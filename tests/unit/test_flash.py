@@ -418,13 +418,19 @@ def part(path: str, **more: Any) -> dict[str, Any]:
         (entry("/dev/sdb", children=[part("/dev/mapper/m", type="mpath")]), "stands on it"),
         (entry("/dev/sdb", ro=True), "write-protected"),
         (entry("/dev/sdb", size=0), "no medium"),
-        (entry("/dev/sdb", **{"log-sec": 4096}), "sectors of 4096 bytes"),
+        (entry("/dev/sdb", **{"log-sec": 1024}), "sectors of 1024 bytes"),
         (entry("/dev/sdb", children=[part("/dev/sdb1", mountpoints=[None, "/a", "/b"])]), "/b"),
     ],
 )  # fmt: skip
 def test_what_is_on_a_disk_or_stands_on_it_protects_it(disk: dict[str, Any], told: str) -> None:
     (device,) = devices.disks({"blockdevices": [disk]})
     assert any(told in danger for danger in device.dangers), device.dangers
+
+
+def test_a_disk_with_sectors_of_4096_bytes_is_eligible() -> None:
+    (device,) = devices.disks({"blockdevices": [entry("/dev/nvme0n1", **{"log-sec": 4096})]})
+    assert device.dangers == ()
+    assert device.to_json()["sector"] == 4096
 
 
 def test_memory_and_loop_devices_without_a_file_are_not_listed() -> None:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from edgeimg.cli import flash_options
+from edgeimg.build import pipeline
+from edgeimg.cli import flash_options, options
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.streams import say
 from edgeimg.cli.table import new_table
 from edgeimg.errors import FlashError, HostError
-from edgeimg.flash import devices, job, safety, stream
+from edgeimg.flash import devices, job, safety, sectors, stream
 from edgeimg.flash.devices import Device
 from edgeimg.flash.job import Outcome
 from edgeimg.flash.safety import Chosen
+from edgeimg.flash.sectors import SectorImage
 from edgeimg.flash.write import ByteCounts
 from edgeimg.fleet import entries, facts
 from edgeimg.fleet.ledger import Entry, Ledger
 from edgeimg.image import blockmap
 from edgeimg.image.blockmap import BlockMap
+from edgeimg.image.partitions import LARGE_SECTOR, SECTOR
 
 _STDOUT = Path("-")
 
@@ -83,6 +88,22 @@ def flash(
         raise HostError("one disk is named twice")
     if logs:
         logs.mkdir(parents=True, exist_ok=True)  # refused now, or never
+    with _laid_out(app, image, blocks, chosen) as large:
+        _flash(app, image, blocks, chosen, large, yes=yes, logs=logs, ledger=ledger)
+
+
+def _flash(
+    app: App,
+    image: Path,
+    blocks: BlockMap,
+    chosen: list[Chosen],
+    large: SectorImage | None,
+    *,
+    yes: bool,
+    logs: Path | None,
+    ledger: Path | None,
+) -> None:
+    """Ask, write, and print how it went. Raises FlashError when a disk failed."""
     if not yes and any(target.exists for target in chosen):
         with app.ui.aside():
             agreed = _ask(image, blocks, chosen)
@@ -90,7 +111,7 @@ def flash(
             raise FlashError("nothing was written: the answer was no")
     book = Ledger(ledger) if ledger else None
     open_entries = _begin(book, image, chosen) if book else []
-    outcomes = job.flash(image, blocks, chosen, logs=logs, progress=app.ui)
+    outcomes = job.flash(image, blocks, chosen, large=large, logs=logs, progress=app.ui)
     if book:
         for entry, outcome in zip(open_entries, outcomes, strict=True):
             book.add(entries.ended(entry, outcome))
@@ -102,6 +123,24 @@ def flash(
         lines = [f"{target.device}: {target.error}" for target in failed]
         raise FlashError("\n  ".join([f"{len(failed)} of {len(outcomes)} failed", *lines]),
                          hint=failed[0].hint or None)  # fmt: skip
+
+
+@contextlib.contextmanager
+def _laid_out(
+    app: App, image: Path, blocks: BlockMap, chosen: list[Chosen]
+) -> Iterator[SectorImage | None]:
+    """The image as disks with sectors of 4096 bytes get it; None when no target has them.
+
+    Raises ImageError for an image that does not start from such a disk.
+    """
+    if all(target.sector == SECTOR for target in chosen):
+        yield None
+        return
+    toolbox = pipeline.pack_tools(options.load_recipe(None), store=app.store, ui=app.ui)
+    with app.store.work("flash") as directory:
+        with app.ui.step(f"lay {image.name} out for sectors of {LARGE_SECTOR} bytes"):
+            large = sectors.lay_out(image, blocks, directory, sector=LARGE_SECTOR, toolbox=toolbox)
+        yield large
 
 
 def _may_stream(app: App, targets: tuple[Path, ...]) -> None:
@@ -148,7 +187,8 @@ def _devices(disks: tuple[Device, ...]) -> Table:
     table = new_table("Disk", "Device", "Size", "Content", "Flash?")
     for device in disks:
         kind = " ".join(filter(None, (device.bus, "removable" if device.removable else "")))
-        description = ", ".join(filter(None, (device.name, device.serial, kind)))
+        large = f"sectors of {device.sector} bytes" if device.sector != SECTOR else ""
+        description = ", ".join(filter(None, (device.name, device.serial, kind, large)))
         verdict = Text("yes", style="green")
         if not safety.may_write(Path(device.path)):
             verdict = Text("yes, with sudo", style="green")

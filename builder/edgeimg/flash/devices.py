@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgeimg.image.partitions import LARGE_SECTOR, SECTOR
+
 COLUMNS = (
     "NAME", "PATH", "TYPE", "SIZE", "MODEL", "VENDOR", "SERIAL", "WWN", "TRAN", "RM", "HOTPLUG",
     "RO", "FSTYPE", "UUID", "LABEL", "PARTLABEL", "PTTYPE", "MOUNTPOINTS", "MAJ:MIN", "LOG-SEC",
@@ -31,8 +33,8 @@ _MEMBERS = {
 _FLAT = ("disk", "loop")
 """Types of whole disks. All other types are on top of one."""
 _MEMORY = ("/dev/ram", "/dev/zram")
-_SECTOR = 512
-"""Bytes of the sectors that an image's partition table counts in (UEFI, 5.3: logical blocks)."""
+_SECTORS = (SECTOR, LARGE_SECTOR)
+"""Bytes of the sectors that a partition table can count in (UEFI, 5.3: logical blocks)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class Device:
     """File systems on it, with their labels."""
     dangers: tuple[str, ...]
     """Why it must not be written to, whatever somebody answers."""
+    sector: int = SECTOR
+    """Bytes of a logical sector."""
     number: str = ""
     """`major:minor`."""
 
@@ -119,6 +123,7 @@ def _device(entry: Mapping[str, Any], shared: frozenset[str]) -> Device:
         dangers=tuple(
             dict.fromkeys(danger for part in entries for danger in _dangers(entry, part, shared))
         ),
+        sector=int(entry.get("log-sec") or SECTOR),
         number=str(entry.get("maj:min") or "").strip(),
     )
 
@@ -152,9 +157,9 @@ def _dangers(
         yield f"{path} is write-protected"
     if part is disk and not int(part.get("size") or 0):
         yield f"{path} has no medium in it"
-    sector = int(part.get("log-sec") or _SECTOR)
-    if part is disk and sector != _SECTOR:
-        yield f"{path} has sectors of {sector} bytes: it would not start, images count in {_SECTOR}"
+    sector = int(part.get("log-sec") or SECTOR)
+    if part is disk and sector not in _SECTORS:
+        yield f"{path} has sectors of {sector} bytes: images are for sectors of 512 or 4096 bytes"
 
 
 def is_member(fstype: str) -> bool:

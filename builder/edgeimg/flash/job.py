@@ -16,8 +16,10 @@ from edgeimg.errors import EdgeimgError, HostError
 from edgeimg.flash import safety, target
 from edgeimg.flash.ahead import StoppedError
 from edgeimg.flash.safety import Chosen
+from edgeimg.flash.sectors import SectorImage
 from edgeimg.flash.write import ByteCounts, write
 from edgeimg.image.blockmap import BlockMap
+from edgeimg.image.partitions import SECTOR
 from edgeimg.progress import Progress
 
 _UNFINISHED = "it is not usable now: flash it again"
@@ -36,6 +38,8 @@ class Outcome:
     model: str = ""
     counts: ByteCounts | None = None
     """In bytes; None when it failed."""
+    sector: int = SECTOR
+    """Bytes of the disk's sectors."""
     seconds: float = 0.0
     log: str = ""
     """Path of the log; empty without a log directory, or when it could not be written."""
@@ -59,18 +63,28 @@ def flash(
     blocks: BlockMap,
     chosen: Sequence[Chosen],
     *,
+    large: SectorImage | None = None,
     logs: Path | None,
     progress: Progress,
 ) -> list[Outcome]:
     """Write `image` to every target and read it back; the outcomes in the order of `chosen`.
 
-    Ctrl-C (KeyboardInterrupt) ends all of them; unfinished targets say so, and are marked on
-    the medium.
+    `large` is the image as disks with other sectors than 512 bytes get it (`sectors.lay_out`).
+    Ctrl-C (KeyboardInterrupt) ends all of them; unfinished targets say so, and are marked on the
+    medium.
     """
     stop = threading.Event()
+    usual = SectorImage(path=image, blocks=blocks)
     with ThreadPoolExecutor(max_workers=max(1, len(chosen))) as pool:
         futures = [
-            pool.submit(flash_one, image, blocks, one, logs=logs, progress=progress, stop=stop)
+            pool.submit(
+                flash_one,
+                usual if large is None or one.sector == usual.sector else large,
+                one,
+                logs=logs,
+                progress=progress,
+                stop=stop,
+            )
             for one in chosen
         ]
         try:
@@ -88,8 +102,7 @@ def _wait(futures: list[Future[Outcome]]) -> None:
 
 
 def flash_one(
-    image: Path,
-    blocks: BlockMap,
+    image: SectorImage,
     chosen: Chosen,
     *,
     logs: Path | None,
@@ -97,9 +110,9 @@ def flash_one(
     stop: threading.Event,
 ) -> Outcome:
     """Write `image` to one target and read it back, in the caller's thread; `stop` ends it."""
-    began, log = time.monotonic(), _Log(logs, chosen, progress)
-    log.add(f"{image} ({blocks.mapped} of {blocks.image_size} bytes) to {chosen.title}")
-    outcome = Outcome(device=str(chosen.given), ok=False, seconds=0)
+    began, log, blocks = time.monotonic(), _Log(logs, chosen, progress), image.blocks
+    log.add(f"{image.path} ({blocks.mapped} of {blocks.image_size} bytes) to {chosen.title}")
+    outcome = Outcome(device=str(chosen.given), ok=False, seconds=0, sector=chosen.sector)
     if chosen.device is not None:
         outcome = replace(outcome, serial=chosen.device.serial, model=chosen.device.model)
     started, phase = False, _Phase(chosen, log)
@@ -108,9 +121,12 @@ def flash_one(
         with _opened(chosen, blocks) as opened:
             # Once more, now that it is held: it may have changed between the two.
             safety.still_the_same(chosen)
+            _require_sector(image, opened)
             started = True
             with progress.task(phase.label, blocks.mapped) as advance:
-                counts = write(image, blocks, opened, advance=advance, stop=stop, phase=phase.enter)
+                counts = write(
+                    image.path, blocks, opened, advance=advance, stop=stop, phase=phase.enter
+                )
             if not opened.reread_partitions():
                 log.add("the kernel keeps the old partition table until the medium is taken out")
     except (EdgeimgError, OSError) as caught:
@@ -129,6 +145,15 @@ def flash_one(
         f"{counts.discarded} discarded"
     )
     return replace(outcome, log=log.name)
+
+
+def _require_sector(image: SectorImage, opened: target.Target) -> None:
+    """Raises HostError before anything is written when the image counts in other sectors."""
+    if image.sector != opened.sector:
+        raise HostError(
+            f"it has sectors of {opened.sector} bytes, the image is laid out for {image.sector}",
+            hint="look at it again with `edgeimg devices`",
+        )
 
 
 def expected(error: EdgeimgError | OSError) -> EdgeimgError:

@@ -15,6 +15,7 @@ from edgeimg import process
 from edgeimg.errors import HostError, ToolError
 from edgeimg.flash import devices, kernel, signatures, target
 from edgeimg.flash.devices import Device
+from edgeimg.image.partitions import SECTOR
 
 _TIMEOUT = 60.0
 SYS = Path("/sys/dev/block")
@@ -33,6 +34,11 @@ class Chosen:
     identity: tuple[str, ...]
     """Of a device: number, size, serial, which appearance it is; of a file: inode, last change."""
     exists: bool = True
+
+    @property
+    def sector(self) -> int:
+        """Bytes of a logical sector; of a file those that an image counts in."""
+        return self.device.sector if self.device else SECTOR
 
     @property
     def title(self) -> str:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from edgeimg.errors import HostError
 from edgeimg.flash.source import CHUNK
+from edgeimg.image.partitions import SECTOR
 
-_BLKRRPART, _BLKDISCARD, _BLKGETSIZE64 = 0x125F, 0x1277, 0x80081272
+_BLKRRPART, _BLKSSZGET, _BLKDISCARD, _BLKGETSIZE64 = 0x125F, 0x1268, 0x1277, 0x80081272
 """ioctl(2) numbers of linux/fs.h, the same on every architecture that runs edgeimg."""
 _ALIGNED = 4096
 
@@ -31,6 +32,8 @@ class Target:
         self._buffer = mmap.mmap(-1, CHUNK)  # page-aligned, as O_DIRECT wants it
         self.is_device = stat.S_ISBLK(os.fstat(fd).st_mode)
         self.size = _size(fd, self.is_device)
+        self.sector = _sector(fd, self.is_device)
+        """Bytes that the disk's partition table counts in; of a file 512."""
 
     def write(self, offset: int, data: bytes) -> None:
         """Write all of `data`, at most CHUNK bytes. Raises HostError."""
@@ -186,3 +189,10 @@ def _size(fd: int, is_device: bool) -> int:
         return os.fstat(fd).st_size
     packed = fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8))
     return int(struct.unpack("Q", packed)[0])
+
+
+def _sector(fd: int, is_device: bool) -> int:
+    if not is_device:
+        return SECTOR
+    packed = fcntl.ioctl(fd, _BLKSSZGET, bytes(4))
+    return int(struct.unpack("i", packed)[0])

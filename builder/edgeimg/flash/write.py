@@ -18,14 +18,12 @@ from edgeimg.flash.ahead import ahead
 from edgeimg.flash.readback import Samples, Stretch
 from edgeimg.flash.target import Target
 from edgeimg.image.blockmap import BlockMap
+from edgeimg.pack import gpt
 from edgeimg.progress import Advance
 
 HEAD = 1 << 20
 """Bytes of a disk before its first partition. They hold the partition table."""
 MARK = b"edgeimg: this disk was not finished, flash it again\n"
-_SECTOR = 512
-_TABLE = 34 * _SECTOR
-"""GPT with its 128 entries and the protective MBR; the copy at the end lacks the MBR."""
 _WINDOW = 8 << 20
 """Bytes between two flushes; as many are read back after the last write."""
 
@@ -148,7 +146,7 @@ class _Head:
                 advance(len(data))
         except HostError:
             with contextlib.suppress(HostError):
-                _spoil(target, _mark(blocks))
+                _spoil(target, _mark(target, blocks))
             raise
 
 
@@ -158,24 +156,26 @@ def _clear(target: Target, blocks: BlockMap) -> int:
     _spoil(target, MARK)
     size = target.size - HEAD
     discarded = size if target.discard(HEAD, target.size) else 0
-    _spoil(target, _mark(blocks))
+    _spoil(target, _mark(target, blocks))
     return discarded
 
 
 def _is_marked(target: Target, blocks: BlockMap) -> bool:
     """Whether an attempt with the same image was interrupted here."""
     try:
-        return target.read(0, _TABLE) == _mark(blocks)
+        return target.read(0, gpt.table_size(target.sector)) == _mark(target, blocks)
     except HostError:  # writing may well heal a sector that cannot be read
         return False
 
 
-def _mark(blocks: BlockMap) -> bytes:
-    return (MARK + f"image {blocks.digest}\n".encode()).ljust(_TABLE, b"\0")
+def _mark(target: Target, blocks: BlockMap) -> bytes:
+    mark = MARK + f"image {blocks.digest}\n".encode()
+    return mark.ljust(gpt.table_size(target.sector), b"\0")
 
 
 def _spoil(target: Target, mark: bytes) -> None:
     """Put a mark in the place of the partition table, and wipe the copy at the end."""
-    target.write(0, mark.ljust(_TABLE, b"\0"))
-    target.write(target.size - _TABLE, bytes(_TABLE))
+    table = gpt.table_size(target.sector)
+    target.write(0, mark.ljust(table, b"\0"))
+    target.write(target.size - table, bytes(table))
     target.sync()

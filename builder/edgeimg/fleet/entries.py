@@ -24,6 +24,7 @@ def begun(facts: ImageFacts, chosen: Chosen, *, row: Row | None = None) -> Entry
         device=str(chosen.given),
         serial=device.serial if device else "",
         model=device.model if device else "",
+        sector=chosen.sector,
         image=facts.file,
         version=facts.version,
         arch=facts.arch,

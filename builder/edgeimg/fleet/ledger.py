@@ -40,6 +40,8 @@ class Entry(BaseModel):
     serial: str = ""
     """The disk's, as it tells. A card reader may tell its own."""
     model: str = ""
+    sector: int = 0
+    """Bytes of the disk's sectors; 0 in lines of an older edgeimg."""
     image: str = ""
     """File name."""
     version: str = ""

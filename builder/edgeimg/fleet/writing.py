@@ -10,9 +10,10 @@ from pathlib import Path
 
 from edgeimg.cache.store import Store
 from edgeimg.errors import EdgeimgError
-from edgeimg.flash import job
+from edgeimg.flash import job, sectors
 from edgeimg.flash.job import Outcome
 from edgeimg.flash.safety import Chosen
+from edgeimg.flash.sectors import SectorImage
 from edgeimg.fleet import entries, images
 from edgeimg.fleet.facts import ImageFacts
 from edgeimg.fleet.images import Base
@@ -102,14 +103,18 @@ def _flash(
             made = images.make(
                 shop.base, order.files, directory, order.row.name, toolbox=shop.toolbox
             )
-            return job.flash_one(
-                made.raw, made.blocks, chosen, logs=shop.logs, progress=progress, stop=stop
-            )
+            image = SectorImage(path=made.raw, blocks=made.blocks)
+            if chosen.sector != image.sector:
+                image = sectors.lay_out(
+                    made.raw, made.blocks, directory, sector=chosen.sector, toolbox=shop.toolbox
+                )
+            return job.flash_one(image, chosen, logs=shop.logs, progress=progress, stop=stop)
     except (EdgeimgError, OSError) as caught:
         error = job.expected(caught)
         return Outcome(
-            device=str(chosen.given), ok=False, error=error.message, hint=error.hint or ""
-        )
+            device=str(chosen.given), ok=False, error=error.message, hint=error.hint or "",
+            sector=chosen.sector,
+        )  # fmt: skip
 
 
 class _Named:

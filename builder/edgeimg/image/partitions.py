@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SECTOR = 512
+"""Bytes of the sectors that an image counts in."""
+LARGE_SECTOR = 4096
+"""Bytes of the sectors of disks that images are laid out anew for."""
 ALIGNMENT = 1 << 20
 
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 from edgeimg.arch import Arch
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import BudgetError, ImageError, ToolError
-from edgeimg.image.partitions import ALIGNMENT, SECTOR, DiskPlan, Head, Partition
+from edgeimg.image.partitions import ALIGNMENT, LARGE_SECTOR, SECTOR, DiskPlan, Head, Partition
 from edgeimg.pack import gpt
 from edgeimg.recipe.board import Board
 from edgeimg.recipe.model import Recipe
@@ -143,7 +143,8 @@ def write(
 def read(image: Path, *, name: str | None = None, toolbox: Toolbox) -> DiskPlan:
     """The layout of an existing disk image, called `name` in errors.
 
-    Raises ImageError when it has no GPT, or other sectors than edgeimg's.
+    A disk counts in its own sectors, a file in sectors of 512 bytes. Raises ImageError when it has
+    no GPT, or sectors of another size than edgeimg writes.
     """
     name = name or image.name
     try:
@@ -153,21 +154,22 @@ def read(image: Path, *, name: str | None = None, toolbox: Toolbox) -> DiskPlan:
         raise ImageError(f"{name} is no disk image: it has no partition table") from error
     if table.get("label") != "gpt":
         raise ImageError(f"{name} has no GPT partition table")
-    if (sector := table.get("sectorsize", SECTOR)) != SECTOR:
+    if (sector := table.get("sectorsize", SECTOR)) not in (SECTOR, LARGE_SECTOR):
         raise ImageError(
-            f"{name} is not a disk that edgeimg made: its sectors have {sector} bytes, not {SECTOR}"
+            f"{name} is not a disk that edgeimg made: its sectors have {sector} bytes, not "
+            f"{SECTOR} or {LARGE_SECTOR}"
         )
     return DiskPlan(
         uuid=table["id"].lower(),
         size=image.stat().st_size,
-        partitions=tuple(_from_sfdisk(row) for row in table.get("partitions", [])),
+        partitions=tuple(_from_sfdisk(row, sector) for row in table.get("partitions", [])),
     )
 
 
-def _from_sfdisk(row: Mapping[str, object]) -> Partition:
+def _from_sfdisk(row: Mapping[str, object], sector: int) -> Partition:
     label = str(row.get("name", ""))
     return Partition(
         name=label, label=label, type=str(row["type"]).lower(), uuid=str(row["uuid"]).lower(),
-        start=int(str(row["start"])) * SECTOR, size=int(str(row["size"])) * SECTOR,
+        start=int(str(row["start"])) * sector, size=int(str(row["size"])) * sector,
         attributes=str(row.get("attrs", "")),
     )  # fmt: skip

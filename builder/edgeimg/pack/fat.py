@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from edgeimg.errors import BudgetError
+from edgeimg.image.partitions import SECTOR
 from edgeimg.tools import Toolbox
 
 TIMEOUT = 300.0
 _OVERHEAD = 2 << 20
+_MOST_CLUSTERS = {12: 4084, 16: 65524}
+"""The number of clusters decides what a FAT is (Microsoft's FAT specification 1.03, "FAT Type
+Determination")."""
+_TABLES = 256
+"""More sectors than tables and root directory of the smallest FAT16 or FAT32 take."""
 
 
 def make(
@@ -22,12 +28,15 @@ def make(
     volume_id: int,
     epoch: int,
     spare: int = 0,
+    sector: int = SECTOR,
     toolbox: Toolbox,
 ) -> None:
     """Write a FAT of `size` bytes holding `files` (path in the FAT → file of the host).
 
-    `bits` is 16 or 32; `epoch` (seconds) is every time stamp; `spare` bytes must stay free. Equal
-    arguments give equal bytes. Raises BudgetError when the files do not fit, ToolError.
+    `bits` is 16 or 32; with sectors of more than 512 bytes a FAT that is too small for it gets
+    fewer. `sector` are the disk's bytes: smaller ones cannot be mounted there. `epoch` (seconds) is
+    every time stamp; `spare` bytes must stay free. Equal arguments give equal bytes. Raises
+    BudgetError when the files do not fit, ToolError.
     """
     needed = sum(path.stat().st_size for path in files.values()) + spare + _OVERHEAD
     if needed > size:
@@ -40,13 +49,29 @@ def make(
     # mtools and mkfs.fat take their time stamps from it.
     env = {"SOURCE_DATE_EPOCH": str(epoch)}
     toolbox.run(
-        "mkfs.fat", "--invariant", f"-F{bits}", "-S512", "-h0", "-n", label, "-i",
-        f"{volume_id:08x}", str(output), timeout=TIMEOUT, env=env,
+        "mkfs.fat", "--invariant", *_geometry(size, bits, sector), f"-S{sector}", "-h0",
+        "-n", label, "-i", f"{volume_id:08x}", str(output), timeout=TIMEOUT, env=env,
     )  # fmt: skip
     if directories := _directories(files):
         toolbox.run("mmd", "-i", str(output), *directories, timeout=TIMEOUT, env=env)
     for name, source in sorted(files.items()):
         toolbox.run("mcopy", "-i", str(output), str(source), f"::/{name}", timeout=TIMEOUT, env=env)
+
+
+def _geometry(size: int, bits: int, sector: int) -> list[str]:
+    """Options of mkfs.fat(8): bits of an entry, and sectors of a cluster where that is needed."""
+    if sector == SECTOR:
+        return [f"-F{bits}"]
+    sectors = size // sector
+    fitting = [
+        fewer for fewer, most in _MOST_CLUSTERS.items()
+        if fewer < bits and sectors <= most + _TABLES
+    ]  # fmt: skip
+    bits = min([bits, *fitting])
+    cluster = 1
+    while bits in _MOST_CLUSTERS and sectors // cluster > _MOST_CLUSTERS[bits]:
+        cluster *= 2
+    return [f"-F{bits}", f"-s{cluster}"]
 
 
 def _directories(files: Mapping[str, Path]) -> list[str]:
@@ -66,3 +91,15 @@ def extract(image: Path, name: str, output: Path, *, offset: int = 0, toolbox: T
     toolbox.run(
         "mcopy", "-n", "-i", f"{image}@@{offset}", f"::/{name}", str(output), timeout=TIMEOUT
     )
+
+
+def extract_all(image: Path, folder: Path, *, offset: int = 0, toolbox: Toolbox) -> dict[str, Path]:
+    """Copy all files out of the FAT at `offset` of `image` into the empty directory `folder`.
+
+    Returns path in the FAT → file. Raises ToolError when the FAT cannot be read.
+    """
+    place = f"{image}@@{offset}"
+    toolbox.run("mcopy", "-s", "-n", "-Q", "-i", place, "::/", str(folder), timeout=TIMEOUT)
+    return {
+        str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()
+    }

@@ -1,6 +1,7 @@
-"""What boards want of a GPT that sfdisk(8) does not do: entries elsewhere, and a hybrid MBR.
+"""What sfdisk(8) does not do with a GPT: entries elsewhere, a hybrid MBR, and other sectors.
 
-UEFI 2.10, 5.2.3 and 5.3: the header in sector 1 names the sector where the entries begin.
+UEFI 2.10, 5.2.3 and 5.3: the header in sector 1 names the sector where the entries begin. All
+places count in sectors of the disk.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeimg.errors import ImageError
 from edgeimg.image.partitions import SECTOR, DiskPlan, Partition
 
 _USUAL = 2
 _FAT32_LBA = 0x0C
 _PROTECTIVE = 0xEE
+_ENTRIES = 128 * 128
+"""Bytes of the entries of an image without a board."""
+_HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
+_MBR = 446
 
 
 def arrange(disk: Path, plan: DiskPlan) -> None:
@@ -25,7 +31,7 @@ def arrange(disk: Path, plan: DiskPlan) -> None:
         if plan.head.table != _USUAL:
             _move(file, plan.head.table)
         if plan.head.hybrid:
-            file.seek(446)
+            file.seek(_MBR)
             file.write(hybrid(plan.partitions[0]))
 
 
@@ -58,3 +64,75 @@ def hybrid(part: Partition) -> bytes:
         for kind, first, length in rows
     ]
     return b"".join(packed).ljust(64, b"\0")
+
+
+def table_size(sector: int) -> int:
+    """Bytes of protective MBR, header and 128 entries on a disk with sectors of `sector` bytes.
+
+    The copy at the end of the disk lacks the MBR.
+    """
+    return 2 * sector + _ENTRIES
+
+
+def tables(head: bytes, size: int, sector: int) -> tuple[bytes, bytes]:
+    """The tables of an image, counted in sectors of `sector` bytes: of the beginning, of the end.
+
+    `head` are the image's bytes before its first partition, `size` the bytes of the image. All
+    partitions stay at their bytes. Raises ImageError for a table that a board changed, for a boot
+    loader before the first partition, and for partitions that are not at multiples of `sector`.
+    """
+    if len(head) < table_size(SECTOR):
+        raise ImageError("the image has no GPT partition table before its first partition")
+    (magic, revision, length, _, _, _, _, first, _, guid, place, count, each, _) = (
+        _HEADER.unpack_from(head, SECTOR)
+    )
+    if magic != b"EFI PART":
+        raise ImageError("the image has no GPT partition table")
+    if (place, count, each) != (_USUAL, 128, 128) or head[_MBR + 4] != _PROTECTIVE:
+        raise _board("its ROM reads the partition table in sectors of 512 bytes")
+    if any(head[_MBR + 16 : _MBR + 64]):
+        raise _board("its MBR names a partition in sectors of 512 bytes")
+    if any(head[table_size(SECTOR) :]):
+        raise _board("its ROM reads a boot loader before the first partition")
+    rows = head[2 * SECTOR : table_size(SECTOR)]
+    entries = b"".join(_entry(rows[at : at + each], sector) for at in range(0, _ENTRIES, each))
+    total, taken = _scaled(size // SECTOR, sector), _ENTRIES // sector
+    last = total - taken - 2
+
+    def header(here: int, other: int, table: int) -> bytes:
+        facts = [magic, revision, length, 0, 0, here, other, _scaled(first, sector), last, guid,
+                 table, count, each, zlib.crc32(entries)]  # fmt: skip
+        unsigned = _HEADER.pack(*facts)
+        facts[3] = zlib.crc32(unsigned)
+        return _HEADER.pack(*facts).ljust(sector, b"\0")
+
+    mbr = bytearray(head[:SECTOR])
+    struct.pack_into("<I", mbr, _MBR + 12, min(total - 1, 0xFFFFFFFF))
+    start = bytes(mbr).ljust(sector, b"\0") + header(1, total - 1, _USUAL) + entries
+    return start, entries + header(total - 1, 1, last + 1)
+
+
+def _entry(row: bytes, sector: int) -> bytes:
+    if not any(row[:16]):
+        return row
+    first, last = struct.unpack_from("<QQ", row, 32)
+    places = struct.pack("<QQ", _scaled(first, sector), _scaled(last + 1, sector) - 1)
+    return row[:32] + places + row[48:]
+
+
+def _scaled(place: int, sector: int) -> int:
+    number, remainder = divmod(place * SECTOR, sector)
+    if remainder:
+        raise ImageError(
+            f"byte {place * SECTOR} of the image begins a partition or ends one, and is no "
+            f"multiple of {sector}",
+            hint="build the image with edgeimg: its partitions begin at multiples of 1 MiB",
+        )
+    return number
+
+
+def _board(reason: str) -> ImageError:
+    return ImageError(
+        f"the image is for a board: {reason}",
+        hint="take a disk with sectors of 512 bytes",
+    )

@@ -24,7 +24,6 @@ from edgeimg.tools import Toolbox
 
 _CHUNK = 1 << 20
 _FIRST = "flash it first: `edgeimg flash`"
-_TIMEOUT = 120.0
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
 _VERITY_TYPES = {arch.verity_type for arch in ARCHITECTURES}
 
@@ -56,7 +55,8 @@ def write(
         made = scratch / "config.fat"
         fat.make(
             made, sources, size=config.size, bits=16, label="CONFIG",
-            volume_id=int(config.uuid[:8], 16), epoch=Image().epoch, toolbox=toolbox,
+            volume_id=int(config.uuid[:8], 16), epoch=Image().epoch, sector=opened.sector,
+            toolbox=toolbox,
         )  # fmt: skip
         if not _replace(opened, made, config.start):
             raise differs(f"the config partition of {image}")
@@ -115,14 +115,10 @@ def _others(image: Path, config: Partition, folder: Path, toolbox: Toolbox) -> d
     Of a file system that cannot be read, nothing.
     """
     folder.mkdir()
-    place = f"{image}@@{config.start}"
     try:
-        toolbox.run("mcopy", "-s", "-n", "-Q", "-i", place, "::/", str(folder), timeout=_TIMEOUT)
+        found = fat.extract_all(image, folder, offset=config.start, toolbox=toolbox)
     except ToolError:
         found = {}
-    else:
-        paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        found = {str(path.relative_to(folder)): path for path in paths}
     readme = folder / "README.txt"
     readme.write_bytes(esp.CONFIG_README)
     kept = {
