@@ -12,6 +12,7 @@ from edgeimg.recipe.tables import Budget, Check
 from edgeimg.sources import oci
 from edgeimg.tree import Node, Tree, file, replace
 from edgeimg.workloads.operators import Unseen
+from edgeimg.workloads.volumes import Volume
 
 from tests import clean, keys
 from tests.samples import elf
@@ -137,6 +138,10 @@ DEFECTS = {
     "a chart": Defect(
         rule="chart-download", path="workloads.w.manifests", item="HelmChart.helm.cattle.io/x",
         absent=Absent(unseen={"w": [Unseen(kind="HelmChart.helm.cattle.io/x", chart="x")]}),
+    ),
+    "a volume of a file server": Defect(
+        rule="volume-type", path="workloads.w.manifests", item="nfs",
+        absent=Absent(volumes={"w": [Volume(type="nfs")]}),
     ),
     "open port": Defect(
         rule="listening", path="check.listening", item="8080/tcp", listening=("tcp6 [::]:8080",)

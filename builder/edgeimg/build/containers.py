@@ -25,6 +25,7 @@ from edgeimg.workloads import compose as workloads
 from edgeimg.workloads import images as pods
 from edgeimg.workloads import manifests
 from edgeimg.workloads.operators import Unseen
+from edgeimg.workloads.volumes import Volume
 
 Groups = Mapping[str, Sequence[tuple[Package, Deb]]]
 Kustomize = Callable[[Tree, str], bytes]
@@ -136,6 +137,10 @@ class Objects:
     """The manifests at their place in the root."""
     unseen: Mapping[str, tuple[Unseen, ...]]
     """By workload: objects that may start pods of images that neither manifests nor recipe name."""
+    volumes: Mapping[str, tuple[Volume, ...]]
+    """By workload: volumes that need more than the kubelet."""
+    drivers: frozenset[str]
+    """CSI drivers that the workloads register."""
 
 
 def objects(
@@ -173,6 +178,8 @@ def objects(
             )
             for name, item in joined.items()
         },
+        volumes={name: item.volumes for name, item in joined.items()},
+        drivers=frozenset[str]().union(*(item.drivers for item in joined.values())),
     )
 
 

@@ -188,7 +188,12 @@ def unpack(
             images=images,
             services=containers.system_services(plan, opened, contents),
             workloads=objects.tree,
-            absent=Absent(devices=contents.devices(plan.recipe), unseen=objects.unseen),
+            absent=Absent(
+                devices=contents.devices(plan.recipe),
+                unseen=objects.unseen,
+                volumes=objects.volumes,
+                drivers=tuple(sorted(objects.drivers)),
+            ),
         )
 
 

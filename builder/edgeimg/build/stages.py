@@ -11,7 +11,7 @@ from edgeimg.build.inputs import Inputs
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
 from edgeimg.cache.store import Store, disk_errors
-from edgeimg.check import accept, containers, elf, size
+from edgeimg.check import accept, containers, elf, size, volumes
 from edgeimg.check.all import everything
 from edgeimg.check.findings import Finding, errors, refuse
 from edgeimg.check.size import Sizes
@@ -139,7 +139,11 @@ def check_programs(composed: Composed) -> None:
 
 def absent(composed: Composed) -> list[Finding]:
     """Findings on parts of containers that the image lacks, without accepted ones."""
-    findings = containers.check(composed.inputs.absent)
+    lacking = composed.inputs.absent
+    findings = [
+        *containers.check(lacking),
+        *volumes.check(lacking.volumes, lacking.drivers, composed.root, composed.inputs.kernel),
+    ]
     return accept.remaining(findings, composed.plan.recipe.check.accept)
 
 

@@ -17,6 +17,7 @@ from edgeimg.check import (
     services,
     sysctl,
     units,
+    volumes,
 )
 from edgeimg.check.containers import Absent
 from edgeimg.check.findings import Finding
@@ -56,6 +57,7 @@ def everything(
             *units.check(root),
             *services.check(recipe),
             *containers.check(absent),
+            *volumes.check(absent.volumes, absent.drivers, root, linux),
         ]
     )
     accepted = recipe.check.accept

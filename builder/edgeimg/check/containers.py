@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from edgeimg.check.findings import Finding, finding
 from edgeimg.workloads.operators import Unseen
+from edgeimg.workloads.volumes import Volume
 
 _MOST = 3
 """Devices that a message names."""
@@ -20,6 +21,10 @@ class Absent:
     """Paths that container images have, by the recipe's key and the image's name."""
     unseen: Mapping[str, Sequence[Unseen]] = field(default_factory=dict)
     """By the name of the workload."""
+    volumes: Mapping[str, Sequence[Volume]] = field(default_factory=dict)
+    """By the name of the workload: volumes whose programs and modules the root may lack."""
+    drivers: Sequence[str] = ()
+    """CSI drivers that the workloads register."""
 
 
 def check(absent: Absent) -> list[Finding]:

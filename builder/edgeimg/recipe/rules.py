@@ -135,6 +135,8 @@ _ALL = [
          "A pod whose image is not in the disk image waits for a network that may never come."),
         ("chart-download", "Chart that is downloaded on the gateway",
          "Without a network its objects never come to be."),
+        ("volume-type", "Volume that the image cannot mount",
+         "Its pod stays in ContainerCreating for ever."),
     ),
     *_rules(
         "listening", "error", "guest",

@@ -19,6 +19,7 @@ from edgeimg.tree import Kind, Tree
 from edgeimg.workloads import objects
 from edgeimg.workloads.objects import ImageReference
 from edgeimg.workloads.operators import Unseen, unseen
+from edgeimg.workloads.volumes import Volume, drivers, volumes
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -44,6 +45,10 @@ class Manifests:
     """Full names of the images that they name."""
     unseen: tuple[Unseen, ...]
     """Objects that may start pods of other images, sorted."""
+    volumes: tuple[Volume, ...]
+    """Volumes that need more than the kubelet, sorted."""
+    drivers: frozenset[str]
+    """Names of the CSI drivers that they register."""
 
 
 def texts(files: Tree) -> dict[str, str]:
@@ -71,11 +76,15 @@ def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> M
     problems: list[str] = []
     names: set[str] = set()
     unseen_objects: set[Unseen] = set()
+    mounted: set[Volume] = set()
+    registered: set[str] = set()
     for path, text in manifests.items():
         try:
             documents = _documents(text)
             containers = [item for node in documents for item in objects.images(node, set())]
             unseen_objects.update(item for node in documents for item in unseen(node))
+            mounted.update(item for node in documents for item in volumes(node))
+            registered.update(name for node in documents for name in drivers(node))
         except yaml_text.MalformedError as error:
             reason = _UNRENDERED if _TEMPLATE in text else error
             problems.append(f"{path}:{error.line}: {reason}")
@@ -90,7 +99,13 @@ def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> M
         lines = [f"  {line}" for line in problems[:_MOST]]
         raise RecipeError("\n".join([f"workloads.{workload} would not run:", *lines, *more]))
     data = "".join(f"---\n{text.rstrip()}\n" for text in manifests.values()).encode()
-    return Manifests(data=data, images=frozenset(names), unseen=tuple(sorted(unseen_objects)))
+    return Manifests(
+        data=data,
+        images=frozenset(names),
+        unseen=tuple(sorted(unseen_objects)),
+        volumes=tuple(sorted(mounted)),
+        drivers=frozenset(registered),
+    )
 
 
 def _documents(text: str) -> list[yaml.Node]:

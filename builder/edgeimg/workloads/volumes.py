@@ -1,0 +1,87 @@
+"""Volumes that manifests mount: inline ones of pods, PersistentVolumes and CSI drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+
+from edgeimg.workloads import objects
+
+_OF_KUBELET = frozenset(
+    {"configMap", "downwardAPI", "emptyDir", "gitRepo", "hostPath", "image", "local",
+     "persistentVolumeClaim", "projected", "secret"}
+)  # fmt: skip
+"""Types for which the kubelet needs no other program."""
+_TYPES = _OF_KUBELET | {
+    "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "ephemeral", "fc",
+    "flexVolume", "flocker", "gcePersistentDisk", "glusterfs", "iscsi", "nfs",
+    "photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos",
+    "vsphereVolume",
+}  # fmt: skip
+"""Types of volumes (Kubernetes, core/v1 VolumeSource and PersistentVolumeSource)."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Volume:
+    """A kind of volume that a workload mounts."""
+
+    type: str
+    """As Kubernetes names it: `nfs`, `iscsi`, `csi`, …"""
+    driver: str = ""
+    """Of `csi` and `flexVolume`: the name of the driver."""
+
+    @property
+    def name(self) -> str:
+        """`nfs`, or `csi/smb.csi.k8s.io`."""
+        return f"{self.type}/{self.driver}" if self.driver else self.type
+
+
+def volumes(document: yaml.Node) -> Iterator[Volume]:
+    """The volumes of a document that need more than the kubelet."""
+    for node in objects.listed(document):
+        yield from _below(node, set())
+        fields = objects.fields(node)
+        kind = objects.text(fields.get("kind"))
+        if kind == "PersistentVolume":
+            yield from _volume(fields.get("spec"))
+        elif kind == "StorageClass" and ".csi." in (driver := _text(fields, "provisioner")):
+            yield Volume(type="csi", driver=driver)
+
+
+def drivers(document: yaml.Node) -> Iterator[str]:
+    """The names of the CSI drivers that a document registers (kind CSIDriver)."""
+    for node in objects.listed(document):
+        fields = objects.fields(node)
+        if objects.text(fields.get("kind")) == "CSIDriver":
+            yield _text(objects.fields(fields.get("metadata")), "name")
+
+
+def _below(node: yaml.Node, visited: set[int]) -> Iterator[Volume]:
+    """Those of the lists `volumes`, wherever they stand. Each anchor is read once."""
+    if id(node) in visited:
+        return
+    visited.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _below(item, visited)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in objects.fields(node).items():
+            if key == "volumes" and isinstance(value, yaml.SequenceNode):
+                for item in value.value:
+                    yield from _volume(item)
+            yield from _below(value, visited)
+
+
+def _volume(node: yaml.Node | None) -> Iterator[Volume]:
+    """The volume that an object describes: its field that is a type."""
+    for key, value in objects.fields(node).items():
+        if key in ("csi", "flexVolume"):
+            yield Volume(type=key, driver=_text(objects.fields(value), "driver"))
+        elif key in _TYPES - _OF_KUBELET - {"ephemeral"}:
+            yield Volume(type=key)
+
+
+def _text(fields: dict[str, yaml.Node], key: str) -> str:
+    return objects.text(fields.get(key))
