@@ -305,16 +305,17 @@ def test_wifi_is_refused_where_no_service_would_join_it(root: Root) -> None:
 
 
 def test_the_agent_gets_its_settings_and_nobody_else(root: Root) -> None:
+    token = "r0llout~token.of+box/2="
     rollout = {
-        "token_file": SecretStr(SECRET), "server": "https://[fd00::1]:8443/up", "site": "hall-7"
+        "token_file": SecretStr(token), "server": "https://[fd00::1]:8443/up", "site": "hall-7"
     }  # fmt: skip
     root.put(whole(rollout=rollout))
     assert root.start() == ""
     assert root.read("run/edgeimg/rollout.env") == (
-        f"SERVER=https://[fd00::1]:8443/up\nSITE=hall-7\nTOKEN={SECRET}\n"
+        f"SERVER=https://[fd00::1]:8443/up\nSITE=hall-7\nTOKEN={token}\n"
     )
     assert (root.path / "run/edgeimg/rollout.env").stat().st_mode & 0o777 == 0o600
-    assert root.holders(SECRET) == {
+    assert root.holders(token) == {
         "var/lib/edgeimg/provision/rollout.conf", "run/edgeimg/rollout.env",
     }  # fmt: skip
 
