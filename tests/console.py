@@ -30,6 +30,8 @@ _LOST = b"kthread timer wakeup didn't happen"
 
 DISK = "if=none,id=disk,"
 """What QEMU's drive of the gateway's disk begins with (edgeimg.vm.argv)."""
+DEVICE = "virtio-blk-pci,drive=disk,"
+"""What the device of that drive begins with."""
 
 
 class GuestLostError(Exception):
@@ -148,10 +150,12 @@ def powered(
     network: bool = False,
     screen: str | None = None,
     drive: str = "",
+    disk: str = "",
 ) -> Iterator[Console]:
     """A guest with the disk in `work`, made over `raw` when there is none; killed at the end.
 
-    `screen` is one of QEMU's graphics cards, `drive` more properties of the disk (`readonly=on`).
+    `screen` is one of QEMU's graphics cards, `drive` more properties of the disk (`readonly=on`),
+    `disk` another device of QEMU for it (`nvme,serial=x`).
     """
     kept = work / "disk.qcow2"
     first = not kept.exists()
@@ -170,6 +174,8 @@ def powered(
     argv = _without(argv, "-mon", "")
     if screen is not None:
         argv += ["-device", screen]
+    if disk:
+        argv = [f"{disk},drive=disk" if word.startswith(DEVICE) else word for word in argv]
     if drive:
         argv = [f"{word},{drive}" if word.startswith(DISK) else word for word in argv]
     with subprocess.Popen(

@@ -4,14 +4,18 @@
     python tests/mutate/run.py [--sample N] [--seed N] [--json FILE] [ROOM]...
 
 cosmic-ray makes one small change after another in a copy of the project, and runs the unit tests
-of that room. A change that no test notices has survived. All changes of a room take hours, so a
-sample of them is tried unless `--sample 0` asks for all; the same seed gives the same sample.
-Ends with 1 when the tests fail without any change.
+of that room, then its integration tests. A change that no test notices has survived. All changes
+of a room take hours, so a sample of them is tried unless `--sample 0` asks for all; the same seed
+gives the same sample. Changes of annotations, which Python does not evaluate here, and `==` to
+`is` for constants are left out: they have no effect. Ends with 1 when the tests fail without any
+change.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import functools
 import json
 import os
 import random
@@ -35,20 +39,30 @@ COPIED = ("builder", "docs", "overlays", "recipes", "tests", "pyproject.toml")
 TIMEOUT = 600.0
 """Seconds for the tests of one room; a change may make them wait for ever, which is noticed."""
 ROOMS = {
-    "cache": ("cache", "test_store test_store_limit test_result"),
-    "fetch": ("fetch", "test_fetch test_mirrors test_k3s_release test_store"),
-    "gates": ("release/gates.py", "test_gates test_survivors"),
-    "flash": ("flash", "test_flash test_flash_kernel test_flash_signatures test_survivors"),
-    "lock": ("lock", "test_lock_file test_lock"),
-    "deb": ("sources/deb.py", "test_deb"),
+    "cache": ("cache", "test_store test_store_limit test_result", ""),
+    "fetch": (
+        "fetch",
+        "test_fetch test_mirrors test_k3s_release test_store test_shared_cache",
+        "test_fetch test_fetch_hostile",
+    ),
+    "gates": ("release/gates.py", "test_gates test_survivors", ""),
+    "flash": (
+        "flash",
+        "test_flash test_flash_kernel test_flash_sectors test_flash_signatures test_survivors",
+        "test_flash_sectors test_flash",
+    ),
+    "lock": ("lock", "test_lock_file test_lock", "test_lock"),
+    "deb": ("sources/deb.py", "test_deb", ""),
     "provision": (
         "provision",
-        "test_provision test_provision_cli test_provision_nocloud test_provision_settings "
-        "test_provision_signed "
-        "test_survivors",
+        "test_provision test_provision_agree test_provision_cli test_provision_nocloud "
+        "test_provision_settings test_provision_signed test_settings_cases test_survivors",
+        "test_provision",
     ),
 }
-"""What is changed, below the package, and the unit tests that should notice, by name."""
+"""What is changed, below the package; the unit tests, and the integration tests, by name."""
+_IDENTITY = ("Eq_Is", "NotEq_IsNot", "Eq_IsNot", "NotEq_Is", "Is_Eq", "IsNot_NotEq")
+"""Ends of operators of cosmic-ray that replace equality by identity, or the reverse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +123,22 @@ def copy(directory: Path) -> None:
 def measure(room: str, most: int, seed: int) -> Score:
     """Try the changes of a room, and print each survivor when it is found."""
     began = time.monotonic()
-    place, names = ROOMS[room]
+    place, units, integration = ROOMS[room]
     source = Path("builder/edgeimg", place)
     modules = sorted(source.rglob("*.py")) if source.is_dir() else [source]
-    files = [path for name in names.split() for path in Path("tests/unit").rglob(f"{name}.py")]
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--basetemp=work"]
-    argv = [sys.executable, "-m", "pytest", *options, *map(str, files)]
-    require_sound(room, modules[0], argv)
+    stages = [
+        tests_of("unit", units),
+        *([tests_of("integration", integration)] * bool(integration)),
+    ]
+    for argv in stages:
+        require_sound(room, modules[0], argv)
     with use_db(Path(f"{room}.sqlite"), mode=WorkDB.Mode.create) as database:
         init(modules, database, {})
-        items = sorted(database.pending_work_items, key=lambda item: repr(item.mutations))
+        pending = [item for item in database.pending_work_items if has_effect(item)]
+        items = sorted(pending, key=lambda item: repr(item.mutations))
     chosen = random.Random(seed).sample(items, min(most, len(items))) if most else items
     survivors = []
-    for number, diff in enumerate(survive(chosen, shlex.join(argv)), 1):
+    for number, diff in enumerate(survive(chosen, [shlex.join(argv) for argv in stages]), 1):
         if diff:
             survivors.append(diff)
             print(f"{room}: survivor {len(survivors)} after {number}\n{diff}\n", flush=True)
@@ -134,11 +151,51 @@ def measure(room: str, most: int, seed: int) -> Score:
     )
 
 
-def survive(items: list[WorkItem], command: str) -> Iterator[str]:
-    """The diff of each change that the tests pass with; nothing for those that they notice."""
+def tests_of(level: str, names: str) -> list[str]:
+    """The command that runs tests of a level, and stops at the first that fails."""
+    files = [path for name in names.split() for path in Path("tests", level).rglob(f"{name}.py")]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "--basetemp=work"]
+    return [sys.executable, "-m", "pytest", *options, *map(str, files)]
+
+
+def has_effect(item: WorkItem) -> bool:
+    """Whether a change can change what the program does."""
+    (change,) = item.mutations
+    if change.operator_name.endswith(_IDENTITY):
+        return False
+    return not any(
+        first <= change.start_pos and change.end_pos <= last
+        for first, last in annotations(change.module_path)
+    )
+
+
+@functools.cache
+def annotations(module: Path) -> tuple[tuple[tuple[int, int], tuple[int, int]], ...]:
+    """Begin and end (line, column) of each annotation of a module."""
+    found: list[ast.expr | None] = []
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        match node:
+            case ast.arg() | ast.AnnAssign():
+                found.append(node.annotation)
+            case ast.FunctionDef():
+                found.append(node.returns)
+    return tuple(
+        ((node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0))
+        for node in found
+        if node is not None
+    )
+
+
+def survive(items: list[WorkItem], commands: list[str]) -> Iterator[str]:
+    """The diff of each change that all tests pass with; nothing for those that they notice."""
     for item in items:
-        result = mutate_and_test(item.mutations, command, TIMEOUT)
-        yield result.diff or "" if result.test_outcome is TestOutcome.SURVIVED else ""
+        diff = ""
+        for command in commands:
+            result = mutate_and_test(item.mutations, command, TIMEOUT)
+            diff = result.diff or "" if result.test_outcome is TestOutcome.SURVIVED else ""
+            if not diff:
+                break
+        yield diff
 
 
 def require_sound(room: str, module: Path, argv: list[str]) -> None:
