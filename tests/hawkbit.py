@@ -416,7 +416,8 @@ def matches(query: str, target: Target) -> bool:
             raise RefusedError(400)
         value = values.get(found[1].lower() if "." not in found[1] else found[1], "")
         if found[2] == "=in=":
-            good = value in found[3].strip("()").split(",")
+            # hawkBit's default: rsql.ignore-case.
+            good = value.lower() in found[3].strip("()").lower().split(",")
         elif found[2] == "=lt=":
             good = int(value or 0) < int(found[3])
         else:

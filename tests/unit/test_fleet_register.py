@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,63 @@ def register(fleet: Path, *more: str) -> dict[str, str]:
     cli.main(words, standalone_mode=False, obj=answer)
     parts: dict[str, Any] = answer._parts
     return {one["name"]: one["result"] for one in parts["gateways"]}
+
+
+def test_a_row_with_its_own_token_is_not_registered(server: HawkBit, fleet: Path) -> None:
+    (fleet.parent / "own.txt").write_text("own-token\n")
+    fleet.write_text("hostname,rollout.token_file\ngw1,own.txt\n")
+    with pytest.raises(ProvisionError, match=r"names rollout\.token_file of gw1"):
+        register(fleet)
+    assert not server.targets
+    fleet.write_text(CSV)
+    assert register(fleet) == everywhere("registered")
+
+
+def test_two_gateways_do_not_share_a_token(fleet: Path) -> None:
+    for name in ("one", "two"):
+        (fleet.parent / f"{name}.txt").write_text(f"token-{name}\n")
+    fleet.write_text("hostname,rollout.token_file\ngw1,one.txt\ngw2,two.txt\n")
+    assert len(reading.load(fleet).gateways) == 2
+    fleet.write_text("hostname,rollout.token_file\ngw1,one.txt\ngw2,one.txt\n")
+    with pytest.raises(ProvisionError, match="is the token of gw1"):
+        reading.load(fleet)
+
+
+@pytest.mark.parametrize("token", ["a b", "ok\ngw9 evil", "x" * 129])
+def test_a_token_of_the_server_that_the_agent_cannot_use_is_not_stored(
+    server: HawkBit, fleet: Path, token: str
+) -> None:
+    server.targets["gw1"] = Target("gw1", token)
+    with pytest.raises(RolloutError, match="tokens that the agent cannot use, of gateways: gw1"):
+        register(fleet)
+    assert not rollout_tokens.kept(fleet).exists()
+    server.targets["gw1"].token = "fine"
+    assert register(fleet)["gw1"] == "adopted"
+
+
+def test_a_target_in_other_letters_is_an_error(server: HawkBit, fleet: Path) -> None:
+    server.targets["GW1"] = Target("GW1", "fine")
+    with pytest.raises(RolloutError, match="other letters: GW1"):
+        register(fleet)
+    assert list(server.targets) == ["GW1"]
+
+
+def test_two_runs_take_turns(server: HawkBit, fleet: Path) -> None:
+    with rollout_tokens.locked(fleet):
+        script = f"from edgeimg.cli import cli; cli.main(['fleet', 'register', {str(fleet)!r}])"
+        second = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(5)
+        assert not server.targets
+    assert second.wait(60) == 0
+    assert len(server.targets) == 3
+
+
+def test_what_a_killed_run_left_is_replaced(server: HawkBit, fleet: Path) -> None:
+    left = fleet.parent / ".gateways.rollout.partial"
+    left.write_text("gw1 half")
+    assert register(fleet) == everywhere("registered")
+    assert not left.exists()
 
 
 def everywhere(result: str) -> dict[str, str]:

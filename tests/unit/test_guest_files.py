@@ -6,6 +6,7 @@ import configparser
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import socket
@@ -33,10 +34,12 @@ SCRIPTS = sorted(
         BASE / "usr/local/bin",
         BASE.parent / "services",
         BASE.parent / "updates",
+        BASE.parent / "rollout",
     )
     for path in place.rglob("*")
     if path.is_file() and not path.is_symlink() and path.read_bytes().startswith(b"#!")
 )
+AWK = sorted((BASE / "usr/lib/edgeimg").glob("*.awk"))
 SHELL = [*SCRIPTS, BASE / "usr/lib/edgeimg/facts.sh"]
 UNITS = sorted(
     path for path in (BASE / "usr/lib/systemd/system").rglob("*") if path.is_file()
@@ -271,3 +274,13 @@ def test_a_version_works_once_k3s_runs(tmp_path: Path, states: list[str], asked:
     assert int(rounds) == len(states) - 1
     written = tmp_path / "asked"
     assert (written.read_text().splitlines() if written.exists() else []) == asked
+
+
+@pytest.mark.parametrize("script", SCRIPTS + AWK, ids=lambda path: path.name)
+def test_no_bracket_of_awk_holds_an_escaped_slash(script: Path) -> None:
+    """busybox takes it for a backslash and a slash, so that a backslash would be let through."""
+    assert [
+        line
+        for line in script.read_text().splitlines()
+        if re.search(r"\[[^]]+\\/[^]]*\]", line) and not re.search(r"\bsed\b", line)
+    ] == []

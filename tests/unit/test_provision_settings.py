@@ -190,12 +190,13 @@ def test_secrets_are_stars_wherever_settings_are_printed() -> None:
         "wifi": {"country": "DE", "networks": [{"ssid": "x", "passphrase_file": SecretStr(HUSH)}]},
         "registries": {"a": {"user": "u", "password_file": SecretStr(HUSH)}},
         "script_file": SecretStr(f"#!/bin/sh\n{HUSH}\n"),
+        "rollout": {"token_file": SecretStr(HUSH)},
     })  # fmt: skip
     for text in (repr(settings), str(settings), settings.model_dump_json()):
         assert HUSH not in text
     secret = {path for path, content in files(settings).items() if HUSH.encode() in content}
     assert secret == {f"edgeimg/{name}" for name in SECRET} - {
-        "edgeimg/lte.conf", "edgeimg/proxy.conf", "edgeimg/rollout.conf", "edgeimg/wifi.conf",
+        "edgeimg/lte.conf", "edgeimg/proxy.conf", "edgeimg/wifi.conf",
     }  # fmt: skip
 
 

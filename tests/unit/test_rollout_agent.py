@@ -295,6 +295,12 @@ def test_a_server_that_does_not_answer_as_it_should(
     assert device.problem() == ""
 
 
+def test_a_gateway_without_a_token_says_so(device: Device) -> None:
+    assert device.run(device_problems(), "").stdout == ""
+    (device.directory / "run/rollout.env").unlink()
+    assert "has no token" in device.run(device_problems(), "").stdout
+
+
 def device_problems() -> Path:
     return OVERLAYS / "rollout/usr/lib/edgeimg/problems.d/rollout"
 

@@ -17,8 +17,7 @@ from edgeimg.fleet.labels import Style
 from edgeimg.fleet.ledger import Ledger, Read
 from edgeimg.fleet.reading import Fleet
 from edgeimg.fleet.rollout_tokens import RolloutTokens
-from edgeimg.provision import advice, masking
-from edgeimg.provision.consents import beside as beside_image
+from edgeimg.provision import advice, consents, masking
 
 
 def fleet(*, secrets: bool) -> Callable[[Command], Command]:
@@ -49,12 +48,13 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
             **kwargs: object,
         ) -> object:
             image = kwargs.get("image")
-            consents = beside_image(image) if isinstance(image, Path) else None
-            allowed = consents.allow if consents else load_recipe(None).recipe.provision.allowed
+            takes = consents.beside(image) if isinstance(image, Path) else None
+            allowed = takes.allow if takes else load_recipe(None).recipe.provision.allowed
             found = _load(
                 app, path, defaults, generate_token=generate_token, secrets=secrets, allowed=allowed
             )
             for gateway in found.gateways:
+                consents.require_agent(takes, gateway.settings, f"{gateway.name}: the image")
                 for warning in advice.warnings(gateway.settings):
                     app.ui.note(f"warning: {gateway.name}: {warning}")
             return function(app, *args, fleet=found, **kwargs)
@@ -73,7 +73,11 @@ def _load(
     secrets: bool,
     allowed: tuple[str, ...],
 ) -> Fleet:
-    stored = rollout_tokens.read(path)
+    if not secrets and rollout_tokens.is_unreadable(path):
+        app.ui.note(f"the tokens in {rollout_tokens.kept(path)} are another user's: not read")
+        stored = {}
+    else:
+        stored = rollout_tokens.read(path)
     if secrets:
         known_token = None
         if generate_token:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ import click
 from edgeimg.cli import fleet_options
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.rollout import with_server
+from edgeimg.errors import ProvisionError
 from edgeimg.fleet import rollout_tokens
 from edgeimg.fleet.reading import Fleet
 from edgeimg.rollout import register as registering
@@ -36,15 +38,25 @@ def register_command(
     The tokens are stored beside FILE as FILE.rollout, which only its owner can read; `fleet flash`
     and `fleet images` provision them. Gateways that exist at the server are not changed.
     """
-    names = [one.name for one in fleet.named(only).gateways]
-    known = rollout_tokens.read(fleet.path)
-    planned = registering.plan(server, names, known, rollout_tokens.new)
+    chosen = fleet.named(only).gateways
+    if own := [one.name for one in chosen if one.own_rollout_token]:
+        raise ProvisionError(
+            f"{fleet.path} names rollout.token_file of {', '.join(own[:10])}",
+            hint="remove the key to have tokens made, or register these gateways yourself and "
+            "leave them out with --only",
+        )
+    names = [one.name for one in chosen]
     where = rollout_tokens.kept(fleet.path)
-    if not dry_run:
+    with contextlib.nullcontext() if dry_run else rollout_tokens.locked(fleet.path):
+        known = rollout_tokens.read(fleet.path)
+        planned = registering.plan(
+            server, names, known, rollout_tokens.new, rollout_tokens.is_token
+        )
         added = {one.name: one.token for one in planned if one.name not in known}
-        if added:
+        if added and not dry_run:
             rollout_tokens.keep(fleet.path, {**known, **added})
-        registering.register(server, planned)
+        if not dry_run:
+            registering.register(server, planned)
     words = _PLANS if dry_run else _RESULTS
     data: dict[str, object] = {
         "tokens": str(where),

@@ -109,6 +109,7 @@ def _write(
     takes = _takes(app, destination, tools, recipe)
     signing_options.require(signing, signed=takes.signed, title=destination.title)
     settings = _settings(named, app, secrets=True, allowed=takes.allow)
+    consents.require_agent(takes, settings, destination.title)
     files = rendering.files(settings)
     if signing is not None:
         files = signed(files, signing)

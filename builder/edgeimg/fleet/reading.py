@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import SecretStr, ValidationError
@@ -39,6 +39,8 @@ class Gateway:
     """Its host name."""
     box: Box
     settings: Settings = field(repr=False)
+    own_rollout_token: bool = False
+    """Its row names its token at the roll-out server."""
 
     @property
     def mac(self) -> str:
@@ -103,13 +105,19 @@ def load(
     ]
     remembered = _Remembering(ask)
     rows = _with_token(rows, token, remembered if ask else None)
-    rows = [_with_rollout_token(row, rollout or RolloutTokens()) for row in rows]
     gateways: list[tuple[Row, Gateway]] = []
     for row in rows:
+        full = _with_rollout_token(row, rollout or RolloutTokens())
         try:
-            gateways.append((row, _gateway(path, row, remembered if ask else None, allowed)))
+            gateway = _gateway(path, full, remembered if ask else None, allowed)
         except SettingsError as error:
             problems += error.problems
+        else:
+            own = value_at(row.data, _ROLLOUT) is not None
+            gateways.append((row, replace(gateway, own_rollout_token=own)))
+    problems += sanity.shared_tokens(
+        [(row, one.settings) for row, one in gateways if one.own_rollout_token]
+    )
     problems += sanity.clusters([(row, one.name, one.settings) for row, one in gateways])
     if problems:
         # What is wrong with a default is wrong once, however many gateways have it.
@@ -180,6 +188,8 @@ def _with_token(rows: list[Row], token: SecretStr | None, ask: Ask | None) -> li
 
 def _with_rollout_token(row: Row, tokens: RolloutTokens) -> Row:
     """The row with its gateway's token at the roll-out server, unless it names one."""
+    if not isinstance(row.data.get("rollout", {}), dict):
+        return row  # refused later
     if value_at(row.data, _ROLLOUT) is not None:
         return row
     token = tokens.by_name.get(str(row.data.get("hostname")))

@@ -12,6 +12,7 @@ from edgeimg.provision.settings import Settings
 from edgeimg.provision.values import mac
 
 SERVER = ("k3s", "server")
+_ROLLOUT = ("rollout", "token_file")
 _PORT = 6443
 Claim = tuple[str, str, tuple[str, ...]]
 
@@ -56,6 +57,22 @@ def duplicates(rows: Sequence[Row]) -> list[str]:
                     f"{row.place(location)}: {'.'.join(location)}: {value} is that of "
                     f"{_name(other)} already (line {other.place(location).line})"
                 )
+    return problems
+
+
+def shared_tokens(gateways: Sequence[tuple[Row, Settings]]) -> list[str]:
+    """A line for every gateway with the roll-out token of another one."""
+    seen: dict[str, Row] = {}
+    problems = []
+    for row, settings in gateways:
+        if settings.rollout is None:
+            continue
+        other = seen.setdefault(settings.rollout.token.get_secret_value(), row)
+        if other is not row:
+            problems.append(
+                f"{row.place(_ROLLOUT)}: {'.'.join(_ROLLOUT)}: is the token of {_name(other)}, "
+                "too: each gateway has its own"
+            )
     return problems
 
 

@@ -68,6 +68,8 @@ class ProvisionFacts:
     """The consents of the recipe, sorted."""
     signed: bool = False
     """They take signed settings only. In the file only where it is true."""
+    agent: bool | None = None
+    """They have the roll-out agent. None: unknown. Not in the file: its list of files says it."""
 
     def to_json(self) -> dict[str, object]:
         """The table `provision` of a manifest."""

@@ -34,7 +34,7 @@ usr/lib/sysctl.d/50-mine.conf becomes /usr/lib/sysctl.d/50-mine.conf.
 They become root's, with mode 0755 when executable and 0644 otherwise.
 Directories with nothing in them are left out; tmpfiles.d makes such ones on the gateway.
 """
-_IGNORED = "/out/\n"
+_IGNORED = "/out/\n# Secrets of a fleet.\n*.token\n*.rollout\n.*.partial\n"
 
 PIPELINES: Mapping[str, Mapping[str, str]] = {
     "github": {

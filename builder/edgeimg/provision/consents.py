@@ -5,15 +5,18 @@ It is for messages at the desk: the gateway decides by the list in its own root.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgeimg.arch import ARCHITECTURES
-from edgeimg.errors import ImageError
-from edgeimg.image.manifest import PATH, SUFFIX, Contents, ProvisionFacts
+from edgeimg.errors import ImageError, ProvisionError
+from edgeimg.image.manifest import PATH, SUFFIX, Contents, Manifest, ProvisionFacts
 from edgeimg.pack import disk, erofs
+from edgeimg.provision.settings import Settings
 from edgeimg.tools import Toolbox
 
 _ROOTS = {arch.root_type for arch in ARCHITECTURES}
+_AGENT = "usr/lib/edgeimg/rollout"
 _LARGEST = 64 << 20
 """Bytes of a manifest."""
 
@@ -33,7 +36,11 @@ def of_disk(raw: Path, *, toolbox: Toolbox) -> ProvisionFacts:
         raise ImageError(f"{raw.name} has no system in its slots", hint="flash it: `edgeimg flash`")
     common = set.intersection(*(set(one.provision.allow) for one in found))
     signed = any(one.provision.signed for one in found)
-    return ProvisionFacts(allow=tuple(sorted(common)), signed=signed)
+    directory, _, name = _AGENT.rpartition("/")
+    agent = all(
+        name in erofs.names(raw, directory, toolbox=toolbox, offset=part.start) for part in slots
+    )
+    return ProvisionFacts(allow=tuple(sorted(common)), signed=signed, agent=agent)
 
 
 def beside(image: Path) -> ProvisionFacts | None:
@@ -46,4 +53,18 @@ def beside(image: Path) -> ProvisionFacts | None:
     if not path.is_file():
         return None
     with path.open("rb") as file:
-        return Contents.from_json(file.read(_LARGEST), str(path)).provision
+        manifest = Manifest.from_json(file.read(_LARGEST), str(path))
+    agent = None if manifest.files is None else _AGENT in manifest.files
+    return replace(manifest.contents.provision, agent=agent)
+
+
+def require_agent(takes: ProvisionFacts | None, settings: Settings, title: str) -> None:
+    """Raises ProvisionError for [rollout] and an image without the agent.
+
+    Its gateways would refuse all settings. `title` names the image, or the gateway and the image.
+    """
+    if settings.rollout is not None and takes is not None and takes.agent is False:
+        raise ProvisionError(
+            f"{title} has no roll-out agent, and the settings have [rollout]",
+            hint='add `include = [..., "edgeimg:rollout"]` to its recipe, or remove [rollout]',
+        )

@@ -14,8 +14,10 @@ from pydantic import SecretStr
 
 from edgeimg.errors import RolloutError
 from edgeimg.rollout.plan import parts
-from edgeimg.rollout.server import PAGE, Server
+from edgeimg.rollout.server import Server
 
+_BATCH = 100
+"""Targets of a request: a server makes some thirty a second, and a request may take 30 s."""
 Action = Literal["register", "adopt", "exists"]
 """`adopt`: the server knows the gateway, and its token is stored here."""
 
@@ -31,14 +33,21 @@ class Registration:
 
 def plan(
     server: Server, names: Sequence[str], known: Mapping[str, SecretStr],
-    new: Callable[[], SecretStr],
+    new: Callable[[], SecretStr], is_token: Callable[[SecretStr], bool],
 ) -> tuple[Registration, ...]:  # fmt: skip
     """What to do for each name, in their order; `known` are the tokens that are stored here.
 
-    Raises RolloutError when the server has another token for a gateway than the stored one, or does
-    not show the token of a gateway for which none is stored.
+    Raises RolloutError when the server has another token for a gateway than the stored one, does
+    not show the token of a gateway for which none is stored, has one that is no token for the
+    agent, or has the name of a gateway in other letters.
     """
-    there = dict(_targets(server, names))
+    targets = dict(_targets(server, names))
+    there = {name: token for name, token in targets.items() if name in names}
+    _refuse(
+        sorted(targets.keys() - there.keys()),
+        "the server has these gateways in other letters",
+        "rename or delete them there: a gateway asks for its name in lower case",
+    )
     found = []
     for name in names:
         stored, shown = known.get(name), there.get(name)
@@ -55,6 +64,12 @@ def plan(
     )
     _refuse(
         [name for name, shown in there.items()
+         if name not in known and shown is not None and not is_token(shown)],
+        "the server has tokens that the agent cannot use, of gateways",
+        "give these targets other tokens there: 1 to 128 letters, digits and signs of '._~+/=-'",
+    )  # fmt: skip
+    _refuse(
+        [name for name, shown in there.items()
          if name in known and shown is not None
          and shown.get_secret_value() != known[name].get_secret_value()],
         "the server has another token than the stored one for gateways",
@@ -67,11 +82,11 @@ def plan(
 def register(server: Server, planned: Sequence[Registration]) -> None:
     """Make the targets that are missing; their tokens have been stored. Raises RolloutError."""
     missing = [one for one in planned if one.action == "register"]
-    for start in range(0, len(missing), PAGE):
+    for start in range(0, len(missing), _BATCH):
         server.post("/targets", [
             {"controllerId": one.name, "name": one.name,
              "securityToken": one.token.get_secret_value()}
-            for one in missing[start : start + PAGE]
+            for one in missing[start : start + _BATCH]
         ])  # fmt: skip
 
 
@@ -82,11 +97,11 @@ def _refuse(names: Sequence[str], what: str, hint: str) -> None:
 
 
 def _targets(server: Server, names: Sequence[str]) -> Iterator[tuple[str, SecretStr | None]]:
-    """The gateways that the server knows, and their tokens where it shows them."""
-    # hawkBit compares without case, and names of gateways are lower case.
+    """Targets with these names, in the server's letters, and their tokens where it shows them."""
     wanted = set(names)
     for part in parts(sorted(names)):
         for target in server.entries("/targets", f"controllerId=in=({','.join(part)})"):
-            name, token = str(target.get("controllerId")).lower(), target.get("securityToken")
-            if name in wanted:
+            name, token = str(target.get("controllerId")), target.get("securityToken")
+            # hawkBit's queries compare without case.
+            if name.lower() in wanted:
                 yield name, SecretStr(token) if isinstance(token, str) and token else None

@@ -42,7 +42,7 @@ function bad(what) {
 }
 function value(text) {
     return text ~ /^"[^"\\]*"$/ || text ~ /^'[^']*'$/ || \
-        text ~ /^[A-Za-z0-9\/][]A-Za-z0-9._:\/=,@%+~<>()*[-]*$/ && text !~ /:$/
+        text ~ "^[A-Za-z0-9/][]A-Za-z0-9._:/=,@%+~<>()*[-]*$" && text !~ /:$/
 }
 function plain(text) {
     return text ~ /^["']/ ? substr(text, 2, length(text) - 2) : text

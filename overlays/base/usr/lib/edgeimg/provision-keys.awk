@@ -55,7 +55,7 @@ function is_whole(type,   curve) {
 }
 /^[ \t]*(#|$)/ { next }
 { sub(options, "") }
-$1 !~ /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh[.]com)$/ || $2 !~ /^[A-Za-z0-9+\/]+=*$/ {
+$1 !~ /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh[.]com)$/ || $2 !~ "^[A-Za-z0-9+/]+=*$" {
     bad("expected a public key, such as ssh-ed25519 AAAA... name")
 }
 !decode($2) || !split_fields() { bad("the key is cut off, or a letter of it is missing: copy its whole line") }

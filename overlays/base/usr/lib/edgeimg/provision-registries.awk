@@ -43,7 +43,7 @@ function tell(host) {
     next
 }
 !sections { bad("expected a registry such as [docker.io] first") }
-/^endpoint=https?:\/\/([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?(\/[A-Za-z0-9._\/-]*)?$/ {
+$0 ~ "^endpoint=https?://([A-Za-z0-9._-]+|[[][0-9A-Fa-f:.]+[]])(:[0-9]+)?(/[A-Za-z0-9._/-]*)?$" {
     port = host_of(substr($0, 10))
     sub(/^\[.*\]/, "", port)
     if (port ~ /:/ && (port !~ /:[1-9][0-9]?[0-9]?[0-9]?[0-9]?$/ || substr(port, index(port, ":") + 1) + 0 > 65535))
@@ -78,7 +78,7 @@ function print_hosts(section,   i) {
 function print_host(section, url,   path) {
     print "\n[host." quoted(url) "]\ncapabilities = [\"pull\", \"resolve\"]"
     path = url
-    sub(/^https?:\/\/[^\/]*\/*/, "", path)
+    sub("^https?://[^/]*/*", "", path)
     if (path != "") print "override_path = true"
     if (ca[section] != "") print "ca = " quoted(certificates "/" ca[section])
     if (insecure[section]) print "skip_verify = true"
