@@ -128,7 +128,11 @@ def _policy(kind: _Kind, k3s: K3s) -> tuple[dict[str, object], dict[str, object]
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [rule]},
             "validations": [
-                {"expression": kind.allowed if off else "true", "message": kind.message}
+                {
+                    "expression": kind.allowed if off else "true",
+                    "message": kind.message,
+                    "reason": "Forbidden",
+                }
             ],
         },
     }
