@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import os
 import random
 import re
@@ -12,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from edgeimg import tools
@@ -29,6 +31,14 @@ pytestmark = pytest.mark.boot
 CUTS = int(os.environ.get("EDGEIMG_TEST_POWER_CUTS", "2"))
 MESSAGES = "/var/lib/edgeimg/volumes/mqtt/messages/messages"
 DATASTORE = "/var/lib/rancher/k3s/server/db/state.bolt"
+BACKEND = {"service": {"name": "x", "port": {"number": 80}}}
+CLAIM = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+POLICIES = {
+    "NetworkPolicy": "networkpolicies",
+    "Service": "loadbalancers",
+    "Ingress": "ingresses",
+    "PersistentVolumeClaim": "claims",
+}
 _LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+0000 gateway/numbers \d+")
 
 
@@ -72,6 +82,54 @@ def test_messages_flow_from_the_first_boot_on_without_a_network(power: Switch) -
     assert kib < 4096
     images = gateway.run("ctr -n k8s.io images ls -q").split()
     assert {"localhost/mqtt/broker:1", "localhost/mqtt/clients:1"} <= set(images)
+
+
+@pytest.mark.parametrize(
+    ("refused", "key", "taken"),
+    [
+        (
+            {"kind": "NetworkPolicy", "spec": {"podSelector": {}}},
+            "set disable-network-policy = false",
+            {"kind": "Service", "spec": {"ports": [{"port": 80}]}},
+        ),
+        (
+            {"kind": "Service", "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}},
+            "take 'servicelb' off `disable`",
+            {"kind": "Service", "spec": {"type": "LoadBalancer", "ports": [{"port": 80}],
+                                         "loadBalancerClass": "example.org/own"}},
+        ),
+        (
+            {"kind": "Ingress", "spec": {"defaultBackend": BACKEND}},
+            "take 'traefik' off `disable`",
+            {"kind": "Ingress", "spec": {"defaultBackend": BACKEND, "ingressClassName": "own"}},
+        ),
+        (
+            {"kind": "PersistentVolumeClaim", "spec": CLAIM},
+            "take 'local-storage' off `disable`",
+            {"kind": "PersistentVolumeClaim", "spec": {**CLAIM, "storageClassName": ""}},
+        ),
+    ],
+    ids=["network-policy", "load-balancer", "ingress", "claim"],
+)  # fmt: skip
+def test_what_the_recipe_disables_is_refused_with_the_key(
+    power: Switch, refused: dict[str, Any], key: str, taken: dict[str, Any]
+) -> None:
+    gateway = power.on()
+    binding = f"edgeimg-{POLICIES[refused['kind']]}"
+    gateway.until(f"kubectl get validatingadmissionpolicybindings {binding}", 600)
+    gateway.until(f"! {create(refused)}", 120)  # the API server compiles a policy when it is new
+    status, output = gateway.attempt(create(refused))
+    assert status != 0
+    assert key in output
+    gateway.run(create(taken))
+
+
+def create(item: dict[str, Any]) -> str:
+    """The command that has an object admitted, without keeping it."""
+    networking = item["kind"] in ("NetworkPolicy", "Ingress")
+    version = "networking.k8s.io/v1" if networking else "v1"
+    text = json.dumps({"apiVersion": version, "metadata": {"name": "tried"}, **item})
+    return f"printf %s '{text}' | kubectl create --validate=false --dry-run=server -f -"
 
 
 def test_disk_pressure_removes_no_image_that_came_along(power: Switch) -> None:

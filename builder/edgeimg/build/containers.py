@@ -11,6 +11,7 @@ from edgeimg.cache.store import Store
 from edgeimg.errors import RecipeError
 from edgeimg.lock.model import Package
 from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.workloads import DISABLED_KINDS
 from edgeimg.services import compose as services
 from edgeimg.services import image as container_image
 from edgeimg.services import seccomp
@@ -22,8 +23,8 @@ from edgeimg.sources.oci import ContainerImage
 from edgeimg.sources.oci_archive import open_image
 from edgeimg.tree import Tree, file
 from edgeimg.workloads import compose as workloads
+from edgeimg.workloads import disabled_kinds, manifests
 from edgeimg.workloads import images as pods
-from edgeimg.workloads import manifests
 from edgeimg.workloads.operators import Unseen
 from edgeimg.workloads.volumes import Volume
 
@@ -169,7 +170,12 @@ def objects(
         joined[name] = manifests.join(name, texts, available)
     image_names = frozenset[str]().union(*(item.images for item in joined.values()))
     return Objects(
-        tree=workloads.compose({name: item.data for name, item in joined.items()}),
+        tree=workloads.compose(
+            {
+                **{name: item.data for name, item in joined.items()},
+                DISABLED_KINDS: disabled_kinds.manifest(recipe.k3s),
+            }
+        ),
         unseen={
             name: tuple(
                 unseen

@@ -134,6 +134,11 @@ class K3s(Table):
         description="packaged components whose images come along, out of the release's air-gap "
         "archive; those of others are pulled",
     )
+    disabled_kinds: Literal["deny", "warn", "allow"] = Field(
+        "deny",
+        description="what the API server does with objects that need a part which [k3s.config] "
+        "turns off: a NetworkPolicy, a LoadBalancer, an Ingress or a volume claim without a class",
+    )
     config: dict[OptionName, ConfigValue] = Field(
         default_factory=dict, description="written to /etc/rancher/k3s/config.yaml"
     )

@@ -11,7 +11,21 @@ from edgeimg.recipe.image_name import full_reference, is_valid, names_all
 from edgeimg.recipe.types import OverlayPath
 from edgeimg.text.validation import Table
 
-WorkloadName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+DISABLED_KINDS = "disabled-kinds"
+"""Name of edgeimg's own manifest, which refuses what [k3s.config] disables."""
+
+
+def _not_reserved(name: str) -> str:
+    if name == DISABLED_KINDS:
+        raise ValueError("edgeimg has a manifest of this name: choose another one")
+    return name
+
+
+WorkloadName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"),
+    AfterValidator(_not_reserved),
+]
 _NOBODY = "65534:65534"
 
 
