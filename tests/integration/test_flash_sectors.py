@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from edgeimg.arch import X86_64
-from edgeimg.flash import sectors
+from edgeimg.errors import ImageError
+from edgeimg.flash import job, safety, sectors
+from edgeimg.flash.sectors import SectorImage
 from edgeimg.fleet import images
 from edgeimg.image import blockmap, bmap
 from edgeimg.image.partitions import DiskPlan
 from edgeimg.pack import disk, esp, fat
+from edgeimg.progress import Silent
 from edgeimg.provision import partition
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.tables import Image
@@ -124,6 +128,76 @@ def assert_fats(made: Made, device: Path, folder: Path) -> None:
     found.mkdir()
     files = fat.extract_all(folder / "esp.copy", found, toolbox=made.pack)
     assert {path: source.read_bytes() for path, source in files.items()} == made.files
+
+
+def test_a_larger_disk_has_its_second_table_at_the_end_of_the_image(
+    made: Made, tmp_path: Path
+) -> None:
+    size = 2 * made.plan.size
+    with bad_disks.loop(tmp_path / "backing", sector=4096, size=size) as device:
+        subprocess.run([EDGEIMG, "flash", "--yes", made.raw, device], check=True)
+        with device.open("rb") as disk_file:
+            disk_file.seek(4096 + 32)
+            assert int.from_bytes(disk_file.read(8), "little") == made.plan.size // 4096 - 1
+            disk_file.seek(size - 24576)
+            assert not any(disk_file.read(24576))
+        made.pack.run("sfdisk", "--relocate", "gpt-bak-std", device, timeout=60)
+        assert b"No errors detected" in made.pack.run("sfdisk", "--verify", device, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("mib", "bits", "version"),
+    [(9, 16, "FAT12"), (15, 16, "FAT12"), (17, 16, "FAT16"), (128, 32, "FAT16"),
+     (256, 32, "FAT16"), (257, 32, "FAT32")],
+)  # fmt: skip
+def test_a_fat_is_what_its_number_of_clusters_says(
+    tmp_path: Path, toolbox: Callable[[str], Toolbox], mib: int, bits: int, version: str
+) -> None:
+    source, image, pack = tmp_path / "source", tmp_path / "fat", toolbox("pack")
+    source.write_bytes(b"text\n" * 999)
+    fat.make(
+        image, {"a/b.txt": source}, size=mib * MIB, bits=bits, label="ESP", volume_id=7,
+        epoch=EPOCH, sector=4096, toolbox=pack,
+    )  # fmt: skip
+    pack.run("fsck.fat", "-n", image, timeout=60)
+    facts = subprocess.run(
+        ["blkid", "-p", "-o", "export", image], capture_output=True, text=True, check=True
+    ).stdout
+    assert f"VERSION={version}\n" in facts
+    (tmp_path / "found").mkdir()
+    found = fat.extract_all(image, tmp_path / "found", toolbox=pack)
+    assert {name: path.read_bytes() for name, path in found.items()} == {
+        "a/b.txt": source.read_bytes()
+    }
+
+
+def test_a_boot_loader_before_the_first_partition_is_refused(made: Made, tmp_path: Path) -> None:
+    blocks = blockmap.read(blockmap.beside(made.raw))
+    sectors.lay_out(made.raw, blocks, tmp_path, sector=4096, toolbox=made.pack)
+    with made.raw.open("r+b") as file:
+        file.seek(512 << 10)
+        file.write(b"boot loader")
+    sizes = {"root-a": 2 * MIB, "root-a-verity": 4 * 4096}
+    ranges = [(0, made.plan.partitions[0].start),
+              *bmap.ranges(made.plan, bmap.content_sizes(made.raw, made.plan, sizes))]  # fmt: skip
+    (tmp_path / "new.bmap").write_bytes(bmap.document(made.raw, bmap.merged(ranges)))
+    again = blockmap.read(tmp_path / "new.bmap")
+    with pytest.raises(ImageError, match="a boot loader before the first partition"):
+        sectors.lay_out(made.raw, again, tmp_path, sector=4096, toolbox=made.pack)
+
+
+def test_an_interrupted_job_does_not_touch_a_disk(made: Made, tmp_path: Path) -> None:
+    image = SectorImage(path=made.raw, blocks=blockmap.read(blockmap.beside(made.raw)))
+    stop = threading.Event()
+    with bad_disks.loop(tmp_path / "backing", size=made.plan.size) as device:
+        before = device.read_bytes()
+        chosen = safety.choose(device, image.blocks.image_size, fixed=True)
+        stop.set()
+        outcome = job.flash_one(image, chosen, logs=None, progress=Silent(), stop=stop)
+        assert (outcome.ok, outcome.interrupted) == (False, True)
+        assert device.read_bytes() == before
+        stop.clear()
+        assert job.flash_one(image, chosen, logs=None, progress=Silent(), stop=stop).ok
 
 
 def test_equal_images_are_laid_out_equally(made: Made, tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def _laid_out(
         yield None
         return
     toolbox = pipeline.pack_tools(options.load_recipe(None), store=app.store, ui=app.ui)
+    app.store.sweep()  # a killed run may have left an image
     with app.store.work("flash") as directory:
         with app.ui.step(f"lay {image.name} out for sectors of {LARGE_SECTOR} bytes"):
             large = sectors.lay_out(image, blocks, directory, sector=LARGE_SECTOR, toolbox=toolbox)

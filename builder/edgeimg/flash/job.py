@@ -122,6 +122,8 @@ def flash_one(
             # Once more, now that it is held: it may have changed between the two.
             safety.still_the_same(chosen)
             _require_sector(image, opened)
+            if stop.is_set():
+                raise StoppedError("interrupted before anything was written")
             started = True
             with progress.task(phase.label, blocks.mapped) as advance:
                 counts = write(

@@ -6,11 +6,15 @@ disk's. Everything else, root, hash trees and the files in the FATs, keeps its b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import filecmp
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeimg.cache.store import disk_errors, require_room
+from edgeimg.errors import ImageError
 from edgeimg.flash import source
 from edgeimg.image import blockmap, bmap
 from edgeimg.image.blockmap import BlockMap
@@ -25,6 +29,7 @@ _FATS: Mapping[str, tuple[str, int]] = {
     disk.BASIC_DATA_TYPE: ("CONFIG", 16),
 }
 """Volume label and bits of a FAT by the type of its partition."""
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,28 +50,66 @@ def lay_out(
     map, for an image of a board that boots from sectors of 512 bytes, and for a partition that is
     not at a multiple of `sector`; HostError when there is no room, ToolError.
     """
-    raw, described = directory / f"{sector}.raw", directory / f"{sector}.bmap"
+    stem = image.name.removesuffix(".zst").removesuffix(".raw")
+    raw = directory / f"{stem}.sectors-{sector}.raw"
+    described = raw.with_suffix(".bmap")
     with disk_errors(directory):
         require_room(directory, blocks.mapped)
         _unpack(image, blocks, raw)
         plan = disk.read(raw, name=image.name, toolbox=toolbox)
         first = min((part.start for part in plan.partitions), default=0)
+        _require_empty(raw, gpt.table_size(SECTOR), first)
         with raw.open("rb") as file:
-            start, end = gpt.tables(file.read(first), plan.size, sector)
+            head = file.read(min(first, gpt.table_size(sector)))
+        start, end = gpt.tables(head, plan.size, sector)
         spans = [(0, len(start)), (plan.size - len(end), plan.size)]
         fats = [part for part in plan.partitions if part.type in _FATS]
+        others = [part for part in plan.partitions if part not in fats]
+        # Each is copied out, and made of the copies.
+        content = (end - start for part in fats for start, end in _mapped(blocks, part))
+        require_room(directory, 2 * sum(content))
         for number, part in enumerate(fats):
             made = _make_fat(raw, part, directory / f"fat-{number}", sector, toolbox)
             _replace(raw, part, made)
             spans.append((part.start, part.start + sparse.used(made)))
+            made.unlink()
         with raw.open("r+b") as file:
             for place, data in ((0, start), (plan.size - len(end), end)):
                 file.seek(place)
                 file.write(data)
-        others = [part for part in plan.partitions if part not in fats]
+        _require_unchanged(raw, blocks, others)
         spans += [span for part in others for span in _mapped(blocks, part)]
         described.write_bytes(bmap.document(raw, bmap.merged(spans)))
     return SectorImage(path=raw, blocks=blockmap.read(described), sector=sector)
+
+
+def _require_empty(raw: Path, start: int, end: int) -> None:
+    """Raises ImageError for data between the partition table and the first partition."""
+    if end > start and next(sparse.chunks(raw, offset=start, size=end - start), None):
+        raise gpt.board("its ROM reads a boot loader before the first partition")
+
+
+def _require_unchanged(raw: Path, blocks: BlockMap, parts: Sequence[Partition]) -> None:
+    """Raises ImageError when the bytes of partitions are not those that the block map names."""
+    for extent in blocks.extents:
+        if (
+            any(
+                part.start <= extent.start and extent.end <= part.start + part.size
+                for part in parts
+            )
+            and _digest(raw, extent.start, extent.end) != extent.sha256
+        ):
+            raise ImageError(f"{raw} changed on the disk of this computer")  # fmt: skip
+
+
+def _digest(raw: Path, start: int, end: int) -> str:
+    digest = hashlib.sha256()
+    with raw.open("rb") as file:
+        file.seek(start)
+        while start < end and (chunk := file.read(min(_CHUNK, end - start))):
+            digest.update(chunk)
+            start += len(chunk)
+    return digest.hexdigest()
 
 
 def _unpack(image: Path, blocks: BlockMap, raw: Path) -> None:
@@ -83,11 +126,19 @@ def _make_fat(raw: Path, part: Partition, work: Path, sector: int, toolbox: Tool
     label, bits = _FATS[part.type]
     work.mkdir()
     files = fat.extract_all(raw, work, offset=part.start, toolbox=toolbox)
-    made = work.with_suffix(".fat")
+    made, again = work.with_suffix(".fat"), work.with_suffix(".again")
     fat.make(
         made, files, size=part.size, bits=bits, label=label, volume_id=int(part.uuid[:8], 16),
         epoch=Image().epoch, sector=sector, toolbox=toolbox,
     )  # fmt: skip
+    again.mkdir()
+    copies = fat.extract_all(made, again, toolbox=toolbox)
+    if copies.keys() != files.keys() or not all(
+        filecmp.cmp(copies[name], file, shallow=False) for name, file in files.items()
+    ):
+        raise ImageError(f"the files of {part.name} changed when they were copied")
+    shutil.rmtree(work)
+    shutil.rmtree(again)
     return made
 
 

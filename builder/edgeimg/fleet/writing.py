@@ -11,6 +11,7 @@ from pathlib import Path
 from edgeimg.cache.store import Store
 from edgeimg.errors import EdgeimgError
 from edgeimg.flash import job, sectors
+from edgeimg.flash.ahead import StoppedError
 from edgeimg.flash.job import Outcome
 from edgeimg.flash.safety import Chosen
 from edgeimg.flash.sectors import SectorImage
@@ -104,16 +105,19 @@ def _flash(
                 shop.base, order.files, directory, order.row.name, toolbox=shop.toolbox
             )
             image = SectorImage(path=made.raw, blocks=made.blocks)
-            if chosen.sector != image.sector:
+            if chosen.sector != image.sector and not stop.is_set():
                 image = sectors.lay_out(
                     made.raw, made.blocks, directory, sector=chosen.sector, toolbox=shop.toolbox
                 )
+                made.raw.unlink()
+            if stop.is_set():
+                raise StoppedError("interrupted before anything was written")
             return job.flash_one(image, chosen, logs=shop.logs, progress=progress, stop=stop)
     except (EdgeimgError, OSError) as caught:
         error = job.expected(caught)
         return Outcome(
             device=str(chosen.given), ok=False, error=error.message, hint=error.hint or "",
-            sector=chosen.sector,
+            sector=chosen.sector, interrupted=isinstance(error, StoppedError),
         )  # fmt: skip
 
 

@@ -77,31 +77,34 @@ def table_size(sector: int) -> int:
 def tables(head: bytes, size: int, sector: int) -> tuple[bytes, bytes]:
     """The tables of an image, counted in sectors of `sector` bytes: of the beginning, of the end.
 
-    `head` are the image's bytes before its first partition, `size` the bytes of the image. All
-    partitions stay at their bytes. Raises ImageError for a table that a board changed, for a boot
-    loader before the first partition, and for partitions that are not at multiples of `sector`.
+    `head` are the image's bytes before its first partition, `table_size(sector)` suffice; `size`
+    are the bytes of the image. All partitions stay at their bytes. Raises ImageError for a table
+    that a board changed, for one that does not fit before the first partition, and for partitions
+    that are not at multiples of `sector`.
     """
-    if len(head) < table_size(SECTOR):
-        raise ImageError("the image has no GPT partition table before its first partition")
-    (magic, revision, length, _, _, _, _, first, _, guid, place, count, each, _) = (
-        _HEADER.unpack_from(head, SECTOR)
+    if len(head) < table_size(sector):
+        raise ImageError(
+            f"the first partition begins at byte {len(head)}: a partition table for sectors of "
+            f"{sector} bytes takes {table_size(sector)}"
+        )
+    (magic, revision, _, _, _, _, _, first, _, guid, place, count, each, _) = _HEADER.unpack_from(
+        head, SECTOR
     )
     if magic != b"EFI PART":
         raise ImageError("the image has no GPT partition table")
     if (place, count, each) != (_USUAL, 128, 128) or head[_MBR + 4] != _PROTECTIVE:
-        raise _board("its ROM reads the partition table in sectors of 512 bytes")
+        raise board("its ROM reads the partition table in sectors of 512 bytes")
     if any(head[_MBR + 16 : _MBR + 64]):
-        raise _board("its MBR names a partition in sectors of 512 bytes")
-    if any(head[table_size(SECTOR) :]):
-        raise _board("its ROM reads a boot loader before the first partition")
+        raise board("its MBR names a partition in sectors of 512 bytes")
     rows = head[2 * SECTOR : table_size(SECTOR)]
     entries = b"".join(_entry(rows[at : at + each], sector) for at in range(0, _ENTRIES, each))
     total, taken = _scaled(size // SECTOR, sector), _ENTRIES // sector
     last = total - taken - 2
+    first = max(-(-first * SECTOR // sector), table_size(sector) // sector)
 
     def header(here: int, other: int, table: int) -> bytes:
-        facts = [magic, revision, length, 0, 0, here, other, _scaled(first, sector), last, guid,
-                 table, count, each, zlib.crc32(entries)]  # fmt: skip
+        facts = [magic, revision, _HEADER.size, 0, 0, here, other, first, last, guid, table, count,
+                 each, zlib.crc32(entries)]  # fmt: skip
         unsigned = _HEADER.pack(*facts)
         facts[3] = zlib.crc32(unsigned)
         return _HEADER.pack(*facts).ljust(sector, b"\0")
@@ -131,7 +134,8 @@ def _scaled(place: int, sector: int) -> int:
     return number
 
 
-def _board(reason: str) -> ImageError:
+def board(reason: str) -> ImageError:
+    """The error for an image whose ROM reads sectors of 512 bytes."""
     return ImageError(
         f"the image is for a board: {reason}",
         hint="take a disk with sectors of 512 bytes",
