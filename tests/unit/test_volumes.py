@@ -48,7 +48,11 @@ def pod(volume: str) -> str:
         (PV.replace("SPEC", "{local: {path: /x}, accessModes: [ReadWriteOnce]}"), []),
         (PV.replace("SPEC", "{csi: {driver: smb.csi.k8s.io, volumeHandle: x}}"), [SMB]),
         (f"{CLASS}smb.csi.k8s.io\n", [SMB]),
+        (f"{CLASS}driver.longhorn.io\n", [Volume(type="csi", driver="driver.longhorn.io")]),
+        (f"{CLASS}kubernetes.io/rbd\n", [Volume(type="kubernetes.io/rbd")]),
         (f"{CLASS}rancher.io/local-path\n", []),
+        (pod("{name: a, gitRepo: {repository: x}}"), [Volume(type="gitRepo")]),
+        (pod("{name: a, emptyDir: {}, nfs: null}"), []),
         (f"{CLASS}kubernetes.io/no-provisioner\n", []),
     ],
 )  # fmt: skip
@@ -58,6 +62,14 @@ def test_volumes_of_a_manifest(text: str, expected: list[Volume]) -> None:
 
 def test_drivers_that_a_manifest_registers() -> None:
     assert manifests.join("w", {"a.yaml": DRIVER}, ()).drivers == {"smb.csi.k8s.io"}
+
+
+def test_the_socket_of_a_node_plugin_names_its_driver() -> None:
+    socket = "--kubelet-registration-path=/var/lib/kubelet/plugins/a.csi.example.org/csi.sock"
+    text = POD.replace("containers: []", f"containers: [{{name: x, image: y, args: ['{socket}']}}]")
+    text = text.replace("VOLUMES", "")
+    found = manifests.join("w", {"a.yaml": text}, ("docker.io/library/y:latest",)).drivers
+    assert found == {"a.csi.example.org"}
 
 
 def findings(

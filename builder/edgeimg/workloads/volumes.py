@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,17 +11,21 @@ import yaml
 from edgeimg.workloads import objects
 
 _OF_KUBELET = frozenset(
-    {"configMap", "downwardAPI", "emptyDir", "gitRepo", "hostPath", "image", "local",
-     "persistentVolumeClaim", "projected", "secret"}
+    {"configMap", "downwardAPI", "emptyDir", "hostPath", "image", "local", "persistentVolumeClaim",
+     "projected", "secret"}
 )  # fmt: skip
 """Types for which the kubelet needs no other program."""
 _TYPES = _OF_KUBELET | {
     "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "ephemeral", "fc",
-    "flexVolume", "flocker", "gcePersistentDisk", "glusterfs", "iscsi", "nfs",
+    "flexVolume", "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "iscsi", "nfs",
     "photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos",
     "vsphereVolume",
 }  # fmt: skip
 """Types of volumes (Kubernetes, core/v1 VolumeSource and PersistentVolumeSource)."""
+_IN_TREE = "kubernetes.io/"
+"""What provisioners of the kubelet's former own drivers begin with."""
+_NULL = "tag:yaml.org,2002:null"
+_SOCKET = re.compile(r"/plugins/([^/\s]+)/csi[^/\s]*\.sock\b")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -46,16 +51,43 @@ def volumes(document: yaml.Node) -> Iterator[Volume]:
         kind = objects.text(fields.get("kind"))
         if kind == "PersistentVolume":
             yield from _volume(fields.get("spec"))
-        elif kind == "StorageClass" and ".csi." in (driver := _text(fields, "provisioner")):
-            yield Volume(type="csi", driver=driver)
+        elif kind == "StorageClass":
+            yield from _provisioned(_text(fields, "provisioner"))
 
 
 def drivers(document: yaml.Node) -> Iterator[str]:
-    """The names of the CSI drivers that a document registers (kind CSIDriver)."""
+    """The names of the CSI drivers that a document brings.
+
+    An object CSIDriver names one, and so does the socket of a node plugin in the arguments or
+    the environment of a container: `/var/lib/kubelet/plugins/NAME/csi.sock`.
+    """
     for node in objects.listed(document):
         fields = objects.fields(node)
         if objects.text(fields.get("kind")) == "CSIDriver":
             yield _text(objects.fields(fields.get("metadata")), "name")
+        yield from _sockets(node, set())
+
+
+def _provisioned(provisioner: str) -> Iterator[Volume]:
+    """The volumes that a StorageClass makes. Names of CSI drivers are domains without a path."""
+    if provisioner.startswith(_IN_TREE) and provisioner != f"{_IN_TREE}no-provisioner":
+        yield Volume(type=provisioner)
+    elif "/" not in provisioner and "." in provisioner:
+        yield Volume(type="csi", driver=provisioner)
+
+
+def _sockets(node: yaml.Node, visited: set[int]) -> Iterator[str]:
+    if id(node) in visited:
+        return
+    visited.add(id(node))
+    if isinstance(node, yaml.ScalarNode):
+        yield from _SOCKET.findall(objects.text(node))
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _sockets(item, visited)
+    elif isinstance(node, yaml.MappingNode):
+        for value in objects.fields(node).values():
+            yield from _sockets(value, visited)
 
 
 def _below(node: yaml.Node, visited: set[int]) -> Iterator[Volume]:
@@ -77,6 +109,8 @@ def _below(node: yaml.Node, visited: set[int]) -> Iterator[Volume]:
 def _volume(node: yaml.Node | None) -> Iterator[Volume]:
     """The volume that an object describes: its field that is a type."""
     for key, value in objects.fields(node).items():
+        if value.tag == _NULL:
+            continue
         if key in ("csi", "flexVolume"):
             yield Volume(type=key, driver=_text(objects.fields(value), "driver"))
         elif key in _TYPES - _OF_KUBELET - {"ephemeral"}:
