@@ -66,9 +66,9 @@ def test_drivers_that_a_manifest_registers() -> None:
 
 def test_the_socket_of_a_node_plugin_names_its_driver() -> None:
     socket = "--kubelet-registration-path=/var/lib/kubelet/plugins/a.csi.example.org/csi.sock"
-    text = POD.replace("containers: []", f"containers: [{{name: x, image: y, args: ['{socket}']}}]")
-    text = text.replace("VOLUMES", "")
-    found = manifests.join("w", {"a.yaml": text}, ("docker.io/library/y:latest",)).drivers
+    container = f"{{name: x, image: 'y:1', args: ['{socket}']}}"
+    text = POD.replace("containers: []", f"containers: [{container}]").replace("VOLUMES", "")
+    found = manifests.join("w", {"a.yaml": text}, ("docker.io/library/y:1",)).drivers
     assert found == {"a.csi.example.org"}
 
 
