@@ -31,7 +31,7 @@ pytestmark = [
     ),
 ]
 
-KILLS = int(os.environ.get("EDGEIMG_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("EDGEIMG_TEST_KILLS", "2"))
 """How often a release is killed; `EDGEIMG_TEST_KILLS=20` for a long look."""
 NAME = "gateway_0.1.0_x86-64"
 ALLOWED = ("--allow", "boot")
@@ -69,7 +69,7 @@ def commit(root: Path) -> None:
 
 def release(project: Project, home: Path, *arguments: str) -> list[str]:
     return [
-        "--home", str(home), "--releases", str(project.output / "release"), "--deadline", "10",
+        "--home", str(home), "--releases", str(project.output / "release"), "--deadline", "3",
         "--memory", "256", "--accel", "tcg", "--offline", *arguments,
     ]  # fmt: skip
 
@@ -201,7 +201,7 @@ def test_what_holds_a_release_back(project: Project, home: Path) -> None:
 
 def test_killed_at_random_it_ends_with_the_same_bytes(project: Project, home: Path) -> None:
     began = time.monotonic()
-    whole = project.run("release", *release(project, home, *ALLOWED, "--deadline", "10"))
+    whole = project.run("release", *release(project, home, *ALLOWED, "--deadline", "3"))
     seconds = time.monotonic() - began
     assert whole.returncode == 0, whole.stderr
     expected = digests(project.output / "release/0.1.0")
