@@ -18,6 +18,24 @@ from edgeimg.tools import Toolbox
 from tests.integration.archive import Archive
 from tests.integration.fileserver import FileServer
 
+LONGEST = (
+    "test_release.py",
+    "test_remote_cache.py",
+    "test_failures.py",
+    "test_docs.py",
+    "test_ci_script.py",
+    "test_flash.py",
+    "test_upgrade.py",
+    "test_package.py",
+    "test_mirror.py",
+)
+"""Files that take long, the longest first: workers end at about the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture
 def server() -> Iterator[FileServer]:
