@@ -111,8 +111,9 @@ def test_a_new_edgeimg_is_taken_by_locking(
     versions = {change["name"]: change for change in found["edgeimg"]}
     assert set(versions) == {"version", "edgeimg:overlays/base"}
     assert (versions["version"]["before"], versions["version"]["after"]) == (__version__, NEW)
-    (file,) = found["files"]
-    assert file["name"] == FILE
+    changed = {file["name"]: file for file in found["files"]}
+    assert changed.keys() - {PATH} == {FILE}  # the root's own manifest has the version
+    file = changed[FILE]
     assert file["after"] == file["before"] + len("# newer\n")
 
 
