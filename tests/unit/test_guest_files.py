@@ -33,6 +33,7 @@ SCRIPTS = sorted(
         BASE / "usr/local/bin",
         BASE.parent / "services",
         BASE.parent / "updates",
+        BASE.parent / "iscsi",
     )
     for path in place.rglob("*")
     if path.is_file() and not path.is_symlink() and path.read_bytes().startswith(b"#!")
