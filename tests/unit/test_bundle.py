@@ -238,8 +238,9 @@ def test_without_the_filter_every_secret_is_found(gateway: Gateway) -> None:
     }
 
 
-def test_without_a_list_of_secrets_there_is_no_bundle(gateway: Gateway) -> None:
-    gateway.filter.write_text("BEGIN { exit 1 }\n")
+@pytest.mark.parametrize("program", ["secrets", "filter"])
+def test_without_a_list_of_secrets_there_is_no_bundle(gateway: Gateway, program: str) -> None:
+    gateway.filter.with_name(f"bundle-{program}.awk").write_text("BEGIN { exit }\n")
     done = gateway.run()
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"could not be listed" in done.stderr
@@ -249,7 +250,7 @@ def test_without_a_list_of_secrets_there_is_no_bundle(gateway: Gateway) -> None:
 def test_a_long_journal_is_cut_at_a_line_and_its_end_is_kept(gateway: Gateway) -> None:
     with gateway.journal.open("w") as file:
         file.writelines(f"{number:08} {'x' * 4000}\n" for number in range(1700))
-    for name in ("var", "run/edgeimg", "etc/rancher"):  # without secrets the search costs nothing
+    for name in ("var", "run/edgeimg", "etc/rancher"):  # the fewer secrets, the less to do
         shutil.rmtree(gateway.root.path / name)
     found = parts(gateway.run().stdout)
     assert "K3s has written no" in found["README.txt"]

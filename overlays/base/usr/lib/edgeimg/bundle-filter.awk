@@ -103,7 +103,7 @@ what == "forms" {
 }
 what == "patterns" || what == "remove" && FNR == NR {
     form = substr($0, 2)
-    if (!(size = chunk(form))) next
+    size = chunk(form)
     for (i = 1; i + size - 1 <= length(form); i += size) {
         pieces++
         piece[pieces] = substr(form, i, size)

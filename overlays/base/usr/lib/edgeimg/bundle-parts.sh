@@ -51,8 +51,8 @@ network() {
     try ip -6 route
     try ip neigh
     try networkctl --no-pager list
-    try networkctl --no-pager --lines 0 status --all
-    show "$root/etc/resolv.conf" /proc/net/dev
+    show "$root"/run/systemd/netif/state "$root"/run/systemd/netif/links/* "$root"/run/systemd/netif/leases/* \
+        "$root/etc/resolv.conf" /proc/net/dev
     try netstat -tuln
 }
 
@@ -108,10 +108,10 @@ objects() {
 }
 
 containers() {
-    bin=$root/usr/lib/k3s/current/bin
-    try "$bin/ctr" --namespace k8s.io containers list
-    try "$bin/ctr" --namespace k8s.io tasks list
-    try "$bin/ctr" --namespace k8s.io images list
+    for what in containers tasks images; do
+        try "$root/usr/lib/k3s/current/bin/ctr" --address /run/containerd/containerd.sock \
+            --namespace k8s.io $what list
+    done
 }
 
 pod_logs() {
