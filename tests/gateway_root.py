@@ -28,7 +28,11 @@ BOX = Settings.model_validate({
 })  # fmt: skip
 
 
-APPLETS = ("awk", "cut", "grep", "head", "od", "sed", "tail", "tr", "wc")
+APPLETS = (
+    "awk", "cat", "cp", "cut", "date", "df", "dmesg", "find", "grep", "gzip", "head", "hostname",
+    "ip", "ls", "mktemp", "netstat", "od", "ps", "sed", "sort", "tail", "tar", "timeout", "tr",
+    "wc",
+)  # fmt: skip
 """Programs that the gateway has from busybox, and the host mostly from others."""
 
 

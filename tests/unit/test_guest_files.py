@@ -35,6 +35,7 @@ SCRIPTS = sorted(
         BASE.parent / "services",
         BASE.parent / "updates",
         BASE.parent / "rollout",
+        BASE.parent / "iscsi",
     )
     for path in place.rglob("*")
     if path.is_file() and not path.is_symlink() and path.read_bytes().startswith(b"#!")

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
 import pytest
 from edgeimg.check import volumes as checks
+from edgeimg.compose.prune import prune
+from edgeimg.recipe.file import load
 from edgeimg.tree import Tree, file
 from edgeimg.workloads import manifests
 from edgeimg.workloads.volumes import Volume
 
 from tests import clean
+from tests.shell_files import ROOT
 
+NAME = ROOT / "overlays/iscsi/usr/lib/edgeimg/iscsi-name"
+MOUNTS = tomllib.loads((ROOT / "builder/edgeimg/check/volumes.toml").read_text())["mounts"]
+PACKAGES = {"mount.nfs": "nfs-common", "iscsiadm": "open-iscsi"}
 NFS = "{server: 192.0.2.9, path: /x}"
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [], volumes: [VOLUMES]}\n"
 PV = "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: x}\nspec: SPEC\n"
@@ -89,7 +100,37 @@ def test_a_missing_part_names_the_include(gone: str) -> None:
     assert findings(nfs, files=NFS_FILES) == []
     (found,) = findings(nfs, files=tuple(name for name in NFS_FILES if name != gone))
     assert gone.rpartition("/")[2].removesuffix(".ko") in found
-    assert '"nfs-common" to [packages] include and "nfs", "nfsv4" to [kernel] modules' in found
+    assert 'add "edgeimg:nfs" to include' in found
+
+
+@pytest.mark.parametrize("name", MOUNTS)
+def test_the_include_brings_what_the_check_misses(name: str) -> None:
+    need = MOUNTS[name]
+    kind, _, driver = name.partition("/")
+    (line,) = findings(Volume(type=kind, driver=driver), drivers=(driver,))
+    assert f'"edgeimg:{need["include"]}"' in line
+    recipe = load(ROOT / f"recipes/{need['include']}.toml").recipe
+    assert set(need["modules"]) <= set(recipe.kernel.modules)
+    program = need.get("program")
+    assert program is None or PACKAGES[program] in recipe.packages.include
+    place = f"usr/sbin/{program}"
+    assert place in prune(Tree().with_nodes({place: file(b"")}), recipe.packages.prune)
+
+
+@pytest.mark.parametrize("name", ["nfs", "cifs", "iscsi", "usb-storage"])
+def test_includes_for_storage_are_recipes_on_the_default_one(name: str, tmp_path: Path) -> None:
+    (tmp_path / "recipes").mkdir()
+    top = tmp_path / "recipes/top.toml"
+    top.write_text(f'include = ["edgeimg:gateway", "edgeimg:{name}"]\n')
+    recipe, default = load(top).recipe, load(ROOT / "recipes/gateway.toml").recipe
+    assert set(recipe.kernel.modules) > set(default.kernel.modules)
+    assert set(recipe.packages.include) >= set(default.packages.include)
+    # Neither what the default root has, nor what other includes and their libraries load.
+    added = set(recipe.packages.exclude) - set(default.packages.exclude)
+    locked = tomllib.loads((ROOT / "recipes/gateway.lock.toml").read_text())["image"]
+    for arch in recipe.archs:
+        assert added.isdisjoint(locked[arch.name]["packages"]["root"])
+    assert added.isdisjoint({"libcurl4t64", "libldap2", "libsasl2-2", "libgssapi-krb5-2"})
 
 
 def test_a_csi_driver_is_registered_and_its_kernel_module_is_there() -> None:
@@ -97,10 +138,27 @@ def test_a_csi_driver_is_registered_and_its_kernel_module_is_there() -> None:
     registered = ("smb.csi.k8s.io",)
     assert findings(SMB, drivers=registered, files=module) == []
     assert "no workload registers" in findings(SMB, files=module)[0]
-    assert 'add "cifs" to [kernel] modules' in findings(SMB, drivers=registered)[0]
+    assert 'add "edgeimg:cifs" to include' in findings(SMB, drivers=registered)[0]
     assert findings(Volume(type="csi", driver="a.b"), drivers=("a.b",)) == []
     assert len(findings(Volume(type="csi", driver="a.b"))) == 1
 
 
 def test_a_type_without_a_driver_is_a_finding() -> None:
     assert len(findings(Volume(type="glusterfs"))) == 1
+
+
+def test_the_name_of_an_initiator_stays(tmp_path: Path) -> None:
+    names = []
+    for box, machine in (("a", "1" * 32), ("a", "1" * 32), ("b", "2" * 32)):
+        (tmp_path / box / "etc").mkdir(parents=True, exist_ok=True)
+        (tmp_path / box / "etc/machine-id").write_text(f"{machine}\n")
+        file = tmp_path / box / "etc/iscsi/initiatorname.iscsi"
+        subprocess.run([NAME, tmp_path / box], check=True)
+        names.append(file.read_text())
+        file.unlink()  # /etc forgets
+    assert names[0] == names[1] != names[2]
+    assert re.fullmatch(r"InitiatorName=iqn\.2005-03\.org\.open-iscsi:[0-9a-f]{12}\n", names[0])
+    assert "1" * 12 not in names[0]
+    file.write_text("InitiatorName=iqn.2026-01.org.example:own\n")
+    subprocess.run([NAME, tmp_path / "b"], check=True)
+    assert "own" in file.read_text()

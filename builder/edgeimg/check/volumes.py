@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edgeimg import builtin
 from edgeimg.check.findings import Finding, finding
 from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
@@ -17,9 +18,9 @@ _PROGRAMS = ("usr/sbin", "usr/bin")
 
 @dataclass(frozen=True)
 class _Need:
+    include: str
+    """The built-in recipe that brings program and modules."""
     program: str = ""
-    package: str = ""
-    """The Debian package that has the program."""
     modules: tuple[str, ...] = ()
 
 
@@ -53,7 +54,7 @@ def check(
             elif need is not None:
                 missing = _missing(need, root, modules)
                 problem = f"the root lacks {', '.join(missing)}" if missing else ""
-                fix = _recipe_lines(need)
+                fix = f'add "{builtin.PREFIX}{need.include}" to include'
             elif volume.type != "csi":
                 problem = "no built-in recipe brings its driver"
                 fix = (
@@ -77,9 +78,3 @@ def _missing(need: _Need, root: Tree, modules: frozenset[str] | set[str]) -> lis
     if need.program and not any(f"{place}/{need.program}" in root for place in _PROGRAMS):
         missing.insert(0, f"the program {need.program}")
     return missing
-
-
-def _recipe_lines(need: _Need) -> str:
-    packages = f'"{need.package}" to [packages] include and ' if need.package else ""
-    names = ", ".join(f'"{name}"' for name in need.modules)
-    return f"add {packages}{names} to [kernel] modules"

@@ -1,15 +1,17 @@
 # What this gateway knows of itself. Read by the programs that tell it: report (to `edgeimg smoke`),
 # edgeimg-status (to whoever logs in), screen and banner (to whoever stands in front of it).
+# $root is in front of its paths: bundle sets it.
 # shellcheck shell=dash disable=SC2034
-share=/usr/share/edgeimg
-run=/run/edgeimg
-kubectl=/usr/lib/k3s/current/bin/kubectl
-role=$(sed -n 's/^K3S_ROLE=//p' /etc/rancher/k3s/k3s.env 2> /dev/null)
+root=${root-}
+share=$root/usr/share/edgeimg
+run=$root/run/edgeimg
+kubectl=$root/usr/lib/k3s/current/bin/kubectl
+role=$(sed -n 's/^K3S_ROLE=//p' "$root/etc/rancher/k3s/k3s.env" 2> /dev/null)
 role=${role:-server}
 # A kubelet may read its own node, with the certificate that its server has given it.
-[ "$role" = server ] || KUBECONFIG=/var/lib/rancher/k3s/agent/kubelet.kubeconfig
-export KUBECONFIG="${KUBECONFIG:-/etc/rancher/k3s/k3s.yaml}" KUBECACHEDIR=$run/kubectl
-mkdir -p $run
+[ "$role" = server ] || KUBECONFIG=$root/var/lib/rancher/k3s/agent/kubelet.kubeconfig
+export KUBECONFIG="${KUBECONFIG:-$root/etc/rancher/k3s/k3s.yaml}" KUBECACHEDIR=$run/kubectl
+mkdir -p "$run"
 
 uptime_s() {
     read -r uptime _ < /proc/uptime

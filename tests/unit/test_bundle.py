@@ -1,0 +1,316 @@
+"""The support bundle of a gateway: what is in it, its bounds, and that no secret is.
+
+Busybox's programs make it here of files. systemctl, journalctl, networkctl and Kubernetes' programs
+print planted texts: they have no gateway to ask.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+import pytest
+
+from tests.gateway_root import KEY, Root, programs
+
+TOKEN = "K10" + "5e" * 32 + "::node:7d0e9c6b1f2a48d3b5c7"
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJrdWJlcm5ldGVzIn0.c2lnbmF0dXJlLW9mLWEtdG9rZW4"
+PEM = base64.b64encode(bytes(range(7, 128))).decode()
+SECRETS = {
+    "token": TOKEN,
+    "its password": "7d0e9c6b1f2a48d3b5c7",
+    "agent token": "another one/of+agents==",
+    "wifi": "Hall 3 & \\ 100% geheim: Schlüssel",
+    "wifi sae": "sae-pass",
+    "lte": "p4ss:w0rd/of",
+    "pin": "4711",
+    "proxy": "pro%xy p@ss",
+    "registry": 'quo"ted\\back',
+    "rollout": "0123456789abcdefRollout",
+    "server token": "server-side-token-of-k3s",
+    "node password": "9f8e7d6c5b4a39281706f5e4d3c2b1a0",
+    "kubeconfig": base64.b64encode(PEM.encode()).decode(),
+    "key, first line": PEM[:64],
+    "key, last line": PEM[128:],
+    "service": "of the service itself",
+    "wireguard": "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=",
+    "volume": "from-a-secret-volume",
+    "secret object": "mysql-Pa$$word!",
+}
+
+
+def key_file() -> str:
+    body = "\n".join(PEM[i : i + 64] for i in range(0, len(PEM), 64))
+    return f"-----BEGIN EC PRIVATE KEY-----\n{body}\n-----END EC PRIVATE KEY-----\n"
+
+
+def writings(secret: str) -> set[str]:
+    """How a text may hold a secret; of base64 what the secret alone determines."""
+    raw = secret.encode()
+    found = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    found.add(re.sub("%..", lambda code: code[0].lower(), quote(secret, safe="")))
+    found.add(json.dumps(secret)[1:-1])
+    if len(secret) < 60:  # longer ones are base64 already
+        found |= {raw.hex(), raw.hex().upper()}
+    found.add(json.dumps(json.dumps(secret))[3:-3])
+    for lead in range(3):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            text = encode(b"x" * lead + raw).decode()
+            end = (lead + len(raw)) * 8 // 6
+            found.add(text[-(-lead * 8 // 6) : end])
+    return {form for form in found if len(form) >= 4}
+
+
+def lines() -> list[str]:
+    """Texts with every secret in every writing, alone and among others, and long ones split."""
+    result = []
+    for secret in SECRETS.values():
+        result += [f"level=info msg={form} end" for form in sorted(writings(secret))]
+        for lead in ("", "u", "user:"):
+            result.append(f"Basic {base64.b64encode(f'{lead}{secret}'.encode()).decode()}")
+        if len(secret) >= 32:
+            half = len(secret) // 2
+            result += [f"wrapped {secret[:half]}", f"{secret[half:]} and on"]
+    return [*result, f"bearer {JWT}", "nothing to hide 47110", "plain text stays"]
+
+
+SETTINGS = {
+    "k3s.yaml": f'role: agent\nserver: "https://192.0.2.1:6443"\ntoken: "{TOKEN}"\n',
+    "wifi.conf": f'network={{\nssid="hall"\npsk="{SECRETS["wifi"]}"\nsae_password="sae-pass"\n}}\n',
+    "lte.conf": f"apn=internet,user=me,password={SECRETS['lte']},pin=4711\n",
+    "proxy.conf": f"HTTPS_PROXY=http://me:{quote(SECRETS['proxy'])}@proxy.example.org:3128\n",
+    "registries.conf": f"[docker.io]\nuser=me\npassword={SECRETS['registry']}\n",
+    "rollout.conf": f"TOKEN={SECRETS['rollout']}\n",
+    "authorized_keys": KEY + "\n",
+}
+FILES = {
+    "var/lib/edgeimg/provision/network/wg0.netdev": f"PrivateKey={SECRETS['wireguard']}\n",
+    "var/lib/edgeimg/services/wifi/wpa_supplicant.conf": f'psk="{SECRETS["service"]}"\n',
+    "etc/rancher/k3s/config.yaml": f"agent-token: '{SECRETS['agent token']}'\n",
+    "etc/rancher/k3s/k3s.yaml": f"    client-key-data: {SECRETS['kubeconfig']}\n",
+    "var/lib/rancher/k3s/server/token": SECRETS["server token"] + "\n",
+    "var/lib/rancher/node/password": SECRETS["node password"] + "\n",
+    "var/lib/rancher/k3s/server/tls/client-admin.key": key_file(),
+    "var/lib/kubelet/pods/u/volumes/kubernetes.io~secret/s/..1/password": SECRETS["volume"],
+}  # fmt: skip
+
+
+class Gateway:
+    """A gateway's files, with secrets, and programs that print them."""
+
+    def __init__(self, path: Path) -> None:
+        self.root = Root(path / "root")
+        self.root.put({f"edgeimg/{name}": text.encode() for name, text in SETTINGS.items()})
+        assert self.root.start() == ""
+        for name, text in FILES.items():
+            target = self.root.path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        (self.root.path / "etc/rancher/k3s/k3s.env").unlink()  # a server: it has an API to ask
+        self.programs = path / "programs"
+        self.programs.mkdir()
+        self.journal, self.text = path / "journal", path / "text"
+        self.journal.write_text("\n".join(lines()) + "\n")
+        self.text.write_text("\n".join([*SECRETS.values(), *lines()[-3:]]) + "\n")
+        (self.root.path / "proc").mkdir()
+        (self.root.path / "proc/meminfo").write_text("MemTotal: 496000 kB\n")
+        kubernetes = self.root.path / "usr/lib/k3s/current/bin"
+        kubernetes.mkdir(parents=True)
+        for name in ("systemctl", "networkctl", "edgeimg-status", "edgeimg-service"):
+            self.program(self.programs / name, f"cat {self.text}")
+        self.program(self.programs / "journalctl", f"cat {self.journal}")
+        self.program(kubernetes / "ctr", f"cat {self.text}")
+        self.kubectl = kubernetes / "kubectl"
+        self.cluster = path / "cluster"
+        self.cluster.write_text(SECRETS["secret object"] + "\n")
+        self.program(
+            self.kubectl,
+            f'case "$*" in "get secrets"*) cat {self.cluster} ;; *) cat {self.text} ;; esac',
+        )
+        log = self.root.path / "var/log/pods/default_app_1/app/0.log"
+        log.parent.mkdir(parents=True)
+        log.write_text(self.text.read_text())
+        self.filter = self.root.path / "usr/lib/edgeimg/bundle-filter.awk"
+
+    @staticmethod
+    def program(path: Path, text: str) -> None:
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def command(self, target: str) -> list[str]:
+        return [str(self.root.path / "usr/lib/edgeimg/bundle"), target, str(self.root.path)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PATH": f"{self.programs}:{programs()}"}
+
+    def run(self, target: str = "-") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            self.command(target),
+            capture_output=True,
+            check=False,
+            env=self.environment,
+            timeout=120,
+        )
+
+    def left(self) -> list[Path]:
+        return list((self.root.path / "run/edgeimg").glob("bundle.*"))
+
+
+def parts(archive: bytes) -> dict[str, str]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        files = {one.name: opened.extractfile(one) for one in opened if one.isfile()}
+        return {
+            name.rpartition("/")[2]: file.read().decode(errors="surrogateescape")
+            for name, file in files.items()
+            if file
+        }
+
+
+def leaks(found: dict[str, str]) -> set[str]:
+    """Names of the secrets that are in any part, in any writing, or in pieces."""
+    return {
+        f"{part}: {name}"
+        for part, text in found.items()
+        for name, secret in SECRETS.items()
+        for form in (*writings(secret), *((secret[:12], secret[-12:]) * (len(secret) >= 32)))
+        if (form in text.replace("47110", "") if name == "pin" else form in text)
+    } | {f"{part}: service account" for part, text in found.items() if JWT in text}
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Gateway:
+    return Gateway(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Gateway, dict[str, str]]:
+    """A gateway and its bundle, as written into a directory such as a stick's."""
+    gateway = Gateway(tmp_path_factory.mktemp("gateway"))
+    stick = tmp_path_factory.mktemp("stick")
+    done = gateway.run(str(stick))
+    assert (done.returncode, done.stderr) == (0, b"")
+    (file,) = stick.iterdir()
+    assert done.stdout.decode() == f"{file}\n"
+    assert re.fullmatch(r"edgeimg-bundle-[\w.-]+-\d{8}T\d{6}Z\.tar\.gz", file.name)
+    return gateway, parts(file.read_bytes())
+
+
+def test_a_bundle_has_every_part_and_no_secret(made: tuple[Gateway, dict[str, str]]) -> None:
+    gateway, found = made
+    assert leaks(found) == set()
+    assert set(found) == {
+        "README.txt", "versions.txt", "status.txt", "hardware.txt", "units.txt", "journal.txt",
+        "journal-before.txt", "kernel.txt", "network.txt", "disks.txt", "memory.txt",
+        "processes.txt", "services.txt", "k3s.txt", "containers.txt", "pods.txt",
+    }  # fmt: skip
+    for name in ("status", "units", "journal", "network", "k3s", "containers", "pods"):
+        assert "nothing to hide 47110\nplain text stays" in found[f"{name}.txt"]
+        assert "(removed)" in found[f"{name}.txt"]
+    assert "MemTotal:" in found["memory.txt"]
+    assert "Left out for privacy" in found["README.txt"]
+    assert "All parts are there." in found["README.txt"]
+    assert gateway.left() == []
+
+
+def test_without_the_filter_every_secret_is_found(gateway: Gateway) -> None:
+    """The control of the test above: its search finds each secret."""
+    text = gateway.filter.read_text()
+    changed = text.replace(
+        "function redact(line,   i) {", "function redact(line,   i) { return line"
+    )
+    assert changed != text
+    gateway.filter.write_text(changed)
+    found = leaks(parts(gateway.run().stdout))
+    assert {line.partition(": ")[2] for line in found if line.startswith("journal.txt")} >= {
+        *SECRETS
+    }
+
+
+@pytest.mark.parametrize("program", ["secrets", "filter"])
+def test_without_a_list_of_secrets_there_is_no_bundle(gateway: Gateway, program: str) -> None:
+    gateway.filter.with_name(f"bundle-{program}.awk").write_text("BEGIN { exit }\n")
+    done = gateway.run()
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"could not be listed" in done.stderr
+    assert gateway.left() == []
+
+
+def test_a_long_journal_is_cut_at_a_line_and_its_end_is_kept(gateway: Gateway) -> None:
+    with gateway.journal.open("w") as file:
+        file.writelines(f"{number:08} {'x' * 4000}\n" for number in range(1700))
+    for name in ("var", "run/edgeimg", "etc/rancher"):  # the fewer secrets, the less to do
+        shutil.rmtree(gateway.root.path / name)
+    found = parts(gateway.run().stdout)
+    assert "K3s has written no" in found["README.txt"]
+    assert 6 << 20 > len(found["journal.txt"]) > (6 << 20) - 5000
+    assert re.match(r"\d{8} ", found["journal.txt"])
+    assert found["journal.txt"].splitlines()[-1].startswith("00001699")
+    assert sum(map(len, found.values())) < 32 << 20
+
+
+def test_a_part_that_fails_is_listed_and_the_others_go_on(gateway: Gateway) -> None:
+    gateway.program(gateway.programs / "journalctl", "echo broken >&2; exit 7")
+    gateway.program(gateway.programs / "networkctl", f"echo break the filter; cat {gateway.text}")
+    gateway.program(gateway.kubectl, "exit 1")
+    program = gateway.filter.read_text()
+    gateway.filter.write_text(
+        program.replace("FNR in hit {", "/^break the filter/ { exit 1 }\nFNR in hit {")
+    )
+    done = gateway.run()
+    found = parts(done.stdout)
+    assert done.returncode == 3
+    assert "network.txt" not in found
+    assert b"network.txt: it could not be searched for secrets" in done.stderr
+    assert "journal.txt: journalctl --boot" in (text := found["README.txt"])
+    assert "exit code 7" in text
+    assert "pods.txt: the cluster's Secrets could not be read" in text
+    assert "broken" in found["journal.txt"]
+    assert "MemTotal:" in found["memory.txt"]
+    assert "nothing to hide" not in found["pods.txt"]
+    assert {line for line in leaks(found) if not line.endswith("secret object")} == set()
+
+
+def test_an_interrupted_bundle_leaves_nothing(gateway: Gateway, tmp_path: Path) -> None:
+    mark = tmp_path / "started"
+    gateway.program(gateway.programs / "edgeimg-status", f"touch {mark}; exec sleep 30")
+    process = subprocess.Popen(
+        gateway.command(str(tmp_path / "x.tar.gz")), env=gateway.environment, start_new_session=True
+    )
+    deadline = time.monotonic() + 30
+    while not mark.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C sends
+    assert process.wait(20) == 130
+    assert gateway.left() == []
+    assert list(tmp_path.glob("x.tar*")) == []
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(gateway: Gateway) -> None:
+    done = gateway.run("/proc/no/such/place")
+    assert done.returncode == 1
+    assert b"/proc/no/such/place" in done.stderr
+    assert gateway.left() == []
+
+
+def test_a_terminal_gets_no_bundle(gateway: Gateway) -> None:
+    master, slave = pty.openpty()
+    done = subprocess.run(
+        gateway.command("-"), stdout=slave, stderr=subprocess.PIPE, check=False,
+        env=gateway.environment,
+    )  # fmt: skip
+    os.close(slave)
+    os.close(master)
+    assert done.returncode == 2
+    assert b"not written to a terminal" in done.stderr
