@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from edgeimg.provision import rendering
+from edgeimg.provision.settings import Settings
+from pydantic import SecretStr
 
+from tests.gateway_root import Root
 from tests.hawkbit import Action, HawkBit
 from tests.rollout_device import OVERLAYS, UPDATES, Device, dumped
 
@@ -299,6 +303,30 @@ def test_a_gateway_without_a_token_says_so(device: Device) -> None:
     assert device.run(device_problems(), "").stdout == ""
     (device.directory / "run/rollout.env").unlink()
     assert "has no token" in device.run(device_problems(), "").stdout
+
+
+def test_the_agent_takes_what_was_provisioned(
+    server: HawkBit, device: Device, tmp_path: Path
+) -> None:
+    """From settings over the config partition to the attributes at the server."""
+    token = "a.b_c~d+e/f=-1"
+    server.targets["gw1"].token = token
+    settings = Settings.model_validate({
+        "hostname": "gw1",
+        "rollout": {"token_file": SecretStr(token), "server": server.url, "tenant": "DEFAULT",
+                    "site": "hall-7"},
+    })  # fmt: skip
+    root = Root(tmp_path / "root")
+    root.put(rendering.files(settings))
+    assert root.start() == ""
+    file = device.directory / "run/rollout.env"
+    file.write_text(root.read("run/edgeimg/rollout.env") + "ID=gw1\n")
+    device.poll()
+    assert device.problem() == ""
+    assert server.targets["gw1"].attributes["site"] == "hall-7"
+    server.targets["gw1"].token = "another"
+    device.poll()
+    assert "refuses this gateway" in device.problem()
 
 
 def device_problems() -> Path:
