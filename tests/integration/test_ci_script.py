@@ -107,7 +107,7 @@ def run(project: Project, service: str = "gitlab", **environment: str) -> Done:
     }
     arguments = [
         "--arch", "x86-64", "--k3s", str(project.k3s), "--offline", "--memory", "256",
-        "--accel", "tcg", "--deadline", "3", "--allow", "dirty-overlay",
+        "--accel", "tcg", "--deadline", "10", "--allow", "dirty-overlay",
     ]  # fmt: skip
     if environment.get("BOOT") != "must":
         arguments += ["--allow", "boot", "--allow", "checks"]

@@ -69,7 +69,7 @@ def commit(root: Path) -> None:
 
 def release(project: Project, home: Path, *arguments: str) -> list[str]:
     return [
-        "--home", str(home), "--releases", str(project.output / "release"), "--deadline", "3",
+        "--home", str(home), "--releases", str(project.output / "release"), "--deadline", "10",
         "--memory", "256", "--accel", "tcg", "--offline", *arguments,
     ]  # fmt: skip
 
@@ -201,7 +201,7 @@ def test_what_holds_a_release_back(project: Project, home: Path) -> None:
 
 def test_killed_at_random_it_ends_with_the_same_bytes(project: Project, home: Path) -> None:
     began = time.monotonic()
-    whole = project.run("release", *release(project, home, *ALLOWED, "--deadline", "3"))
+    whole = project.run("release", *release(project, home, *ALLOWED, "--deadline", "10"))
     seconds = time.monotonic() - began
     assert whole.returncode == 0, whole.stderr
     expected = digests(project.output / "release/0.1.0")

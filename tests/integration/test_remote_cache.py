@@ -119,7 +119,7 @@ def test_a_poisoned_entry_is_found_by_rebuilding(server: CacheServer, tmp_path: 
             _commit(project.root)
             released = project.run(
                 "release", "--home", str(home), "--releases", str(project.output / "release"),
-                "--deadline", "3", "--memory", "256", "--accel", "tcg",
+                "--deadline", "10", "--memory", "256", "--accel", "tcg",
             )  # fmt: skip
             assert released.returncode == 0, released.stderr
             directory = project.output / "release/0.1.0"

@@ -80,7 +80,7 @@ def release(
         key = make_key(home)
         done = project.run(
             "release", "--home", str(home), "--releases", str(root / "releases"), "--offline",
-            "--memory", "256", "--accel", "tcg", "--deadline", "3",
+            "--memory", "256", "--accel", "tcg", "--deadline", "10",
             "--allow", "boot", "--allow", "dirty-overlay", "--allow", "checks",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
