@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from edgeimg.build import pipeline
 from edgeimg.build.plan import K3sChoice
 from edgeimg.cache.store import write_whole
 from edgeimg.cli import options
@@ -19,7 +20,7 @@ from edgeimg.cli.app import App, with_app
 from edgeimg.cli.options import DEFAULT_RECIPE
 from edgeimg.errors import SigningKeyError, VerifyError
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.release import difference
+from edgeimg.release import boot_signing, difference
 from edgeimg.release import make as ship
 from edgeimg.release import verify as verifying
 from edgeimg.release.verify import Verified
@@ -158,7 +159,8 @@ def verify(
     """Check that a release, or one file of it, is what its publisher signed. Works offline.
 
     Signatures, the digest of every file, that nothing is missing or added, and that names and
-    contents agree. Without a key only digests are compared. Exits with 16 when anything is wrong.
+    contents agree; the signatures of boot files, if the recipe has [trust] secure_boot. Without a
+    key only digests are compared. Exits with 16 when anything is wrong.
     """
     if rebuild and not path.is_dir():
         raise click.UsageError("--rebuild needs the directory of a release")
@@ -166,10 +168,30 @@ def verify(
     key = key or _recipe_key(source)
     with app.ui.step(f"verify {path.name or path}"):
         verified = verifying.verify(path, key, progress=app.ui)
+    boot_images = _boot_files(app, path, source)
     if rebuild and source is not None:
         _rebuild(app, path, source, work, k3s)
-    data = {**verified.to_json(), "rebuilt": rebuild}
-    app.result(data, lambda console: _show_verified(console, verified, rebuilt=rebuild))
+    data = {**verified.to_json(), "rebuilt": rebuild, "secure_boot": boot_images}
+
+    def show(console: Console) -> None:
+        _show_verified(console, verified, rebuilt=rebuild)
+        if boot_images:
+            console.print(Text(f"✓ boot files of {boot_images} images are signed for Secure Boot",
+                               style="green"))  # fmt: skip
+
+    app.result(data, show)
+
+
+def _boot_files(app: App, path: Path, source: RecipeFile | None) -> int:
+    """Check the boot files of a release by the certificate that the recipe names.
+
+    Returns the number of images; 0 where no certificate is named.
+    """
+    if source is None or source.recipe.trust.secure_boot is None or not path.is_dir():
+        return 0
+    toolbox = pipeline.pack_tools(source, store=app.store, ui=app.ui)
+    with app.ui.step("check the signatures of its boot files"):
+        return boot_signing.check(path, source, store=app.store, toolbox=toolbox)
 
 
 def _source(recipe: Path | None, *, needed: bool) -> RecipeFile | None:

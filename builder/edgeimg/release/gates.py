@@ -90,6 +90,11 @@ def of_k3s(manifests: Iterable[Manifest]) -> list[Hold]:
     ]
 
 
+def of_boot_files(arch: str, problems: Iterable[str]) -> list[Hold]:
+    """Boot files that the recipe's Secure Boot certificate does not vouch for."""
+    return [Hold(gate="unsigned-boot", reason=f"{arch}: {problem}") for problem in problems]
+
+
 def of_findings(arch: str, findings: Iterable[Finding]) -> list[Hold]:
     """Exceeded budgets, and every other error of the checks."""
     return [

@@ -126,16 +126,40 @@ def signer(home: Path, public: Path) -> BootSigner:
 def certificate(public: Path) -> Certificate:
     """The certificate of db in the directory `public`. Raises VerifyError."""
     path = public / f"{DB}.pem"
+    data = _read(path)
     try:
-        with path.open("rb") as file:
-            return pkcs7.certificate(file.read(pkcs7.MAX_BYTES + 1))
-    except OSError as error:
-        raise VerifyError(
-            f"cannot read the certificate {path}: {error.strerror}",
-            hint="make it: edgeimg genkey --secure-boot DIRECTORY",
-        ) from error
+        return pkcs7.certificate(data)
     except VerifyError as error:
         raise VerifyError(f"{path}: {error.message}") from error
+
+
+def read_auth(path: Path) -> bytes:
+    """A variable as it is in a file: time, PKCS #7, one list of certificates. Raises VerifyError.
+
+    Firmware judges the signature.
+    """
+    data = _read(path)
+    length = int.from_bytes(data[16:20], "little")
+    content = data[16 + length :]
+    kind = struct.pack("<HH", _REVISION, _GUID_TYPE) + _PKCS7.bytes_le
+    whole = length > 24 and len(content) > 44
+    if not whole or data[20:40] != kind or content[:16] != _X509.bytes_le:
+        raise VerifyError(f"{path} is no variable that `edgeimg genkey --secure-boot` wrote")
+    return data
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(pkcs7.MAX_BYTES + 1)
+    except OSError as error:
+        raise VerifyError(
+            f"cannot read {path}: {error.strerror}",
+            hint="make it: edgeimg genkey --secure-boot DIRECTORY",
+        ) from error
+    if len(data) > pkcs7.MAX_BYTES:
+        raise VerifyError(f"{path} is larger than {pkcs7.MAX_BYTES >> 10} KiB")
+    return data
 
 
 def owner(platform_key: Certificate) -> UUID:
