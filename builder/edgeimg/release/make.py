@@ -62,12 +62,15 @@ def release(
     with ui.aside():
         signatures.rehearse(signer, passphrase_file=options.passphrase_file)
     holds = gates.of_inputs(plans, [*source.files, source.lock_path], source.project)
+    if boot_signer is None:
+        holds += gates.of_missing_boot_key(filter(boot_signing.required, plans))
     gates.refuse(holds, allowed)
 
     results = [_make(planned, store, ui, cache, boot_signer) for planned in plans]
     parts, findings = [part for part, _ in results], [report.findings for _, report in results]
     holds += gates.of_k3s(part.built.manifest for part in parts)
-    holds += _of_boot_files(source, parts, store, ui)
+    if boot_signer is not None:
+        holds += _of_boot_files(source, parts, store, ui)
     holds += _of_findings(source, plans, findings, options)
     gates.refuse(holds, allowed)
 
