@@ -50,6 +50,8 @@ class Arch:
     """Flags of its libraries in ld.so.cache (glibc, dl-cache.h)."""
     efi: str
     """The EFI suffix: BOOT<EFI>.EFI, systemd-boot<efi>.efi, linux<efi>.efi.stub."""
+    secure_boot: bool = True
+    """Whether there is firmware with Secure Boot for it."""
     kernel_package: str
     microcode_packages: tuple[str, ...] = ()
     """Packages with updates for its processors; empty where the kernel loads none."""
@@ -153,6 +155,7 @@ ARM = Arch(
     loader="/lib/ld-linux-armhf.so.3",
     ld_cache_flags=0x0903,
     efi="arm",
+    secure_boot=False,
     kernel_package="linux-image-armmp",
     console="ttyAMA0",
     syscalls="arm",

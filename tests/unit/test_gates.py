@@ -114,6 +114,16 @@ def test_a_standin_and_an_unsigned_index_hold_back(project: Path, plan: BuildPla
     ]
 
 
+def test_unsigned_boot_files_hold_back(plan: BuildPlan) -> None:
+    missing = gates.of_missing_boot_key([plan])
+    found = gates.of_boot_files("arm64", ["EFI/BOOT/BOOTAA64.EFI: it is not signed"])
+    assert [hold.gate for hold in (*missing, *found)] == ["unsigned-boot"] * 2
+    assert gates.of_boot_files("arm64", []) == []
+    with pytest.raises(errors.ReleaseError):
+        gates.refuse(found, [])
+    assert gates.refuse(found, ["unsigned-boot"]) == tuple(found)
+
+
 def test_findings_hold_back_as_budget_or_checks_and_warnings_do_not() -> None:
     found = gates.of_findings(
         "arm",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -78,6 +78,8 @@ class ReleaseOptions:
     passphrase_file: Path | None = None
     previous: Path | None = None
     """The release to compare sizes with; None: the latest other one in `directory`."""
+    boot_home: Path | None = None
+    """Directory with the private keys of Secure Boot; None: boot files are not signed."""
     reports: Path | None = None
     """Where findings and boots are written for CI services, of a release held back too."""
 
@@ -105,6 +107,8 @@ class BuildPlan:
     """The binary OpenPGP keyring that the gateway trusts for updates; empty without [update]."""
     settings_key: bytes
     """The same for settings; empty if they need no signature."""
+    enrolment: Mapping[str, bytes] = field(default_factory=dict)
+    """Variables of Secure Boot that the boot loader writes into firmware, by file name."""
     k3s_identity: str
     """Names the K3s binary: its source, and its digest or that of its sources."""
     project: Path
@@ -121,14 +125,14 @@ class BuildPlan:
     @property
     def paths(self) -> tuple[str, ...]:
         """Paths of the project whose files go into the image: overlays, contents of containers,
-        manifests, the keys of updates and of settings, the files of the board.
+        manifests, the keys of updates, of settings and of Secure Boot, the files of the board.
         """
         containers = self.recipe.contents().values()
         sources = (path for contents in containers for path in contents.paths(self.arch.name))
         manifests = (workload.manifests for workload in self.recipe.workloads.values())
         board = self.recipe.board
-        keys = (self.recipe.update.key, self.recipe.provision.key)
-        single = [path for path in (*keys, board and board.files) if path]
+        keys, trust = (self.recipe.update.key, self.recipe.provision.key), self.recipe.trust
+        single = [path for path in (*keys, trust.secure_boot, board and board.files) if path]
         return (*self.recipe.overlay.paths, *sources, *manifests, *single)
 
     @property
@@ -160,6 +164,11 @@ class BuildPlan:
             "settings_key": sha256(self.settings_key).hexdigest(),
             "k3s": self.k3s_identity,
             **({"board": self.board.digest()} if self.recipe.board else {}),
+            **(
+                {"enrolment": {name: sha256(data).hexdigest() for name, data in enrolled}}
+                if (enrolled := sorted(self.enrolment.items()))
+                else {}
+            ),
             # An image that was let through is not one that an ordinary build may find again.
             **({"over_budget": True} if self.over_budget else {}),
         }
@@ -212,6 +221,7 @@ def plan_build(
         },
         update_key=project_files.keyring(source, "update.key", recipe.update.key),
         settings_key=project_files.keyring(source, "provision.key", recipe.provision.key),
+        enrolment=project_files.enrolment(source, recipe, arch),
         k3s_identity=_k3s_identity(recipe, arch, lock),
         board=project_files.board_files(source, recipe),
         builtin=builtin.parts if builtin else {},

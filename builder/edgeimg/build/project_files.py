@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from edgeimg.arch import Arch
 from edgeimg.builtin import PREFIX
-from edgeimg.errors import RecipeError
+from edgeimg.errors import RecipeError, VerifyError
 from edgeimg.recipe.contents import Contents
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.image_name import short_name
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.workloads import Workload
 from edgeimg.tree import Tree, file, overlay
-from edgeimg.trust import openpgp
+from edgeimg.trust import openpgp, secure_boot
 
 
 def container_files(source: RecipeFile, group: str, contents: Contents, arch: Arch) -> Tree:
@@ -74,6 +74,23 @@ def keyring(source: RecipeFile, name: str, path: str | None) -> bytes:
         raise RecipeError(
             f"{key}: {place}: {error}",
             hint="export the public key of who signs: edgeimg genkey --export FILE",
+        ) from None
+
+
+def enrolment(source: RecipeFile, recipe: Recipe, arch: Arch) -> dict[str, bytes]:
+    """The variables that the boot loader writes into firmware, by file name; empty for none.
+
+    Raises RecipeError when a file is missing or is no such variable.
+    """
+    trust = recipe.trust
+    if trust.secure_boot is None or trust.enroll == "off" or not arch.secure_boot:
+        return {}
+    directory = source.locate(trust.secure_boot)
+    try:
+        return {name: secure_boot.read_auth(directory / name) for name in secure_boot.AUTH}
+    except VerifyError as error:
+        raise RecipeError(
+            f"{source.path}: trust.secure_boot: {error.message}", hint=error.hint
         ) from None
 
 

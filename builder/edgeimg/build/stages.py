@@ -63,6 +63,7 @@ class Composed:
             boot=self.inputs.boot,
             loader=self.inputs.loader,
             microcode=self.inputs.microcode,
+            enrolment=self.plan.enrolment,
         )
 
 

@@ -55,6 +55,13 @@ from edgeimg.vm.argv import GuestOptions
     help="Read the key's passphrase from a file.",
 )
 @click.option(
+    "--secure-boot-key",
+    "boot_home",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIRECTORY",
+    help="Sign boot loader and UKI with the key of db there, which `genkey --secure-boot` made.",
+)
+@click.option(
     "--previous",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Release to compare sizes with.  [default: the latest one]",
@@ -86,6 +93,7 @@ def release(
     key: str | None,
     home: Path | None,
     passphrase_file: Path | None,
+    boot_home: Path | None,
     previous: Path | None,
     reports: Path | None,
     jobs: int,
@@ -94,7 +102,8 @@ def release(
     """Build, check, boot, sign and publish a version.
 
     A release is held back by a stand-in K3s, an unsigned package index, inputs that are not
-    committed, an exceeded budget, a finding, or a boot that failed. Exits with 15, 10, 11 or 12.
+    committed, unsigned boot files, an exceeded budget, a finding, or a boot that failed. Exits
+    with 15, 10, 11 or 12.
     If anything fails, nothing is published. A second run continues where the first one stopped.
     """
     boots = SmokeOptions(
@@ -112,6 +121,7 @@ def release(
         key=key,
         home=home,
         passphrase_file=passphrase_file,
+        boot_home=boot_home,
         previous=previous,
         reports=reports,
     )

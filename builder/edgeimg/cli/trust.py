@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from edgeimg.build import pipeline
 from edgeimg.build.plan import K3sChoice
 from edgeimg.cache.store import write_whole
 from edgeimg.cli import options
@@ -16,21 +20,29 @@ from edgeimg.cli.app import App, with_app
 from edgeimg.cli.options import DEFAULT_RECIPE
 from edgeimg.errors import SigningKeyError, VerifyError
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.release import difference
+from edgeimg.release import boot_signing, difference
 from edgeimg.release import make as ship
 from edgeimg.release import verify as verifying
 from edgeimg.release.verify import Verified
-from edgeimg.trust import keys
+from edgeimg.trust import keys, secure_boot
 from edgeimg.trust.keys import Key, NewKey
 from edgeimg.ui import human
 
 
 @click.command(
     epilog='Example: edgeimg genkey --name "Gateway releases" --email releases@example.org '
-    "--export keys/releases.asc"
+    "--export keys/releases.asc    "
+    'edgeimg genkey --secure-boot ~/boot-keys --name "Example Ltd"'
 )
 @click.option("--name", required=True, help="Name of the publisher of the releases.")
-@click.option("--email", required=True, help="Where its owner can be reached.")
+@click.option("--email", help="Where its owner can be reached. Not for --secure-boot.")
+@click.option(
+    "--secure-boot",
+    "boot_home",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIRECTORY",
+    help="Make the keys of UEFI Secure Boot (PK, KEK, db) there instead; outside of the project.",
+)
 @click.option(
     "--home",
     type=click.Path(path_type=Path, file_okay=False),
@@ -39,8 +51,10 @@ from edgeimg.ui import human
 @click.option(
     "--export",
     "exported",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the public key there: binary if the name ends in .gpg, else armored.",
+    type=click.Path(path_type=Path),
+    help="Write the public key there: binary if the name ends in .gpg, else armored. With "
+    "--secure-boot a directory for certificates and variables.  [default there: "
+    f"{secure_boot.DIRECTORY}]",
 )
 @click.option(
     "--passphrase-file",
@@ -60,7 +74,8 @@ def genkey(
     app: App,
     *,
     name: str,
-    email: str,
+    email: str | None,
+    boot_home: Path | None,
     home: Path | None,
     exported: Path | None,
     passphrase_file: Path | None,
@@ -70,8 +85,16 @@ def genkey(
     """Make a key that signs releases. Ed25519, kept by gpg, outside of the project.
 
     Put the public key (--export) into the project, and name it in [release] key of the recipe.
+    With --secure-boot: the keys that sign boot files. RSA, in files without a passphrase.
     Exits with 17 when the key would not be safe.
     """
+    if boot_home is not None:
+        if email or home or passphrase_file or no_passphrase or expires != "never":
+            raise click.UsageError("--secure-boot takes --name and --export only")
+        _boot_keys(app, boot_home, exported, name)
+        return
+    if email is None:
+        raise click.UsageError("Missing option '--email'.")
     if no_passphrase and passphrase_file is not None:
         raise click.UsageError("--no-passphrase and --passphrase-file exclude each other")
     new_key = NewKey(
@@ -136,7 +159,8 @@ def verify(
     """Check that a release, or one file of it, is what its publisher signed. Works offline.
 
     Signatures, the digest of every file, that nothing is missing or added, and that names and
-    contents agree. Without a key only digests are compared. Exits with 16 when anything is wrong.
+    contents agree; the signatures of boot files, if the recipe has [trust] secure_boot. Without a
+    key only digests are compared. Exits with 16 when anything is wrong.
     """
     if rebuild and not path.is_dir():
         raise click.UsageError("--rebuild needs the directory of a release")
@@ -144,10 +168,30 @@ def verify(
     key = key or _recipe_key(source)
     with app.ui.step(f"verify {path.name or path}"):
         verified = verifying.verify(path, key, progress=app.ui)
+    boot_images = _boot_files(app, path, source)
     if rebuild and source is not None:
         _rebuild(app, path, source, work, k3s)
-    data = {**verified.to_json(), "rebuilt": rebuild}
-    app.result(data, lambda console: _show_verified(console, verified, rebuilt=rebuild))
+    data = {**verified.to_json(), "rebuilt": rebuild, "secure_boot": boot_images}
+
+    def show(console: Console) -> None:
+        _show_verified(console, verified, rebuilt=rebuild)
+        if boot_images:
+            console.print(Text(f"✓ boot files of {boot_images} images are signed for Secure Boot",
+                               style="green"))  # fmt: skip
+
+    app.result(data, show)
+
+
+def _boot_files(app: App, path: Path, source: RecipeFile | None) -> int:
+    """Check the boot files of a release by the certificate that the recipe names.
+
+    Returns the number of images; 0 where no certificate is named.
+    """
+    if source is None or source.recipe.trust.secure_boot is None or not path.is_dir():
+        return 0
+    toolbox = pipeline.pack_tools(source, store=app.store, ui=app.ui)
+    with app.ui.step("check the signatures of its boot files"):
+        return boot_signing.check(path, source, store=app.store, toolbox=toolbox)
 
 
 def _source(recipe: Path | None, *, needed: bool) -> RecipeFile | None:
@@ -185,6 +229,28 @@ def _rebuild(
             hint="check out the commit that it was made from, and use the same edgeimg; "
             "--work DIR keeps what was built",
         )
+
+
+def _boot_keys(app: App, home: Path, exported: Path | None, name: str) -> None:
+    public = exported or secure_boot.DIRECTORY
+    epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    with app.ui.step("make the keys of Secure Boot"):
+        made = secure_boot.generate(home, public, name=name, epoch=epoch)
+    fingerprints = {variable: certificate.fingerprint for variable, certificate in made.items()}
+    data = {"fingerprints": fingerprints, "directory": str(home), "export": str(public)}
+    app.result(data, lambda console: _show_boot_keys(console, fingerprints, home, public))
+
+
+def _show_boot_keys(
+    console: Console, fingerprints: Mapping[str, str], home: Path, public: Path
+) -> None:
+    for variable, fingerprint in fingerprints.items():
+        console.print(Text(f"{variable:4}{fingerprint}", style="bold"), soft_wrap=True)
+    console.print(Text(f"certificates and variables: {public}"), soft_wrap=True)
+    console.print(
+        Text(f"Keep a backup of {home}: gateways that know these keys start nothing else."),
+        soft_wrap=True,
+    )
 
 
 def _show_key(console: Console, key: Key, exported: Path | None) -> None:

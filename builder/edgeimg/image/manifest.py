@@ -160,6 +160,9 @@ class Manifest:
     """The inputs of the image: `recipe`, `lock`, `build`."""
     unsigned_index: bool = False
     """Its packages come from an index that did not match its signature."""
+    secure_boot: str = ""
+    """SHA-256 of the certificate that its boot files are signed with; empty if they are not. In the
+    file only where it is set."""
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -206,6 +209,7 @@ class Manifest:
             "edgeimg": {"version": self.edgeimg, "builtin": dict(sorted(self.builtin.items()))},
             "digests": dict(sorted(self.digests.items())),
             "unsigned_index": self.unsigned_index,
+            **({"secure_boot": self.secure_boot} if self.secure_boot else {}),
             "kernel_config": dict(sorted((self.kernel_config or {}).items())),
             "files": {
                 path: [facts.size, facts.origin, facts.sha256]

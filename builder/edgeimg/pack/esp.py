@@ -24,6 +24,8 @@ timeout 0
 editor no
 console-mode keep
 """
+_ENROLL = "loader/keys/auto"
+"""The directory of the keys that systemd-boot enrolls without a question."""
 CONFIG_README = (
     b"This partition belongs to the gateway's owner: settings for this one device go here.\r\n"
     b"The gateway reads it when it starts. Any computer can read and write it.\r\n"
@@ -46,19 +48,27 @@ def make(
     volume_id: int,
     epoch: int,
     more: Mapping[str, Path] = MappingProxyType({}),
+    enroll: str = "off",
+    variables: Mapping[str, Path] = MappingProxyType({}),
     toolbox: Toolbox,
 ) -> None:
     """Write the EFI system partition (FAT32, `size` bytes) with systemd-boot and one UKI.
 
     `loader` is systemd-boot<efi>.efi, `more` a board's files by their path. With a board there must
-    be room for a second UKI, too. Raises BudgetError when it does not fit, ToolError.
+    be room for a second UKI, too. `variables` are keys of Secure Boot, as PK.auth, which the boot
+    loader enrolls as `enroll` says (loader.conf(5), secure-boot-enroll). Raises BudgetError when
+    it does not fit, ToolError.
     """
-    conf = scratch.write(LOADER_CONF, output.with_name(f"{output.name}.loader.conf"))
+    setting = f"secure-boot-enroll {enroll}\n" if variables else ""
+    conf = scratch.write(
+        LOADER_CONF + setting.encode(), output.with_name(f"{output.name}.loader.conf")
+    )
     files = {
         f"EFI/BOOT/BOOT{arch.efi.upper()}.EFI": loader,
         f"EFI/systemd/systemd-boot{arch.efi}.efi": loader,
         f"EFI/Linux/{uki_name}": uki,
         "loader/loader.conf": conf,
+        **{f"{_ENROLL}/{name}": path for name, path in variables.items()},
         **more,
     }
     fat.make(

@@ -24,6 +24,7 @@ from edgeimg.recipe.tables import (
     Packages,
     Release,
 )
+from edgeimg.recipe.trust import Trust
 from edgeimg.recipe.types import ArchName
 from edgeimg.recipe.updates import Update
 from edgeimg.recipe.workloads import PodImage, Workload, WorkloadName
@@ -68,6 +69,7 @@ class Recipe(Table):
         None, description="the roll-out server that gateways ask for orders"
     )
     provision: Provisioning = Field(default_factory=Provisioning)
+    trust: Trust = Field(default_factory=Trust)
     board: Board | None = Field(None, description="the board that the image is for, without UEFI")
     arch: dict[ArchName, Override] = Field(
         default_factory=dict, description="overrides per architecture: [arch.arm.packages] …"
@@ -128,6 +130,8 @@ class Recipe(Table):
         Comments, order and layout do not count, nor does where a K3s binary lies.
         """
         absent = {name: True for name in ("board", "rollout") if getattr(self, name) is None}
+        if self.trust.enroll == "off":
+            absent["trust"] = True
         said = self.model_dump_json(
             exclude={"release": True, "check": True, "k3s": {"path"}, **absent}
         )

@@ -154,7 +154,9 @@ MaskPath = Annotated[
 ]
 LinkTarget = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{0,1024}$")]
 ArchKey = Annotated[str, AfterValidator(_known_arch)]
-Gate = Literal["standin", "unsigned-index", "dirty-overlay", "budget", "checks", "boot"]
+Gate = Literal[
+    "standin", "unsigned-index", "dirty-overlay", "unsigned-boot", "budget", "checks", "boot"
+]
 """What holds a release back."""
 Accepted = Annotated[str, StringConstraints(max_length=512), AfterValidator(_accepted)]
 Port = Annotated[str, AfterValidator(_port)]

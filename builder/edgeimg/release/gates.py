@@ -90,6 +90,22 @@ def of_k3s(manifests: Iterable[Manifest]) -> list[Hold]:
     ]
 
 
+def of_missing_boot_key(plans: Iterable[BuildPlan]) -> list[Hold]:
+    """Images whose boot files have to be signed, and nobody signs them: known before the build."""
+    return [
+        Hold(
+            gate="unsigned-boot",
+            reason=f"{plan.arch.name}: its boot files are not signed: add --secure-boot-key",
+        )
+        for plan in plans
+    ]
+
+
+def of_boot_files(arch: str, problems: Iterable[str]) -> list[Hold]:
+    """Boot files that the recipe's Secure Boot certificate does not vouch for."""
+    return [Hold(gate="unsigned-boot", reason=f"{arch}: {problem}") for problem in problems]
+
+
 def of_findings(arch: str, findings: Iterable[Finding]) -> list[Hold]:
     """Exceeded budgets, and every other error of the checks."""
     return [

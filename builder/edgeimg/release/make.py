@@ -21,7 +21,7 @@ from edgeimg.check.findings import Finding
 from edgeimg.errors import RecipeError, VerifyError
 from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.release import assemble, evidence, gates, releases
+from edgeimg.release import assemble, boot_signing, evidence, gates, releases
 from edgeimg.release.assemble import Part
 from edgeimg.release.evidence import Evidence
 from edgeimg.release.facts import ReleaseFacts
@@ -29,7 +29,9 @@ from edgeimg.release.gates import Hold
 from edgeimg.release.layout import EVIDENCE, FACTS, SUMS
 from edgeimg.release.provenance import Origin
 from edgeimg.release.releases import Released
-from edgeimg.trust import keys, signatures
+from edgeimg.tools import Toolbox
+from edgeimg.trust import keys, secure_boot, signatures
+from edgeimg.trust.secure_boot import BootSigner
 from edgeimg.ui import Ui
 from edgeimg.vm import disk
 
@@ -55,15 +57,20 @@ def release(
     if finished := releases.finished(plans, options.directory):
         return finished
     signer = keys.find(options.key, home=options.home)
+    boot_signer = _boot_signer(source, options)
     final = releases.place(plans, options.directory)
     with ui.aside():
         signatures.rehearse(signer, passphrase_file=options.passphrase_file)
     holds = gates.of_inputs(plans, [*source.files, source.lock_path], source.project)
+    if boot_signer is None:
+        holds += gates.of_missing_boot_key(filter(boot_signing.required, plans))
     gates.refuse(holds, allowed)
 
-    results = [_make(planned, store, ui, cache) for planned in plans]
+    results = [_make(planned, store, ui, cache, boot_signer) for planned in plans]
     parts, findings = [part for part, _ in results], [report.findings for _, report in results]
     holds += gates.of_k3s(part.built.manifest for part in parts)
+    if boot_signer is not None:
+        holds += _of_boot_files(source, parts, store, ui)
     holds += _of_findings(source, plans, findings, options)
     gates.refuse(holds, allowed)
 
@@ -139,7 +146,8 @@ def rebuild(
             over_budget=any(hold.gate == "budget" for hold in facts.overrides),
         )
         planned = planning.plan_build(source, arch, build_options)
-        parts.append(_make(planned, fresh, ui)[0])
+        part = _make(planned, fresh, ui)[0]
+        parts.append(_with_signatures(part, source, directory, fresh, ui))
     _write(source, parts, facts.overrides, work / "release", fresh, ui)
     return work / "release"
 
@@ -154,12 +162,67 @@ def _without_board(source: RecipeFile) -> None:
         )
 
 
+def _boot_signer(source: RecipeFile, options: ReleaseOptions) -> BootSigner | None:
+    """The key of `--secure-boot-key`. Raises RecipeError when the recipe has no certificates."""
+    if options.boot_home is None:
+        return None
+    public = boot_signing.public_keys(source)
+    if public is None:
+        raise RecipeError(
+            f"{source.path} names no certificates for the key in {options.boot_home}",
+            hint='name them: [trust] secure_boot = "keys/secure-boot"',
+        )
+    return secure_boot.signer(options.boot_home, public)
+
+
+def _of_boot_files(source: RecipeFile, parts: Sequence[Part], store: Store, ui: Ui) -> list[Hold]:
+    """The images whose boot files Secure Boot would refuse."""
+    holds: list[Hold] = []
+    public = boot_signing.public_keys(source)
+    for part in parts:
+        if public is None or not boot_signing.required(part.plan):
+            continue
+        with ui.step(f"{part.plan.arch.name}: check the signatures of its boot files"):
+            problems = boot_signing.problems(
+                part.raw, part.built.manifest.disk, [secure_boot.certificate(public)],
+                store=store, toolbox=_pack_tools(part.plan, store, ui),
+            )  # fmt: skip
+        holds += gates.of_boot_files(part.plan.arch.name, problems)
+    return holds
+
+
+def _with_signatures(part: Part, source: RecipeFile, directory: Path, store: Store, ui: Ui) -> Part:
+    """A part with the signatures of the release in `directory`, where it has some."""
+    public = boot_signing.public_keys(source)
+    if public is None or not boot_signing.required(part.plan):
+        return part
+    built = boot_signing.attach(
+        part.built, directory, secure_boot.certificate(public),
+        store=store, toolbox=_pack_tools(part.plan, store, ui), ui=ui,
+    )  # fmt: skip
+    return replace(part, built=built, raw=disk.raw_image(built.download, store))
+
+
+def _pack_tools(planned: BuildPlan, store: Store, ui: Ui) -> Toolbox:
+    return sources.host_tools(planned.lock, "pack", store, offline=planned.offline, progress=ui)
+
+
 def _make(
-    planned: BuildPlan, store: Store, ui: Ui, cache: SharedCache | None = None
+    planned: BuildPlan,
+    store: Store,
+    ui: Ui,
+    cache: SharedCache | None = None,
+    boot_signer: BootSigner | None = None,
 ) -> tuple[Part, CheckReport]:
-    """One architecture: composed, built, looked into, described."""
+    """One architecture: composed, built, signed, looked into, described."""
     composed = pipeline.compose(planned, store, ui)
     built = pipeline.build(planned, store=store, ui=ui, composed=composed, cache=cache)
+    if boot_signer is not None and boot_signing.required(planned):
+        toolbox = _pack_tools(planned, store, ui)
+        with ui.step(f"{planned.arch.name}: sign its boot files"):
+            built = boot_signing.sign(built, boot_signer, store=store, toolbox=toolbox, ui=ui)
+    elif boot_signer is not None:
+        ui.note(f"{planned.arch.name}: no firmware has Secure Boot: boot files are not signed")
     report = pipeline.check_composed(composed, built.sizes, ui)
     bill = pipeline.describe(composed, ui)
     part = Part(
@@ -197,7 +260,7 @@ def _write(
     store: Store,
     ui: Ui,
 ) -> None:
-    lock, offline = parts[0].plan.lock, parts[0].plan.offline
+    lock = parts[0].plan.lock
     host = tools.build_host()
     origin = Origin(
         recipe=source.path.name,
@@ -210,7 +273,7 @@ def _write(
         builder_digest=source_digest(),
         overrides=tuple(overrides),
     )
-    toolbox = sources.host_tools(lock, "pack", store, offline=offline, progress=ui)
+    toolbox = _pack_tools(parts[0].plan, store, ui)
     for part in parts:
         with ui.step(f"{part.plan.arch.name}: pack its update files"):
             assemble.split(part, toolbox=toolbox, store=store)

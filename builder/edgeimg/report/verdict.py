@@ -20,6 +20,8 @@ OVERRIDES = {
     "unsigned-index": "Packages were locked from an index that did not match its signature. Their "
     "contents were checked against the lock.",
     "dirty-overlay": "The overlay held changes that are not in version control.",
+    "unsigned-boot": "Boot files are not signed with the key of the project's certificate. Secure "
+    "Boot does not start them.",
     "budget": "An image exceeds its size budget.",
     "checks": "The checks found errors in an image.",
     "boot": "An image did not pass its boot test.",

@@ -164,9 +164,9 @@ def guard(home: Path, *, explicit: bool) -> None:
     if home.exists() and not home.is_dir():
         raise SigningKeyError(f"{home} is not a directory")
     if home.is_dir():
-        _refuse_open(home, "chmod 700")
+        refuse_open(home, "chmod 700")
         for path in sorted(home.glob("private-keys-v1.d/*.key")):
-            _refuse_open(path, "chmod 600")
+            refuse_open(path, "chmod 600")
 
 
 def check_passphrase_file(path: Path | None) -> None:
@@ -175,14 +175,15 @@ def check_passphrase_file(path: Path | None) -> None:
         return
     if not path.is_file():
         raise SigningKeyError(f"there is no passphrase file {path}")
-    _refuse_open(path, "chmod 600")
+    refuse_open(path, "chmod 600")
     if project := _project(path):
         raise SigningKeyError(
             f"{path} is inside the project {project}: passphrases do not belong there"
         )
 
 
-def _refuse_open(path: Path, mend: str) -> None:
+def refuse_open(path: Path, mend: str) -> None:
+    """Raises SigningKeyError when other users can read `path`; `mend` is the command for it."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & _OTHER_USERS:
         raise SigningKeyError(

@@ -36,7 +36,7 @@ function decode(text,   out, code, round, size) {
     # Escapes of escapes, too.
     for (round = 0; round < 3 && text ~ /[%\\]/; round++) {
         out = ""
-        while (match(text, /%[0-9A-Fa-f][0-9A-Fa-f]|\\x[0-9A-Fa-f][0-9A-Fa-f]|\\u00[0-9A-Fa-f][0-9A-Fa-f]|\\["'\/\\]/)) {
+        while (match(text, /%[0-9A-Fa-f][0-9A-Fa-f]|\\x[0-9A-Fa-f][0-9A-Fa-f]|\\u00[0-9A-Fa-f][0-9A-Fa-f]|\\["'\\]|\\\//)) {
             size = RLENGTH
             code = substr(text, RSTART, size)
             out = out substr(text, 1, RSTART - 1)

@@ -60,7 +60,7 @@ whole && !/^-----/ { put_token($0) }
         put_value(rest)
     }
     rest = $0
-    while (match(rest, /:\/\/[^\/ "'@]*:[^\/ "']*@/)) {
+    while (match(rest, "://[^/ \"'@]*:[^/ \"']*@")) {
         value = substr(rest, RSTART + 3, RLENGTH - 4)
         rest = substr(rest, RSTART + RLENGTH)
         sub(/^[^:]*:/, "", value)

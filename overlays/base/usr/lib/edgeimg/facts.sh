@@ -6,6 +6,7 @@ root=${root-}
 share=$root/usr/share/edgeimg
 run=$root/run/edgeimg
 kubectl=$root/usr/lib/k3s/current/bin/kubectl
+efivars=$root/sys/firmware/efi/efivars
 role=$(sed -n 's/^K3S_ROLE=//p' "$root/etc/rancher/k3s/k3s.env" 2> /dev/null)
 role=${role:-server}
 # A kubelet may read its own node, with the certificate that its server has given it.
@@ -72,6 +73,17 @@ unplugged() {
 is_synchronised() {
     # Whether a program has set the kernel time: systemd-timesyncd, or chrony.
     ! busybox adjtimex 2> /dev/null | grep -q UNSYNC
+}
+
+secure_boot() {
+    # on, off, or unknown: no UEFI, or its variables are not mounted. Four bytes of attributes, then
+    # the value (UEFI 2.10, 3.3).
+    variable=$efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
+    case $(od -An -v -tu1 "$variable" 2> /dev/null | awk '{ print NF == 5 ? $5 : "" }') in
+        1) echo on ;;
+        0) echo off ;;
+        *) echo unknown ;;
+    esac
 }
 
 count_pods() {

@@ -1,0 +1,185 @@
+"""Signs the boot files of a finished image, as the last step before it is published.
+
+A build has no keys and gives the same bytes to everybody. A signed image is that image with
+certificate tables at the end of its EFI programs: see docs/adr/0020-sign-last.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgeimg.build.plan import BuildPlan
+from edgeimg.build.result import Built
+from edgeimg.cache.store import Store, disk_errors
+from edgeimg.errors import ImageError, VerifyError
+from edgeimg.image.manifest import SUFFIX, Manifest
+from edgeimg.image.partitions import DiskPlan
+from edgeimg.pack import boot_files
+from edgeimg.pack import publish as publishing
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.tools import Toolbox
+from edgeimg.trust import authenticode, secure_boot
+from edgeimg.trust.pkcs7 import Certificate
+from edgeimg.trust.secure_boot import BootSigner
+from edgeimg.ui import Ui
+from edgeimg.vm import disk as guest_disk
+
+_DIRECTORY = "signed"
+"""Where signed images are, in the directory of finished images."""
+
+
+def required(plan: BuildPlan) -> bool:
+    """Whether an image's boot files have to be signed."""
+    return plan.recipe.trust.secure_boot is not None and plan.arch.secure_boot
+
+
+def public_keys(source: RecipeFile) -> Path | None:
+    """The directory with the certificates of a recipe; None if it has none."""
+    name = source.recipe.trust.secure_boot
+    return None if name is None else source.locate(name)
+
+
+def sign(built: Built, signer: BootSigner, *, store: Store, toolbox: Toolbox, ui: Ui) -> Built:
+    """The image with its boot loader, UKI and addons signed, in a directory of its own.
+
+    Equal images and keys give equal bytes. Raises ImageError, ToolError, BudgetError, HostError.
+    """
+
+    def change(program: bytes) -> bytes:
+        return authenticode.sign(program, signer.certificate, signer.sign)
+
+    return _publish(built, change, signer.certificate, store=store, toolbox=toolbox, ui=ui)
+
+
+def attach(
+    built: Built,
+    directory: Path,
+    certificate: Certificate,
+    *,
+    store: Store,
+    toolbox: Toolbox,
+    ui: Ui,
+) -> Built:
+    """The image with the signatures of the same image in the release `directory`; no key is needed.
+
+    Without signatures there, the image itself. Raises VerifyError when the programs differ.
+    """
+    published = Manifest.read(directory / f"{built.name}{SUFFIX}")
+    if not published.secure_boot:
+        return built
+    download = directory / built.download.name
+    raw = guest_disk.raw_image(download, store)
+    tables = {}
+    with store.work("boot-files") as work:
+        found = boot_files.read(raw, published.disk, work, toolbox=toolbox)
+        for path in found.values():
+            program, table = authenticode.split(path.read_bytes())
+            tables[program] = table
+
+    def change(program: bytes) -> bytes:
+        if program not in tables:
+            raise VerifyError(f"{download} has another boot loader or UKI than this build")
+        return authenticode.attach(program, tables[program])
+
+    return _publish(built, change, certificate, store=store, toolbox=toolbox, ui=ui)
+
+
+def problems(
+    raw: Path,
+    plan: DiskPlan,
+    certificates: Sequence[Certificate],
+    *,
+    store: Store,
+    toolbox: Toolbox,
+) -> list[str]:
+    """What is not signed by one of the certificates in a disk image's boot partition."""
+    with store.work("boot-files") as work:
+        found = boot_files.read(raw, plan, work, toolbox=toolbox)
+        if not found:
+            return ["there is no boot loader"]
+        return [
+            f"{name}: {problem}"
+            for name, path in sorted(found.items())
+            if (problem := problem_of(path, certificates))
+        ]
+
+
+def problem_of(program: Path, certificates: Sequence[Certificate]) -> str:
+    """Why firmware with the certificates would not start a program; empty when it would."""
+    try:
+        authenticode.verify(program.read_bytes(), certificates)
+    except VerifyError as error:
+        return error.message
+    return ""
+
+
+def check(directory: Path, source: RecipeFile, *, store: Store, toolbox: Toolbox) -> int:
+    """Check all boot files of a release, or of one file's image, and return their images' number.
+
+    Raises VerifyError, naming every boot file that is not signed by the recipe's certificate.
+    """
+    public = public_keys(source)
+    if public is None:
+        return 0
+    certificates = [secure_boot.certificate(public)]
+    wrong: list[str] = []
+    archs = {arch.name: arch for arch in source.recipe.archs}
+    manifests = [
+        manifest
+        for path in sorted(directory.glob(f"*{SUFFIX}"))
+        if (manifest := Manifest.read(path)).contents.arch in archs
+        and archs[manifest.contents.arch].secure_boot
+    ]
+    for manifest in manifests:
+        name = manifest.contents.name
+        raw = guest_disk.raw_image(directory / f"{name}.raw.zst", store)
+        found = problems(raw, manifest.disk, certificates, store=store, toolbox=toolbox)
+        wrong += [f"{name}.raw.zst: {problem}" for problem in found]
+        uki = directory / f"{name}.efi"
+        if uki.exists() and (problem := problem_of(uki, certificates)):
+            wrong.append(f"{uki.name}: {problem}")
+    if wrong:
+        raise VerifyError(
+            "\n  ".join([f"{directory}: boot files that Secure Boot refuses", *wrong]),
+            hint=f"they were checked with {public / 'db.pem'}, which the recipe names",
+        )
+    return len(manifests)
+
+
+def _publish(
+    built: Built,
+    change: Callable[[bytes], bytes],
+    certificate: Certificate,
+    *,
+    store: Store,
+    toolbox: Toolbox,
+    ui: Ui,
+) -> Built:
+    plan = replace(built.plan, output=built.plan.output / _DIRECTORY)
+    raw = guest_disk.raw_image(built.download, store)
+    with store.work("sign") as work, disk_errors(store.root):
+        signed = work / "disk.raw"
+        sizes = boot_files.replace(
+            raw, built.manifest.disk, signed, change=change,
+            epoch=plan.recipe.image.epoch, toolbox=toolbox,
+        )  # fmt: skip
+        uki = [size for name, size in sizes.items() if name.startswith("EFI/Linux/")]
+        if len(uki) != 1:
+            raise ImageError(f"{built.download} holds {len(uki)} boot entries, expected one")
+        manifest = replace(
+            built.manifest,
+            sizes={**built.manifest.sizes, "uki": uki[0]},
+            secure_boot=certificate.fingerprint,
+        )
+        published = publishing.publish(
+            signed, manifest, plan.directory, name=plan.name, toolbox=toolbox, progress=ui
+        )
+    return Built(
+        plan=plan,
+        manifest=manifest,
+        files={file.name: file for file in published.files},
+        unchanged=False,
+        shared=built.shared,
+    )

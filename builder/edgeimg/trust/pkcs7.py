@@ -1,0 +1,152 @@
+"""PKCS #7 signed data (RFC 2315) in the one encoding that edgeimg writes and accepts.
+
+One signer, SHA-256 and RSA, no time: equal documents and keys give equal bytes, and every byte is
+either fixed, or signed, or the signature.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from edgeimg.errors import VerifyError
+
+INTEGER, BITS, OCTETS, NULL, OID, SEQUENCE, SET = 0x02, 0x03, 0x04, 0x05, 0x06, 0x30, 0x31
+"""Tags of X.690, 8."""
+_VERSION_TAG = 0xA0
+MAX_BYTES = 64 << 10
+"""Of a certificate file."""
+_DATA = bytes.fromhex("2a864886f70d010701")
+_SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
+_CONTENT_TYPE = bytes.fromhex("2a864886f70d010903")
+_MESSAGE_DIGEST = bytes.fromhex("2a864886f70d010904")
+_RSA = bytes.fromhex("2a864886f70d010101")
+_SHA256 = bytes.fromhex("608648016503040201")
+_PEM = re.compile(
+    rb"\s*-----BEGIN CERTIFICATE-----\r?\n([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----\s*"
+)
+Sign = Callable[[bytes], bytes]
+"""The RSA signature (PKCS #1 1.5, SHA-256) of a document."""
+
+
+def der(tag: int, *parts: bytes) -> bytes:
+    """One element of DER (X.690, 10)."""
+    body = b"".join(parts)
+    length = len(body)
+    if length < 0x80:
+        return bytes((tag, length)) + body
+    size = length.to_bytes((length.bit_length() + 7) // 8)
+    return bytes((tag, 0x80 | len(size))) + size + body
+
+
+def algorithm(name: bytes) -> bytes:
+    """An algorithm identifier without parameters."""
+    return der(SEQUENCE, der(OID, name), der(NULL))
+
+
+SHA256 = algorithm(_SHA256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """An X.509 certificate (RFC 5280)."""
+
+    data: bytes
+    """DER."""
+    issuer: bytes
+    serial: bytes
+    """DER, as in the certificate."""
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate as text."""
+        text = base64.encodebytes(self.data)
+        return b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal."""
+        return sha256(self.data).hexdigest()
+
+
+def certificate(pem: bytes) -> Certificate:
+    """The only certificate in a PEM file. Raises VerifyError for anything else."""
+    match = _PEM.fullmatch(pem) if len(pem) <= MAX_BYTES else None
+    if match is None:
+        raise VerifyError("it is not one certificate in PEM")
+    try:
+        data = base64.b64decode(b"".join(match[1].split()), validate=True)
+        serial, issuer = _names(data)
+    except (ValueError, IndexError) as error:
+        raise VerifyError(f"it is no X.509 certificate: {error}") from None
+    return Certificate(data=data, serial=serial, issuer=issuer)
+
+
+def _names(data: bytes) -> tuple[bytes, bytes]:
+    """Serial number and issuer (RFC 5280, 4.1). Raises ValueError, IndexError."""
+    outer, end = _element(data, 0, SEQUENCE)
+    if end != len(data):
+        raise ValueError("data behind the certificate")
+    body, _ = _element(outer, 0, SEQUENCE)
+    at = _element(body, 0, _VERSION_TAG)[1] if body[:1] == bytes((_VERSION_TAG,)) else 0
+    _, after_serial = _element(body, at, INTEGER)
+    _, after_algorithm = _element(body, after_serial, SEQUENCE)
+    _, after_issuer = _element(body, after_algorithm, SEQUENCE)
+    return body[at:after_serial], body[after_algorithm:after_issuer]
+
+
+def detached(document: bytes, signer: Certificate, sign: Sign) -> bytes:
+    """Signed data without its document, as variables of UEFI have it (UEFI 2.10, 8.2.2)."""
+    return _signed_data(der(SEQUENCE, der(OID, _DATA)), signer, b"", sign(document))
+
+
+def attributes(kind: bytes, document: bytes) -> bytes:
+    """The signed attributes of a document of the type `kind`: what is signed in its place."""
+    return der(
+        SET,
+        der(SEQUENCE, der(OID, _CONTENT_TYPE), der(SET, der(OID, kind))),
+        der(SEQUENCE, der(OID, _MESSAGE_DIGEST), der(SET, der(OCTETS, sha256(document).digest()))),
+    )
+
+
+def attached(kind: bytes, document: bytes, signer: Certificate, signature: bytes) -> bytes:
+    """A whole PKCS #7 message with `document`, the body of a sequence, of the type `kind`.
+
+    `signature` is that of `attributes(kind, document)`.
+    """
+    content = der(SEQUENCE, der(OID, kind), der(0xA0, der(SEQUENCE, document)))
+    signed = b"\xa0" + attributes(kind, document)[1:]
+    data = _signed_data(content, signer, signed, signature)
+    return der(SEQUENCE, der(OID, _SIGNED_DATA), der(0xA0, data))
+
+
+def _signed_data(content: bytes, signer: Certificate, signed: bytes, signature: bytes) -> bytes:
+    version = der(INTEGER, b"\x01")
+    info = der(
+        SEQUENCE,
+        version,
+        der(SEQUENCE, signer.issuer, signer.serial),
+        SHA256,
+        signed,
+        algorithm(_RSA),
+        der(OCTETS, signature),
+    )
+    return der(SEQUENCE, version, der(SET, SHA256), content, der(0xA0, signer.data), der(SET, info))
+
+
+def _element(data: bytes, at: int, tag: int) -> tuple[bytes, int]:
+    """The body of the element at `at`, and where it ends. Raises ValueError, IndexError."""
+    if data[at] != tag:
+        raise ValueError(f"tag {data[at]:#x} in place of {tag:#x}")
+    size, at = data[at + 1], at + 2
+    if size & 0x80:
+        count = size & 0x7F
+        if not 1 <= count <= 3:
+            raise ValueError("a length of another form")
+        size, at = int.from_bytes(data[at : at + count]), at + count
+    if at + size > len(data):
+        raise ValueError("it is truncated")
+    return data[at : at + size], at + size

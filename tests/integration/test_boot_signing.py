@@ -1,0 +1,217 @@
+"""A finished image, signed as the last step: what changes, what does not, what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from edgeimg.arch import ARM, X86_64, Arch
+from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
+from edgeimg.build.result import Built
+from edgeimg.errors import RecipeError, SigningKeyError, VerifyError
+from edgeimg.image.manifest import Manifest
+from edgeimg.pack import boot_files, esp, fat
+from edgeimg.recipe.file import RecipeFile, load
+from edgeimg.recipe.trust import Trust
+from edgeimg.release import artifacts, boot_signing, gates
+from edgeimg.trust import secure_boot
+from edgeimg.trust.secure_boot import BootSigner
+from edgeimg.ui import Ui
+from edgeimg.vm import disk
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl: apt install openssl"),
+]
+
+PROJECT = Path(__file__).parents[2]
+EPOCH = 1767225600
+NAME = "gateway_0.1.0_x86-64"
+UKI = "EFI/Linux/gateway_0.1.0+3.efi"
+PROGRAMS = ["EFI/BOOT/BOOTX64.EFI", UKI, "EFI/systemd/systemd-bootx64.efi"]
+
+
+@dataclass(frozen=True)
+class Made:
+    source: RecipeFile
+    raw: Path
+    built: Built
+    signed: Built
+    signer: BootSigner
+
+    def problems(self, raw: Path, signer: BootSigner, tiny) -> list[str]:
+        return boot_signing.problems(
+            raw, self.built.manifest.disk, [signer.certificate], store=tiny.cache, toolbox=tiny.pack
+        )
+
+
+@pytest.fixture(scope="module")
+def made(tiny, publish_image: Callable[..., object], tmp_path_factory) -> Made:
+    """A tiny image of a recipe that names certificates, unsigned and signed."""
+    root = tmp_path_factory.mktemp("made")
+    public = root / "keys/secure-boot"
+    secure_boot.generate(root / "private", public, name="Example Ltd", epoch=EPOCH)
+    source = load(PROJECT / "recipes/gateway.toml")
+    trust = Trust(secure_boot=os.path.relpath(public, source.project))
+    source = dataclasses.replace(source, recipe=source.recipe.model_copy(update={"trust": trust}))
+    plan = plan_build(
+        source, X86_64, BuildOptions(output=root / "out", k3s=K3sChoice(source="standin"))
+    )
+    (root / "disk").mkdir()
+    packed = tiny.make(X86_64, {}, root / "disk")
+    published = publish_image(tiny, packed, plan.directory)
+    built = Built(
+        plan=plan,
+        manifest=Manifest.read(plan.directory / f"{NAME}.manifest.json"),
+        files={file.name: file for file in published.files},
+        unchanged=False,
+    )
+    signer = secure_boot.signer(root / "private", public)
+    signed = boot_signing.sign(built, signer, store=tiny.cache, toolbox=tiny.pack, ui=Ui())
+    return Made(source, packed.raw, built, signed, signer)
+
+
+def flipped(program: bytes) -> bytes:
+    changed = bytearray(program)
+    changed[len(changed) // 2] ^= 1
+    return bytes(changed)
+
+
+def test_every_program_of_the_boot_partition_is_signed(made: Made, tiny, tmp_path: Path) -> None:
+    unsigned = made.problems(made.raw, made.signer, tiny)
+    assert unsigned == [f"{name}: it is not signed" for name in PROGRAMS]
+    (hold, *_) = gates.of_boot_files("x86-64", unsigned)
+    assert (hold.gate, len(unsigned)) == ("unsigned-boot", 3)
+    raw = disk.raw_image(made.signed.download, tiny.cache)
+    assert made.problems(raw, made.signer, tiny) == []
+    found = boot_files.read(raw, made.signed.manifest.disk, tmp_path, toolbox=tiny.pack)
+    assert sorted(found) == PROGRAMS
+    assert found[UKI].stat().st_size == made.signed.manifest.sizes["uki"]
+    assert made.signed.manifest.secure_boot == made.signer.certificate.fingerprint
+
+
+def test_only_the_boot_partition_differs(made: Made, tiny, tmp_path: Path) -> None:
+    raw = disk.raw_image(made.signed.download, tiny.cache)
+    part = made.built.manifest.disk["esp"]
+    with raw.open("rb") as signed, made.raw.open("rb") as plain:
+        assert signed.read(part.start) == plain.read(part.start)
+        assert signed.read(part.size) != plain.read(part.size)
+        while block := plain.read(1 << 20):
+            assert signed.read(len(block)) == block
+        assert not signed.read(1)
+    with raw.open("rb") as file, (tmp_path / "part.fat").open("wb") as copy:
+        file.seek(part.start)
+        copy.write(file.read(part.size))
+    tiny.pack.run("fsck.fat", "-n", tmp_path / "part.fat", timeout=60)
+    same = tmp_path / "same.raw"
+    boot_files.replace(
+        made.raw, made.built.manifest.disk, same, change=bytes, epoch=EPOCH, toolbox=tiny.pack
+    )
+    assert subprocess.run(["cmp", same, made.raw], check=False).returncode == 0
+
+
+def test_signatures_are_attached_again_without_a_key(made: Made, tiny, tmp_path: Path) -> None:
+    """What `verify --rebuild` does: the same bytes, from the unsigned image and the release."""
+    plan = dataclasses.replace(made.built.plan, output=tmp_path)
+    shutil.copytree(made.built.directory, plan.directory)
+    again = boot_signing.attach(
+        dataclasses.replace(made.built, plan=plan), made.signed.directory,
+        made.signer.certificate, store=tiny.cache, toolbox=tiny.pack, ui=Ui(),
+    )  # fmt: skip
+    assert again.files == made.signed.files
+    unsigned = boot_signing.attach(
+        made.built, made.built.directory, made.signer.certificate,
+        store=tiny.cache, toolbox=tiny.pack, ui=Ui(),
+    )  # fmt: skip
+    assert unsigned is made.built
+
+
+def test_a_changed_uki_and_another_key_are_refused(made: Made, tiny, tmp_path: Path) -> None:
+    raw = disk.raw_image(made.signed.download, tiny.cache)
+
+    def change(program: bytes) -> bytes:
+        return flipped(program) if len(program) > 1 << 20 else program
+
+    changed = tmp_path / "changed.raw"
+    boot_files.replace(
+        raw, made.built.manifest.disk, changed, change=change, epoch=EPOCH, toolbox=tiny.pack
+    )
+    (problem,) = made.problems(changed, made.signer, tiny)
+    assert problem.startswith(UKI)
+    other = tmp_path / "other"
+    secure_boot.generate(other, tmp_path / "public", name="Example Ltd", epoch=EPOCH)
+    stranger = secure_boot.signer(other, tmp_path / "public")
+    assert len(made.problems(raw, stranger, tiny)) == len(PROGRAMS)
+    assert made.problems(raw, made.signer, tiny) == []
+    with pytest.raises(SigningKeyError):
+        secure_boot.signer(other, made.source.locate(str(made.source.recipe.trust.secure_boot)))
+
+
+def test_verify_checks_the_images_and_the_update_files(made: Made, tiny, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(made.signed.directory, release)
+    raw = disk.raw_image(release / f"{NAME}.raw.zst", tiny.cache)
+    artifacts.split(raw, NAME, made.signed.manifest, release, toolbox=tiny.pack)
+
+    def check(directory: Path) -> int:
+        return boot_signing.check(directory, made.source, store=tiny.cache, toolbox=tiny.pack)
+
+    assert check(release) == 1
+    uki = release / f"{NAME}.efi"
+    signed = uki.read_bytes()
+    uki.write_bytes(flipped(signed))
+    with pytest.raises(VerifyError, match=uki.name):
+        check(release)
+    uki.write_bytes(signed)
+    assert check(release) == 1
+    with pytest.raises(VerifyError, match="BOOTX64"):
+        check(made.built.directory)
+
+
+def test_armv7_needs_no_signature(made: Made) -> None:
+    options = BuildOptions(output=Path("out"), k3s=K3sChoice(source="standin"))
+    assert boot_signing.required(made.built.plan)
+    assert not boot_signing.required(plan_build(made.source, ARM, options))
+
+
+def test_the_boot_loader_gets_keys_to_enroll_when_the_recipe_says_so(
+    made: Made, tiny, tmp_path: Path
+) -> None:
+    def plan_with(enroll: str, arch: Arch) -> BuildPlan:
+        trust = {**made.source.recipe.trust.model_dump(), "enroll": enroll}
+        recipe = made.source.recipe.model_copy(update={"trust": Trust.model_validate(trust)})
+        options = BuildOptions(output=tmp_path, k3s=K3sChoice(source="standin"))
+        return plan_build(dataclasses.replace(made.source, recipe=recipe), arch, options)
+
+    off, force = plan_with("off", X86_64), plan_with("force", X86_64)
+    assert (off.enrolment, off.key) == ({}, made.built.plan.key)
+    assert sorted(force.enrolment) == ["KEK.auth", "PK.auth", "db.auth"]
+    assert force.key != off.key
+    assert not plan_with("force", ARM).enrolment
+    esp_file = tmp_path / "esp.fat"
+    program = tmp_path / "program"
+    program.write_bytes(b"MZ")
+    variables = {name: tmp_path / name for name in force.enrolment}
+    for name, path in variables.items():
+        path.write_bytes(force.enrolment[name])
+    esp.make(
+        esp_file, arch=X86_64, loader=program, uki=program, uki_name="uki.efi", size=64 << 20,
+        volume_id=1, epoch=EPOCH, enroll="force", variables=variables, toolbox=tiny.pack,
+    )  # fmt: skip
+    assert sorted(fat.names(esp_file, "loader/keys/auto", toolbox=tiny.pack)) == sorted(variables)
+    fat.extract(esp_file, "loader/loader.conf", tmp_path / "conf", toolbox=tiny.pack)
+    assert (tmp_path / "conf").read_bytes() == esp.LOADER_CONF + b"secure-boot-enroll force\n"
+    variable = made.source.locate(f"{made.source.recipe.trust.secure_boot}/db.auth")
+    content = variable.read_bytes()
+    for damaged in (b"", content[:200], b"x" * 4096):
+        variable.write_bytes(damaged)
+        with pytest.raises(RecipeError, match=r"db\.auth"):
+            plan_with("force", X86_64)
+    variable.write_bytes(content)
+    assert plan_with("force", X86_64).key == force.key
