@@ -377,12 +377,14 @@ def test_answers_that_are_not_expected(
 def test_a_get_is_repeated_and_a_change_is_not(
     server: HawkBit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeimg.fetch.api.BACKOFF", 0.0)
+    pauses: list[float] = []
+    monkeypatch.setattr("edgeimg.fetch.api.time.sleep", pauses.append)
     api = Api(server.url, "a", "b")
     server.answers["GET /x"] = server.answers["POST /x"] = (503, b"")
     for method in ("GET", "POST"):
         assert api.call(method, "/x", body=b"{}").status == 503
     assert [method for method, _ in server.requests] == ["GET"] * 4 + ["POST"]
+    assert pauses == [0.5, 1.0, 2.0]
     api.close()
 
 
