@@ -21,7 +21,7 @@ from tests.strict import VARIABLE  # noqa: E402
 
 SOURCES = ["builder", "tests", "docs", "edgeimg"]
 # In the order and the groups of tests/boot/conftest.py.
-IN_ORDER = ["--dist", "loadgroup", "--no-loadscope-reorder"]
+IN_ORDER = ["--dist", "loadfile", "--no-loadscope-reorder"]
 # Three workers for two cores: a build waits for disks and guests now and then. A file's tests share
 # what they build; the files that take long come first (tests/integration/conftest.py).
 INTEGRATION = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]

@@ -1,8 +1,8 @@
 """The order of the boot tests, the worker of each, and the time until which they start.
 
 The default gateway comes first, the slowest architecture before the others, then the files that
-take long. A file's tests share a guest and run on one worker (`--dist loadgroup`). Those of the
-default gateway share none and run on one worker for each architecture.
+take long. A file's tests share a guest and run on one worker (`--dist loadfile`). Those of the
+default gateway share none between architectures and run on one worker for each.
 
 A host may emulate three times slower than another. With EDGEIMG_TEST_BOOT_UNTIL (seconds since
 1970) no test starts after that time, except those of the default gateway. Each test that is left
@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 
 import pytest
-from edgeimg.arch import ARM, ARM64, X86_64, Arch
+from edgeimg.arch import ARM, ARM64, X86_64
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 UNTIL = "EDGEIMG_TEST_BOOT_UNTIL"
 HERE = Path(__file__).parent
@@ -32,24 +34,32 @@ FIRST = (
 )
 
 
-def group(item: pytest.Item) -> str:
+def group(nodeid: str) -> str:
     """The tests that run on one worker, one after another."""
-    if item.path.name != ALWAYS:
-        return item.path.name
-    parameters = getattr(item, "callspec", None)
-    arch = parameters.params["arch"] if parameters else X86_64
-    assert isinstance(arch, Arch)
-    return f"{ALWAYS} {arch.name}"
+    name = nodeid.partition("::")[0].rpartition("/")[2]
+    if name != ALWAYS:
+        return name
+    arch = nodeid.partition("[")[2].removesuffix("]") or X86_64.name
+    return f"{name} {arch}"
 
 
-@pytest.hookimpl(tryfirst=True)
+class ByGuest(LoadFileScheduling):
+    """Files to workers, and the default gateway by architecture."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGuest | None:
+    return ByGuest(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(FIRST)}
-    for item in items:
-        if item.path.parent == HERE:
-            item.add_marker(pytest.mark.xdist_group(group(item)))
     items.sort(
-        key=lambda item: place.get(group(item), len(FIRST)) if item.path.parent == HERE else -1
+        key=lambda item: (
+            place.get(group(item.nodeid), len(FIRST)) if item.path.parent == HERE else -1
+        )
     )
 
 
