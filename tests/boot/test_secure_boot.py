@@ -19,8 +19,7 @@ from edgeimg import process, tools, tree
 from edgeimg.arch import ARM64, X86_64, Arch
 from edgeimg.cache.store import Store
 from edgeimg.lock.model import Lock
-from edgeimg.pack import boot_files, image
-from edgeimg.recipe.trust import Trust
+from edgeimg.pack import boot_files, esp, image
 from edgeimg.sources import deb
 from edgeimg.tools import Toolbox
 from edgeimg.trust import authenticode, secure_boot
@@ -141,12 +140,9 @@ def test_only_what_the_enrolled_keys_signed_starts(tiny, board: Board, tmp_path:
     module = source.kernel.modules[source.kernel.files["efivarfs"]]
     source = dataclasses.replace(
         source,
-        recipe=source.recipe.model_copy(
-            update={"trust": Trust(secure_boot="keys/secure-boot", enroll="force")}
-        ),
         root=tree.Tree({**dict(source.root.items()), "usr/lib/efivarfs.ko.xz": module}),
-        enrolment={name: secure_boot.read_auth(public / name) for name in secure_boot.AUTH},
     )
+    variables = {name: secure_boot.read_auth(public / name) for name in secure_boot.AUTH}
     filesystems = image.make_filesystems(source, store=tiny.cache, toolbox=tiny.pack)
     packed = image.make_disk(source, filesystems, tmp_path, toolbox=tiny.pack)
 
@@ -162,8 +158,8 @@ def test_only_what_the_enrolled_keys_signed_starts(tiny, board: Board, tmp_path:
         place = tmp_path / name
         place.mkdir()
         boot_files.replace(
-            packed.raw, packed.plan, place / "disk.raw", change=change, epoch=EPOCH,
-            toolbox=tiny.pack,
+            packed.raw, packed.plan, place / "disk.raw", change=change,
+            more=esp.enrolment(variables, "force"), epoch=EPOCH, toolbox=tiny.pack,
         )  # fmt: skip
         return place / "disk.raw"
 

@@ -46,9 +46,11 @@ class Made:
     signer: BootSigner
 
     def problems(self, raw: Path, signer: BootSigner, tiny) -> list[str]:
+        wanted = boot_signing.expected(X86_64, self.built.manifest, {}, "off")
         return boot_signing.problems(
-            raw, self.built.manifest.disk, [signer.certificate], store=tiny.cache, toolbox=tiny.pack
-        )
+            raw, self.built.manifest, wanted, [signer.certificate], store=tiny.cache,
+            toolbox=tiny.pack,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,7 @@ def test_every_program_of_the_boot_partition_is_signed(made: Made, tiny, tmp_pat
     raw = disk.raw_image(made.signed.download, tiny.cache)
     assert made.problems(raw, made.signer, tiny) == []
     found = boot_files.read(raw, made.signed.manifest.disk, tmp_path, toolbox=tiny.pack)
-    assert sorted(found) == PROGRAMS
+    assert sorted(found) == [*PROGRAMS, "loader/loader.conf"]
     assert found[UKI].stat().st_size == made.signed.manifest.sizes["uki"]
     assert made.signed.manifest.secure_boot == made.signer.certificate.fingerprint
 
@@ -153,6 +155,41 @@ def test_a_changed_uki_and_another_key_are_refused(made: Made, tiny, tmp_path: P
         secure_boot.signer(other, made.source.locate(str(made.source.recipe.trust.secure_boot)))
 
 
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({"EFI/BOOT/BOOTIA32.EFI": b"PE\0\0"}, "EFI/BOOT/BOOTIA32.EFI: it does not belong there"),
+        ({"loader/entries/x.conf": b"title x\n"}, "loader/entries/x.conf: it does not belong"),
+        ({"loader/keys/auto/db.auth": b"x"}, "loader/keys/auto/db.auth: it does not belong"),
+        ({"loader/loader.conf": b"editor yes\n"}, "loader/loader.conf: it has another content"),
+        ({"EFI/BOOT/BOOTX64.EFI": b"PE\0\0"}, "EFI/BOOT/BOOTX64.EFI: "),
+        ({"EFI/BOOT/BOOTX64.EFI": bytes(4096)}, "EFI/BOOT/BOOTX64.EFI: "),
+    ],
+)
+def test_other_files_in_the_boot_partition_are_problems(
+    made: Made, tiny, tmp_path: Path, files: dict[str, bytes], problem: str
+) -> None:
+    raw = disk.raw_image(made.signed.download, tiny.cache)
+    changed = tmp_path / "changed.raw"
+    boot_files.replace(
+        raw, made.built.manifest.disk, changed, change=bytes, more=files, epoch=EPOCH,
+        toolbox=tiny.pack,
+    )  # fmt: skip
+    (found,) = made.problems(changed, made.signer, tiny)
+    assert found.startswith(problem)
+
+
+def test_another_boot_partition_than_the_manifests_is_a_problem(
+    made: Made, tiny, tmp_path: Path
+) -> None:
+    raw = shutil.copy(disk.raw_image(made.signed.download, tiny.cache), tmp_path / "moved.raw")
+    assert made.problems(raw, made.signer, tiny) == []
+    other = made.built.manifest.disk["root-b"].type
+    tiny.pack.run("sfdisk", "--part-type", raw, "1", other, timeout=60)
+    (found,) = made.problems(raw, made.signer, tiny)
+    assert "another EFI system partition" in found
+
+
 def test_verify_checks_the_images_and_the_update_files(made: Made, tiny, tmp_path: Path) -> None:
     release = tmp_path / "release"
     shutil.copytree(made.signed.directory, release)
@@ -183,6 +220,8 @@ def test_armv7_needs_no_signature(made: Made) -> None:
 def test_the_boot_loader_gets_keys_to_enroll_when_the_recipe_says_so(
     made: Made, tiny, tmp_path: Path
 ) -> None:
+    """In a signed image. An unsigned one would enroll keys that refuse its own boot loader."""
+
     def plan_with(enroll: str, arch: Arch) -> BuildPlan:
         trust = {**made.source.recipe.trust.model_dump(), "enroll": enroll}
         recipe = made.source.recipe.model_copy(update={"trust": Trust.model_validate(trust)})
@@ -194,19 +233,21 @@ def test_the_boot_loader_gets_keys_to_enroll_when_the_recipe_says_so(
     assert sorted(force.enrolment) == ["KEK.auth", "PK.auth", "db.auth"]
     assert force.key != off.key
     assert not plan_with("force", ARM).enrolment
-    esp_file = tmp_path / "esp.fat"
-    program = tmp_path / "program"
-    program.write_bytes(b"MZ")
-    variables = {name: tmp_path / name for name in force.enrolment}
-    for name, path in variables.items():
-        path.write_bytes(force.enrolment[name])
-    esp.make(
-        esp_file, arch=X86_64, loader=program, uki=program, uki_name="uki.efi", size=64 << 20,
-        volume_id=1, epoch=EPOCH, enroll="force", variables=variables, toolbox=tiny.pack,
-    )  # fmt: skip
-    assert sorted(fat.names(esp_file, "loader/keys/auto", toolbox=tiny.pack)) == sorted(variables)
-    fat.extract(esp_file, "loader/loader.conf", tmp_path / "conf", toolbox=tiny.pack)
-    assert (tmp_path / "conf").read_bytes() == esp.LOADER_CONF + b"secure-boot-enroll force\n"
+    built = dataclasses.replace(made.built, plan=dataclasses.replace(
+        made.built.plan, enrolment=force.enrolment, recipe=force.recipe, output=tmp_path / "new"
+    ))  # fmt: skip
+    shutil.copytree(made.built.directory, built.plan.directory)
+    signed = boot_signing.sign(built, made.signer, store=tiny.cache, toolbox=tiny.pack, ui=Ui())
+    raw = disk.raw_image(signed.download, tiny.cache)
+    for image, names in ((made.raw, set()), (raw, set(force.enrolment))):
+        offset = made.built.manifest.disk["esp"].start
+        folder = tmp_path / f"files-{len(names)}"
+        folder.mkdir()
+        files = fat.extract_all(image, folder, offset=offset, toolbox=tiny.pack)
+        keys = {name.rpartition("/")[2] for name in files if name.startswith("loader/keys/auto/")}
+        assert keys == names
+        setting = b"secure-boot-enroll force\n" if names else b""
+        assert files["loader/loader.conf"].read_bytes() == esp.LOADER_CONF + setting
     variable = made.source.locate(f"{made.source.recipe.trust.secure_boot}/db.auth")
     content = variable.read_bytes()
     for damaged in (b"", content[:200], b"x" * 4096):

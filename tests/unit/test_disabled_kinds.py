@@ -51,6 +51,7 @@ def test_each_disabled_part_refuses_its_objects_and_no_others() -> None:
     [
         {"disable": "traefik,servicelb"},
         {"disable": "traefik, servicelb"},
+        {"disable": ["traefik,servicelb"]},
         {"disable": ["coredns"], "disable+": ["traefik", "servicelb"]},
         {"disable": ["servicelb", "traefik"], "disable-network-policy": False},
         {"disable": ["servicelb", "traefik"], "disable-network-policy": "false"},
@@ -74,8 +75,27 @@ def test_every_policy_is_bound_and_names_the_key_of_the_recipe() -> None:
 @pytest.mark.parametrize(("mode", "action"), [("deny", "Deny"), ("warn", "Warn")])
 def test_the_recipe_chooses_between_refusal_and_warning(mode: str, action: str) -> None:
     bindings = [item for (kind, _), item in objects(ALL_OFF, mode).items() if kind]
-    assert [item["spec"]["validationActions"] for item in bindings] == [[action]] * len(PARTS)
+    found = {item["metadata"]["name"][8:]: item["spec"]["validationActions"] for item in bindings}
+    # A claim may be bound to a PersistentVolume without a class.
+    assert found == {**{name: [action] for name in PARTS}, "claims": ["Warn"]}
     assert expressions(ALL_OFF, mode) == expressions(ALL_OFF)
+
+
+def test_ingresses_need_the_charts_of_traefik() -> None:
+    """The default recipe turns off the controller of charts, which installs Traefik."""
+    config: dict[str, object] = {"disable-helm-controller": True}
+    assert expressions(config)["ingresses"] == expressions(ALL_OFF)["ingresses"] != "true"
+    (one,) = objects(config)["", "ingresses"]["spec"]["validations"]
+    (both,) = objects({**ALL_OFF, **config})["", "ingresses"]["spec"]["validations"]
+    assert "set disable-helm-controller = false in" in one["message"]
+    assert "take 'traefik' off `disable` and set disable-helm-controller" in both["message"]
+
+
+def test_the_components_of_k3s_are_not_judged() -> None:
+    for (kind, _), item in objects(ALL_OFF).items():
+        if not kind:
+            (rule,) = item["spec"]["matchConstraints"]["namespaceSelector"]["matchExpressions"]
+            assert (rule["operator"], rule["values"]) == ("NotIn", ["kube-system"])
 
 
 def test_a_recipe_with_own_controllers_allows_all_of_them() -> None:

@@ -63,7 +63,6 @@ class Composed:
             boot=self.inputs.boot,
             loader=self.inputs.loader,
             microcode=self.inputs.microcode,
-            enrolment=self.plan.enrolment,
         )
 
 

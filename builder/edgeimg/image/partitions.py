@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeimg.errors import ImageError
+
 SECTOR = 512
 """Bytes of the sectors that an image counts in."""
 LARGE_SECTOR = 4096
@@ -51,7 +53,10 @@ class DiskPlan:
     """None: as every disk with UEFI has it."""
 
     def __getitem__(self, name: str) -> Partition:
-        return next(part for part in self.partitions if part.name == name)
+        for part in self.partitions:
+            if part.name == name:
+                return part
+        raise ImageError(f"the disk has no partition {name}")
 
     def script(self) -> str:
         """The partition table in the input format of sfdisk(8)."""

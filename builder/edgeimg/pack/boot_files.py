@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from edgeimg.cache.store import disk_errors, require_room
 from edgeimg.errors import ImageError, ToolError
@@ -11,22 +12,24 @@ from edgeimg.image.partitions import DiskPlan, Partition
 from edgeimg.pack import fat
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
-from edgeimg.trust import authenticode
 
 _VOLUME_ID = 0x43
 """BS_VolID in the first sector of a FAT32 (Microsoft's FAT specification 1.03)."""
 
 
 def read(raw: Path, plan: DiskPlan, work: Path, *, toolbox: Toolbox) -> dict[str, Path]:
-    """Copy the boot partition's EFI programs to `work`: path in the partition → file.
+    """Copy the files of the boot partition to `work`: path in the partition → file.
 
     Raises ImageError when the partition cannot be read.
     """
-    return {
-        name: path
-        for name, path in _files(raw, plan["esp"], work, toolbox).items()
-        if _is_program(path)
-    }
+    folder = work / "esp"
+    folder.mkdir()
+    return _files(raw, plan["esp"], folder, toolbox)
+
+
+def is_program(name: str) -> bool:
+    """Whether firmware or boot loader may start a file of the boot partition, by its path."""
+    return name.upper().startswith("EFI/")
 
 
 def replace(
@@ -35,13 +38,15 @@ def replace(
     output: Path,
     *,
     change: Callable[[bytes], bytes],
+    more: Mapping[str, bytes] = MappingProxyType({}),
     epoch: int,
     toolbox: Toolbox,
 ) -> dict[str, int]:
     """Write the disk `raw` to `output` with every EFI program of its boot partition changed.
 
-    `epoch` (seconds) is the image's time stamp. Returns the bytes of each program by its path.
-    Where nothing changes, the disk has the same bytes. Raises BudgetError when the programs do not
+    `more` are contents by their path, which replace files of the partition or are added. `epoch`
+    (seconds) is the image's time stamp. Returns the bytes of each program by its path. Where
+    nothing changes, the disk has the same bytes. Raises BudgetError when the programs do not
     fit any more, ImageError, ToolError, HostError.
     """
     part, folder = plan["esp"], output.with_name("esp")
@@ -49,9 +54,13 @@ def replace(
     files = _files(raw, part, folder, toolbox)
     sizes = {}
     for name, path in files.items():
-        if _is_program(path):
+        if is_program(name):
             path.write_bytes(change(path.read_bytes()))
             sizes[name] = path.stat().st_size
+    for name, content in more.items():
+        files[name] = folder / name
+        files[name].parent.mkdir(parents=True, exist_ok=True)
+        files[name].write_bytes(content)
     with raw.open("rb") as file:
         file.seek(part.start + _VOLUME_ID)
         volume_id = int.from_bytes(file.read(4), "little")
@@ -77,8 +86,3 @@ def _files(raw: Path, part: Partition, folder: Path, toolbox: Toolbox) -> dict[s
         return fat.extract_all(raw, folder, offset=part.start, toolbox=toolbox)
     except ToolError as error:
         raise ImageError(f"the EFI system partition of {raw.name} cannot be read") from error
-
-
-def _is_program(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == authenticode.MAGIC

@@ -37,6 +37,19 @@ def uki_name(image_id: str, version: str) -> str:
     return f"{image_id}_{version}+{TRIES}.efi"
 
 
+def enrolment(variables: Mapping[str, bytes], enroll: str) -> dict[str, bytes]:
+    """Files of the partition that enroll keys of Secure Boot, as PK.auth; none without keys.
+
+    The boot loader enrolls them as `enroll` says (loader.conf(5), secure-boot-enroll), whether it
+    is signed itself or not: only a partition whose programs are signed may have them.
+    """
+    if not variables:
+        return {}
+    setting = f"secure-boot-enroll {enroll}\n".encode()
+    files = {f"{_ENROLL}/{name}": content for name, content in sorted(variables.items())}
+    return {**files, "loader/loader.conf": LOADER_CONF + setting}
+
+
 def make(
     output: Path,
     *,
@@ -48,27 +61,19 @@ def make(
     volume_id: int,
     epoch: int,
     more: Mapping[str, Path] = MappingProxyType({}),
-    enroll: str = "off",
-    variables: Mapping[str, Path] = MappingProxyType({}),
     toolbox: Toolbox,
 ) -> None:
     """Write the EFI system partition (FAT32, `size` bytes) with systemd-boot and one UKI.
 
     `loader` is systemd-boot<efi>.efi, `more` a board's files by their path. With a board there must
-    be room for a second UKI, too. `variables` are keys of Secure Boot, as PK.auth, which the boot
-    loader enrolls as `enroll` says (loader.conf(5), secure-boot-enroll). Raises BudgetError when
-    it does not fit, ToolError.
+    be room for a second UKI, too. Raises BudgetError when it does not fit, ToolError.
     """
-    setting = f"secure-boot-enroll {enroll}\n" if variables else ""
-    conf = scratch.write(
-        LOADER_CONF + setting.encode(), output.with_name(f"{output.name}.loader.conf")
-    )
+    conf = scratch.write(LOADER_CONF, output.with_name(f"{output.name}.loader.conf"))
     files = {
         f"EFI/BOOT/BOOT{arch.efi.upper()}.EFI": loader,
         f"EFI/systemd/systemd-boot{arch.efi}.efi": loader,
         f"EFI/Linux/{uki_name}": uki,
         "loader/loader.conf": conf,
-        **{f"{_ENROLL}/{name}": path for name, path in variables.items()},
         **more,
     }
     fat.make(

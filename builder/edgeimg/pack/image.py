@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -38,8 +37,6 @@ class Source:
     """What a board needs besides."""
     microcode: Tree = field(default_factory=Tree)
     """The packages of the microcode, merged; empty without it."""
-    enrolment: Mapping[str, bytes] = field(default_factory=dict)
-    """Variables of Secure Boot that the boot loader writes into firmware, by file name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +149,6 @@ def make_disk(source: Source, filesystems: Filesystems, work: Path, *, toolbox: 
         volume_id=disk.volume_id(image, arch, "esp"),
         epoch=image.epoch,
         more=esp_files,
-        enroll=recipe.trust.enroll,
-        variables={
-            name: scratch.write(data, work / name) for name, data in source.enrolment.items()
-        },
         toolbox=toolbox,
     )
     esp.make_config(

@@ -6,17 +6,18 @@ certificate tables at the end of its EFI programs: see docs/adr/0020-sign-last.m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgeimg.arch import Arch
+from edgeimg.build import project_files
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.errors import ImageError, VerifyError
 from edgeimg.image.manifest import SUFFIX, Manifest
-from edgeimg.image.partitions import DiskPlan
-from edgeimg.pack import boot_files
+from edgeimg.pack import boot_files, disk, esp
 from edgeimg.pack import publish as publishing
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.tools import Toolbox
@@ -74,9 +75,10 @@ def attach(
     tables = {}
     with store.work("boot-files") as work:
         found = boot_files.read(raw, published.disk, work, toolbox=toolbox)
-        for path in found.values():
-            program, table = authenticode.split(path.read_bytes())
-            tables[program] = table
+        for name, path in found.items():
+            if boot_files.is_program(name):
+                program, table = authenticode.split(path.read_bytes())
+                tables[program] = table
 
     def change(program: bytes) -> bytes:
         if program not in tables:
@@ -86,24 +88,48 @@ def attach(
     return _publish(built, change, certificate, store=store, toolbox=toolbox, ui=ui)
 
 
+def expected(
+    arch: Arch, manifest: Manifest, variables: Mapping[str, bytes], enroll: str
+) -> dict[str, bytes | None]:
+    """The files of a signed image's boot partition, by path; None: a program that is signed."""
+    uki = esp.uki_name(manifest.contents.id, manifest.contents.version)
+    programs = (
+        f"EFI/BOOT/BOOT{arch.efi.upper()}.EFI", f"EFI/systemd/systemd-boot{arch.efi}.efi",
+        f"EFI/Linux/{uki}",
+    )  # fmt: skip
+    texts = {"loader/loader.conf": esp.LOADER_CONF, **esp.enrolment(variables, enroll)}
+    return {**dict.fromkeys(programs), **texts}
+
+
 def problems(
     raw: Path,
-    plan: DiskPlan,
+    manifest: Manifest,
+    wanted: Mapping[str, bytes | None],
     certificates: Sequence[Certificate],
     *,
     store: Store,
     toolbox: Toolbox,
 ) -> list[str]:
-    """What is not signed by one of the certificates in a disk image's boot partition."""
+    """What is wrong in a disk image's boot partition: its place, its files, their signatures.
+
+    `wanted` are its files (`expected`); programs are signed by one of the certificates.
+    """
+    part = manifest.disk["esp"]
+    plan = disk.read(raw, toolbox=toolbox)
+    places = [(one.start, one.size) for one in plan.partitions if one.type == disk.ESP_TYPE]
+    if places != [(part.start, part.size)]:
+        return ["the partition table has another EFI system partition than the manifest"]
     with store.work("boot-files") as work:
-        found = boot_files.read(raw, plan, work, toolbox=toolbox)
-        if not found:
-            return ["there is no boot loader"]
-        return [
-            f"{name}: {problem}"
-            for name, path in sorted(found.items())
-            if (problem := problem_of(path, certificates))
-        ]
+        found = boot_files.read(raw, manifest.disk, work, toolbox=toolbox)
+        wrong = [f"{name}: it is missing" for name in sorted(wanted.keys() - found.keys())]
+        for name, path in sorted(found.items()):
+            if name not in wanted:
+                wrong.append(f"{name}: it does not belong there")
+            elif (content := wanted[name]) is None:
+                wrong += [f"{name}: {text}" for text in [problem_of(path, certificates)] if text]
+            elif path.stat().st_size != len(content) or path.read_bytes() != content:
+                wrong.append(f"{name}: it has another content")
+        return wrong
 
 
 def problem_of(program: Path, certificates: Sequence[Certificate]) -> str:
@@ -135,7 +161,10 @@ def check(directory: Path, source: RecipeFile, *, store: Store, toolbox: Toolbox
     for manifest in manifests:
         name = manifest.contents.name
         raw = guest_disk.raw_image(directory / f"{name}.raw.zst", store)
-        found = problems(raw, manifest.disk, certificates, store=store, toolbox=toolbox)
+        arch = archs[manifest.contents.arch]
+        variables = project_files.enrolment(source, source.recipe, arch)
+        wanted = expected(arch, manifest, variables, source.recipe.trust.enroll)
+        found = problems(raw, manifest, wanted, certificates, store=store, toolbox=toolbox)
         wrong += [f"{name}.raw.zst: {problem}" for problem in found]
         uki = directory / f"{name}.efi"
         if uki.exists() and (problem := problem_of(uki, certificates)):
@@ -163,6 +192,7 @@ def _publish(
         signed = work / "disk.raw"
         sizes = boot_files.replace(
             raw, built.manifest.disk, signed, change=change,
+            more=esp.enrolment(plan.enrolment, plan.recipe.trust.enroll),
             epoch=plan.recipe.image.epoch, toolbox=toolbox,
         )  # fmt: skip
         uki = [size for name, size in sizes.items() if name.startswith("EFI/Linux/")]

@@ -54,7 +54,12 @@ def release(
     allowed = options.allow | set(source.recipe.release.allow)
     build_options = replace(options.build, over_budget="budget" in allowed)
     plans = planning.plan_builds(source, archs, build_options)
-    if finished := releases.finished(plans, options.directory):
+    if finished := releases.finished(
+        plans,
+        options.directory,
+        {plan.arch.name: _boot_fingerprint(source, plan) for plan in plans},
+        unsigned=options.boot_home is None,
+    ):
         return finished
     signer = keys.find(options.key, home=options.home)
     boot_signer = _boot_signer(source, options)
@@ -175,6 +180,14 @@ def _boot_signer(source: RecipeFile, options: ReleaseOptions) -> BootSigner | No
     return secure_boot.signer(options.boot_home, public)
 
 
+def _boot_fingerprint(source: RecipeFile, plan: BuildPlan) -> str:
+    """Of the certificate that an image's boot files have to be signed by; empty for none."""
+    public = boot_signing.public_keys(source)
+    if public is None or not boot_signing.required(plan):
+        return ""
+    return secure_boot.certificate(public).fingerprint
+
+
 def _of_boot_files(source: RecipeFile, parts: Sequence[Part], store: Store, ui: Ui) -> list[Hold]:
     """The images whose boot files Secure Boot would refuse."""
     holds: list[Hold] = []
@@ -184,7 +197,11 @@ def _of_boot_files(source: RecipeFile, parts: Sequence[Part], store: Store, ui: 
             continue
         with ui.step(f"{part.plan.arch.name}: check the signatures of its boot files"):
             problems = boot_signing.problems(
-                part.raw, part.built.manifest.disk, [secure_boot.certificate(public)],
+                part.raw,
+                part.built.manifest,
+                boot_signing.expected(part.plan.arch, part.built.manifest, part.plan.enrolment,
+                                      source.recipe.trust.enroll),
+                [secure_boot.certificate(public)],
                 store=store, toolbox=_pack_tools(part.plan, store, ui),
             )  # fmt: skip
         holds += gates.of_boot_files(part.plan.arch.name, problems)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeimg.build.plan import BuildPlan
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ReleaseError, VerifyError
+from edgeimg.image.manifest import SUFFIX, Manifest
 from edgeimg.release import assemble, order
 from edgeimg.release.facts import ReleaseFacts
 from edgeimg.release.gates import Hold
@@ -51,10 +52,14 @@ def place(plans: Sequence[BuildPlan], releases: Path) -> Path:
     return releases / version
 
 
-def finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
+def finished(
+    plans: Sequence[BuildPlan], releases: Path, boot_signers: Mapping[str, str], *, unsigned: bool
+) -> Released | None:
     """The release of these plans, if it exists already.
 
-    Raises ReleaseError when its version was released from other inputs.
+    `boot_signers` are fingerprints of the certificates that the boot files of each architecture
+    have to be signed by, empty for none. With `unsigned` they may lack a signature that was
+    overridden by name. Raises ReleaseError when the version was released from other inputs.
     """
     final = releases / assemble.identity(plans)[1]
     if not final.exists():
@@ -66,7 +71,7 @@ def finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
     except VerifyError:
         before, overrides = {}, ()
     keys = {planned.arch.name: planned.key for planned in plans}
-    if before != keys:
+    if before != keys or not _signed(plans, final, boot_signers, overrides, unsigned=unsigned):
         raise ReleaseError(
             f"version {final.name} has been released from other inputs: {final}",
             hint="raise [image] version in the recipe: a version always has the same bytes",
@@ -77,6 +82,23 @@ def finished(plans: Sequence[BuildPlan], releases: Path) -> Released | None:
         archs=tuple(before),
         overrides=overrides,
     )
+
+
+def _signed(
+    plans: Sequence[BuildPlan],
+    final: Path,
+    boot_signers: Mapping[str, str],
+    overrides: Sequence[Hold],
+    *,
+    unsigned: bool,
+) -> bool:
+    """Whether each image's boot files are signed as they have to be."""
+    overridden = unsigned and any(hold.gate == "unsigned-boot" for hold in overrides)
+    for plan in plans:
+        found = Manifest.read(final / f"{plan.name}{SUFFIX}").secure_boot
+        if found != boot_signers[plan.arch.name] and not (overridden and not found):
+            return False
+    return True
 
 
 def latest(releases: Path) -> Path | None:

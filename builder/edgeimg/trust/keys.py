@@ -194,7 +194,8 @@ def refuse_open(path: Path, mend: str) -> None:
 
 def _project(path: Path) -> Path | None:
     """The project or git checkout that `path` is in."""
-    for place in path.resolve().parents:
+    resolved = path.resolve()
+    for place in (resolved, *resolved.parents):
         if (place / ".git").exists() or any(place.glob("recipes/*.lock.toml")):
             return place
     return None

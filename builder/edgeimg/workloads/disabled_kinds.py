@@ -19,44 +19,42 @@ _PART_OF = {"app.kubernetes.io/managed-by": "edgeimg"}
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """Objects that need one part of K3s."""
+    """Objects that need parts of K3s."""
 
     name: str
-    part: str
-    """Name in `disable`, or the option that turns the part off."""
+    parts: tuple[str, ...]
+    """Names in `disable`, or options that turn a part off."""
     group: str
     resource: str
     operations: tuple[str, ...] = ("CREATE",)
     allowed: str = "false"
-    """CEL: an object that does not need the part."""
+    """CEL: an object that does not need the parts."""
     effect: str
     """What is missing on the gateway."""
+    certain: bool = True
+    """Whether nothing else can serve such an object. Otherwise there is only a warning."""
 
-    @property
-    def is_component(self) -> bool:
-        """Whether `disable` names it."""
-        return not self.part.startswith("disable-")
+    def message(self, off: frozenset[str]) -> str:
+        """For whoever makes such an object; `off` are the parts that are turned off."""
+        cures = " and ".join(_cure(part) for part in self.parts if part in off or not off)
+        return f"{self.effect}: {cures} in [k3s.config] of the gateway's recipe"
 
-    @property
-    def message(self) -> str:
-        """For whoever makes such an object."""
-        cure = (
-            f"take {self.part!r} off `disable`" if self.is_component else f"set {self.part} = false"
-        )
-        return f"{self.effect}: {cure} in [k3s.config] of the gateway's recipe"
+
+def _cure(part: str) -> str:
+    return f"set {part} = false" if part.startswith("disable-") else f"take {part!r} off `disable`"
 
 
 _KINDS = (
     _Kind(
         name="networkpolicies",
-        part="disable-network-policy",
+        parts=("disable-network-policy",),
         group="networking.k8s.io",
         resource="networkpolicies",
         effect="this gateway does not enforce network policies",
     ),
     _Kind(
         name="loadbalancers",
-        part="servicelb",
+        parts=("servicelb",),
         group="",
         resource="services",
         operations=("CREATE", "UPDATE"),
@@ -67,7 +65,7 @@ _KINDS = (
     ),
     _Kind(
         name="ingresses",
-        part="traefik",
+        parts=("traefik", "disable-helm-controller"),  # K3s installs Traefik as a chart
         group="networking.k8s.io",
         resource="ingresses",
         allowed="has(object.spec.ingressClassName) || (has(object.metadata.annotations) && "
@@ -76,14 +74,22 @@ _KINDS = (
     ),
     _Kind(
         name="claims",
-        part="local-storage",
+        parts=("local-storage",),
         group="",
         resource="persistentvolumeclaims",
         # A default class has been filled in before.
-        allowed="has(object.spec.storageClassName) || has(object.spec.volumeName)",
+        allowed="has(object.spec.storageClassName) || has(object.spec.volumeName) || "
+        "has(object.spec.selector)",
         effect="this gateway makes no volumes for claims without a storage class",
+        certain=False,  # a PersistentVolume without a class may fit
     ),
 )
+_ELSEWHERE = {
+    "matchExpressions": [
+        {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system"]}
+    ]
+}
+"""Namespaces but that of K3s' own components, which make what they need."""
 
 
 def manifest(k3s: K3s) -> bytes:
@@ -99,20 +105,22 @@ def manifest(k3s: K3s) -> bytes:
 
 
 def disabled(config: Mapping[str, object]) -> frozenset[str]:
-    """The names in `disable`, and the options that turn a part off."""
+    """The names in `disable`, and the options that turn a part off, as K3s reads them."""
     names: set[str] = set()
     for key, value in config.items():
         option = key.rstrip("+")
         if option == "disable":
-            listed = value if isinstance(value, list | tuple) else str(value).split(",")
-            names |= {str(name).strip() for name in listed}
-        elif str(value).lower() == "true":
+            listed = value if isinstance(value, list | tuple) else [value]
+            names |= {name.strip() for item in listed for name in str(item).split(",")}
+        elif str(value).lower() in ("true", "t", "1"):
             names.add(option)
     return frozenset(names)
 
 
 def _policy(kind: _Kind, k3s: K3s) -> tuple[dict[str, object], dict[str, object]]:
-    off = kind.part in disabled(k3s.config) and k3s.disabled_kinds != "allow"
+    off = disabled(k3s.config).intersection(kind.parts)
+    refused = off and k3s.disabled_kinds != "allow"
+    warns = k3s.disabled_kinds == "warn" or not kind.certain
     metadata = {"name": f"edgeimg-{kind.name}", "labels": _PART_OF}
     rule = {
         "apiGroups": [kind.group],
@@ -126,11 +134,11 @@ def _policy(kind: _Kind, k3s: K3s) -> tuple[dict[str, object], dict[str, object]
         "metadata": metadata,
         "spec": {
             "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [rule]},
+            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": _ELSEWHERE},
             "validations": [
                 {
-                    "expression": kind.allowed if off else "true",
-                    "message": kind.message,
+                    "expression": kind.allowed if refused else "true",
+                    "message": kind.message(off),
                     "reason": "Forbidden",
                 }
             ],
@@ -142,7 +150,7 @@ def _policy(kind: _Kind, k3s: K3s) -> tuple[dict[str, object], dict[str, object]
         "metadata": metadata,
         "spec": {
             "policyName": metadata["name"],
-            "validationActions": ["Warn" if k3s.disabled_kinds == "warn" else "Deny"],
+            "validationActions": ["Warn" if warns else "Deny"],
         },
     }
     return policy, binding
