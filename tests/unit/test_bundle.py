@@ -47,6 +47,7 @@ SECRETS = {
     "wireguard": "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=",
     "volume": "from-a-secret-volume",
     "secret object": "mysql-Pa$$word!",
+    "passwd": "b7c1d0e9f8a7b6c5d4e3",
 }
 
 
@@ -72,9 +73,12 @@ def writings(secret: str) -> set[str]:
     return {form for form in found if len(form) >= 4}
 
 
+STAY = ["plain text stays", "K3s: server, Ready", "k3s:agent"]
+
+
 def lines() -> list[str]:
     """Texts with every secret in every writing, alone and among others, and long ones split."""
-    result = []
+    result = ["GET /a%0Ab HTTP/1.1", "an escaped line end \\u000a in a text"]
     for secret in SECRETS.values():
         result += [f"level=info msg={form} end" for form in sorted(writings(secret))]
         for lead in ("", "u", "user:"):
@@ -82,7 +86,7 @@ def lines() -> list[str]:
         if len(secret) >= 32:
             half = len(secret) // 2
             result += [f"wrapped {secret[:half]}", f"{secret[half:]} and on"]
-    return [*result, f"bearer {JWT}", "nothing to hide 47110", "plain text stays"]
+    return [*result, f"bearer {JWT}", "nothing to hide 47110", *STAY]
 
 
 SETTINGS = {
@@ -101,6 +105,8 @@ FILES = {
     "etc/rancher/k3s/k3s.yaml": f"    client-key-data: {SECRETS['kubeconfig']}\n",
     "var/lib/rancher/k3s/server/token": SECRETS["server token"] + "\n",
     "var/lib/rancher/node/password": SECRETS["node password"] + "\n",
+    "var/lib/rancher/k3s/server/cred/passwd": f"{SECRETS['passwd']},server,server,k3s:server\n",
+    "run/edgeimg/some.problem": "'token': expected plain text\n",
     "var/lib/rancher/k3s/server/tls/client-admin.key": key_file(),
     "var/lib/kubelet/pods/u/volumes/kubernetes.io~secret/s/..1/password": SECRETS["volume"],
 }  # fmt: skip
@@ -122,7 +128,7 @@ class Gateway:
         self.programs.mkdir()
         self.journal, self.text = path / "journal", path / "text"
         self.journal.write_text("\n".join(lines()) + "\n")
-        self.text.write_text("\n".join([*SECRETS.values(), *lines()[-3:]]) + "\n")
+        self.text.write_text("\n".join([*SECRETS.values(), *lines()[-2 - len(STAY) :]]) + "\n")
         (self.root.path / "proc").mkdir()
         (self.root.path / "proc/meminfo").write_text("MemTotal: 496000 kB\n")
         kubernetes = self.root.path / "usr/lib/k3s/current/bin"
@@ -216,7 +222,7 @@ def test_a_bundle_has_every_part_and_no_secret(made: tuple[Gateway, dict[str, st
         "processes.txt", "services.txt", "k3s.txt", "containers.txt", "pods.txt",
     }  # fmt: skip
     for name in ("status", "units", "journal", "network", "k3s", "containers", "pods"):
-        assert "nothing to hide 47110\nplain text stays" in found[f"{name}.txt"]
+        assert "\n".join(["nothing to hide 47110", *STAY]) in found[f"{name}.txt"]
         assert "(removed)" in found[f"{name}.txt"]
     assert "MemTotal:" in found["memory.txt"]
     assert "Left out for privacy" in found["README.txt"]

@@ -47,9 +47,11 @@ function decode(text,   out, code, round, size) {
     }
     return text
 }
-function letter(pair) {
+function letter(pair,   code) {
+    # A line stays one line: its number is looked for.
     pair = tolower(pair)
-    return sprintf("%c", (index("0123456789abcdef", substr(pair, 1, 1)) - 1) * 16 + index("0123456789abcdef", substr(pair, 2)) - 1)
+    code = (index("0123456789abcdef", substr(pair, 1, 1)) - 1) * 16 + index("0123456789abcdef", substr(pair, 2)) - 1
+    return sprintf("%c", code < 32 ? 32 : code)
 }
 function alone(text, from, size) {
     return substr(text, from - 1, from > 1) !~ /[A-Za-z0-9]/ && substr(text, from + size, 1) !~ /[A-Za-z0-9]/
@@ -60,7 +62,7 @@ function redact(line,   i) {
 }
 function without(line, i,   out, at, from, to, first, size, form) {
     # `line` without the pieces of the form that piece i is of, as far as they agree with it.
-    form = form_of[i]
+    form = text_of[form_of[i]]
     while (at = index(line, piece[i])) {
         first = offset[i]
         size = length(piece[i])
@@ -104,10 +106,11 @@ what == "forms" {
 what == "patterns" || what == "remove" && FNR == NR {
     form = substr($0, 2)
     size = chunk(form)
+    text_of[++forms] = form # once: awk copies texts
     for (i = 1; i + size - 1 <= length(form); i += size) {
         pieces++
         piece[pieces] = substr(form, i, size)
-        form_of[pieces] = form
+        form_of[pieces] = forms
         offset[pieces] = i
         kind_of[pieces] = substr($0, 1, 1)
         if (what == "patterns") print piece[pieces]

@@ -44,7 +44,7 @@ function put_value(text,   quote, i, c, raw, plain) {
 function put_token(token) {
     # K10<digest>::user:password, or id.password (K3s).
     put(token)
-    if (sub(/^.*[:.]/, "", token)) put(token)
+    if (sub(/^K10[0-9a-f]*::[^:]*:/, "", token) || sub(/^[a-z0-9][a-z0-9][a-z0-9][a-z0-9][a-z0-9][a-z0-9][.]/, "", token)) put(token)
 }
 { sub(/\r$/, "") }
 /-----BEGIN CERTIFICATE-----/ { public = 1 }
