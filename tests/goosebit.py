@@ -28,7 +28,7 @@ MAIL, PASSWORD = "desk@example.org", "s3cret"
 
 
 def environment() -> Path:
-    """The virtual environment with goosebit; made when there is none of these versions."""
+    """The virtual environment with goosebit in the pinned versions. The first call installs it."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(PINNED.read_bytes() + version.encode()).hexdigest()[:16]
     root = default_root()

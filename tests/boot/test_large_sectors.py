@@ -55,7 +55,7 @@ def test_it_is_reset_and_starts_blank(power: Switch) -> None:
     gateway.run("echo kept > /var/lib/edgeimg/mark; sync")
     gateway.forget()
     gateway.type("edgeimg-reset --yes\n")
-    gateway.wait_for("erasing all data, as edgeimg-reset was told")
+    gateway.wait_for("erasing all data: edgeimg-reset was run")
     gateway.wait_for_shell()
     assert gateway.attempt("cat /var/lib/edgeimg/mark")[0] != 0
     gateway.until("systemctl is-active var.mount")

@@ -182,7 +182,7 @@ def test_reset_by_command_through_power_cuts(power: Switch) -> None:
     use(gateway)
     gateway.forget()
     gateway.type("edgeimg-reset --yes\n")
-    gateway.wait_for("erasing all data, as edgeimg-reset was told")
+    gateway.wait_for("erasing all data: edgeimg-reset was run")
     chance = random.Random(os.environ.get("EDGEIMG_TEST_SEED", "7"))
     for cut in range(CUTS):
         # The first is in the midst of it; when a later one comes, it may be done.
@@ -239,7 +239,7 @@ def test_everything_leaves_a_blank_gateway(power: Switch) -> None:
     before = gateway.run("cat /etc/machine-id")
     gateway.forget()
     gateway.type("edgeimg-reset --everything --yes\n")
-    gateway.wait_for("erasing all data, as edgeimg-reset was told")
+    gateway.wait_for("erasing all data: edgeimg-reset was run")
     gateway.wait_for("\ndone\n")
     gateway.wait_for_shell()
     assert gateway.run("hostname").strip() == "gateway"

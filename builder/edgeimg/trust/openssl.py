@@ -45,7 +45,7 @@ def self_signed(key: Path, name: str) -> bytes:
 
 
 def public_key_of_certificate(certificate: bytes) -> bytes:
-    """The public key of a certificate in PEM, in PEM. Raises ToolError when there is none."""
+    """The public key of a certificate, both in PEM. Raises ToolError for any other text."""
     return run("x509", "-noout", "-pubkey", input=certificate)
 
 
