@@ -49,6 +49,22 @@ def check_keys(node: yaml.Node, visited: set[int]) -> None:
         check_keys(value, visited)
 
 
+def descend(root: yaml.Node) -> Iterator[yaml.Node]:
+    """A node and all nodes below it, those of merge keys included. Each anchor is read once."""
+    visited: set[int] = set()
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in visited:
+            continue
+        visited.add(id(node))
+        yield node
+        if isinstance(node, yaml.SequenceNode):
+            waiting += reversed(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            waiting += reversed(fields(node).values())
+
+
 def images(node: yaml.Node, visited: set[int]) -> Iterator[ImageReference]:
     """The images of the containers below `node`. Each anchor is read once."""
     if id(node) in visited:

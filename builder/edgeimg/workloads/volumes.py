@@ -46,7 +46,7 @@ class Volume:
 def volumes(document: yaml.Node) -> Iterator[Volume]:
     """The volumes of a document that need more than the kubelet."""
     for node in objects.listed(document):
-        yield from _below(node, set())
+        yield from _below(node)
         fields = objects.fields(node)
         kind = objects.text(fields.get("kind"))
         if kind == "PersistentVolume":
@@ -65,7 +65,7 @@ def drivers(document: yaml.Node) -> Iterator[str]:
         fields = objects.fields(node)
         if objects.text(fields.get("kind")) == "CSIDriver":
             yield _text(objects.fields(fields.get("metadata")), "name")
-        yield from _sockets(node, set())
+        yield from _sockets(node)
 
 
 def _provisioned(provisioner: str) -> Iterator[Volume]:
@@ -76,34 +76,19 @@ def _provisioned(provisioner: str) -> Iterator[Volume]:
         yield Volume(type="csi", driver=provisioner)
 
 
-def _sockets(node: yaml.Node, visited: set[int]) -> Iterator[str]:
-    if id(node) in visited:
-        return
-    visited.add(id(node))
-    if isinstance(node, yaml.ScalarNode):
-        yield from _SOCKET.findall(objects.text(node))
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _sockets(item, visited)
-    elif isinstance(node, yaml.MappingNode):
-        for value in objects.fields(node).values():
-            yield from _sockets(value, visited)
+def _sockets(document: yaml.Node) -> Iterator[str]:
+    for node in objects.descend(document):
+        if isinstance(node, yaml.ScalarNode):
+            yield from _SOCKET.findall(objects.text(node))
 
 
-def _below(node: yaml.Node, visited: set[int]) -> Iterator[Volume]:
-    """Those of the lists `volumes`, wherever they stand. Each anchor is read once."""
-    if id(node) in visited:
-        return
-    visited.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _below(item, visited)
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in objects.fields(node).items():
-            if key == "volumes" and isinstance(value, yaml.SequenceNode):
-                for item in value.value:
-                    yield from _volume(item)
-            yield from _below(value, visited)
+def _below(document: yaml.Node) -> Iterator[Volume]:
+    """Those of the lists `volumes`, wherever they stand."""
+    for node in objects.descend(document):
+        listed = objects.fields(node).get("volumes")
+        if isinstance(listed, yaml.SequenceNode):
+            for item in listed.value:
+                yield from _volume(item)
 
 
 def _volume(node: yaml.Node | None) -> Iterator[Volume]:
