@@ -444,3 +444,13 @@ def _page(rows: list[Json], query: dict[str, str]) -> Json:
 
 def _now() -> int:
     return int(time.time() * 1000)
+
+
+def environment(url: str) -> dict[str, str]:
+    """The variables by which the desk's commands find a server, and log in there."""
+    user, _, password = PASSWORD.partition(":")
+    return {
+        "EDGEIMG_ROLLOUT_SERVER": url,
+        "EDGEIMG_ROLLOUT_USER": user,
+        "EDGEIMG_ROLLOUT_PASSWORD": password,
+    }

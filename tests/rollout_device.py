@@ -111,6 +111,13 @@ class Device:
         (self.directory / "blessed").write_text("good\n")
         self.run(UPDATES / "lib/edgeimg/trial", "good")
 
+    def fail_to_start(self, version: str) -> None:
+        """A start of `version` whose journal ends before anything reports it."""
+        self.boot += 1
+        with (self.directory / "boots").open("a") as boots:
+            boots.write(f"-1 {'f' * 32} Sun\n")
+        self.give_up(version)
+
     def give_up(self, version: str) -> None:
         """The boot loader has tried it three times."""
         for entry in self.entries():

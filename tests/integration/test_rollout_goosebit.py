@@ -114,10 +114,7 @@ def test_a_version_that_does_not_start(goosebit: Goosebit, version: int, tmp_pat
     device = gateway(goosebit, tmp_path, "dead")
     assign(goosebit, "dead", version)
     device.poll()
-    device.boot += 1
-    with (device.directory / "boots").open("a") as boots:
-        boots.write(f"-1 {'f' * 32} Sun\n")
-    device.give_up("1.1.0")
+    device.fail_to_start("1.1.0")
     device.start("1.0.0")
     device.poll()
     assert device.state()["code"] == "20"

@@ -15,7 +15,7 @@ from edgeimg.errors import ProvisionError, RolloutError
 from edgeimg.fleet import reading, rollout_tokens
 from edgeimg.fleet.rollout_tokens import RolloutTokens
 
-from tests.hawkbit import PASSWORD, HawkBit, Target
+from tests.hawkbit import HawkBit, Target, environment
 
 CSV = "hostname,rollout.site\n" + "".join(f"gw{number},north\n" for number in range(1, 4))
 
@@ -23,10 +23,8 @@ CSV = "hostname,rollout.site\n" + "".join(f"gw{number},north\n" for number in ra
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HawkBit]:
     started = HawkBit()
-    user, _, password = PASSWORD.partition(":")
-    monkeypatch.setenv("EDGEIMG_ROLLOUT_SERVER", started.url)
-    monkeypatch.setenv("EDGEIMG_ROLLOUT_USER", user)
-    monkeypatch.setenv("EDGEIMG_ROLLOUT_PASSWORD", password)
+    for name, value in environment(started.url).items():
+        monkeypatch.setenv(name, value)
     yield started
     started.close()
 

@@ -28,7 +28,7 @@ from edgeimg.rollout.server import Server
 from edgeimg.tree import Tree, file
 from pydantic import ValidationError
 
-from tests.hawkbit import PASSWORD, HawkBit
+from tests.hawkbit import PASSWORD, HawkBit, environment
 from tests.rollout_device import Device
 
 STEPS = """
@@ -51,10 +51,8 @@ failures = 20
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HawkBit]:
     made = HawkBit()
-    user, _, password = PASSWORD.partition(":")
-    monkeypatch.setenv("EDGEIMG_ROLLOUT_SERVER", made.url)
-    monkeypatch.setenv("EDGEIMG_ROLLOUT_USER", user)
-    monkeypatch.setenv("EDGEIMG_ROLLOUT_PASSWORD", password)
+    for name, value in environment(made.url).items():
+        monkeypatch.setenv(name, value)
     yield made
     made.close()
 

@@ -69,10 +69,7 @@ def test_a_version_that_works(server: HawkBit, device: Device) -> None:
 def test_a_version_that_does_not_start(server: HawkBit, device: Device) -> None:
     action = server.order("gw1", "1.1.0")
     device.poll()
-    device.boot += 1
-    with (device.directory / "boots").open("a") as boots:
-        boots.write(f"-1 {'f' * 32} Sun\n")
-    device.give_up("1.1.0")
+    device.fail_to_start("1.1.0")
     device.start("1.0.0")
     device.poll()
     assert told(action)[-1] == ("closed", "failure", 20)
