@@ -1,7 +1,9 @@
 """The promise: each architecture's default image runs a pod in 512 MB, before and after a restart.
 
 The images are built by the command line as a user would, with the K3s stand-in, and booted
-unchanged. What the command line prints is kept in out/test/.
+unchanged. That of x86-64 is built, booted and released by an ordinary user, in a project of
+`edgeimg init`, with an edgeimg that was installed from the wheel; K3s is a file there. What the
+command line prints is kept in out/test/, the guest's reports too: level release uses them.
 """
 
 from __future__ import annotations
@@ -11,16 +13,22 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from edgeimg.arch import ARCHITECTURES, X86_64, Arch
 from edgeimg.cache.store import Store, default_root
+from edgeimg.progress import Silent
 from edgeimg.smoke import wear
 from edgeimg.sources import standin
 
+from tests import installation
 from tests.gateway import CPUS
+from tests.installation import User
 
 PROJECT = Path(__file__).parents[2]
 OUTPUT = PROJECT / "out/test"
@@ -65,14 +73,60 @@ def test_image_is_within_budget_and_tells_what_it_holds(arch: Arch) -> None:
     assert found["k3s"]["standin"] is True
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A project of `edgeimg init`, and the installed edgeimg of the user whose project it is."""
+
+    user: User
+    program: Path
+    project: Path
+    k3s: Path
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.user.run(self.program, *arguments, cwd=self.project)
+
+    @property
+    def image(self) -> Path:
+        return self.project / "out/gateway_0.1.0_x86-64"
+
+
+@pytest.fixture(scope="module")
+def installed(cache: Store) -> Iterator[Installed]:
+    with installation.user() as user, tempfile.TemporaryDirectory(dir="/var/tmp") as work:
+        Path(work).chmod(0o755)
+        (wheels := Path(work, "wheels")).mkdir()
+        user.share_cache()
+        program = user.venv(installation.wheel(Path(work)), wheels)
+        project = user.directory("project")
+        user.ok(program, "init", cwd=project)
+        installation.without_note(project)
+        k3s = user.take(standin.build(X86_64, store=cache, progress=Silent()))
+        yield Installed(user, program, project, k3s)
+
+
+def smoke(arch: Arch, request: pytest.FixtureRequest) -> subprocess.CompletedProcess[str]:
+    """Build an image, and boot it; its reports are below OUTPUT."""
+    junit = f"smoke-{arch.name}.xml"
+    options = ("smoke", "-a", arch.name, "--cpus", str(CPUS), "--json", "-v")
+    if arch is not X86_64:
+        build(arch)
+        return edgeimg(*options, "-o", str(OUTPUT), "--junit", str(OUTPUT / junit))
+    place: Installed = request.getfixturevalue("installed")
+    made = place.run("build", "-a", arch.name, "--k3s", str(place.k3s))
+    assert made.returncode == 0, made.stderr
+    done = place.run(*options, "--junit", f"out/{junit}")
+    print(done.stderr)
+    shutil.copy(place.project / "out" / junit, OUTPUT / junit)
+    reports = OUTPUT / place.image.name / "smoke"
+    shutil.rmtree(reports, ignore_errors=True)
+    shutil.copytree(place.image / "smoke", reports)
+    return done
+
+
 @archs
-def test_pod_runs_in_512_mib_twice(arch: Arch) -> None:
-    build(arch)
-    junit = OUTPUT / f"smoke-{arch.name}.xml"
-    done = edgeimg(
-        "smoke", "-a", arch.name, "--cpus", str(CPUS), "-o", str(OUTPUT), "--junit", str(junit),
-        "--json", "-v",
-    )  # fmt: skip
+def test_pod_runs_in_512_mib_twice(arch: Arch, request: pytest.FixtureRequest) -> None:
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    done = smoke(arch, request)
     (OUTPUT / f"smoke-{arch.name}.json").write_text(done.stdout)
     (report,) = json.loads(done.stdout)["reports"]
     assert report["failures"] == []
@@ -87,7 +141,33 @@ def test_pod_runs_in_512_mib_twice(arch: Arch) -> None:
         seconds = {stage["name"]: stage["uptime"] for stage in boot["stages"]}
         memory = boot["report"]["memory_kib"]
         print(f"\n{arch.name} boot {number}: {seconds} s; memory {memory} KiB")
-    assert "<testsuite" in junit.read_text()
+    assert "<testsuite" in (OUTPUT / f"smoke-{arch.name}.xml").read_text()
+
+
+def test_an_ordinary_user_releases_with_an_installation(installed: Installed) -> None:
+    """The guest of the test before is not booted again."""
+    user, public = installed.user, installed.project / "releases.asc"
+    if not (installed.image / "smoke/report.json").is_file():
+        pytest.fail("the guest did not pass before")
+    user.ok(
+        installed.program, "genkey", "--name", "Tests", "--email", "tests@example.org",
+        "--home", user.home / "gpg", "--export", public, "--no-passphrase",
+        cwd=installed.project,
+    )  # fmt: skip
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "all")):
+        user.ok("git", *identity, *words, cwd=installed.project)
+    done = installed.run(
+        "release", "-a", "x86-64", "--k3s", str(installed.k3s), "--home", str(user.home / "gpg"),
+        "--allow", "standin", "--allow", "unsigned-index", "--json", "-v",
+    )  # fmt: skip
+    user.run("gpgconf", "--homedir", user.home / "gpg", "--kill", "all")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "these bytes passed before" in done.stderr
+    released = json.loads(done.stdout)
+    assert {"standin"} <= {hold["gate"] for hold in released["overrides"]}
+    verified = installed.run("verify", released["directory"], "--key", str(public))
+    assert verified.returncode == 0, verified.stderr
 
 
 def test_another_place_clock_and_umask_give_the_same_bytes(tmp_path: Path) -> None:

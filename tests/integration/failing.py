@@ -32,7 +32,7 @@ SECONDS = 240.0
 _BUILDING = ("build", "check", "release")
 
 _SMALL = {
-    'version = "0.1.0"': 'version = "0.1.0"\nslot = "256 MiB"\nverity = "9 MiB"\nesp = "64 MiB"\n'
+    'version = "0.1.0"': 'version = "0.1.0"\nslot = "32 MiB"\nverity = "9 MiB"\nesp = "64 MiB"\n'
     'config = "9 MiB"\ncompression = "none"',
     "\nprune = [": '\nprune = [\n  "usr/share/*", "usr/bin/*", "usr/sbin/*", "usr/libexec/*",\n'
     '  "usr/lib/systemd/systemd*", "usr/lib/systemd/system-generators/*", "usr/lib/udev/*",\n'

@@ -200,14 +200,14 @@ class Bench:
         self.no = set(no)
 
     def ask(self, chosen: Chosen, row: Row) -> bool:
-        self.told.append(f"ask {chosen.given.name} {row.name}")
-        return chosen.given.name not in self.no
+        self.told.append(f"ask {chosen.argument.name} {row.name}")
+        return chosen.argument.name not in self.no
 
     def passed(self, device: Device, reason: str) -> None:
         self.told.append(f"pass {Path(device.path).name}: {reason}")
 
     def began(self, chosen: Chosen, row: Row) -> None:
-        self.told.append(f"begin {chosen.given.name} {row.name}")
+        self.told.append(f"begin {chosen.argument.name} {row.name}")
 
     def finished(self, done: Finished) -> None:
         self.told.append(f"end {done.gateway} {done.outcome.ok}")
@@ -366,7 +366,7 @@ def test_a_serial_number_may_be_told_late(desk: Desk) -> None:
 def test_a_disk_that_is_swapped_during_a_question_is_another_disk(desk: Desk) -> None:
     class Slow(Bench):
         def ask(self, chosen: Chosen, row: Row) -> bool:
-            if chosen.given.name == "a":
+            if chosen.argument.name == "a":
                 desk.insert("b", serial="S9")
             return super().ask(chosen, row)
 

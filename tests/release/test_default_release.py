@@ -1,6 +1,7 @@
 """The default gateway, released for all architectures as a pipeline does it, with the stand-in.
 
-Guests that passed in the boot level are not booted again; without it this takes as long.
+Guests that passed in the boot level are not booted again; without it this takes as long. The image
+of x86-64 has K3s from a file, as the one of the boot level (tests/boot/test_gateway.py).
 """
 
 from __future__ import annotations
@@ -9,10 +10,19 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from edgeimg.arch import X86_64
+from edgeimg.cache.store import Store
+from edgeimg.progress import Silent
+from edgeimg.project import template
+from edgeimg.recipe.file import load
+from edgeimg.resolve import lock as locks
+from edgeimg.sources import standin
 
+from tests import installation
 from tests.integration.signing import gpg_home
 
 PROJECT = Path(__file__).parents[2]
@@ -28,10 +38,10 @@ pytestmark = [
 ]
 
 
-def edgeimg(*arguments: str) -> subprocess.CompletedProcess[str]:
+def edgeimg(*arguments: str, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
     program = shutil.which("edgeimg") or "edgeimg"
     return subprocess.run(
-        [program, *arguments], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=False
+        [program, *arguments], cwd=cwd, stdout=subprocess.PIPE, text=True, check=False
     )
 
 
@@ -41,7 +51,32 @@ def home() -> Iterator[Path]:
         yield directory
 
 
-def test_all_architectures_are_released_and_verified(home: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def project(tmp_path: Path, cache: Store) -> Path:
+    """A project of `init`: the default gateway, with the stand-in, which is a file on x86-64."""
+    root = tmp_path / "project"
+    template.write(root)
+    installation.without_note(root)
+    k3s = standin.build(X86_64, store=cache, progress=Silent())
+    recipe = root / "recipes/gateway.toml"
+    sources = f"""
+[k3s]
+source = "standin"
+
+[arch.x86-64.k3s]
+source = "file"
+path = "{k3s}"
+"""
+    recipe.write_text(recipe.read_text() + sources)
+    source = load(recipe)
+    digest = locks.digest(source.recipe)
+    locks.write(replace(locks.load(source.lock_path), recipe_digest=digest), source.lock_path)
+    return root
+
+
+def test_all_architectures_are_released_and_verified(
+    home: Path, project: Path, tmp_path: Path
+) -> None:
     public = tmp_path / "releases.asc"
     made = edgeimg(
         "genkey", "--name", "Tests", "--email", "tests@example.org", "--home", str(home),
@@ -51,8 +86,8 @@ def test_all_architectures_are_released_and_verified(home: Path, tmp_path: Path)
 
     allow = [word for gate in sorted(ALLOWED) for word in ("--allow", gate)]
     done = edgeimg(
-        "release", "-a", "all", "--k3s", "standin", "-o", "out/test", "--releases",
-        str(tmp_path / "releases"), "--home", str(home), *allow, "--json", "-v",
+        "release", "-a", "all", "-o", str(PROJECT / "out/test"), "--releases",
+        str(tmp_path / "releases"), "--home", str(home), *allow, "--json", "-v", cwd=project,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     released = json.loads(done.stdout)

@@ -124,8 +124,8 @@ def notes(found: Coverage) -> list[str]:
 
 def _refuse_both() -> None:
     context = click.get_current_context()
-    given = context.get_parameter_source("path")
-    if given is click.core.ParameterSource.COMMANDLINE:
+    origin = context.get_parameter_source("path")
+    if origin is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("name the recipe once: as RECIPE, or with --recipe")
 
 

@@ -37,8 +37,8 @@ def images(console: Console, built: Sequence[Built]) -> None:
         )
     console.print(table)
     for image in built:
-        made = "from the shared cache" if image.shared else "built"
-        state = "unchanged" if image.unchanged else made
+        origin = "from the shared cache" if image.shared else "built"
+        state = "unchanged" if image.unchanged else origin
         console.print(Text(f"{state}: {image.download}, K3s {image.k3s}"), soft_wrap=True)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import itertools
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -56,6 +58,19 @@ class Kernel:
         return {
             name: _MODULE.sub("", path.removeprefix(start)) for name, path in self.files.items()
         }
+
+    @cached_property
+    def names(self) -> list[tuple[str, str]]:
+        """Paths and names of all modules, as in `paths`, in the order of the paths."""
+        return sorted((path, name) for name, path in self.paths.items())
+
+    def matching(self, pattern: str) -> set[str]:
+        """Names of the modules whose path, as in `paths`, fits a glob."""
+        test = re.compile(fnmatch.translate(pattern)).match
+        start = re.split(r"[*?[]", pattern, maxsplit=1)[0]
+        rows = itertools.islice(self.names, bisect_left(self.names, (start, "")), None)
+        near = itertools.takewhile(lambda row: row[0].startswith(start), rows)
+        return {name for path, name in near if test(path)}
 
     @cached_property
     def files(self) -> dict[str, str]:
@@ -149,8 +164,7 @@ def match(
     matches: set[str] = set()
     for pattern in patterns:
         if any(char in pattern for char in "*?[/"):
-            test = re.compile(fnmatch.translate(pattern)).match
-            names = {name for name, path in kernel.paths.items() if test(path)}
+            names = kernel.matching(pattern)
         else:
             name = pattern.replace("-", "_")
             names = {name} if name in kernel.paths else set()

@@ -112,7 +112,7 @@ def flash_one(
     """Write `image` to one target and read it back, in the caller's thread; `stop` ends it."""
     began, log, blocks = time.monotonic(), _Log(logs, chosen, progress), image.blocks
     log.add(f"{image.path} ({blocks.mapped} of {blocks.image_size} bytes) to {chosen.title}")
-    outcome = Outcome(device=str(chosen.given), ok=False, seconds=0, sector=chosen.sector)
+    outcome = Outcome(device=str(chosen.argument), ok=False, seconds=0, sector=chosen.sector)
     if chosen.device is not None:
         outcome = replace(outcome, serial=chosen.device.serial, model=chosen.device.model)
     started, phase = False, _Phase(chosen, log)
@@ -167,7 +167,7 @@ class _Phase:
     """The current phase of one target."""
 
     def __init__(self, chosen: Chosen, log: _Log) -> None:
-        self._name, self._log, self._now = str(chosen.given), log, "open"
+        self._name, self._log, self._now = str(chosen.argument), log, "open"
 
     def enter(self, phase: str) -> None:
         self._now = phase
@@ -195,7 +195,7 @@ def _opened(chosen: Chosen, blocks: BlockMap) -> Iterator[target.Target]:
         try:
             partial.replace(chosen.real)
         except OSError as error:
-            raise HostError(f"cannot write {chosen.given}: {error.strerror}") from None
+            raise HostError(f"cannot write {chosen.argument}: {error.strerror}") from None
 
 
 class _Log:
@@ -208,7 +208,7 @@ class _Log:
         self._path: Path | None = None
         self._progress = progress
         if directory is not None:
-            name = str(chosen.given).strip("/").replace("/", "-")
+            name = str(chosen.argument).strip("/").replace("/", "-")
             now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
             self._path = directory / f"{now}-{name}.log"
 

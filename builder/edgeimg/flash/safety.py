@@ -25,7 +25,7 @@ SYS = Path("/sys/dev/block")
 class Chosen:
     """A target that may be written to, with the identity by which it is recognised later."""
 
-    given: Path
+    argument: Path
     """As it was named."""
     real: Path
     """Where that leads."""
@@ -44,9 +44,9 @@ class Chosen:
     def title(self) -> str:
         """Name, model, serial number and size, for people."""
         if self.device is None:
-            return f"{self.given} (a file)"
+            return f"{self.argument} (a file)"
         facts = (self.device.model, self.device.serial, human(self.device.size))
-        return f"{self.given}: {', '.join(filter(None, facts))}"
+        return f"{self.argument}: {', '.join(filter(None, facts))}"
 
 
 def lsblk() -> dict[str, Any]:
@@ -69,30 +69,30 @@ def lsblk() -> dict[str, Any]:
 
 
 def choose(
-    given: Path, size: int, *, fixed: bool, listing: Callable[[], dict[str, Any]] = lsblk
+    argument: Path, size: int, *, fixed: bool, listing: Callable[[], dict[str, Any]] = lsblk
 ) -> Chosen:
-    """The target that `given` names, for an image of `size` bytes.
+    """The target that `argument` names, for an image of `size` bytes.
 
     `fixed` allows disks that are not removable. Raises HostError with every reason against the
     disk, or with the permission that the caller lacks.
     """
-    real = Path(os.path.realpath(given))
+    real = Path(os.path.realpath(argument))
     try:
         mode = real.stat().st_mode
     except FileNotFoundError:
-        return _new_file(given, real)
+        return _new_file(argument, real)
     except OSError as error:
-        raise target.refusal(given, error) from None
+        raise target.refusal(argument, error) from None
     if stat.S_ISREG(mode):
-        return _file(given, real, size)
+        return _file(argument, real, size)
     if not stat.S_ISBLK(mode):
-        raise HostError(f"{given} is neither a disk nor a file")
+        raise HostError(f"{argument} is neither a disk nor a file")
     document = listing()
     device = next((disk for disk in devices.disks(document) if disk.path == str(real)), None)
     if device is None:
         whole_disk = devices.disk_of(document, str(real))
         raise HostError(
-            f"{given} is not a whole disk",
+            f"{argument} is not a whole disk",
             hint=f"it is on {whole_disk}: name that disk"
             if whole_disk
             else "`edgeimg devices` lists them",
@@ -104,30 +104,30 @@ def choose(
         reasons.append("it is not removable: add --fixed to confirm")
     if reasons:
         raise HostError(
-            "\n  ".join([f"{given} ({device.name}) is not written to:", *reasons]),
+            "\n  ".join([f"{argument} ({device.name}) is not written to:", *reasons]),
             hint="`edgeimg devices` lists the possible disks",
         )
-    _require_writable(given, real)
-    return Chosen(given=given, real=real, device=device, identity=identity(device, real))
+    _require_writable(argument, real)
+    return Chosen(argument=argument, real=real, device=device, identity=identity(device, real))
 
 
-def _new_file(given: Path, real: Path) -> Chosen:
+def _new_file(argument: Path, real: Path) -> Chosen:
     if str(real).startswith("/dev/"):
-        raise HostError(f"there is no device {given}", hint="`edgeimg devices` lists them")
+        raise HostError(f"there is no device {argument}", hint="`edgeimg devices` lists them")
     if not real.parent.is_dir():
-        raise HostError(f"cannot make {given}: there is no directory {real.parent}")
-    _require_writable(given, real.parent)
-    return Chosen(given=given, real=real, device=None, identity=(), exists=False)
+        raise HostError(f"cannot make {argument}: there is no directory {real.parent}")
+    _require_writable(argument, real.parent)
+    return Chosen(argument=argument, real=real, device=None, identity=(), exists=False)
 
 
-def _file(given: Path, real: Path, size: int) -> Chosen:
+def _file(argument: Path, real: Path, size: int) -> Chosen:
     if real.stat().st_size < size:
         raise HostError(
-            f"{given} is a file of {real.stat().st_size} bytes, the image needs {size}",
+            f"{argument} is a file of {real.stat().st_size} bytes, the image needs {size}",
             hint="name a file that is not there: it is made as large as it has to be",
         )
-    _require_writable(given, real)
-    return Chosen(given=given, real=real, device=None, identity=_inode(real))
+    _require_writable(argument, real)
+    return Chosen(argument=argument, real=real, device=None, identity=_inode(real))
 
 
 def may_write(path: Path) -> bool:
@@ -135,31 +135,31 @@ def may_write(path: Path) -> bool:
     return os.access(path, os.W_OK, effective_ids=True)
 
 
-def _require_writable(given: Path, real: Path) -> None:
+def _require_writable(argument: Path, real: Path) -> None:
     """Raises HostError if the caller may not write to it, before any question."""
     if not may_write(real):
-        raise target.refusal(given, PermissionError(errno.EACCES, ""))
+        raise target.refusal(argument, PermissionError(errno.EACCES, ""))
 
 
 def still_the_same(chosen: Chosen, *, listing: Callable[[], dict[str, Any]] = lsblk) -> None:
     """Raises HostError when the name leads to another disk or file than before."""
     if not chosen.exists:
         return
-    real = Path(os.path.realpath(chosen.given))
+    real = Path(os.path.realpath(chosen.argument))
     if real != chosen.real:
-        raise HostError(f"{chosen.given} led to {chosen.real}, and leads to {real} now")
+        raise HostError(f"{chosen.argument} led to {chosen.real}, and leads to {real} now")
     if chosen.device is None:
         if _inode(real) != chosen.identity:
-            raise HostError(f"{chosen.given} is another file than before")
+            raise HostError(f"{chosen.argument} is another file than before")
         return
     now = next((disk for disk in devices.disks(listing()) if disk.path == str(real)), None)
     if now is None or identity(now, real) != chosen.identity:
         raise HostError(
-            f"{chosen.given} is another disk than the one that was shown",
+            f"{chosen.argument} is another disk than the one that was shown",
             hint="look at it again with `edgeimg devices`",
         )
     if now.dangers:
-        raise HostError("\n  ".join([f"{chosen.given} is in use now:", *now.dangers]))
+        raise HostError("\n  ".join([f"{chosen.argument} is in use now:", *now.dangers]))
 
 
 def human(size: int) -> str:

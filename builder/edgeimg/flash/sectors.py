@@ -69,10 +69,10 @@ def lay_out(
         content = (end - start for part in fats for start, end in _mapped(blocks, part))
         require_room(directory, 2 * sum(content))
         for number, part in enumerate(fats):
-            made = _make_fat(raw, part, directory / f"fat-{number}", sector, toolbox)
-            _replace(raw, part, made)
-            spans.append((part.start, part.start + sparse.used(made)))
-            made.unlink()
+            filesystem = _make_fat(raw, part, directory / f"fat-{number}", sector, toolbox)
+            _replace(raw, part, filesystem)
+            spans.append((part.start, part.start + sparse.used(filesystem)))
+            filesystem.unlink()
         with raw.open("r+b") as file:
             for place, data in ((0, start), (plan.size - len(end), end)):
                 file.seek(place)
@@ -126,28 +126,28 @@ def _make_fat(raw: Path, part: Partition, work: Path, sector: int, toolbox: Tool
     label, bits = _FATS[part.type]
     work.mkdir()
     files = fat.extract_all(raw, work, offset=part.start, toolbox=toolbox)
-    made, again = work.with_suffix(".fat"), work.with_suffix(".again")
+    filesystem, again = work.with_suffix(".fat"), work.with_suffix(".again")
     fat.make(
-        made, files, size=part.size, bits=bits, label=label, volume_id=int(part.uuid[:8], 16),
+        filesystem, files, size=part.size, bits=bits, label=label, volume_id=int(part.uuid[:8], 16),
         epoch=Image().epoch, sector=sector, toolbox=toolbox,
     )  # fmt: skip
     again.mkdir()
-    copies = fat.extract_all(made, again, toolbox=toolbox)
+    copies = fat.extract_all(filesystem, again, toolbox=toolbox)
     if copies.keys() != files.keys() or not all(
         filecmp.cmp(copies[name], file, shallow=False) for name, file in files.items()
     ):
         raise ImageError(f"the files of {part.name} changed when they were copied")
     shutil.rmtree(work)
     shutil.rmtree(again)
-    return made
+    return filesystem
 
 
-def _replace(raw: Path, part: Partition, made: Path) -> None:
+def _replace(raw: Path, part: Partition, filesystem: Path) -> None:
     with raw.open("r+b") as file:
         for position, chunk in sparse.chunks(raw, offset=part.start, size=part.size):
             file.seek(part.start + position)
             file.write(bytes(len(chunk)))
-    sparse.copy(made, raw, offset=part.start)
+    sparse.copy(filesystem, raw, offset=part.start)
 
 
 def _mapped(blocks: BlockMap, part: Partition) -> Iterator[tuple[int, int]]:

@@ -96,8 +96,8 @@ def resolve(name: str) -> Column | str:
 
 def knows(name: str) -> bool:
     """Whether a text is the name of a column, but for a mistake in it."""
-    told = resolve(name) if name else ""
-    return isinstance(told, Column) or name.partition(".")[0].lower() in (*OWN, *_keys(Settings))
+    column = resolve(name) if name else ""
+    return isinstance(column, Column) or name.partition(".")[0].lower() in (*OWN, *_keys(Settings))
 
 
 def _words(annotation: object) -> tuple[str, ...]:

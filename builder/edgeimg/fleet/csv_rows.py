@@ -114,12 +114,12 @@ def _header(path: Path, line: int, names: Sequence[str]) -> tuple[list[Column | 
     found: list[Column | None] = []
     problems = []
     for number, name in enumerate(names, 1):
-        told = columns.resolve(name) if name else None
-        if isinstance(told, str):
-            problems.append(f"{path}:{line}: {name}: {told}")
-        elif told is not None and told in found:
+        column = columns.resolve(name) if name else None
+        if isinstance(column, str):
+            problems.append(f"{path}:{line}: {name}: {column}")
+        elif column is not None and column in found:
             problems.append(f"{path}:{line}: {name}: this column is there twice")
-        found.append(told if isinstance(told, Column) else None)
+        found.append(column if isinstance(column, Column) else None)
         if not name:
             problems.append(f"{path}:{line}: column {number} has no name")
     return found, problems

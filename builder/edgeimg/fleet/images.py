@@ -74,17 +74,17 @@ def make(
 def holder(disk_path: Path, *, toolbox: Toolbox) -> str:
     """The gateway that a disk says it was made for; nothing for any other disk."""
     try:
-        told = partition.read(disk_path, f"{DIRECTORY}/hostname", toolbox=toolbox)
-        return told.decode().strip()
+        hostname = partition.read(disk_path, f"{DIRECTORY}/hostname", toolbox=toolbox)
+        return hostname.decode().strip()
     except (EdgeimgError, StopIteration, OSError, UnicodeDecodeError):
         return ""
 
 
-def compress(made: GatewayImage, *, toolbox: Toolbox) -> Path:
+def compress(image: GatewayImage, *, toolbox: Toolbox) -> Path:
     """Replace the raw image by a compressed one. Raises ToolError, HostError."""
-    packed = made.raw.with_name(f"{made.raw.name}.zst")
+    packed = image.raw.with_name(f"{image.raw.name}.zst")
     with disk_errors(packed):
         packed.touch(mode=0o600)
-        publish.compress(made.raw, packed, toolbox=toolbox)
-        made.raw.unlink()
+        publish.compress(image.raw, packed, toolbox=toolbox)
+        image.raw.unlink()
     return packed

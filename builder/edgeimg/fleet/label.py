@@ -46,11 +46,11 @@ class Facts:
 
     def lines(self) -> tuple[str, ...]:
         """Below the name."""
-        told = (
+        facts = (
             ("MAC", self.mac), ("serial", self.serial), ("disk", self.disk_serial),
             ("image", self.image),
         )  # fmt: skip
-        return tuple(f"{what} {value}" for what, value in told if value)
+        return tuple(f"{what} {value}" for what, value in facts if value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +128,10 @@ def plan(
 
 def _texts(facts: Facts, x: float, wide: float, high: float, width: Width) -> tuple[Text, ...]:
     """The name as large as it can be, over as many lines as that takes; the rest below it."""
-    told = facts.lines()
-    fitting = (wide / width(line, 1.0) for line in told)
-    small = max(_SMALLEST_LINE, min((_LINE, high / 2 / max(1, len(told)), *fitting)))
-    smaller = [part for line in told for part in _broken(line, wide, small, width)]
+    details = facts.lines()
+    fitting = (wide / width(line, 1.0) for line in details)
+    small = max(_SMALLEST_LINE, min((_LINE, high / 2 / max(1, len(details)), *fitting)))
+    smaller = [part for line in details for part in _broken(line, wide, small, width)]
     lines, large = max(
         (
             _sized(facts.name, count, wide, high - small * len(smaller), width)

@@ -54,8 +54,8 @@ class Gateway:
 
     def digest(self) -> str:
         """SHA-256 of its settings, with stars in the place of secrets: nothing to be guessed."""
-        told = self.settings.model_dump(mode="json")
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        document = self.settings.model_dump(mode="json")
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +121,10 @@ def load(
     problems += sanity.clusters([(row, one.name, one.settings) for row, one in gateways])
     if problems:
         # What is wrong with a default is wrong once, however many gateways have it.
-        told = sorted(dict.fromkeys(problems), key=_by_line)
+        lines = sorted(dict.fromkeys(problems), key=_by_line)
         hints = {"k3s.token_file: is missing": _TOKENS, "rollout.token_file: is missing": _REGISTER}
-        fitting = (hint for what, hint in hints.items() if any(what in one for one in told))
-        raise ProvisionError(validation.listing(path, told), hint=next(fitting, _HINT))
+        fitting = (hint for what, hint in hints.items() if any(what in one for one in lines))
+        raise ProvisionError(validation.listing(path, lines), hint=next(fitting, _HINT))
     return Fleet(path=path, gateways=tuple(gateway for _, gateway in gateways))
 
 

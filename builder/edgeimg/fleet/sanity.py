@@ -19,8 +19,8 @@ Claim = tuple[str, str, tuple[str, ...]]
 
 def role(row: Row) -> str:
     """What a row says that its gateway is; empty where its image says it."""
-    told = value_at(row.data, ("k3s", "role"))
-    return told if isinstance(told, str) else ""
+    role = value_at(row.data, ("k3s", "role"))
+    return role if isinstance(role, str) else ""
 
 
 def joined(rows: Sequence[Row]) -> list[Row]:

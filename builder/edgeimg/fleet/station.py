@@ -121,8 +121,8 @@ class Station:
             return error
         if chosen.device is None:
             return FlashError(f"{path} is no disk")
-        told = {key[0]: reason for key, reason in self._handled.items()}
-        reason = told.get(str(chosen.real)) or "it was not confirmed"
+        reasons = {key[0]: reason for key, reason in self._handled.items()}
+        reason = reasons.get(str(chosen.real)) or "it was not confirmed"
         return FlashError(f"{path} is skipped: {reason}")
 
     def _step(self, pool: ThreadPoolExecutor, stop: threading.Event) -> bool:

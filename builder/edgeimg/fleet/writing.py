@@ -86,13 +86,13 @@ def write(
     """
     outcome = _flash(shop, order, chosen, _Named(progress, f"{order.row.name} → "), stop)
     shop.ledger.add(entries.ended(begun, outcome))
-    told = ""
+    label = ""
     if outcome.ok and order.label:
         try:
-            told = order.label()
+            label = order.label()
         except (EdgeimgError, OSError) as error:  # the gateway is finished all the same
-            told = f"no label: {job.expected(error).message}"
-    return Finished(gateway=order.row.name, outcome=outcome, label=told)
+            label = f"no label: {job.expected(error).message}"
+    return Finished(gateway=order.row.name, outcome=outcome, label=label)
 
 
 def _flash(
@@ -101,22 +101,26 @@ def _flash(
     try:
         # Gone when the block is left; what a killed process leaves there, the next one sweeps.
         with shop.store.work("fleet") as directory:
-            made = images.make(
+            image_file = images.make(
                 shop.base, order.files, directory, order.row.name, toolbox=shop.toolbox
             )
-            image = SectorImage(path=made.raw, blocks=made.blocks)
+            image = SectorImage(path=image_file.raw, blocks=image_file.blocks)
             if chosen.sector != image.sector and not stop.is_set():
                 image = sectors.lay_out(
-                    made.raw, made.blocks, directory, sector=chosen.sector, toolbox=shop.toolbox
+                    image_file.raw,
+                    image_file.blocks,
+                    directory,
+                    sector=chosen.sector,
+                    toolbox=shop.toolbox,
                 )
-                made.raw.unlink()
+                image_file.raw.unlink()
             if stop.is_set():
                 raise StoppedError("interrupted before anything was written")
             return job.flash_one(image, chosen, logs=shop.logs, progress=progress, stop=stop)
     except (EdgeimgError, OSError) as caught:
         error = job.expected(caught)
         return Outcome(
-            device=str(chosen.given), ok=False, error=error.message, hint=error.hint or "",
+            device=str(chosen.argument), ok=False, error=error.message, hint=error.hint or "",
             sector=chosen.sector, interrupted=isinstance(error, StoppedError),
         )  # fmt: skip
 

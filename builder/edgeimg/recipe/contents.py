@@ -69,8 +69,8 @@ class Contents(Table):
 
     def reference(self, arch: str) -> str:
         """The container image for one architecture, as it is called or as a path; or empty."""
-        given = self.image.get(arch) if isinstance(self.image, dict) else self.image
-        return given or self.image_file(arch) or ""
+        value = self.image.get(arch) if isinstance(self.image, dict) else self.image
+        return value or self.image_file(arch) or ""
 
     def source(self, arch: str) -> tuple[str, str]:
         """The key that says what it is made of, and what that is for one architecture."""
@@ -82,8 +82,8 @@ class Contents(Table):
 
     def program(self, arch: str) -> str | None:
         """The path in the project of its static program for one architecture, if it has one."""
-        given = self.binary.get(arch) if isinstance(self.binary, dict) else self.binary
-        return given.replace("{arch}", arch) if given else None
+        value = self.binary.get(arch) if isinstance(self.binary, dict) else self.binary
+        return value.replace("{arch}", arch) if value else None
 
     def image_file(self, arch: str) -> str | None:
         """The path in the project of its container image for one architecture, if it has one."""

@@ -93,17 +93,17 @@ def load(path: Path, board: str | None = None) -> RecipeFile:
     )
 
 
-def _read(path: Path, given: str | None) -> Document:
+def _read(path: Path, base: str | None) -> Document:
     """The recipe with its board: that of the command line, or the one that [board] names."""
     document = read(path)
     table = document.data.get("board")
-    if given is None:
+    if base is None:
         name = table.get("name") if isinstance(table, dict) and "arch" not in table else None
         return read(path, first=(_built_in(name),)) if isinstance(name, str) else document
     if table is not None:
         raise RecipeError(f"{document.place(('board',))}: board: the recipe has a board already")
-    is_file = given.endswith(".toml")
-    return read(path, first=(str(Path(given).resolve()) if is_file else _built_in(given),))
+    is_file = base.endswith(".toml")
+    return read(path, first=(str(Path(base).resolve()) if is_file else _built_in(base),))
 
 
 def _built_in(name: str) -> str:

@@ -78,8 +78,8 @@ class Recipe(Table):
     @model_validator(mode="after")
     def _images_are_of_one_make(self) -> Self:
         for name, workload in self.workloads.items():
-            for reference, made in workload.images.items():
-                if self.pod_images[reference] != made:
+            for reference, content in workload.images.items():
+                if self.pod_images[reference] != content:
                     raise ValueError(
                         f"workloads.{name}: another workload describes {reference} differently"
                     )
@@ -102,16 +102,16 @@ class Recipe(Table):
     def pod_images(self) -> dict[str, PodImage]:
         """The images of all workloads, by reference."""
         every = [workload.images for workload in self.workloads.values()]
-        return {reference: made for images in every for reference, made in images.items()}
+        return {reference: content for images in every for reference, content in images.items()}
 
     def contents(self) -> dict[str, Contents]:
         """What every container is made of: `service:NAME`, `image:REFERENCE`."""
         images = {
-            f"image:{reference}": made
+            f"image:{reference}": content
             for workload in self.workloads.values()
-            for reference, made in workload.contents().items()
+            for reference, content in workload.contents().items()
         }
-        return {**{f"service:{name}": made for name, made in self.services.items()}, **images}
+        return {**{f"service:{name}": content for name, content in self.services.items()}, **images}
 
     def for_arch(self, arch: Arch) -> Recipe:
         """The recipe with the overrides of one architecture applied, and none left.
@@ -132,10 +132,10 @@ class Recipe(Table):
         absent = {name: True for name in ("board", "rollout") if getattr(self, name) is None}
         if self.trust.enroll == "off":
             absent["trust"] = True
-        said = self.model_dump_json(
+        text = self.model_dump_json(
             exclude={"release": True, "check": True, "k3s": {"path"}, **absent}
         )
-        return hashlib.sha256(said.encode()).hexdigest()
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def schema() -> dict[str, object]:

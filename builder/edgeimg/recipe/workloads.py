@@ -111,8 +111,8 @@ class Workload(Table):
     def contents(self) -> dict[str, PodImage]:
         """The images by reference; what is pulled by its name names itself."""
         return {
-            name: made
-            if made.packages or made.binary or made.of_image
-            else made.model_copy(update={"image": name})
-            for name, made in self.images.items()
+            name: image
+            if image.packages or image.binary or image.of_image
+            else image.model_copy(update={"image": name})
+            for name, image in self.images.items()
         }

@@ -64,7 +64,7 @@ def _names(source: RecipeFile) -> set[str]:
         for name in (
             *recipe.overlay.paths,
             *(workload.manifests for workload in recipe.workloads.values()),
-            *(path for made in recipe.contents().values() for path in made.paths(arch)),
+            *(path for content in recipe.contents().values() for path in content.paths(arch)),
         )
     ]
     return {name for name in names if name.startswith(builtin.PREFIX)}

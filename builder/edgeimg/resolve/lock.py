@@ -72,7 +72,7 @@ def resolve(
         and previous is not None
         and previous.recipe_digest == recipe_digest
         and _complete(previous, archs, tools_hosts)
-        and not any(made.archive for made in recipe.contents().values())  # a file may change
+        and not any(content.archive for content in recipe.contents().values())  # a file may change
     ):
         return previous
     mirror_list = mirrors.from_host(env)
