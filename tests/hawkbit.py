@@ -53,6 +53,8 @@ class Action:
     status: str = "RUNNING"
     code: int | None = None
     canceling: bool = False
+    began: int = field(default_factory=lambda: _now())
+    changed: int = 0
     deployment: dict[str, str] = field(
         default_factory=lambda: {"download": "forced", "update": "forced"}
     )
@@ -170,7 +172,7 @@ class HawkBit:
         counts = self._counted(action.rollout, action.group)
         counts[action.status] -= 1
         counts[status] += 1
-        action.status = status
+        action.status, action.changed = status, _now()
 
     def forget_orders(self) -> None:
         """Delete all orders."""
@@ -324,6 +326,8 @@ class HawkBit:
                 return data
             case "GET", ["distributionsets"]:
                 return _page(_named(self.sets, query), query)
+            case "GET", ["distributionsets", number]:
+                return self.sets[int(number)]
             case "POST", ["distributionsets"]:
                 return [self._new(self.sets, one) for one in data]
             case "GET", ["rollouts"]:
@@ -347,6 +351,7 @@ class HawkBit:
                 assert found is not None
                 return _page(
                     [{"id": one.id, "lastStatusCode": one.code, "status": "finished",
+                      "createdAt": one.began, "lastModifiedAt": one.changed,
                       "_links": {"target": {"href": f"http://x.invalid/rest/v1/targets/{one.target}",
                                             "name": one.target}}}
                      for one in self.actions.values()
