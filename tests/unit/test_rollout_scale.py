@@ -78,9 +78,7 @@ def real(server: HawkBit, tmp_path: Path) -> list[Request]:
     return requests
 
 
-def test_the_simulated_agent_sends_what_the_real_one_sends(
-    server: HawkBit, tmp_path: Path
-) -> None:
+def test_the_simulated_agent_sends_what_the_real_one_sends(server: HawkBit, tmp_path: Path) -> None:
     wanted = real(server, tmp_path)
     failure = next(one.body for one in wanted if b'"failure"' in one.body)
     reason = json.loads(failure)["status"]["details"]
