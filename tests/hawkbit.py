@@ -3,6 +3,10 @@
 Both sides of it keep the rules that were seen at the real one: 410 for a report after the last
 one, 400 for `<` in a report, a new order that comes as a cancellation of the old one, percentages
 of what earlier groups left, thresholds that mean "more than".
+
+    python3 -m tests.hawkbit
+
+serves in a process of its own: it prints its address and ends with its standard input.
 """
 
 from __future__ import annotations
@@ -10,8 +14,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,6 +53,8 @@ class Action:
     status: str = "RUNNING"
     code: int | None = None
     canceling: bool = False
+    began: int = field(default_factory=lambda: _now())
+    changed: int = 0
     deployment: dict[str, str] = field(
         default_factory=lambda: {"download": "forced", "update": "forced"}
     )
@@ -57,8 +66,22 @@ class Action:
         return self.status == "RUNNING"
 
 
+@dataclass(frozen=True)
+class Request:
+    """A request as it came in: its first line, its headers in their order, its body."""
+
+    line: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
 class RefusedError(Exception):
     """An answer with another status than 200."""
+
+
+class _Listener(ThreadingHTTPServer):
+    # Connections that wait: a fleet that polls at once, with a connection for each request.
+    request_queue_size = 1024
 
 
 class HawkBit:
@@ -70,7 +93,13 @@ class HawkBit:
         self.sets: dict[int, Json] = {}
         self.rollouts: dict[int, Json] = {}
         self.actions: dict[int, Action] = {}
+        self._orders: dict[str, list[Action]] = {}
+        self._counts: dict[tuple[int, int], Counter[str]] = {}
+        """How many actions of a roll-out's group have each status."""
         self.requests: list[tuple[str, str]] = []
+        self.keeps_requests = True
+        self.recorded: list[Request] | None = None
+        """Whole requests, where a test wants them."""
         self.answers: dict[str, tuple[int, bytes]] = {}
         """Answers in place of the usual ones, by method and path."""
         self.ready_after = 1
@@ -80,10 +109,14 @@ class HawkBit:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer is one packet, not one of headers and one of its body
 
             def _serve(self) -> None:
                 length = int(self.headers.get("Content-Length", "0"))
                 body = self.rfile.read(length)
+                if outer.recorded is not None:
+                    found = tuple(self.headers.items())
+                    outer.recorded.append(Request(self.requestline, found, body))
                 status, answer = outer.respond(self.command, self.path, dict(self.headers), body)
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -96,7 +129,7 @@ class HawkBit:
             def log_message(self, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Listener(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -118,22 +151,41 @@ class HawkBit:
         self.sets[number] = {"id": number, "version": version, "modules": [{"id": number}]}
         return self._assign(target, number, deployment)
 
-    def _assign(self, target: str, set_id: int, deployment: dict[str, str], **more: int) -> Action:
-        for open_one in self.actions.values():
-            if open_one.target == target and open_one.is_open:
-                open_one.canceling = True
+    def _assign(self, target: str, set_id: int, deployment: dict[str, str], **more: Any) -> Action:
+        for open_one in self._open(target):
+            open_one.canceling = True
         action = Action(id=len(self.actions) + 1, target=target, set=set_id, **more)
         action.deployment |= deployment
         self.actions[action.id] = action
+        self._orders.setdefault(target, []).append(action)
+        self._counted(action.rollout, action.group)[action.status] += 1
         self.targets[target].status = "pending"
         return action
+
+    def _open(self, target: str) -> list[Action]:
+        return [one for one in self._orders.get(target, ()) if one.is_open]
+
+    def _counted(self, rollout: int, group: int) -> Counter[str]:
+        return self._counts.setdefault((rollout, group), Counter())
+
+    def _end(self, action: Action, status: str) -> None:
+        counts = self._counted(action.rollout, action.group)
+        counts[action.status] -= 1
+        counts[status] += 1
+        action.status, action.changed = status, _now()
+
+    def forget_orders(self) -> None:
+        """Delete all orders."""
+        for table in (self.actions, self._orders, self._counts):
+            table.clear()
 
     def respond(
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, bytes]:
         with self._lock:
             split = urlsplit(path)
-            self.requests.append((method, path))
+            if self.keeps_requests:
+                self.requests.append((method, path))
             if (canned := self.answers.get(f"{method} {split.path}")) is not None:
                 return canned
             query = {key: values[0] for key, values in parse_qs(split.query).items()}
@@ -184,7 +236,7 @@ class HawkBit:
                 action.cancel_reports.append(data["status"])
                 action.canceling = False
                 if data["status"]["execution"] == "closed":
-                    action.status = "CANCELED"
+                    self._end(action, "CANCELED")
                 return None
         raise RefusedError(404)
 
@@ -200,7 +252,7 @@ class HawkBit:
         links: dict[str, Json] = {}
         if not target.attributes:
             links["configData"] = {"href": f"{base}/configData"}
-        orders = [one for one in self.actions.values() if one.target == target.id and one.is_open]
+        orders = self._open(target.id)
         if orders and orders[0].canceling:
             links["cancelAction"] = {"href": f"{base}/cancelAction/{orders[0].id}"}
         elif orders:
@@ -231,7 +283,7 @@ class HawkBit:
             and "maintenanceWindow" not in action.deployment
         ):  # fmt: skip
             failed = status["result"]["finished"] == "failure"
-            action.status = "ERROR" if failed else "FINISHED"
+            self._end(action, "ERROR" if failed else "FINISHED")
             action.code = status.get("code")
             self.targets[action.target].status = "error" if failed else "in_sync"
             self._advance(self.rollouts.get(action.rollout))
@@ -274,6 +326,8 @@ class HawkBit:
                 return data
             case "GET", ["distributionsets"]:
                 return _page(_named(self.sets, query), query)
+            case "GET", ["distributionsets", number]:
+                return self.sets[int(number)]
             case "POST", ["distributionsets"]:
                 return [self._new(self.sets, one) for one in data]
             case "GET", ["rollouts"]:
@@ -289,7 +343,7 @@ class HawkBit:
                     [self._group(int(number), one) for one in
                      range(len(self.rollouts[int(number)]["groups"]))], query)  # fmt: skip
             case "GET", ["rollouts", number, "deploygroups", group, "targets"]:
-                names = self.rollouts[int(number)]["groups"][int(group) - 1]["targets"]
+                names = set(self.rollouts[int(number)]["groups"][int(group) - 1]["targets"])
                 selected = [one for one in self._select(query) if one.id in names]
                 return _page([self._target(one) for one in selected], query)
             case "GET", ["actions"]:
@@ -297,6 +351,7 @@ class HawkBit:
                 assert found is not None
                 return _page(
                     [{"id": one.id, "lastStatusCode": one.code, "status": "finished",
+                      "createdAt": one.began, "lastModifiedAt": one.changed,
                       "_links": {"target": {"href": f"http://x.invalid/rest/v1/targets/{one.target}",
                                             "name": one.target}}}
                      for one in self.actions.values()
@@ -312,7 +367,8 @@ class HawkBit:
         return table[number]
 
     def _select(self, query: dict[str, str]) -> list[Target]:
-        return [one for one in self.targets.values() if matches(query.get("q", ""), one)]
+        fits = condition(query.get("q", ""))
+        return [one for one in self.targets.values() if fits(one)]
 
     def _target(self, one: Target) -> Json:
         return {
@@ -322,14 +378,15 @@ class HawkBit:
         }  # fmt: skip
 
     def _create(self, data: Json) -> Json:
-        everyone = [one for one in self.targets.values() if matches(data["targetFilterQuery"], one)]
+        everyone = self._select({"q": data["targetFilterQuery"]})
         rest = list(everyone)
         groups = []
         for one in data["groups"]:
-            able = [t for t in rest if matches(one.get("targetFilterQuery", ""), t)]
-            taken = able[: round(len(able) * one["targetPercentage"] / 100)]
-            rest = [t for t in rest if t not in taken]
-            groups.append({**one, "targets": [t.id for t in taken], "state": "ready"})
+            able = list(filter(condition(one.get("targetFilterQuery", "")), rest))
+            taken = [t.id for t in able[: round(len(able) * one["targetPercentage"] / 100)]]
+            gone = set(taken)
+            rest = [t for t in rest if t.id not in gone]
+            groups.append({**one, "targets": taken, "state": "ready"})
         if rest:  # "Rollout groups don't match all targets that are targeted by the rollout"
             raise RefusedError(400)
         number = len(self.rollouts) + 1
@@ -394,37 +451,46 @@ class HawkBit:
 
     def _group(self, number: int, index: int) -> Json:
         group = self.rollouts[number]["groups"][index]
-        mine = [a for a in self.actions.values() if (a.rollout, a.group) == (number, index)]
-        counts = {state.lower(): sum(a.status == state for a in mine) for state in STATES}
-        counts["notstarted"] = len(group["targets"]) - len(mine)
+        found = self._counted(number, index)
+        counts = {state.lower(): found[state] for state in STATES}
+        counts["notstarted"] = len(group["targets"]) - found.total()
         return {
             "id": index + 1, "name": group["name"], "status": group["state"],
             "totalTargets": len(group["targets"]), "totalTargetsPerStatus": counts,
         }  # fmt: skip
 
 
-def matches(query: str, target: Target) -> bool:
+def condition(query: str) -> Callable[[Target], bool]:
     """Whether a target is one of an RSQL query: conditions with `;` between them."""
-    values = {
-        "controllerid": target.id, "updatestatus": target.status,
-        "lastcontrollerrequestat": str(target.seen),
-        **{f"attribute.{key}": value for key, value in target.attributes.items()},
-    }  # fmt: skip
-    for condition in filter(None, query.split(";")):
-        found = re.fullmatch(r"\(?([\w.]+)(==|=in=|=lt=)(\([^()]*\)|[^()]*)\)?", condition)
-        if found is None:
-            raise RefusedError(400)
-        value = values.get(found[1].lower() if "." not in found[1] else found[1], "")
-        if found[2] == "=in=":
-            # hawkBit's default: rsql.ignore-case.
-            good = value.lower() in found[3].strip("()").lower().split(",")
-        elif found[2] == "=lt=":
-            good = int(value or 0) < int(found[3])
-        else:
-            good = found[3] == "*" or value == found[3]
-        if not good:
-            return False
-    return True
+    checks = [_check(part) for part in query.split(";") if part]
+    return lambda target: all(check(target) for check in checks)
+
+
+def _check(part: str) -> Callable[[Target], bool]:
+    found = re.fullmatch(r"\(?([\w.]+)(==|=in=|=lt=)(\([^()]*\)|[^()]*)\)?", part)
+    if found is None:
+        raise RefusedError(400)
+    key, operator, wanted = found.groups()
+    value = FIELDS.get(key.lower()) or _attribute(key.removeprefix("attribute."))
+    if operator == "=in=":
+        # hawkBit's default: rsql.ignore-case.
+        names = set(wanted.strip("()").lower().split(","))
+        return lambda target: value(target).lower() in names
+    if operator == "=lt=":
+        limit = int(wanted)
+        return lambda target: int(value(target) or 0) < limit
+    return lambda target: wanted == "*" or value(target) == wanted
+
+
+def _attribute(name: str) -> Callable[[Target], str]:
+    return lambda target: target.attributes.get(name, "")
+
+
+FIELDS: dict[str, Callable[[Target], str]] = {
+    "controllerid": lambda target: target.id,
+    "updatestatus": lambda target: target.status,
+    "lastcontrollerrequestat": lambda target: str(target.seen),
+}
 
 
 def _named(table: dict[int, Json], query: dict[str, str]) -> list[Json]:
@@ -454,3 +520,16 @@ def environment(url: str) -> dict[str, str]:
         "EDGEIMG_ROLLOUT_USER": user,
         "EDGEIMG_ROLLOUT_PASSWORD": password,
     }
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    server = HawkBit()
+    server.keeps_requests = False
+    print(server.url, flush=True)
+    sys.stdin.read()
+    server.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from edgeimg.report import ReportFacts, page
+from edgeimg.report.rollout import RolloutFacts, rollout_page
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
+from tests import rollout_facts
 from tests.release_facts import hostile, image, manifest, release
 
 CHROMIUM = os.environ.get("EDGEIMG_CHROMIUM") or next(
@@ -54,9 +56,10 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Show]:
     def error(error: Error) -> None:
         wrong.append(str(error))
 
-    def show(facts: ReportFacts, *, width: int = 1400, **options: Any) -> Page:
+    def show(facts: ReportFacts | RolloutFacts, *, width: int = 1400, **options: Any) -> Page:
         path = tmp_path / "report.html"
-        path.write_text(page(facts), encoding="utf-8")
+        made = rollout_page(facts) if isinstance(facts, RolloutFacts) else page(facts)
+        path.write_text(made, encoding="utf-8")
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         tab = context.new_page()
@@ -211,3 +214,13 @@ def test_hostile_text_runs_nothing(show: Show) -> None:
     expect(tab.locator("#sbom tbody tr:visible")).to_have_count(1)
     assert tab.title() == title
     assert tab.locator("img").count() == 0
+
+
+@pytest.mark.parametrize("facts", [rollout_facts.facts(), rollout_facts.hostile()])
+def test_a_rollout_fits_a_telephone(show: Show, facts: RolloutFacts) -> None:
+    tab = show(facts, width=360)
+    assert tab.title() == f"{facts.name}: roll-out report"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    expect(tab.locator("polyline")).to_have_count(2)
+    tab.get_by_text("Gateways", exact=True).locator("xpath=self::summary").click()
+    expect(tab.locator("details p")).to_be_visible()

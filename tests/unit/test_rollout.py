@@ -138,7 +138,7 @@ def test_servers_before_agents_and_one_server_of_a_cluster_at_a_time(
     server.add("other", image="another", role="server", ha="no")
     server.add("old", image="gw")
     server.order("gw1", "1.1.0")
-    server.actions.clear()
+    server.forget_orders()
     server.sets[1]["name"] = "gw"
     planned = run("start", "gw", "1.1.0", "--steps", steps, "--dry-run")["groups"]
     assert server.rollouts == {}
@@ -217,7 +217,7 @@ def test_odd_steps_are_refused(tmp_path: Path, text: str, said: str) -> None:
 def begun(server: HawkBit, steps: Path) -> None:
     fleet(server, singles=4, agents=1)
     server.order("gw1", "1.1.0")
-    server.actions.clear()
+    server.forget_orders()
     server.sets[1]["name"] = "gw"
     run("start", "gw", "1.1.0", "--steps", steps)
 
@@ -290,6 +290,26 @@ def test_a_gateway_of_another_image_is_not_named(server: HawkBit, steps: Path) -
     server.targets["agent1"].attributes["image"] = "another"
     with pytest.raises(RolloutError, match="of this name: agent1"):
         run("start", "gw", "1.1.0", "--steps", steps)
+
+
+def test_gateways_are_looked_up_many_at_a_time(server: HawkBit, tmp_path: Path) -> None:
+    """A file of steps with 600 names is a few requests, and each name is found."""
+    fleet(server, singles=400, agents=200)
+    server.order("gw1", "1.1.0")
+    server.forget_orders()
+    server.sets[1]["name"] = "gw"
+    names = json.dumps(list(server.targets))
+    steps = tmp_path / "steps.toml"
+    group = "[[group]]\nname = 'all'\ngateways = {}\n[[group]]\nname = 'rest'\npercent = 100\n"
+    steps.write_text(group.format(names))
+    server.requests.clear()
+    planned = run("start", "gw", "1.1.0", "--steps", steps, "--dry-run")["groups"]
+    assert {one["name"].partition(" (")[0] for one in planned} == {"all, servers", "all, agents"}
+    assert sum(one["gateways"] for one in planned) == 600
+    assert len(server.requests) < 20
+    steps.write_text(group.format(names.replace('"gw7"', '"gw7000"')))
+    with pytest.raises(RolloutError, match=r"gateway with gw of this name: gw7000$"):
+        run("start", "gw", "1.1.0", "--steps", steps, "--dry-run")
 
 
 def test_a_named_gateway_must_fit_only(server: HawkBit, steps: Path) -> None:

@@ -296,6 +296,27 @@ def test_a_server_that_does_not_answer_as_it_should(
     assert device.problem() == ""
 
 
+def test_a_problem_is_over_when_the_poll_ends_with_a_restart(
+    server: HawkBit, device: Device
+) -> None:
+    """The gateway may wait for its window of restarts for days, without a word with the server."""
+    server.answers[POLL] = (500, b"")
+    device.poll()
+    assert device.problem().endswith("status 500\n")
+    del server.answers[POLL]
+    server.order("gw1", "1.1.0")
+    device.poll()
+    assert device.reboots() == 1
+    assert device.problem() == ""
+    device.provision(server.url, 'token"')
+    device.poll()
+    assert "TOKEN has a character" in device.problem()
+    device.provision(server.url, "token-gw1")
+    device.poll()
+    assert device.reboots() == 2
+    assert device.problem() == ""
+
+
 def test_a_gateway_without_a_token_says_so(device: Device) -> None:
     assert device.run(device_problems(), "").stdout == ""
     (device.directory / "run/rollout.env").unlink()

@@ -1,4 +1,4 @@
-"""edgeimg rollout publish, start, status, pause, resume, stop: versions at a roll-out server."""
+"""edgeimg rollout publish, start, status, report, …: versions at a roll-out server."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from edgeimg.cache import store
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.table import new_table
 from edgeimg.errors import RolloutError
 from edgeimg.fetch.api import Api
 from edgeimg.fetch.http import has_credentials
+from edgeimg.report.rollout import rollout_page
+from edgeimg.rollout import facts as reporting
 from edgeimg.rollout import publish as publishing
 from edgeimg.rollout import start as starting
 from edgeimg.rollout import state as states
@@ -138,9 +141,7 @@ def start_command(
     app.result(data, lambda console: _show_groups(console, groups))
 
 
-@click.command("status", epilog="Example: edgeimg rollout status 'gateway 0.3.0' --wait 120")
-@click.argument("name")
-@click.option(
+_silent = click.option(
     "--silent",
     type=click.IntRange(min=1),
     default=60,
@@ -148,6 +149,11 @@ def start_command(
     metavar="MINUTES",
     help="A gateway with an open order is silent after this time without a poll.",
 )
+
+
+@click.command("status", epilog="Example: edgeimg rollout status 'gateway 0.3.0' --wait 120")
+@click.argument("name")
+@_silent
 @click.option(
     "--wait",
     type=click.IntRange(min=1),
@@ -174,6 +180,32 @@ def status_command(app: App, *, server: Server, name: str, silent: int, wait: in
         )
     if wait is not None and not state.has_ended:
         raise RolloutError(f"roll-out {name} has not ended after {wait} minutes")
+
+
+@click.command("report", epilog="Example: edgeimg rollout report 'gateway 0.3.0' -o rollout.html")
+@click.argument("name")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="HTML file to write.",
+)
+@_silent
+@with_server
+@with_app
+def report_command(app: App, *, server: Server, name: str, output: Path, silent: int) -> None:
+    """Write a report of a roll-out: progress over time, failures by reason, sites, silent gateways.
+
+    The file holds everything it shows, and has no script.
+    """
+    with app.ui.task("The server lists the gateways", None):
+        facts = reporting.read(server, states.find(server, name), silent=silent * 60)
+    store.write_whole(output, rollout_page(facts).encode())
+    app.result(
+        {"report": str(output), "gateways": len(facts.gateways)},
+        lambda console: console.print(Text(str(output))),
+    )
 
 
 def _wait(
@@ -238,6 +270,7 @@ for _command in (
     publish_command,
     start_command,
     status_command,
+    report_command,
     _driver("pause", "Pause a roll-out: no further group begins."),
     _driver("resume", "Resume a roll-out. A group that failed is left, the next one begins."),
     _driver("stop", "Stop a roll-out. Gateways that have begun finish; no other one begins."),

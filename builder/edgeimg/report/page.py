@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from edgeimg.report import inventory
 from edgeimg.report.facts import ReportFacts
 from edgeimg.report.growth import grown
 from edgeimg.report.memory import charts
+from edgeimg.report.rendering import asset, environment
 from edgeimg.report.sizes import GROUPS, sizes
-from edgeimg.report.text import clean, ticked
 from edgeimg.report.timeline import boot_chart
 from edgeimg.report.verdict import verdict
 
@@ -30,7 +28,7 @@ def page(facts: ReportFacts) -> str:
     """
     images = tuple(facts.images)
     content = [sizes(image) for image in images]
-    style, script = _asset("style.css"), _asset("script.js")
+    style, script = asset("style.css"), asset("script.js")
     values: dict[str, object] = {
         "facts": facts,
         "verdict": verdict(facts),
@@ -47,29 +45,7 @@ def page(facts: ReportFacts) -> str:
         "script": Markup(script),
         "script_digest": _digest(script),
     }
-    return _environment().get_template("page.html").render(values)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("edgeimg.report", "web"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["ticked"] = ticked
-    return environment
-
-
-def _finalize(value: object) -> object:
-    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _asset(name: str) -> str:
-    return files("edgeimg.report").joinpath("web", name).read_text(encoding="utf-8")
+    return environment().get_template("page.html").render(values)
 
 
 def _digest(text: str) -> str:

@@ -30,7 +30,7 @@ class Member:
     name: str
     role: Role
     cluster: str
-    """Empty when the gateway has not reported it."""
+    """Of a server with `several`; empty when the gateway has not reported it."""
     several: bool
     """Whether its cluster may have several servers."""
 

@@ -41,8 +41,8 @@ def plan(
     not show the token of a gateway for which none is stored, has one that is no token for the
     agent, or has the name of a gateway in other letters.
     """
-    targets = dict(_targets(server, names))
-    there = {name: token for name, token in targets.items() if name in names}
+    targets, wanted = dict(_targets(server, names)), set(names)
+    there = {name: token for name, token in targets.items() if name in wanted}
     _refuse(
         sorted(targets.keys() - there.keys()),
         "the server has these gateways in other letters",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from edgeimg.errors import RolloutError
 from edgeimg.rollout import plan as plans
-from edgeimg.rollout.plan import Member, Planned, Population
+from edgeimg.rollout.plan import Member, Planned, Population, Role
 from edgeimg.rollout.publish import find
 from edgeimg.rollout.server import Server, quoted
 from edgeimg.rollout.steps import Steps
@@ -71,32 +71,49 @@ def start(
 
 def _population(server: Server, order: Order) -> Population:
     base = plans.everyone(order.image, order.steps)
-    several = server.entries("/targets", f"{base};attribute.role==server;attribute.ha==yes")
     names = [name for group in order.steps.group for name in group.gateways]
-    unfit = [name for name in names if not server.count("/targets", f"{base};controllerId=={name}")]
-    if unfit:
+    known = _among(server, base, names)
+    if unfit := [name for name in names if name not in known]:
+        shown = ", ".join(unfit[:10]) + (" …" if len(unfit) > 10 else "")
         raise RolloutError(
             f"the server knows no gateway with {order.image} of this name"
-            f"{' that fits only' if order.steps.only else ''}: {', '.join(unfit)}",
+            f"{' that fits only' if order.steps.only else ''}: {shown}",
             hint="a gateway reports its image at its first poll",
         )
-    named = {name: _member(server, name) for name in names}
-    others = [str(one.get("controllerId")) for one in several]
+    agents = _among(server, f"{base};attribute.role==agent", names)
+    several = {name: _server_of_several(server, name) for name in _names(
+        server, f"{base};attribute.role==server;attribute.ha==yes"
+    )}  # fmt: skip
+    named = {name: several.get(name) or _single(name, is_agent=name in agents) for name in names}
     return Population(
         singles=server.count("/targets", f"{base};attribute.role==server;attribute.ha==no"),
         agents=server.count("/targets", f"{base};attribute.role==agent"),
-        several=tuple(named.get(name) or _member(server, name) for name in others),
+        several=tuple(several.values()),
         named=named,
     )
 
 
-def _member(server: Server, name: str) -> Member:
-    """A gateway that the server knows, by the attributes that it has reported."""
-    attributes = server.get(f"/targets/{quoted(name)}/attributes")
-    is_agent, cluster = attributes.get("role") == "agent", attributes.get("cluster")
+def _names(server: Server, query: str) -> Iterator[str]:
+    return (str(one.get("controllerId")) for one in server.entries("/targets", query))
+
+
+def _among(server: Server, query: str, names: Sequence[str]) -> set[str]:
+    """Those of some names that a query has: a request for each 2,000 characters of them."""
+    return {
+        name
+        for part in plans.parts(names)
+        for name in _names(server, f"{query};controllerId=in=({','.join(part)})")
+    }
+
+
+def _single(name: str, *, is_agent: bool) -> Member:
+    role: Role = "agent" if is_agent else "server"
+    return Member(name=name, role=role, cluster="", several=False)
+
+
+def _server_of_several(server: Server, name: str) -> Member:
+    """A server whose cluster may have several; lists of targets do not have the cluster."""
+    cluster = server.get(f"/targets/{quoted(name)}/attributes").get("cluster")
     return Member(
-        name=name,
-        role="agent" if is_agent else "server",
-        cluster=cluster if isinstance(cluster, str) else "",
-        several=not is_agent and attributes.get("ha") == "yes",
+        name=name, role="server", cluster=cluster if isinstance(cluster, str) else "", several=True
     )

@@ -149,7 +149,7 @@ def _reasons(server: Server, number: int) -> tuple[Reason, ...]:
         code, own = action.get("lastStatusCode"), action.get("id")
         if isinstance(own, int):
             key = code if isinstance(code, int) else None
-            failed.setdefault(key, []).append((_target(action), own))
+            failed.setdefault(key, []).append((target(action), own))
     counts = Counter({code: len(actions) for code, actions in failed.items()})
     return tuple(
         Reason(
@@ -162,7 +162,7 @@ def _reasons(server: Server, number: int) -> tuple[Reason, ...]:
     )
 
 
-def _target(action: JsonObject) -> str:
+def target(action: JsonObject) -> str:
     """The gateway of an action: the name that its link has. The link itself is not followed."""
     links = action.get("_links")
     link = links.get("target") if isinstance(links, dict) else None
