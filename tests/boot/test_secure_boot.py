@@ -142,7 +142,7 @@ def test_only_what_the_enrolled_keys_signed_starts(tiny, board: Board, tmp_path:
         source,
         root=tree.Tree({**dict(source.root.items()), "usr/lib/efivarfs.ko.xz": module}),
     )
-    variables = {name: secure_boot.read_auth(public / name) for name in secure_boot.AUTH}
+    variables = secure_boot.variables(public)
     filesystems = image.make_filesystems(source, store=tiny.cache, toolbox=tiny.pack)
     packed = image.make_disk(source, filesystems, tmp_path, toolbox=tiny.pack)
 

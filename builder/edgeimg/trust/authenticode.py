@@ -29,8 +29,6 @@ _HEAD = struct.Struct("<IHH")
 _REVISION, _PKCS = 0x0200, 0x0002
 _INDIRECT = bytes.fromhex("2b060104018237020104")
 _PE_IMAGE = bytes.fromhex("2b06010401823702010f")
-_SIGNATURES = (256, 384, 512)
-"""Bytes of RSA signatures: 2048, 3072 and 4096 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,10 +177,8 @@ def _table(content: bytes, signer: Certificate, signature: bytes) -> bytes:
 
 def _signature(content: bytes, signer: Certificate, table: bytes) -> bytes | None:
     """The signature in a table that is like one of `signer` in all other bytes."""
-    for size in _SIGNATURES:
-        message = pkcs7.attached(_INDIRECT, content, signer, bytes(size))
-        end = _HEAD.size + len(message)
-        signature = table[end - size : end]
-        if _table(content, signer, signature) == table:
-            return signature
-    return None
+    size = signer.bits // 8
+    message = pkcs7.attached(_INDIRECT, content, signer, bytes(size))
+    end = _HEAD.size + len(message)
+    signature = table[end - size : end]
+    return signature if _table(content, signer, signature) == table else None
