@@ -15,6 +15,8 @@ from edgeimg.tools import Toolbox
 
 _VOLUME_ID = 0x43
 """BS_VolID in the first sector of a FAT32 (Microsoft's FAT specification 1.03)."""
+MAX_PROGRAM = 1 << 30
+"""Bytes of a boot loader or UKI."""
 
 
 def read(raw: Path, plan: DiskPlan, work: Path, *, toolbox: Toolbox) -> dict[str, Path]:
@@ -30,6 +32,13 @@ def read(raw: Path, plan: DiskPlan, work: Path, *, toolbox: Toolbox) -> dict[str
 def is_program(name: str) -> bool:
     """Whether firmware or boot loader may start a file of the boot partition, by its path."""
     return name.upper().startswith("EFI/")
+
+
+def program(path: Path) -> bytes:
+    """The bytes of an EFI program in a file. Raises ImageError for one that is too large."""
+    if path.stat().st_size > MAX_PROGRAM:
+        raise ImageError(f"{path.name} is larger than {MAX_PROGRAM >> 20} MiB")
+    return path.read_bytes()
 
 
 def replace(
@@ -55,7 +64,7 @@ def replace(
     sizes = {}
     for name, path in files.items():
         if is_program(name):
-            path.write_bytes(change(path.read_bytes()))
+            path.write_bytes(change(program(path)))
             sizes[name] = path.stat().st_size
     for name, content in more.items():
         files[name] = folder / name

@@ -78,8 +78,8 @@ def encode(
 
     Firmware replaces a variable only by one with a later time.
     """
-    time = _efi_time(epoch)
-    return _envelope(time, pkcs7.detached(_signed(variable, time, content), signer, sign), content)
+    at = time(epoch)
+    return _envelope(at, pkcs7.detached(_signed(variable, at, content), signer, sign), content)
 
 
 def decode(data: bytes, variable: Variable, signer: Certificate) -> tuple[bytes, bytes]:
@@ -87,23 +87,29 @@ def decode(data: bytes, variable: Variable, signer: Certificate) -> tuple[bytes,
 
     Raises VerifyError for any byte that `encode` would not write. HostError without openssl.
     """
-    time, content = data[:_TIME], data[_TIME + int.from_bytes(data[_TIME : _TIME + 4], "little") :]
+    at, content = data[:_TIME], data[_TIME + int.from_bytes(data[_TIME : _TIME + 4], "little") :]
     size = signer.bits // 8
     signature = data[len(data) - len(content) - size : len(data) - len(content)]
-    signed = _signed(variable, time, content)
+    signed = _signed(variable, at, content)
     message = pkcs7.detached(signed, signer, lambda _: signature)
-    if _envelope(time, message, content) != data:
+    if _envelope(at, message, content) != data:
         raise VerifyError(
             f"it is no {variable.name} that edgeimg signed with the key of {variable.signer}.pem"
         )
     if not openssl.verify(signed, signature, openssl.public_key_of_certificate(signer.pem)):
         raise VerifyError(f"its signature is not by the key of {variable.signer}.pem")
-    return content, time
+    return content, at
 
 
-def is_later(time: bytes, than: bytes) -> bool:
+def time(epoch: int) -> bytes:
+    """EFI_TIME in UTC; all but date and time is zero, as 8.2.2 requires."""
+    at = datetime.datetime.fromtimestamp(epoch, datetime.UTC)
+    return struct.pack("<H5B9x", at.year, at.month, at.day, at.hour, at.minute, at.second)
+
+
+def is_later(at: bytes, than: bytes) -> bool:
     """Whether an EFI_TIME is later than another one (both of this module)."""
-    return struct.unpack("<H5B9x", time) > struct.unpack("<H5B9x", than)
+    return struct.unpack("<H5B9x", at) > struct.unpack("<H5B9x", than)
 
 
 def _list(kind: UUID, entries: Sequence[bytes], owner: UUID) -> bytes:
@@ -112,19 +118,13 @@ def _list(kind: UUID, entries: Sequence[bytes], owner: UUID) -> bytes:
     return kind.bytes_le + struct.pack("<III", _LIST + len(body), 0, size) + body
 
 
-def _signed(variable: Variable, time: bytes, content: bytes) -> bytes:
+def _signed(variable: Variable, at: bytes, content: bytes) -> bytes:
     """What the signature is for."""
     attributes = ATTRIBUTES | (APPEND if variable.append else 0)
     head = variable.name.encode("utf-16-le") + variable.vendor.bytes_le
-    return head + struct.pack("<I", attributes) + time + content
+    return head + struct.pack("<I", attributes) + at + content
 
 
-def _envelope(time: bytes, message: bytes, content: bytes) -> bytes:
+def _envelope(at: bytes, message: bytes, content: bytes) -> bytes:
     head = struct.pack("<IHH", _HEAD + len(message), _REVISION, _GUID_TYPE)
-    return time + head + _PKCS7.bytes_le + message + content
-
-
-def _efi_time(epoch: int) -> bytes:
-    """EFI_TIME in UTC; all but date and time is zero, as 8.2.2 requires."""
-    at = datetime.datetime.fromtimestamp(epoch, datetime.UTC)
-    return struct.pack("<H5B9x", at.year, at.month, at.day, at.hour, at.minute, at.second)
+    return at + head + _PKCS7.bytes_le + message + content

@@ -19,7 +19,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import SigningKeyError, ToolError, VerifyError
 from edgeimg.trust import efi_variables, keys, openssl, pkcs7
-from edgeimg.trust.efi_variables import DB, DBX, KEK, PK
+from edgeimg.trust.efi_variables import DB, DB_APPEND, DBX, KEK, PK
 from edgeimg.trust.pkcs7 import Certificate, Sign
 
 DIRECTORY = Path("keys/secure-boot")
@@ -28,6 +28,8 @@ VARIABLES = (PK, KEK, DB)
 CERTIFICATES = tuple(f"{variable.name}.pem" for variable in VARIABLES)
 AUTH = tuple(f"{variable.name}.auth" for variable in VARIABLES)
 REVOKED = f"{DBX.name}.auth"
+APPEND = f"{DB.name}-append.auth"
+"""The certificate of db, to be added to others: see `rotation`."""
 _NAME = re.compile(r"[^<>()/+\\\x00-\x1f\s][^<>()/+\\\x00-\x1f]{0,55}")
 """X.509 allows 64 characters, of which the variable takes some."""
 _MAKE = "make it: edgeimg genkey --secure-boot DIRECTORY"
@@ -128,17 +130,21 @@ def variables(public: Path) -> dict[str, bytes]:
     without openssl.
     """
     certificates = {variable.name: certificate(public, variable.name) for variable in VARIABLES}
+    files = [(variable, f"{variable.name}.auth") for variable in VARIABLES]
+    if (public / APPEND).exists():
+        files.append((DB_APPEND, APPEND))
     found = {}
-    for variable in VARIABLES:
-        path = public / f"{variable.name}.auth"
-        found[path.name] = read(path)
-        content, _ = decode(path, found[path.name], variable, certificates[variable.signer])
+    for variable, name in files:
+        path = public / name
+        found[name] = read(path)
+        content, _ = decode(path, found[name], variable, certificates[variable.signer])
         wanted = certificates[variable.name]
         if content != efi_variables.certificate_list(wanted, owner(certificates[PK.name])):
             raise VerifyError(
                 f"{path}: the certificate in it is not the one of {variable.name}.pem",
                 hint="restore both from the same commit",
             )
+    found.pop(APPEND, None)
     if revoked(public):
         found[REVOKED] = read(public / REVOKED)
     return found
