@@ -14,7 +14,7 @@ import pytest
 from edgeimg.arch import ARM, X86_64, Arch
 from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
 from edgeimg.build.result import Built
-from edgeimg.errors import RecipeError, SigningKeyError, VerifyError
+from edgeimg.errors import BudgetError, RecipeError, SigningKeyError, VerifyError
 from edgeimg.image.manifest import Manifest, encode
 from edgeimg.pack import boot_files, esp, fat
 from edgeimg.recipe.file import RecipeFile, load
@@ -24,7 +24,7 @@ from edgeimg.release.boot_check import BootCheck
 from edgeimg.release.facts import ReleasedImage, ReleaseFacts
 from edgeimg.release.gates import Hold
 from edgeimg.release.layout import FACTS
-from edgeimg.trust import secure_boot
+from edgeimg.trust import authenticode, secure_boot
 from edgeimg.trust.secure_boot import BootSigner
 from edgeimg.ui import Ui
 from edgeimg.vm import disk
@@ -121,6 +121,32 @@ def test_only_the_boot_partition_differs(made: Made, tiny, tmp_path: Path) -> No
         made.raw, made.built.manifest.disk, same, change=bytes, epoch=EPOCH, toolbox=tiny.pack
     )
     assert subprocess.run(["cmp", same, made.raw], check=False).returncode == 0
+
+
+def test_without_room_for_signatures_nothing_is_signed(made: Made, tiny, tmp_path: Path) -> None:
+    part, used = made.built.manifest.disk["esp"], []
+
+    def write(name: str, filler: int) -> dict[str, int]:
+        place = tmp_path / name
+        place.mkdir()
+        return boot_files.replace(
+            made.raw, made.built.manifest.disk, place / "disk.raw", growth=growth,
+            change=lambda program: used.append(program) or program,
+            more={"filler": bytes(filler)}, epoch=EPOCH, toolbox=tiny.pack,
+        )  # fmt: skip
+
+    growth = authenticode.growth(made.signer.certificate)
+    programs = write("programs", 0).values()
+    loaders = len(esp.LOADER_CONF)
+    room = part.size - (2 << 20) - sum(programs) - loaders
+    used.clear()
+    with pytest.raises(BudgetError):
+        write("full", room - growth * len(programs) + 1)
+    assert not used
+    write("room", room - growth * len(programs))
+    assert len(used) == len(programs) == len(PROGRAMS)
+    sizes = made.signed.manifest.sizes["uki"] - made.built.manifest.sizes["uki"]
+    assert sizes == growth
 
 
 def test_signatures_are_attached_again_without_a_key(made: Made, tiny, tmp_path: Path) -> None:

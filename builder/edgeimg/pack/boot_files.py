@@ -47,24 +47,32 @@ def replace(
     output: Path,
     *,
     change: Callable[[bytes], bytes],
+    growth: int = 0,
     more: Mapping[str, bytes] = MappingProxyType({}),
     epoch: int,
     toolbox: Toolbox,
 ) -> dict[str, int]:
     """Write the disk `raw` to `output` with every EFI program of its boot partition changed.
 
-    `more` are contents by their path, which replace files of the partition or are added. `epoch`
-    (seconds) is the image's time stamp. Returns the bytes of each program by its path. Where
-    nothing changes, the disk has the same bytes. Raises BudgetError when the programs do not
-    fit any more, ImageError, ToolError, HostError.
+    `growth` are the bytes that a change adds to a program at most: without room for them, nothing
+    is changed. `more` are contents by their path, which replace files of the partition or are
+    added. `epoch` (seconds) is the image's time stamp. Returns the bytes of each program by its
+    path. Where nothing changes, the disk has the same bytes. Raises BudgetError when the programs
+    do not fit any more, ImageError, ToolError, HostError.
     """
     part, folder = plan["esp"], output.with_name("esp")
     folder.mkdir()
     files = _files(raw, part, folder, toolbox)
+    kept = sum(path.stat().st_size for name, path in files.items() if name not in more)
+    added = growth * sum(map(is_program, files)) + sum(map(len, more.values()))
+    fat.require_room("ESP", part.size, kept + added)
     sizes = {}
     for name, path in files.items():
         if is_program(name):
-            path.write_bytes(change(program(path)))
+            try:
+                path.write_bytes(change(program(path)))
+            except ImageError as error:
+                raise ImageError(f"{name}: {error.message}") from None
             sizes[name] = path.stat().st_size
     for name, content in more.items():
         files[name] = folder / name

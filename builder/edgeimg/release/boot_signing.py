@@ -106,6 +106,7 @@ def _publish(
         signed = work / "disk.raw"
         sizes = boot_files.replace(
             raw, built.manifest.disk, signed, change=change,
+            growth=authenticode.growth(certificate),
             more=esp.enrolment(plan.enrolment, plan.recipe.trust.enroll),
             epoch=plan.recipe.image.epoch, toolbox=toolbox,
         )  # fmt: skip
