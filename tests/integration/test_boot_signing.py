@@ -14,16 +14,18 @@ import pytest
 from edgeimg.arch import ARM, X86_64, Arch
 from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
 from edgeimg.build.result import Built
-from edgeimg.errors import BudgetError, RecipeError, SigningKeyError, VerifyError
+from edgeimg.errors import BudgetError, RecipeError, SigningKeyError, SmokeError, VerifyError
 from edgeimg.image.manifest import Manifest, encode
 from edgeimg.pack import boot_files, esp, fat
 from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.recipe.trust import Trust
-from edgeimg.release import artifacts, boot_check, boot_signing, gates
+from edgeimg.release import artifacts, boot_check, boot_parts, boot_signing, gates
+from edgeimg.release.assemble import Part
 from edgeimg.release.boot_check import BootCheck
 from edgeimg.release.facts import ReleasedImage, ReleaseFacts
 from edgeimg.release.gates import Hold
 from edgeimg.release.layout import FACTS
+from edgeimg.sbom import Distribution
 from edgeimg.trust import authenticode, secure_boot
 from edgeimg.trust.secure_boot import BootSigner
 from edgeimg.ui import Ui
@@ -121,6 +123,31 @@ def test_only_the_boot_partition_differs(made: Made, tiny, tmp_path: Path) -> No
         made.raw, made.built.manifest.disk, same, change=bytes, epoch=EPOCH, toolbox=tiny.pack
     )
     assert subprocess.run(["cmp", same, made.raw], check=False).returncode == 0
+
+
+def test_signed_images_of_a_release_that_is_held_back_are_removed(
+    made: Made, tiny, tmp_path: Path
+) -> None:
+    plan = dataclasses.replace(made.built.plan, output=tmp_path)
+    shutil.copytree(made.built.directory, plan.directory)
+    built = dataclasses.replace(made.built, plan=plan)
+    part = Part(
+        built=built, raw=made.raw, distribution=Distribution(id="debian", version="13"), sbom={},
+        components=(),
+    )  # fmt: skip
+    signed = boot_signing.signed_plan(plan).directory
+    with (
+        pytest.raises(SmokeError),
+        boot_parts.signed([part], made.signer, store=tiny.cache, ui=Ui()) as parts,
+    ):
+        assert parts[0].built.directory == signed
+        (signed / "smoke").mkdir()
+        raise SmokeError("a guest failed")
+    assert [path.name for path in signed.iterdir()] == ["smoke"]
+    with boot_parts.signed([part], made.signer, store=tiny.cache, ui=Ui()) as parts:
+        pass
+    assert parts[0].built.files == made.signed.files
+    assert parts[0].built.download.is_file()
 
 
 def test_without_room_for_signatures_nothing_is_signed(made: Made, tiny, tmp_path: Path) -> None:

@@ -70,8 +70,9 @@ def signed(
         yield made
     except BaseException:
         for part in parts:
-            for name in part.built.files:
-                (boot_signing.signed_plan(part.plan).directory / name).unlink(missing_ok=True)
+            for path in boot_signing.signed_plan(part.plan).directory.glob("*"):
+                if path.is_file():
+                    path.unlink()
         raise
 
 
