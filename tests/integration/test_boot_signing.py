@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,19 @@ import pytest
 from edgeimg.arch import ARM, X86_64, Arch
 from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
 from edgeimg.build.result import Built
-from edgeimg.errors import RecipeError, SigningKeyError, VerifyError
-from edgeimg.image.manifest import Manifest
+from edgeimg.errors import BudgetError, RecipeError, SigningKeyError, SmokeError, VerifyError
+from edgeimg.image.manifest import Manifest, encode
 from edgeimg.pack import boot_files, esp, fat
 from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.recipe.trust import Trust
-from edgeimg.release import artifacts, boot_signing, gates
-from edgeimg.trust import secure_boot
+from edgeimg.release import artifacts, boot_check, boot_parts, boot_signing, gates
+from edgeimg.release.assemble import Part
+from edgeimg.release.boot_check import BootCheck
+from edgeimg.release.facts import ReleasedImage, ReleaseFacts
+from edgeimg.release.gates import Hold
+from edgeimg.release.layout import FACTS
+from edgeimg.sbom import Distribution
+from edgeimg.trust import authenticode, secure_boot
 from edgeimg.trust.secure_boot import BootSigner
 from edgeimg.ui import Ui
 from edgeimg.vm import disk
@@ -46,10 +52,11 @@ class Made:
     signer: BootSigner
 
     def problems(self, raw: Path, signer: BootSigner, tiny) -> list[str]:
-        wanted = boot_signing.expected(X86_64, self.built.manifest, {}, "off")
-        return boot_signing.problems(
-            raw, self.built.manifest, wanted, [signer.certificate], store=tiny.cache,
-            toolbox=tiny.pack,
+        wanted = boot_check.expected(X86_64, self.built.manifest, {}, "off")
+        return boot_check.problems(
+            raw, self.built.manifest, wanted,
+            boot_check.Trusted(certificates=(signer.certificate,)),
+            store=tiny.cache, toolbox=tiny.pack,
         )  # fmt: skip
 
 
@@ -116,6 +123,57 @@ def test_only_the_boot_partition_differs(made: Made, tiny, tmp_path: Path) -> No
         made.raw, made.built.manifest.disk, same, change=bytes, epoch=EPOCH, toolbox=tiny.pack
     )
     assert subprocess.run(["cmp", same, made.raw], check=False).returncode == 0
+
+
+def test_signed_images_of_a_release_that_is_held_back_are_removed(
+    made: Made, tiny, tmp_path: Path
+) -> None:
+    plan = dataclasses.replace(made.built.plan, output=tmp_path)
+    shutil.copytree(made.built.directory, plan.directory)
+    built = dataclasses.replace(made.built, plan=plan)
+    part = Part(
+        built=built, raw=made.raw, distribution=Distribution(id="debian", version="13"), sbom={},
+        components=(),
+    )  # fmt: skip
+    signed = boot_signing.signed_plan(plan).directory
+    with (
+        pytest.raises(SmokeError),
+        boot_parts.signed([part], made.signer, store=tiny.cache, ui=Ui()) as parts,
+    ):
+        assert parts[0].built.directory == signed
+        (signed / "smoke").mkdir()
+        raise SmokeError("a guest failed")
+    assert [path.name for path in signed.iterdir()] == ["smoke"]
+    with boot_parts.signed([part], made.signer, store=tiny.cache, ui=Ui()) as parts:
+        pass
+    assert parts[0].built.files == made.signed.files
+    assert parts[0].built.download.is_file()
+
+
+def test_without_room_for_signatures_nothing_is_signed(made: Made, tiny, tmp_path: Path) -> None:
+    part, used = made.built.manifest.disk["esp"], []
+
+    def write(name: str, filler: int) -> dict[str, int]:
+        place = tmp_path / name
+        place.mkdir()
+        return boot_files.replace(
+            made.raw, made.built.manifest.disk, place / "disk.raw", growth=growth,
+            change=lambda program: used.append(program) or program,
+            more={"filler": bytes(filler)}, epoch=EPOCH, toolbox=tiny.pack,
+        )  # fmt: skip
+
+    growth = authenticode.growth(made.signer.certificate)
+    programs = write("programs", 0).values()
+    loaders = len(esp.LOADER_CONF)
+    room = part.size - (2 << 20) - sum(programs) - loaders
+    used.clear()
+    with pytest.raises(BudgetError):
+        write("full", room - growth * len(programs) + 1)
+    assert not used
+    write("room", room - growth * len(programs))
+    assert len(used) == len(programs) == len(PROGRAMS)
+    sizes = made.signed.manifest.sizes["uki"] - made.built.manifest.sizes["uki"]
+    assert sizes == growth
 
 
 def test_signatures_are_attached_again_without_a_key(made: Made, tiny, tmp_path: Path) -> None:
@@ -190,25 +248,131 @@ def test_another_boot_partition_than_the_manifests_is_a_problem(
     assert "another EFI system partition" in found
 
 
-def test_verify_checks_the_images_and_the_update_files(made: Made, tiny, tmp_path: Path) -> None:
+def facts(made: Made, *holds: Hold, archs: Sequence[str] = ("x86-64",)) -> bytes:
+    """A release.json."""
+    contents = made.built.manifest.contents
+    images = tuple(
+        ReleasedImage(
+            arch=arch, file="", sha256="", root_hash="", k3s=contents.k3s, build=""
+        )
+        for arch in archs
+    )  # fmt: skip
+    document = ReleaseFacts(
+        id=contents.id, version=contents.version, overrides=holds, images=images, files=()
+    )
+    return encode(document.to_json())
+
+
+@pytest.fixture
+def release(made: Made, tiny, tmp_path: Path) -> Path:
+    """The signed image with its update files and release.json."""
     release = tmp_path / "release"
     shutil.copytree(made.signed.directory, release)
     raw = disk.raw_image(release / f"{NAME}.raw.zst", tiny.cache)
     artifacts.split(raw, NAME, made.signed.manifest, release, toolbox=tiny.pack)
+    (release / FACTS).write_bytes(facts(made))
+    return release
 
-    def check(directory: Path) -> int:
-        return boot_signing.check(directory, made.source, store=tiny.cache, toolbox=tiny.pack)
 
-    assert check(release) == 1
-    uki = release / f"{NAME}.efi"
+@pytest.fixture
+def check(made: Made, tiny) -> Callable[..., BootCheck]:
+    def check(path: Path, *, authentic: bool = True) -> BootCheck:
+        return boot_check.check(
+            path, made.source, authentic=authentic, store=tiny.cache, toolbox=tiny.pack
+        )
+
+    return check
+
+
+def test_verify_checks_the_images_and_the_update_files(
+    made: Made, release: Path, check: Callable[..., BootCheck]
+) -> None:
+    signed_image = BootCheck(signed=(NAME,))
+    assert check(release) == signed_image
+    uki, image = release / f"{NAME}.efi", release / f"{NAME}.raw.zst"
     signed = uki.read_bytes()
     uki.write_bytes(flipped(signed))
+    for path in (release, uki):
+        with pytest.raises(VerifyError, match=uki.name):
+            check(path)
+    assert check(image) == signed_image
+    uki.unlink()
     with pytest.raises(VerifyError, match=uki.name):
         check(release)
     uki.write_bytes(signed)
-    assert check(release) == 1
+    assert check(uki) == check(release) == signed_image
+    assert check(release / FACTS) == BootCheck()
     with pytest.raises(VerifyError, match="BOOTX64"):
         check(made.built.directory)
+    with pytest.raises(VerifyError, match="BOOTX64"):
+        check(made.built.download)
+
+
+def test_verify_finds_every_image_that_the_release_lists(
+    made: Made, release: Path, check: Callable[..., BootCheck], tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(VerifyError, match="there is no image"):
+        check(empty)
+    for archs, problem in (
+        (("x86-64", "arm64"), "gateway_0.1.0_arm64: there is no "),
+        ((), f"{NAME}: release.json does not list"),
+        (("x86-64", "riscv64"), "gateway_0.1.0_riscv64: there is no "),
+    ):
+        (release / FACTS).write_bytes(facts(made, archs=archs))
+        with pytest.raises(VerifyError, match=problem):
+            check(release)
+    (release / FACTS).write_bytes(facts(made))
+    manifest = release / f"{NAME}.manifest.json"
+    text = manifest.read_text()
+    for arch in ("riscv64", ""):
+        manifest.write_text(text.replace('"x86-64"', f'"{arch}"'))
+        with pytest.raises(VerifyError, match="is no architecture"):
+            check(release)
+    manifest.write_text(text)
+    image = release / f"{NAME}.raw.zst"
+    content = image.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], None):
+        image.unlink()
+        if damaged is not None:
+            image.write_bytes(damaged)
+        with pytest.raises(VerifyError, match=NAME):
+            check(release)
+    image.write_bytes(content)
+    assert check(release) == BootCheck(signed=(NAME,))
+
+
+def test_verify_takes_unsigned_boot_files_as_the_signed_release_records_them(
+    made: Made, tiny, check: Callable[..., BootCheck], tmp_path: Path
+) -> None:
+    release = tmp_path / "release"
+    shutil.copytree(made.built.directory, release)
+    artifacts.split(made.raw, NAME, made.built.manifest, release, toolbox=tiny.pack)
+    named = [
+        Hold(gate="unsigned-boot", reason=f"x86-64: {name}: it is not signed")
+        for name in PROGRAMS
+    ]  # fmt: skip
+    (general,) = gates.of_missing_boot_key([made.built.plan])
+    for holds in ([general], named):
+        (release / FACTS).write_bytes(facts(made, *holds))
+        assert check(release) == check(release / f"{NAME}.raw.zst") == BootCheck(unsigned=(NAME,))
+        with pytest.raises(VerifyError, match="it is not signed") as unknown:
+            check(release, authentic=False)
+        assert "--key" in str(unknown.value.hint)
+    other = Hold(gate="unsigned-boot", reason=general.reason.replace("x86-64", "arm64"))
+    for holds in ([], [other], named[1:], [Hold(gate="boot", reason=general.reason)]):
+        (release / FACTS).write_bytes(facts(made, *holds))
+        with pytest.raises(VerifyError, match="it is not signed"):
+            check(release)
+    (release / FACTS).write_bytes(facts(made, general))
+    uki = release / f"{NAME}.efi"
+    content = uki.read_bytes()
+    uki.write_bytes(flipped(content))
+    with pytest.raises(VerifyError, match="another UKI"):
+        check(release)
+    uki.write_bytes(content)
+    assert check(release) == BootCheck(unsigned=(NAME,))
 
 
 def test_armv7_needs_no_signature(made: Made) -> None:

@@ -80,14 +80,18 @@ def keyring(source: RecipeFile, name: str, path: str | None) -> bytes:
 def enrolment(source: RecipeFile, recipe: Recipe, arch: Arch) -> dict[str, bytes]:
     """The variables that the boot loader writes into firmware, by file name; empty for none.
 
-    Raises RecipeError when a file is missing or is no such variable.
+    Raises RecipeError when a certificate or variable is missing, or cannot be used.
     """
     trust = recipe.trust
-    if trust.secure_boot is None or trust.enroll == "off" or not arch.secure_boot:
+    if trust.secure_boot is None or not arch.secure_boot:
         return {}
     directory = source.locate(trust.secure_boot)
     try:
-        return {name: secure_boot.read_auth(directory / name) for name in secure_boot.AUTH}
+        secure_boot.certificate(directory)
+        if trust.enroll == "off":
+            secure_boot.revoked(directory)
+            return {}
+        return secure_boot.variables(directory)
     except VerifyError as error:
         raise RecipeError(
             f"{source.path}: trust.secure_boot: {error.message}", hint=error.hint

@@ -39,6 +39,7 @@ PLACES = {
     "smoke": "guests", "run": "guests", "demo": "guests",
     "devices": "flashing", "flash": "flashing", "provision": "provisioning", "fleet": "fleet",
     "release": "release", "diff": "release", "genkey": "trust", "verify": "trust",
+    "revoke": "boot_keys",
     "board": "boards", "sbom": "inventory", "cve": "inventory", "lock": "inputs",
     "hardware": "hardware", "rollout": "rollout", "mirror": "inputs", "clean": "inputs",
     "matrix": "matrix",

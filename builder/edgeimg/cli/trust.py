@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -15,14 +12,15 @@ from rich.text import Text
 from edgeimg.build import pipeline
 from edgeimg.build.plan import K3sChoice
 from edgeimg.cache.store import write_whole
-from edgeimg.cli import options
+from edgeimg.cli import boot_keys, options
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.options import DEFAULT_RECIPE
 from edgeimg.errors import SigningKeyError, VerifyError
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.release import boot_signing, difference
+from edgeimg.release import boot_check, difference
 from edgeimg.release import make as ship
 from edgeimg.release import verify as verifying
+from edgeimg.release.boot_check import BootCheck
 from edgeimg.release.verify import Verified
 from edgeimg.trust import keys, secure_boot
 from edgeimg.trust.keys import Key, NewKey
@@ -32,7 +30,9 @@ from edgeimg.ui import human
 @click.command(
     epilog='Example: edgeimg genkey --name "Gateway releases" --email releases@example.org '
     "--export keys/releases.asc    "
-    'edgeimg genkey --secure-boot ~/boot-keys --name "Example Ltd"'
+    'edgeimg genkey --secure-boot ~/boot-keys --name "Example Ltd"    '
+    'edgeimg genkey --secure-boot ~/boot-keys --rotate keys/secure-boot --name "Example Ltd 2" '
+    "--export keys/secure-boot-2"
 )
 @click.option("--name", required=True, help="Name of the publisher of the releases.")
 @click.option("--email", help="Where its owner can be reached. Not for --secure-boot.")
@@ -42,6 +42,13 @@ from edgeimg.ui import human
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIRECTORY",
     help="Make the keys of UEFI Secure Boot (PK, KEK, db) there instead; outside of the project.",
+)
+@click.option(
+    "--rotate",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIRECTORY",
+    help="With --secure-boot: make a new key of db there, for the PK and KEK of the certificates "
+    "in this directory. --export names a new one.",
 )
 @click.option(
     "--home",
@@ -76,6 +83,7 @@ def genkey(
     name: str,
     email: str | None,
     boot_home: Path | None,
+    rotate: Path | None,
     home: Path | None,
     exported: Path | None,
     passphrase_file: Path | None,
@@ -90,9 +98,16 @@ def genkey(
     """
     if boot_home is not None:
         if email or home or passphrase_file or no_passphrase or expires != "never":
-            raise click.UsageError("--secure-boot takes --name and --export only")
-        _boot_keys(app, boot_home, exported, name)
+            raise click.UsageError("--secure-boot takes --name, --export and --rotate only")
+        if rotate is None:
+            boot_keys.make(app, boot_home, exported, name)
+        elif exported is None:
+            raise click.UsageError("--rotate needs --export: a new directory")
+        else:
+            boot_keys.rotate(app, boot_home, rotate, exported, name)
         return
+    if rotate is not None:
+        raise click.UsageError("--rotate needs --secure-boot")
     if email is None:
         raise click.UsageError("Missing option '--email'.")
     if no_passphrase and passphrase_file is not None:
@@ -159,8 +174,9 @@ def verify(
     """Check that a release, or one file of it, is what its publisher signed. Works offline.
 
     Signatures, the digest of every file, that nothing is missing or added, and that names and
-    contents agree; the signatures of boot files, if the recipe has [trust] secure_boot. Without a
-    key only digests are compared. Exits with 16 when anything is wrong.
+    contents agree; the signatures of boot files, if the recipe has [trust] secure_boot: every image
+    must be there and be signed, unless the signed release records the override unsigned-boot.
+    Without a key only digests are compared. Exits with 16 when anything is wrong.
     """
     if rebuild and not path.is_dir():
         raise click.UsageError("--rebuild needs the directory of a release")
@@ -168,30 +184,41 @@ def verify(
     key = key or _recipe_key(source)
     with app.ui.step(f"verify {path.name or path}"):
         verified = verifying.verify(path, key, progress=app.ui)
-    boot_images = _boot_files(app, path, source)
+    boot = _boot_files(app, verified, key, source)
     if rebuild and source is not None:
         _rebuild(app, path, source, work, k3s)
-    data = {**verified.to_json(), "rebuilt": rebuild, "secure_boot": boot_images}
+    data = {
+        **verified.to_json(), "rebuilt": rebuild, "secure_boot": len(boot.signed),
+        "unsigned_boot": list(boot.unsigned),
+    }  # fmt: skip
 
     def show(console: Console) -> None:
         _show_verified(console, verified, rebuilt=rebuild)
-        if boot_images:
-            console.print(Text(f"✓ boot files of {boot_images} images are signed for Secure Boot",
-                               style="green"))  # fmt: skip
+        if boot.signed:
+            console.print(Text(f"✓ boot files of {len(boot.signed)} images are signed for Secure "
+                               "Boot", style="green"))  # fmt: skip
+        for name in boot.unsigned:
+            console.print(Text(f"! {name}: Secure Boot refuses its boot files; the release records "
+                               "it (unsigned-boot)", style="yellow"))  # fmt: skip
 
     app.result(data, show)
 
 
-def _boot_files(app: App, path: Path, source: RecipeFile | None) -> int:
-    """Check the boot files of a release by the certificate that the recipe names.
-
-    Returns the number of images; 0 where no certificate is named.
-    """
-    if source is None or source.recipe.trust.secure_boot is None or not path.is_dir():
-        return 0
+def _boot_files(
+    app: App, verified: Verified, key: Path | None, source: RecipeFile | None
+) -> BootCheck:
+    """Check boot files by the certificate that the recipe names; nothing without one."""
+    path = verified.path
+    if source is None or source.recipe.trust.secure_boot is None:
+        return BootCheck()
+    if not path.is_dir():
+        for file in boot_check.beside(path):
+            verifying.verify(file, key)
     toolbox = pipeline.pack_tools(source, store=app.store, ui=app.ui)
     with app.ui.step("check the signatures of its boot files"):
-        return boot_signing.check(path, source, store=app.store, toolbox=toolbox)
+        return boot_check.check(
+            path, source, authentic=verified.signer is not None, store=app.store, toolbox=toolbox
+        )
 
 
 def _source(recipe: Path | None, *, needed: bool) -> RecipeFile | None:
@@ -229,28 +256,6 @@ def _rebuild(
             hint="check out the commit that it was made from, and use the same edgeimg; "
             "--work DIR keeps what was built",
         )
-
-
-def _boot_keys(app: App, home: Path, exported: Path | None, name: str) -> None:
-    public = exported or secure_boot.DIRECTORY
-    epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
-    with app.ui.step("make the keys of Secure Boot"):
-        made = secure_boot.generate(home, public, name=name, epoch=epoch)
-    fingerprints = {variable: certificate.fingerprint for variable, certificate in made.items()}
-    data = {"fingerprints": fingerprints, "directory": str(home), "export": str(public)}
-    app.result(data, lambda console: _show_boot_keys(console, fingerprints, home, public))
-
-
-def _show_boot_keys(
-    console: Console, fingerprints: Mapping[str, str], home: Path, public: Path
-) -> None:
-    for variable, fingerprint in fingerprints.items():
-        console.print(Text(f"{variable:4}{fingerprint}", style="bold"), soft_wrap=True)
-    console.print(Text(f"certificates and variables: {public}"), soft_wrap=True)
-    console.print(
-        Text(f"Keep a backup of {home}: gateways that know these keys start nothing else."),
-        soft_wrap=True,
-    )
 
 
 def _show_key(console: Console, key: Key, exported: Path | None) -> None:

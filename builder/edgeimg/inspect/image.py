@@ -14,7 +14,7 @@ from edgeimg.image import manifest
 from edgeimg.image.manifest import Contents
 from edgeimg.image.partitions import DiskPlan, Partition
 from edgeimg.image.raw import is_compressed, unpack
-from edgeimg.pack import disk, erofs, fat, uki, verity
+from edgeimg.pack import disk, erofs, fat, fat_bounds, uki, verity
 from edgeimg.pack.uki import Uki
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
@@ -108,6 +108,7 @@ def inspect(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspec
 def _boot_entry(raw: Path, layout: DiskPlan, scratch: Path, toolbox: Toolbox) -> tuple[str, Uki]:
     esp = _partition(layout, disk.ESP_TYPE, "EFI system partition")
     entries = "EFI/Linux"
+    fat_bounds.check(raw, offset=esp.start, size=esp.size)
     try:
         names = fat.names(raw, entries, offset=esp.start, toolbox=toolbox)
         if not names:

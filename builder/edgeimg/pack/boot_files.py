@@ -9,12 +9,14 @@ from types import MappingProxyType
 from edgeimg.cache.store import disk_errors, require_room
 from edgeimg.errors import ImageError, ToolError
 from edgeimg.image.partitions import DiskPlan, Partition
-from edgeimg.pack import fat
+from edgeimg.pack import fat, fat_bounds
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
 
 _VOLUME_ID = 0x43
 """BS_VolID in the first sector of a FAT32 (Microsoft's FAT specification 1.03)."""
+MAX_PROGRAM = 1 << 30
+"""Bytes of a boot loader or UKI."""
 
 
 def read(raw: Path, plan: DiskPlan, work: Path, *, toolbox: Toolbox) -> dict[str, Path]:
@@ -32,30 +34,45 @@ def is_program(name: str) -> bool:
     return name.upper().startswith("EFI/")
 
 
+def program(path: Path) -> bytes:
+    """The bytes of an EFI program in a file. Raises ImageError for one that is too large."""
+    if path.stat().st_size > MAX_PROGRAM:
+        raise ImageError(f"{path.name} is larger than {MAX_PROGRAM >> 20} MiB")
+    return path.read_bytes()
+
+
 def replace(
     raw: Path,
     plan: DiskPlan,
     output: Path,
     *,
     change: Callable[[bytes], bytes],
+    growth: int = 0,
     more: Mapping[str, bytes] = MappingProxyType({}),
     epoch: int,
     toolbox: Toolbox,
 ) -> dict[str, int]:
     """Write the disk `raw` to `output` with every EFI program of its boot partition changed.
 
-    `more` are contents by their path, which replace files of the partition or are added. `epoch`
-    (seconds) is the image's time stamp. Returns the bytes of each program by its path. Where
-    nothing changes, the disk has the same bytes. Raises BudgetError when the programs do not
-    fit any more, ImageError, ToolError, HostError.
+    `growth` are the bytes that a change adds to a program at most: without room for them, nothing
+    is changed. `more` are contents by their path, which replace files of the partition or are
+    added. `epoch` (seconds) is the image's time stamp. Returns the bytes of each program by its
+    path. Where nothing changes, the disk has the same bytes. Raises BudgetError when the programs
+    do not fit any more, ImageError, ToolError, HostError.
     """
     part, folder = plan["esp"], output.with_name("esp")
     folder.mkdir()
     files = _files(raw, part, folder, toolbox)
+    kept = sum(path.stat().st_size for name, path in files.items() if name not in more)
+    added = growth * sum(map(is_program, files)) + sum(map(len, more.values()))
+    fat.require_room("ESP", part.size, kept + added)
     sizes = {}
     for name, path in files.items():
         if is_program(name):
-            path.write_bytes(change(path.read_bytes()))
+            try:
+                path.write_bytes(change(program(path)))
+            except ImageError as error:
+                raise ImageError(f"{name}: {error.message}") from None
             sizes[name] = path.stat().st_size
     for name, content in more.items():
         files[name] = folder / name
@@ -82,6 +99,7 @@ def replace(
 
 
 def _files(raw: Path, part: Partition, folder: Path, toolbox: Toolbox) -> dict[str, Path]:
+    fat_bounds.check(raw, offset=part.start, size=part.size)
     try:
         return fat.extract_all(raw, folder, offset=part.start, toolbox=toolbox)
     except ToolError as error:

@@ -38,12 +38,7 @@ def make(
     every time stamp; `spare` bytes must stay free. Equal arguments give equal bytes. Raises
     BudgetError when the files do not fit, ToolError.
     """
-    needed = sum(path.stat().st_size for path in files.values()) + spare + _OVERHEAD
-    if needed > size:
-        raise BudgetError(
-            f"the {label} partition needs {needed >> 20} MiB and has {size >> 20} MiB",
-            hint="make it larger in [image] of the recipe",
-        )
+    require_room(label, size, sum(path.stat().st_size for path in files.values()) + spare)
     with output.open("wb") as image:
         image.truncate(size)
     # mtools and mkfs.fat take their time stamps from it.
@@ -56,6 +51,16 @@ def make(
         toolbox.run("mmd", "-i", str(output), *directories, timeout=TIMEOUT, env=env)
     for name, source in sorted(files.items()):
         toolbox.run("mcopy", "-i", str(output), str(source), f"::/{name}", timeout=TIMEOUT, env=env)
+
+
+def require_room(label: str, size: int, content: int) -> None:
+    """Raises BudgetError when `content` bytes do not fit a FAT of `size` bytes."""
+    needed = content + _OVERHEAD
+    if needed > size:
+        raise BudgetError(
+            f"the {label} partition needs {needed >> 20} MiB and has {size >> 20} MiB",
+            hint="make it larger in [image] of the recipe",
+        )
 
 
 def _geometry(size: int, bits: int, sector: int) -> list[str]:

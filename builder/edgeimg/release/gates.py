@@ -28,6 +28,8 @@ GATES: tuple[Gate, ...] = get_args(Gate)
 _TIMEOUT = 60.0
 _MOST = 20
 """Lines of one message."""
+NO_BOOT_KEY = "its boot files are not signed: add --secure-boot-key"
+"""The reason when no boot file of an image is signed. `verify` finds it in a release again."""
 _ERRORS: dict[Gate, type[EdgeimgError]] = {
     "budget": BudgetError,
     "checks": CheckError,
@@ -95,7 +97,7 @@ def of_missing_boot_key(plans: Iterable[BuildPlan]) -> list[Hold]:
     return [
         Hold(
             gate="unsigned-boot",
-            reason=f"{plan.arch.name}: its boot files are not signed: add --secure-boot-key",
+            reason=f"{plan.arch.name}: {NO_BOOT_KEY}",
         )
         for plan in plans
     ]

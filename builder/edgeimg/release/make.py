@@ -10,7 +10,6 @@ from edgeimg import __version__, sbom, tools
 from edgeimg import arch as architectures
 from edgeimg.arch import Arch
 from edgeimg.build import guests, pipeline
-from edgeimg.build import inputs as sources
 from edgeimg.build import plan as planning
 from edgeimg.build.guests import BootImage
 from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, ReleaseOptions
@@ -21,7 +20,7 @@ from edgeimg.check.findings import Finding
 from edgeimg.errors import RecipeError, VerifyError
 from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.release import assemble, boot_signing, evidence, gates, releases
+from edgeimg.release import assemble, boot_parts, boot_signing, evidence, gates, releases
 from edgeimg.release.assemble import Part
 from edgeimg.release.evidence import Evidence
 from edgeimg.release.facts import ReleaseFacts
@@ -29,9 +28,8 @@ from edgeimg.release.gates import Hold
 from edgeimg.release.layout import EVIDENCE, FACTS, SUMS
 from edgeimg.release.provenance import Origin
 from edgeimg.release.releases import Released
-from edgeimg.tools import Toolbox
-from edgeimg.trust import keys, secure_boot, signatures
-from edgeimg.trust.secure_boot import BootSigner
+from edgeimg.smoke.report import SmokeReport
+from edgeimg.trust import keys, signatures
 from edgeimg.ui import Ui
 from edgeimg.vm import disk
 
@@ -57,12 +55,12 @@ def release(
     if finished := releases.finished(
         plans,
         options.directory,
-        {plan.arch.name: _boot_fingerprint(source, plan) for plan in plans},
+        {plan.arch.name: boot_parts.fingerprint(source, plan) for plan in plans},
         unsigned=options.boot_home is None,
     ):
         return finished
     signer = keys.find(options.key, home=options.home)
-    boot_signer = _boot_signer(source, options)
+    boot_signer = boot_parts.signer(source, options)
     final = releases.place(plans, options.directory)
     with ui.aside():
         signatures.rehearse(signer, passphrase_file=options.passphrase_file)
@@ -71,23 +69,20 @@ def release(
         holds += gates.of_missing_boot_key(filter(boot_signing.required, plans))
     gates.refuse(holds, allowed)
 
-    results = [_make(planned, store, ui, cache, boot_signer) for planned in plans]
-    parts, findings = [part for part, _ in results], [report.findings for _, report in results]
-    holds += gates.of_k3s(part.built.manifest for part in parts)
-    if boot_signer is not None:
-        holds += _of_boot_files(source, parts, store, ui)
+    results = [_make(planned, store, ui, cache) for planned in plans]
+    unsigned, findings = [part for part, _ in results], [report.findings for _, report in results]
+    holds += gates.of_k3s(part.built.manifest for part in unsigned)
     holds += _of_findings(source, plans, findings, options)
     gates.refuse(holds, allowed)
-
-    images = [
-        BootImage(arch=plan.arch, recipe=plan.recipe, path=part.built.download)
-        for plan, part in zip(plans, parts, strict=True)
-    ]
-    boots = guests.smoke(images, plans[0].lock, options.guest, store=store, ui=ui)
-    findings = [(*before, *boot.findings) for before, boot in zip(findings, boots, strict=True)]
-    holds += [hold for boot in boots for hold in gates.of_boot(boot.arch, boot.checks)]
-    holds += _of_findings(source, plans, findings, options)
-    overrides = gates.refuse(holds, allowed)
+    with boot_parts.signed(unsigned, boot_signer, store=store, ui=ui) as parts:
+        if boot_signer is not None:
+            holds += boot_parts.holds(source, parts, store, ui)
+            gates.refuse(holds, allowed)
+        boots = _boots(parts, options, store, ui)
+        findings = [(*before, *boot.findings) for before, boot in zip(findings, boots, strict=True)]
+        holds += [hold for boot in boots for hold in gates.of_boot(boot.arch, boot.checks)]
+        holds += _of_findings(source, plans, findings, options)
+        overrides = gates.refuse(holds, allowed)
 
     work = releases.empty(final.with_name(f".{final.name}.partial"))
     _write(source, parts, overrides, work, store, ui)
@@ -152,7 +147,7 @@ def rebuild(
         )
         planned = planning.plan_build(source, arch, build_options)
         part = _make(planned, fresh, ui)[0]
-        parts.append(_with_signatures(part, source, directory, fresh, ui))
+        parts.append(boot_parts.with_signatures(part, source, directory, fresh, ui))
     _write(source, parts, facts.overrides, work / "release", fresh, ui)
     return work / "release"
 
@@ -167,61 +162,14 @@ def _without_board(source: RecipeFile) -> None:
         )
 
 
-def _boot_signer(source: RecipeFile, options: ReleaseOptions) -> BootSigner | None:
-    """The key of `--secure-boot-key`. Raises RecipeError when the recipe has no certificates."""
-    if options.boot_home is None:
-        return None
-    public = boot_signing.public_keys(source)
-    if public is None:
-        raise RecipeError(
-            f"{source.path} names no certificates for the key in {options.boot_home}",
-            hint='name them: [trust] secure_boot = "keys/secure-boot"',
-        )
-    return secure_boot.signer(options.boot_home, public)
-
-
-def _boot_fingerprint(source: RecipeFile, plan: BuildPlan) -> str:
-    """Of the certificate that an image's boot files have to be signed by; empty for none."""
-    public = boot_signing.public_keys(source)
-    if public is None or not boot_signing.required(plan):
-        return ""
-    return secure_boot.certificate(public).fingerprint
-
-
-def _of_boot_files(source: RecipeFile, parts: Sequence[Part], store: Store, ui: Ui) -> list[Hold]:
-    """The images whose boot files Secure Boot would refuse."""
-    holds: list[Hold] = []
-    public = boot_signing.public_keys(source)
-    for part in parts:
-        if public is None or not boot_signing.required(part.plan):
-            continue
-        with ui.step(f"{part.plan.arch.name}: check the signatures of its boot files"):
-            problems = boot_signing.problems(
-                part.raw,
-                part.built.manifest,
-                boot_signing.expected(part.plan.arch, part.built.manifest, part.plan.enrolment,
-                                      source.recipe.trust.enroll),
-                [secure_boot.certificate(public)],
-                store=store, toolbox=_pack_tools(part.plan, store, ui),
-            )  # fmt: skip
-        holds += gates.of_boot_files(part.plan.arch.name, problems)
-    return holds
-
-
-def _with_signatures(part: Part, source: RecipeFile, directory: Path, store: Store, ui: Ui) -> Part:
-    """A part with the signatures of the release in `directory`, where it has some."""
-    public = boot_signing.public_keys(source)
-    if public is None or not boot_signing.required(part.plan):
-        return part
-    built = boot_signing.attach(
-        part.built, directory, secure_boot.certificate(public),
-        store=store, toolbox=_pack_tools(part.plan, store, ui), ui=ui,
-    )  # fmt: skip
-    return replace(part, built=built, raw=disk.raw_image(built.download, store))
-
-
-def _pack_tools(planned: BuildPlan, store: Store, ui: Ui) -> Toolbox:
-    return sources.host_tools(planned.lock, "pack", store, offline=planned.offline, progress=ui)
+def _boots(
+    parts: Sequence[Part], options: ReleaseOptions, store: Store, ui: Ui
+) -> list[SmokeReport]:
+    images = [
+        BootImage(arch=part.plan.arch, recipe=part.plan.recipe, path=part.built.download)
+        for part in parts
+    ]
+    return guests.smoke(images, parts[0].plan.lock, options.guest, store=store, ui=ui)
 
 
 def _make(
@@ -229,17 +177,10 @@ def _make(
     store: Store,
     ui: Ui,
     cache: SharedCache | None = None,
-    boot_signer: BootSigner | None = None,
 ) -> tuple[Part, CheckReport]:
-    """One architecture: composed, built, signed, looked into, described."""
+    """One architecture: composed, built, looked into, described."""
     composed = pipeline.compose(planned, store, ui)
     built = pipeline.build(planned, store=store, ui=ui, composed=composed, cache=cache)
-    if boot_signer is not None and boot_signing.required(planned):
-        toolbox = _pack_tools(planned, store, ui)
-        with ui.step(f"{planned.arch.name}: sign its boot files"):
-            built = boot_signing.sign(built, boot_signer, store=store, toolbox=toolbox, ui=ui)
-    elif boot_signer is not None:
-        ui.note(f"{planned.arch.name}: no firmware has Secure Boot: boot files are not signed")
     report = pipeline.check_composed(composed, built.sizes, ui)
     bill = pipeline.describe(composed, ui)
     part = Part(
@@ -290,7 +231,7 @@ def _write(
         builder_digest=source_digest(),
         overrides=tuple(overrides),
     )
-    toolbox = _pack_tools(parts[0].plan, store, ui)
+    toolbox = boot_parts.pack_tools(parts[0].plan, store, ui)
     for part in parts:
         with ui.step(f"{part.plan.arch.name}: pack its update files"):
             assemble.split(part, toolbox=toolbox, store=store)

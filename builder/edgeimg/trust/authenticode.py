@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from edgeimg.errors import ImageError, VerifyError
+from edgeimg.errors import ImageError, ToolError, VerifyError
 from edgeimg.trust import openssl, pkcs7
 from edgeimg.trust.pkcs7 import BITS, OCTETS, OID, SEQUENCE, Certificate, Sign, der
 
@@ -29,8 +29,6 @@ _HEAD = struct.Struct("<IHH")
 _REVISION, _PKCS = 0x0200, 0x0002
 _INDIRECT = bytes.fromhex("2b060104018237020104")
 _PE_IMAGE = bytes.fromhex("2b06010401823702010f")
-_SIGNATURES = (256, 384, 512)
-"""Bytes of RSA signatures: 2048, 3072 and 4096 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +101,11 @@ def sign(program: bytes, signer: Certificate, key: Sign) -> bytes:
     return attach(program, _table(content, signer, signature))
 
 
+def growth(signer: Certificate) -> int:
+    """Bytes that a signature of `signer` adds to a program."""
+    return len(_table(_content_of(bytes(32)), signer, bytes(signer.bits // 8)))
+
+
 def attach(program: bytes, table: bytes) -> bytes:
     """The unsigned program with the certificate table `table`. Raises ImageError."""
     program = unsigned(program)
@@ -141,7 +144,10 @@ def verify(data: bytes, certificates: Sequence[Certificate]) -> Certificate:
         signature = _signature(content, signer, table)
         if signature is None:
             continue
-        public = openssl.public_key_of_certificate(signer.pem)
+        try:
+            public = openssl.public_key_of_certificate(signer.pem)
+        except ToolError as error:
+            raise VerifyError(f"openssl cannot read the certificate: {error.message}") from error
         if openssl.verify(pkcs7.attributes(_INDIRECT, content), signature, public):
             return signer
     raise VerifyError("its signature is for other bytes, or by another key")
@@ -164,9 +170,13 @@ def unsigned(program: bytes) -> bytes:
 
 def _content(program: bytes) -> bytes:
     """The body of SpcIndirectDataContent: what is signed, and its digest."""
+    return _content_of(digest(unsigned(program)))
+
+
+def _content_of(digest: bytes) -> bytes:
     data = der(SEQUENCE, der(BITS, b"\0"), der(0xA0, der(0xA2, der(0x80))))
     return der(SEQUENCE, der(OID, _PE_IMAGE), data) + der(
-        SEQUENCE, pkcs7.SHA256, der(OCTETS, digest(unsigned(program)))
+        SEQUENCE, pkcs7.SHA256, der(OCTETS, digest)
     )
 
 
@@ -179,10 +189,8 @@ def _table(content: bytes, signer: Certificate, signature: bytes) -> bytes:
 
 def _signature(content: bytes, signer: Certificate, table: bytes) -> bytes | None:
     """The signature in a table that is like one of `signer` in all other bytes."""
-    for size in _SIGNATURES:
-        message = pkcs7.attached(_INDIRECT, content, signer, bytes(size))
-        end = _HEAD.size + len(message)
-        signature = table[end - size : end]
-        if _table(content, signer, signature) == table:
-            return signature
-    return None
+    size = signer.bits // 8
+    message = pkcs7.attached(_INDIRECT, content, signer, bytes(size))
+    end = _HEAD.size + len(message)
+    signature = table[end - size : end]
+    return signature if _table(content, signer, signature) == table else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
@@ -183,8 +184,17 @@ def check_passphrase_file(path: Path | None) -> None:
 
 
 def refuse_open(path: Path, mend: str) -> None:
-    """Raises SigningKeyError when other users can read `path`; `mend` is the command for it."""
-    mode = stat.S_IMODE(path.stat().st_mode)
+    """Raises SigningKeyError when other users can read or change `path`.
+
+    `mend` is the command for its mode.
+    """
+    status = path.stat()
+    if status.st_uid not in (os.geteuid(), 0):
+        raise SigningKeyError(
+            f"{path} belongs to another user (number {status.st_uid}), who can read and change it",
+            hint="use a key of your own",
+        )
+    mode = stat.S_IMODE(status.st_mode)
     if mode & _OTHER_USERS:
         raise SigningKeyError(
             f"other users can read {path} (mode {mode:04o}): consider its secret compromised",

@@ -19,6 +19,8 @@ INTEGER, BITS, OCTETS, NULL, OID, SEQUENCE, SET = 0x02, 0x03, 0x04, 0x05, 0x06, 
 _VERSION_TAG = 0xA0
 MAX_BYTES = 64 << 10
 """Of a certificate file."""
+RSA_BITS = (2048, 3072, 4096)
+"""Sizes of keys. UEFI 2.10, 32.4.1 requires 2048 of firmware."""
 _DATA = bytes.fromhex("2a864886f70d010701")
 _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 _CONTENT_TYPE = bytes.fromhex("2a864886f70d010903")
@@ -59,6 +61,8 @@ class Certificate:
     issuer: bytes
     serial: bytes
     """DER, as in the certificate."""
+    bits: int
+    """Of its RSA key."""
 
     @property
     def pem(self) -> bytes:
@@ -73,29 +77,60 @@ class Certificate:
 
 
 def certificate(pem: bytes) -> Certificate:
-    """The only certificate in a PEM file. Raises VerifyError for anything else."""
+    """The only certificate in a PEM file, of an RSA key of a size in `RSA_BITS`.
+
+    Raises VerifyError for anything else.
+    """
     match = _PEM.fullmatch(pem) if len(pem) <= MAX_BYTES else None
     if match is None:
         raise VerifyError("it is not one certificate in PEM")
     try:
         data = base64.b64decode(b"".join(match[1].split()), validate=True)
-        serial, issuer = _names(data)
+        serial, issuer, key = _fields(data)
+        bits = _rsa_bits(key)
     except (ValueError, IndexError) as error:
         raise VerifyError(f"it is no X.509 certificate: {error}") from None
-    return Certificate(data=data, serial=serial, issuer=issuer)
+    if bits not in RSA_BITS:
+        sizes = ", ".join(map(str, RSA_BITS))
+        kind = f"an RSA key of {bits} bits" if bits else "a key that is not RSA"
+        raise VerifyError(
+            f"it is the certificate of {kind}; Secure Boot takes RSA of {sizes} bits",
+            hint="make the keys: edgeimg genkey --secure-boot DIRECTORY",
+        )
+    return Certificate(data=data, serial=serial, issuer=issuer, bits=bits)
 
 
-def _names(data: bytes) -> tuple[bytes, bytes]:
-    """Serial number and issuer (RFC 5280, 4.1). Raises ValueError, IndexError."""
+def _fields(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Serial number, issuer, and the body of the subject's public key (RFC 5280, 4.1).
+
+    Raises ValueError, IndexError.
+    """
     outer, end = _element(data, 0, SEQUENCE)
     if end != len(data):
         raise ValueError("data behind the certificate")
     body, _ = _element(outer, 0, SEQUENCE)
-    at = _element(body, 0, _VERSION_TAG)[1] if body[:1] == bytes((_VERSION_TAG,)) else 0
-    _, after_serial = _element(body, at, INTEGER)
+    at_serial = _element(body, 0, _VERSION_TAG)[1] if body[:1] == bytes((_VERSION_TAG,)) else 0
+    _, after_serial = _element(body, at_serial, INTEGER)
     _, after_algorithm = _element(body, after_serial, SEQUENCE)
     _, after_issuer = _element(body, after_algorithm, SEQUENCE)
-    return body[at:after_serial], body[after_algorithm:after_issuer]
+    at = after_issuer
+    for _ in ("validity", "subject"):
+        _, at = _element(body, at, SEQUENCE)
+    key, _ = _element(body, at, SEQUENCE)
+    return body[at_serial:after_serial], body[after_algorithm:after_issuer], key
+
+
+def _rsa_bits(key: bytes) -> int:
+    """Bits of an RSA key's modulus (RFC 3279, 2.3.1); 0 for another kind of key.
+
+    `key` is the body of a SubjectPublicKeyInfo. Raises ValueError, IndexError.
+    """
+    kind, at = _element(key, 0, SEQUENCE)
+    if _element(kind, 0, OID)[0] != _RSA:
+        return 0
+    bits, _ = _element(key, at, BITS)
+    modulus, _ = _element(_element(bits, 1, SEQUENCE)[0], 0, INTEGER)
+    return int.from_bytes(modulus).bit_length()
 
 
 def detached(document: bytes, signer: Certificate, sign: Sign) -> bytes:

@@ -1,62 +1,43 @@
 """The keys of UEFI Secure Boot: PK, KEK and db, their certificates, and their signed variables.
 
 Private keys are in a directory outside of the project. The project has the certificates (`.pem`)
-and the variables as firmware and systemd-boot take them (`.auth`; UEFI 2.10, 8.2.2 and 32.4.1).
+and the variables as firmware and systemd-boot take them (`.auth`, see `efi_variables`).
 """
 
 from __future__ import annotations
 
-import datetime
 import functools
 import os
 import re
-import struct
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from edgeimg.cache.store import disk_errors, write_whole
+from edgeimg.cache.store import disk_errors
 from edgeimg.errors import SigningKeyError, ToolError, VerifyError
-from edgeimg.trust import keys, openssl, pkcs7
+from edgeimg.trust import efi_variables, keys, openssl, pkcs7
+from edgeimg.trust.efi_variables import DB, DB_APPEND, DBX, KEK, PK
 from edgeimg.trust.pkcs7 import Certificate, Sign
 
 DIRECTORY = Path("keys/secure-boot")
 """Where the project has certificates and variables, if it is not said otherwise."""
-DB = "db"
-_GLOBAL = UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
-_SECURITY = UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
-_X509 = UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
-_PKCS7 = UUID("4aafd29d-68df-49ee-8aa9-347d375665a7")
-_ATTRIBUTES = 0x27
-"""Non-volatile, for boot services and at run time, authenticated by time (8.2.1)."""
-_NAME = re.compile(r"[^<>()/+\\\x00-\x1f\s][^<>()/+\\\x00-\x1f]{0,55}")
-"""X.509 allows 64 characters, of which the variable takes some."""
-_REVISION, _GUID_TYPE = 0x0200, 0x0EF1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variable:
-    """One variable with keys."""
-
-    name: str
-    vendor: UUID
-    signer: str
-    """The variable whose key must sign it."""
-
-
-VARIABLES = (
-    Variable(name="PK", vendor=_GLOBAL, signer="PK"),
-    Variable(name="KEK", vendor=_GLOBAL, signer="PK"),
-    Variable(name=DB, vendor=_SECURITY, signer="KEK"),
-)
+VARIABLES = (PK, KEK, DB)
 CERTIFICATES = tuple(f"{variable.name}.pem" for variable in VARIABLES)
 AUTH = tuple(f"{variable.name}.auth" for variable in VARIABLES)
+REVOKED = f"{DBX.name}.auth"
+APPEND = f"{DB.name}-append.auth"
+"""The certificate of db, to be added to others: see `rotation`."""
+_NAME = re.compile(r"[^<>()/+\\\x00-\x1f\s][^<>()/+\\\x00-\x1f]{0,55}")
+"""X.509 allows 64 characters, of which the variable takes some."""
+_MAKE = "make it: edgeimg genkey --secure-boot DIRECTORY"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BootSigner:
-    """The key in db, ready to sign boot files."""
+    """A key with its certificate, ready to sign."""
 
     certificate: Certificate
     sign: Sign
@@ -66,100 +47,134 @@ def generate(home: Path, public: Path, *, name: str, epoch: int) -> Mapping[str,
     """Make the three keys in `home`, and write certificates and variables to `public`.
 
     `epoch` (seconds) is the time in the variables: firmware takes only later ones after them.
-    Raises SigningKeyError when `home` is no safe place or a file exists already, HostError
-    without openssl, ToolError.
+    `public` appears whole or not at all. Keys that `home` has already are used: so a second run
+    completes one that was interrupted. Raises SigningKeyError when `home` is no safe place or
+    `public` has files already, HostError without openssl, ToolError.
     """
-    if not _NAME.fullmatch(name):
-        raise SigningKeyError(
-            f"{name!r} cannot be the name of a certificate: at most 56 characters, no <>()/+\\"
-        )
+    check_name(name)
     openssl.require()
     keys.guard(home, explicit=True)
-    private = [home / f"{variable.name}.key" for variable in VARIABLES]
-    for path in (*private, *(public / file for file in (*CERTIFICATES, *AUTH))):
-        if path.exists():
-            raise SigningKeyError(f"{path} exists already: it would be lost")
-    with disk_errors(home):
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in private:
-            _write_secret(path, openssl.new_key())
-    certificates = {
-        variable.name: pkcs7.certificate(openssl.self_signed(path, f"{name} {variable.name}"))
-        for variable, path in zip(VARIABLES, private, strict=True)
-    }
-    with disk_errors(public):
-        public.mkdir(parents=True, exist_ok=True)
+    refuse_used(public)
     for variable in VARIABLES:
-        key = functools.partial(openssl.sign, key=home / f"{variable.signer}.key")
-        data = auth(variable, certificates, owner=owner(certificates["PK"]), epoch=epoch, sign=key)
-        write_whole(public / f"{variable.name}.pem", certificates[variable.name].pem)
-        write_whole(public / f"{variable.name}.auth", data)
+        path = home / f"{variable.name}.key"
+        if path.exists():
+            keys.refuse_open(path, "chmod 600")
+        else:
+            write_key(path)
+    certificates = {
+        variable.name: new_certificate(home / f"{variable.name}.key", f"{name} {variable.name}")
+        for variable in VARIABLES
+    }
+    files = {}
+    for variable in VARIABLES:
+        certificate = certificates[variable.name]
+        files[f"{variable.name}.pem"] = certificate.pem
+        files[f"{variable.name}.auth"] = efi_variables.encode(
+            variable,
+            efi_variables.certificate_list(certificate, owner(certificates[PK.name])),
+            certificates[variable.signer],
+            epoch=epoch,
+            sign=functools.partial(openssl.sign, key=home / f"{variable.signer}.key"),
+        )
+    publish(public, files)
     return certificates
 
 
-def signer(home: Path, public: Path) -> BootSigner:
-    """The key of db in `home`, with its certificate in `public`.
+def signer(home: Path, public: Path, variable: str = DB.name) -> BootSigner:
+    """The key in `home` for a certificate in `public`: `<variable>.key`, or a rotated one.
 
-    Raises SigningKeyError when it is missing, others can read it, or the certificate is of another
-    key; HostError without openssl.
+    Raises SigningKeyError when it is missing, others can read it, or no key is the certificate's;
+    HostError without openssl.
     """
     keys.guard(home, explicit=True)
-    path = home / f"{DB}.key"
-    if not path.is_file():
-        raise SigningKeyError(
-            f"there is no key {path}", hint="make it: edgeimg genkey --secure-boot DIRECTORY"
-        )
-    keys.refuse_open(path, "chmod 600")
+    # A rotated key is db-2.key: see key_rotation.
+    paths = [path for path in (home / f"{variable}.key", *sorted(home.glob(f"{variable}-*.key")))
+             if path.is_file()]  # fmt: skip
+    if not paths:
+        raise SigningKeyError(f"there is no key {home / variable}.key", hint=_MAKE)
     try:
-        found = certificate(public)
+        found = certificate(public, variable)
+        wanted = openssl.public_key_of_certificate(found.pem)
     except VerifyError as error:
         raise SigningKeyError(error.message, hint=error.hint) from error
-    try:
-        same = openssl.public_key(path) == openssl.public_key_of_certificate(found.pem)
     except ToolError as error:
-        raise SigningKeyError(f"openssl cannot use {path}: {error.message}") from error
-    if not same:
-        raise SigningKeyError(f"{path} is not the key of the certificate {public / DB}.pem")
-    return BootSigner(certificate=found, sign=functools.partial(openssl.sign, key=path))
+        raise SigningKeyError(f"openssl cannot use {public / variable}.pem: {error}") from error
+    for path in paths:
+        keys.refuse_open(path, "chmod 600")
+        try:
+            same = openssl.public_key(path) == wanted
+        except ToolError as error:
+            raise SigningKeyError(f"openssl cannot use {path}: {error.message}") from error
+        if same:
+            sign = functools.partial(openssl.sign, key=path)
+            return BootSigner(certificate=found, sign=sign)
+    names = " or ".join(str(path) for path in paths)
+    raise SigningKeyError(f"{names} is not the key of the certificate {public / variable}.pem")
 
 
-def certificate(public: Path) -> Certificate:
-    """The certificate of db in the directory `public`. Raises VerifyError."""
-    path = public / f"{DB}.pem"
-    data = _read(path)
+def certificate(public: Path, variable: str = DB.name) -> Certificate:
+    """The certificate of a variable in the directory `public`. Raises VerifyError."""
+    path = public / f"{variable}.pem"
+    data = read(path)
     try:
         return pkcs7.certificate(data)
+    except VerifyError as error:
+        raise VerifyError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def variables(public: Path) -> dict[str, bytes]:
+    """The variables of a directory by file name, as firmware takes them.
+
+    Each holds the certificate beside it and nothing else, and is signed by the key of the
+    certificate above it. `dbx.auth` is among them if it is there. Raises VerifyError; HostError
+    without openssl.
+    """
+    certificates = {variable.name: certificate(public, variable.name) for variable in VARIABLES}
+    files = [(variable, f"{variable.name}.auth") for variable in VARIABLES]
+    if (public / APPEND).exists():
+        files.append((DB_APPEND, APPEND))
+    found = {}
+    for variable, name in files:
+        path = public / name
+        found[name] = read(path)
+        content, _ = decode(path, found[name], variable, certificates[variable.signer])
+        wanted = certificates[variable.name]
+        if content != efi_variables.certificate_list(wanted, owner(certificates[PK.name])):
+            raise VerifyError(
+                f"{path}: the certificate in it is not the one of {variable.name}.pem",
+                hint="restore both from the same commit",
+            )
+    found.pop(APPEND, None)
+    if revoked(public):
+        found[REVOKED] = read(public / REVOKED)
+    return found
+
+
+def revoked(public: Path) -> tuple[bytes, ...]:
+    """The digests of programs that `dbx.auth` revokes, in its order; none without the file.
+
+    Raises VerifyError for a file that the key of KEK.pem did not sign; HostError without openssl.
+    """
+    path = public / REVOKED
+    if not path.exists() and not path.is_symlink():
+        return ()
+    content, _ = decode(path, read(path), DBX, certificate(public, KEK.name))
+    try:
+        return efi_variables.digests(content)
     except VerifyError as error:
         raise VerifyError(f"{path}: {error.message}") from error
 
 
-def read_auth(path: Path) -> bytes:
-    """A variable as it is in a file: time, PKCS #7, one list of certificates. Raises VerifyError.
-
-    Firmware judges the signature.
-    """
-    data = _read(path)
-    length = int.from_bytes(data[16:20], "little")
-    content = data[16 + length :]
-    kind = struct.pack("<HH", _REVISION, _GUID_TYPE) + _PKCS7.bytes_le
-    whole = length > 24 and len(content) > 44
-    if not whole or data[20:40] != kind or content[:16] != _X509.bytes_le:
-        raise VerifyError(f"{path} is no variable that `edgeimg genkey --secure-boot` wrote")
-    return data
-
-
-def _read(path: Path) -> bytes:
+def decode(
+    path: Path, data: bytes, variable: efi_variables.Variable, signer: Certificate
+) -> tuple[bytes, bytes]:
+    """Content and time of the variable in a file. Raises VerifyError, which names the file."""
     try:
-        with path.open("rb") as file:
-            data = file.read(pkcs7.MAX_BYTES + 1)
-    except OSError as error:
-        raise VerifyError(
-            f"cannot read {path}: {error.strerror}",
-            hint="make it: edgeimg genkey --secure-boot DIRECTORY",
-        ) from error
-    if len(data) > pkcs7.MAX_BYTES:
-        raise VerifyError(f"{path} is larger than {pkcs7.MAX_BYTES >> 10} KiB")
-    return data
+        return efi_variables.decode(data, variable, signer)
+    except VerifyError as error:
+        raise VerifyError(f"{path}: {error.message}") from error
+    except ToolError as error:
+        raise VerifyError(f"{path}: openssl cannot check it: {error.message}") from error
 
 
 def owner(platform_key: Certificate) -> UUID:
@@ -167,42 +182,72 @@ def owner(platform_key: Certificate) -> UUID:
     return uuid5(NAMESPACE_OID, platform_key.fingerprint)
 
 
-def signature_list(certificate: Certificate, owner: UUID) -> bytes:
-    """An EFI_SIGNATURE_LIST with one certificate (32.4.1)."""
-    entry = owner.bytes_le + certificate.data
-    head = struct.pack("<III", 28 + len(entry), 0, len(entry))
-    return _X509.bytes_le + head + entry
+def check_name(name: str) -> None:
+    """Raises SigningKeyError for a name that no certificate can have."""
+    if not _NAME.fullmatch(name):
+        raise SigningKeyError(
+            f"{name!r} cannot be the name of a certificate: at most 56 characters, no <>()/+\\"
+        )
 
 
-def auth(
-    variable: Variable,
-    certificates: Mapping[str, Certificate],
-    *,
-    owner: UUID,
-    epoch: int,
-    sign: Callable[[bytes], bytes],
-) -> bytes:
-    """A variable with its certificate as EFI_VARIABLE_AUTHENTICATION_2 (8.2.2).
-
-    Equal arguments give equal bytes.
-    """
-    content = signature_list(certificates[variable.name], owner)
-    time = _efi_time(epoch)
-    signed = variable.name.encode("utf-16-le") + variable.vendor.bytes_le
-    signed += struct.pack("<I", _ATTRIBUTES) + time + content
-    message = pkcs7.detached(signed, certificates[variable.signer], sign)
-    head = struct.pack("<IHH", 24 + len(message), _REVISION, _GUID_TYPE)
-    return time + head + _PKCS7.bytes_le + message + content
+def refuse_used(public: Path) -> None:
+    """Raises SigningKeyError when there are files in the place of a new directory."""
+    for path in sorted(public.iterdir()) if public.is_dir() else [public]:
+        if path.exists() or path.is_symlink():
+            raise SigningKeyError(
+                f"{path} exists already: it would be lost", hint="choose another --export"
+            )
 
 
-def _efi_time(epoch: int) -> bytes:
-    """EFI_TIME in UTC; all but date and time is zero, as 8.2.2 requires."""
-    at = datetime.datetime.fromtimestamp(epoch, datetime.UTC)
-    return struct.pack("<H5B9x", at.year, at.month, at.day, at.hour, at.minute, at.second)
+def write_key(path: Path) -> None:
+    """Make an RSA key in a file, whole or not at all. Raises HostError, ToolError."""
+    partial = path.with_name(f".{path.name}.partial")
+    with disk_errors(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            partial.unlink()
+        opened = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(opened, "wb") as file:
+                file.write(openssl.new_key())
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            with suppress(FileNotFoundError):
+                partial.unlink()
 
 
-def _write_secret(path: Path, data: bytes) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def new_certificate(key: Path, name: str) -> Certificate:
+    """A certificate for a private key, by itself. Raises SigningKeyError for other than RSA."""
+    try:
+        return pkcs7.certificate(openssl.self_signed(key, name))
+    except (ToolError, VerifyError) as error:
+        raise SigningKeyError(f"{key} cannot be used: {error.message}") from error
+
+
+def publish(public: Path, files: Mapping[str, bytes]) -> None:
+    """Write the directory `public` with these files, whole or not at all. Raises HostError."""
+    partial = public.with_name(f".{public.name}.partial")
+    with disk_errors(public):
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        for name, data in files.items():
+            with (partial / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        partial.rename(public)
+
+
+def read(path: Path) -> bytes:
+    """A certificate or variable. Raises VerifyError when it is missing or too large."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(pkcs7.MAX_BYTES + 1)
+    except OSError as error:
+        raise VerifyError(f"cannot read {path}: {error.strerror}", hint=_MAKE) from error
+    if len(data) > pkcs7.MAX_BYTES:
+        raise VerifyError(f"{path} is larger than {pkcs7.MAX_BYTES >> 10} KiB")
+    return data

@@ -1,0 +1,143 @@
+"""The keys of Secure Boot: made, rotated, and edgeimg revoke."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from edgeimg.cli import options
+from edgeimg.cli.app import App, with_app
+from edgeimg.errors import EdgeimgError, ImageError, RecipeError, VerifyError
+from edgeimg.pack import boot_files
+from edgeimg.recipe.file import RecipeFile
+from edgeimg.release import boot_signing
+from edgeimg.trust import rotation, secure_boot
+
+
+@click.command(
+    epilog="Examples: edgeimg revoke 1.4.2 --secure-boot-key ~/boot-keys    "
+    "edgeimg revoke old/gateway_1.4.2_arm64.efi --secure-boot-key ~/boot-keys"
+)
+@click.argument("versions", metavar="VERSION|DIRECTORY|FILE...", nargs=-1, required=True)
+@click.option(
+    "--secure-boot-key",
+    "home",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIRECTORY",
+    help="The directory with KEK.key, which `genkey --secure-boot` made.",
+)
+@click.option(
+    "--releases",
+    "releases",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out/release"),
+    show_default=True,
+    help="Where releases are, each in a directory named after its version.",
+)
+@options.recipe
+@with_app
+def revoke(
+    app: App, *, source: RecipeFile, versions: Sequence[str], home: Path, releases: Path
+) -> None:
+    """Revoke the UKIs of releases: firmware that takes the list never starts them again.
+
+    Adds their digests to dbx.auth in the directory that [trust] secure_boot names, signed by the
+    KEK. Later images enroll the list; gateways in the field take it by hand. There is no way to
+    take a digest back. Exits with 17 when the KEK cannot be used.
+    """
+    public = boot_signing.public_keys(source)
+    if public is None:
+        raise RecipeError(
+            f"{source.path} names no certificates of Secure Boot",
+            hint='name them: [trust] secure_boot = "keys/secure-boot"',
+        )
+    files = [file for version in versions for file in _ukis(version, releases)]
+    digests = {str(file): _digest(file) for file in files}
+    revoked = rotation.revoke(home, public, digests.values(), epoch=now())
+    data = {
+        "revoked": [
+            {"file": file, "sha256": digest.hex(), "added": digest in revoked.added}
+            for file, digest in digests.items()
+        ],
+        "total": revoked.total,
+        "list": str(public / secure_boot.REVOKED),
+    }
+
+    def show(console: Console) -> None:
+        for file, digest in digests.items():
+            done = "revoked" if digest in revoked.added else "revoked before"
+            console.print(Text(f"{done}: {file}\n  {digest.hex()}"), soft_wrap=True)
+        console.print(
+            Text(f"{public / secure_boot.REVOKED}: {revoked.total} UKIs. Commit it."),
+            soft_wrap=True,
+        )
+
+    app.result(data, show)
+
+
+def make(app: App, home: Path, exported: Path | None, name: str) -> None:
+    """Make the three keys."""
+    public = exported or secure_boot.DIRECTORY
+    with app.ui.step("make the keys of Secure Boot"):
+        made = secure_boot.generate(home, public, name=name, epoch=now())
+    fingerprints = {variable: certificate.fingerprint for variable, certificate in made.items()}
+    data = {"fingerprints": fingerprints, "directory": str(home), "export": str(public)}
+    app.result(data, lambda console: _show(console, fingerprints, home, public))
+
+
+def rotate(app: App, home: Path, old: Path, exported: Path, name: str) -> None:
+    """Make a new key of db."""
+    with app.ui.step("make a new key of db"):
+        made = rotation.rotate(home, old, exported, name=name, epoch=now())
+    fingerprints = {"db": made.certificate.fingerprint}
+    data = {
+        "fingerprints": fingerprints, "directory": str(home), "export": str(exported),
+        "key": str(made.key),
+    }  # fmt: skip
+    app.result(data, lambda console: _show(console, fingerprints, home, exported))
+
+
+def now() -> int:
+    """The time of variables, in seconds."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+
+
+def _ukis(version: str, releases: Path) -> list[Path]:
+    """The UKIs of a release, by its version or directory, or the one that is named."""
+    path = Path(version)
+    if not path.exists() and (releases / version).is_dir():
+        path = releases / version
+    if not path.exists():
+        raise VerifyError(f"there is no file {path}, and no release {releases / version}")
+    found = sorted(path.glob("*.efi")) if path.is_dir() else [path]
+    if not found:
+        raise VerifyError(f"{path} has no UKI", hint="name a release, or a file NAME.efi")
+    return found
+
+
+def _digest(file: Path) -> bytes:
+    try:
+        return rotation.digest(boot_files.program(file))
+    except (ImageError, VerifyError) as error:
+        problem: type[EdgeimgError] = type(error)
+        raise problem(f"{file}: {error.message}", hint=error.hint) from error
+
+
+def _show(console: Console, fingerprints: Mapping[str, str], home: Path, public: Path) -> None:
+    for variable, fingerprint in fingerprints.items():
+        console.print(Text(f"{variable:4}{fingerprint}", style="bold"), soft_wrap=True)
+    console.print(Text(f"certificates and variables: {public}"), soft_wrap=True)
+    console.print(
+        Text(f"Keep a backup of {home}: gateways that know these keys start nothing else."),
+        soft_wrap=True,
+    )
+
+
+COMMANDS: tuple[click.Command, ...] = (revoke,)
