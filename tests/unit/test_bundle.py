@@ -454,3 +454,23 @@ def test_the_readme_says_what_holds_for_the_secrets_of_the_cluster(gateway: Gate
     failed = parts(gateway.run().stdout)["README.txt"]
     assert "THE CLUSTER'S SECRETS COULD NOT BE READ" in failed
     assert "were replaced, too" not in failed
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hall 3 & geheim: Schl\\u00fcssel", r"Hall\ 3\ \&\ geheim:\ Schl\303\274ssel",
+     "Hall 3 &amp; geheim: Schl\\xc3\\xbcssel", "Hall 3 & geheim: Schl%C3%BCssel"],
+)  # fmt: skip
+def test_no_end_of_a_secret_is_left_behind_an_escape(gateway: Gateway, text: str) -> None:
+    """What stands before the escape is long enough to be found alone; what is behind is not."""
+    forms = gateway.root.path / "forms"
+    filtered = ""
+    for what, files, content in (
+        ("forms", (), "Hall 3 & geheim: Schlüssel\n"), ("remove", (forms, "-"), f"a {text} z\n"),
+    ):  # fmt: skip
+        filtered = subprocess.run(
+            ["awk", "-v", f"what={what}", "-f", gateway.filter, *files], input=content, text=True,
+            capture_output=True, check=True, env={**gateway.environment, "LC_ALL": "C"},
+        ).stdout  # fmt: skip
+        forms.write_text(filtered)
+    assert filtered == "a (removed) z\n"

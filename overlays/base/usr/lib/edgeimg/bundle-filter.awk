@@ -233,9 +233,8 @@ files == 1 {
     next
 }
 {
-    # Some stand in the text, some in what its escapes stand for, and a line may have both.
-    out = redact($0)
-    text = decode(out)
-    if (text == out || (more = redact(text)) == text) print out
-    else print more
+    # First what the escapes stand for: in the text, only a piece between two of them may be found.
+    text = decode($0)
+    out = redact(text)
+    print (out == text ? redact($0) : out)
 }
