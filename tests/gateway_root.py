@@ -30,8 +30,8 @@ BOX = Settings.model_validate({
 
 APPLETS = (
     "awk", "cat", "cp", "cut", "date", "df", "dmesg", "find", "grep", "gzip", "head", "hostname",
-    "ip", "ls", "mktemp", "netstat", "od", "ps", "sed", "sort", "tail", "tar", "timeout", "tr",
-    "wc",
+    "ionice", "ip", "ls", "mktemp", "netstat", "od", "ps", "readlink", "renice", "sed", "sort",
+    "tail", "tar", "timeout", "tr", "wc",
 )  # fmt: skip
 """Programs that the gateway has from busybox, and the host mostly from others."""
 

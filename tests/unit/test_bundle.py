@@ -7,11 +7,14 @@ print planted texts: they have no gateway to ask.
 from __future__ import annotations
 
 import base64
+import fcntl
+import html
 import io
 import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -48,7 +51,18 @@ SECRETS = {
     "volume": "from-a-secret-volume",
     "secret object": "mysql-Pa$$word!",
     "passwd": "b7c1d0e9f8a7b6c5d4e3",
+    "pass": "pass-of-a-service",
+    "api key": "key/of the API",
+    "credential": "cred <of> a & service",
+    "iscsi": "in-of-the-initiator",
+    "brace": "br}ace]and,comma",
+    "header": "it's of the header",
+    "bearer": "abcdef0123456789-bearer",
+    "block": "a block of YAML",
+    "long": "".join(f"{number:x}~" for number in range(1500)),
 }
+
+HEADER = "Basic " + base64.b64encode(f"me:{SECRETS['header']}".encode()).decode()
 
 
 def key_file() -> str:
@@ -65,6 +79,14 @@ def writings(secret: str) -> set[str]:
     if len(secret) < 60:  # longer ones are base64 already
         found |= {raw.hex(), raw.hex().upper()}
     found.add(json.dumps(json.dumps(secret))[3:-3])
+    go = json.dumps(secret, ensure_ascii=False)[1:-1]
+    for letter in "&<>":
+        go = go.replace(letter, f"\\u{ord(letter):04x}")
+    found |= {go, json.dumps(secret)[1:-1].replace("/", "\\/"), shlex.quote(secret)}
+    found.add("".join(f"\\{byte:03o}" if byte > 126 else chr(byte) for byte in raw))
+    found.add(re.sub(r"([^\w/.:@%+=-])", r"\\\1", secret))  # as printf %q of a shell
+    found.add(html.escape(secret))
+    found.add(base64.b64encode(f'{{"password":"{go}"}}'.encode()).decode())
     for lead in range(3):
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             text = encode(b"x" * lead + raw).decode()
@@ -103,6 +125,15 @@ FILES = {
     "var/lib/edgeimg/services/wifi/wpa_supplicant.conf": f'psk="{SECRETS["service"]}"\n',
     "etc/rancher/k3s/config.yaml": f"agent-token: '{SECRETS['agent token']}'\n",
     "etc/rancher/k3s/k3s.yaml": f"    client-key-data: {SECRETS['kubeconfig']}\n",
+    "var/lib/edgeimg/services/app/settings": (
+        f"db_pass={SECRETS['pass']}\nAPI-Key: {SECRETS['api key']}\npassword: {SECRETS['long']}\n"
+        f'"credentials": "{SECRETS["credential"]}"\npassword: |-\n  {SECRETS["block"]}\nend: x\n'
+    ),
+    "var/lib/iscsi/node": f"node.session.auth.password_in = {SECRETS['iscsi']}\n",
+    "etc/containerd/certs.d/x/hosts.toml": (
+        f'[host."https://x".header]\n  X-Other = ["{HEADER}", "Bearer {SECRETS["bearer"]}"]\n'
+    ),
+    "var/lib/edgeimg/services/lte/connect": f"user=me,password={SECRETS['brace']}\n",
     "var/lib/rancher/k3s/server/token": SECRETS["server token"] + "\n",
     "var/lib/rancher/node/password": SECRETS["node password"] + "\n",
     "var/lib/rancher/k3s/server/cred/passwd": f"{SECRETS['passwd']},server,server,k3s:server\n",
@@ -130,6 +161,8 @@ class Gateway:
         self.journal.write_text("\n".join(lines()) + "\n")
         self.text.write_text("\n".join([*SECRETS.values(), *lines()[-2 - len(STAY) :]]) + "\n")
         (self.root.path / "proc").mkdir()
+        (self.root.path / "dev").mkdir()
+        (self.root.path / "proc/mounts").touch()
         (self.root.path / "proc/meminfo").write_text("MemTotal: 496000 kB\n")
         kubernetes = self.root.path / "usr/lib/k3s/current/bin"
         kubernetes.mkdir(parents=True)
@@ -147,6 +180,7 @@ class Gateway:
         log = self.root.path / "var/log/pods/default_app_1/app/0.log"
         log.parent.mkdir(parents=True)
         log.write_text(self.text.read_text())
+        self.program_file = self.root.path / "usr/lib/edgeimg/bundle"
         self.filter = self.root.path / "usr/lib/edgeimg/bundle-filter.awk"
 
     @staticmethod
@@ -230,18 +264,58 @@ def test_a_bundle_has_every_part_and_no_secret(made: tuple[Gateway, dict[str, st
     assert gateway.left() == []
 
 
+def disable_filter(gateway: Gateway, *checks: str) -> None:
+    """Nothing is removed, and these functions of the program agree to everything."""
+    change(gateway.filter, "function redact(line,   ", "{", "{ return line")
+    for check in checks:
+        change(gateway.program_file, f"{check}() ", "{", "{ return 0")
+
+
+def change(file: Path, after: str, old: str, new: str) -> None:
+    """Replaces `old` by `new` at its first place behind `after`."""
+    text = file.read_text()
+    lead, found, rest = text.partition(after)
+    assert found and old in rest
+    file.write_text(lead + found + rest.replace(old, new, 1))
+
+
 def test_without_the_filter_every_secret_is_found(gateway: Gateway) -> None:
     """The control of the test above: its search finds each secret."""
-    text = gateway.filter.read_text()
-    changed = text.replace(
-        "function redact(line,   i) {", "function redact(line,   i) { return line"
-    )
-    assert changed != text
-    gateway.filter.write_text(changed)
+    disable_filter(gateway, "removes_canaries", "is_clean")
     found = leaks(parts(gateway.run().stdout))
     assert {line.partition(": ")[2] for line in found if line.startswith("journal.txt")} >= {
         *SECRETS
     }
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [("removes_canaries", b"the last search for secrets has found one"),
+     ("is_clean", b"could not be listed")],
+)  # fmt: skip
+def test_a_filter_that_does_nothing_is_noticed_twice(
+    gateway: Gateway, check: str, message: bytes
+) -> None:
+    disable_filter(gateway, check)
+    done = gateway.run()
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert message in done.stderr
+    assert gateway.left() == []
+
+
+def test_a_list_of_secrets_that_does_not_end_is_no_list(gateway: Gateway) -> None:
+    """The time is over at a file in the middle, so the last canary is not there."""
+    gateway.program(gateway.programs / "sort", "exec cat")
+    slow = gateway.filter.with_name("bundle-secrets.awk")
+    slow.write_text(slow.read_text() + '/^db_pass/ { system("sleep 4") }\n')
+    start = time.monotonic()
+    done = subprocess.run(
+        gateway.command("-"), capture_output=True, check=False,
+        env={**gateway.environment, "search_seconds": "2"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"could not be listed" in done.stderr
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize("program", ["secrets", "filter"])
@@ -272,7 +346,7 @@ def test_a_part_that_fails_is_listed_and_the_others_go_on(gateway: Gateway) -> N
     gateway.program(gateway.kubectl, "exit 1")
     program = gateway.filter.read_text()
     gateway.filter.write_text(
-        program.replace("FNR in hit {", "/^break the filter/ { exit 1 }\nFNR in hit {")
+        program.replace("FNR == 1 &&", "/^break the filter/ { exit 1 }\nFNR == 1 &&", 1)
     )
     done = gateway.run()
     found = parts(done.stdout)
@@ -320,3 +394,83 @@ def test_a_terminal_gets_no_bundle(gateway: Gateway) -> None:
     os.close(master)
     assert done.returncode == 2
     assert b"not written to a terminal" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "dev/sda", "dev", "link"])
+def test_a_device_is_never_written_over(gateway: Gateway, tmp_path: Path, place: str) -> None:
+    device = gateway.root.path / "dev/sda"
+    device.write_bytes(b"a raw disk")
+    (gateway.root.path / "link").symlink_to(device)
+    done = gateway.run(str(gateway.root.path / place))
+    assert done.returncode == 1
+    assert b"is a place for devices, and no mounted file system" in done.stderr
+    assert device.read_bytes() == b"a raw disk"
+    assert [file.name for file in device.parent.iterdir()] == ["sda"]
+
+
+def test_of_a_device_its_mounted_file_system_is_meant(gateway: Gateway, tmp_path: Path) -> None:
+    device, stick = gateway.root.path / "dev/sda1", tmp_path / "a stick"
+    device.write_bytes(b"a file system")
+    stick.mkdir()
+    mounts = gateway.root.path / "proc/mounts"
+    mounts.write_text(f"{device} {str(stick).replace(' ', chr(92) + '040')} vfat rw 0 0\n")
+    done = gateway.run(str(device))
+    assert done.returncode == 0, done.stderr
+    (file,) = stick.iterdir()
+    assert "README.txt" in parts(file.read_bytes())
+    assert device.read_bytes() == b"a file system"
+
+
+def test_two_at_once_are_refused_and_the_second_succeeds_afterwards(gateway: Gateway) -> None:
+    with (gateway.root.path / "run/edgeimg/bundle-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = gateway.run()
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"another bundle is being made" in done.stderr
+    left = gateway.root.path / "run/edgeimg/bundle.killed"
+    left.mkdir()
+    assert gateway.run().returncode == 0
+    assert not left.exists()
+
+
+def test_a_bundle_gives_way_to_k3s(gateway: Gateway) -> None:
+    gateway.program(
+        gateway.programs / "networkctl",
+        "cat /proc/self/oom_score_adj; cut -d' ' -f19 /proc/self/stat; ionice -p $$",
+    )
+    assert "\n900\n10\nbest-effort: prio 7\n" in parts(gateway.run().stdout)["network.txt"]
+
+
+def test_the_readme_says_what_holds_for_the_secrets_of_the_cluster(gateway: Gateway) -> None:
+    for name, text in (("k3s/k3s.env", "K3S_ROLE=agent\n"), ("k3s/x", "")):
+        (gateway.root.path / "etc/rancher" / name).write_text(text)
+    agent = parts(gateway.run().stdout)["README.txt"]
+    assert "is an agent and may not read the cluster's Secrets" in agent
+    (gateway.root.path / "etc/rancher/k3s/k3s.env").unlink()
+    assert (
+        "values of the cluster's Secrets were replaced" in parts(gateway.run().stdout)["README.txt"]
+    )
+    gateway.program(gateway.kubectl, "exit 1")
+    failed = parts(gateway.run().stdout)["README.txt"]
+    assert "THE CLUSTER'S SECRETS COULD NOT BE READ" in failed
+    assert "were replaced, too" not in failed
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hall 3 & geheim: Schl\\u00fcssel", r"Hall\ 3\ \&\ geheim:\ Schl\303\274ssel",
+     "Hall 3 &amp; geheim: Schl\\xc3\\xbcssel", "Hall 3 & geheim: Schl%C3%BCssel"],
+)  # fmt: skip
+def test_no_end_of_a_secret_is_left_behind_an_escape(gateway: Gateway, text: str) -> None:
+    """What stands before the escape is long enough to be found alone; what is behind is not."""
+    forms = gateway.root.path / "forms"
+    filtered = ""
+    for what, files, content in (
+        ("forms", (), "Hall 3 & geheim: Schlüssel\n"), ("remove", (forms, "-"), f"a {text} z\n"),
+    ):  # fmt: skip
+        filtered = subprocess.run(
+            ["awk", "-v", f"what={what}", "-f", gateway.filter, *files], input=content, text=True,
+            capture_output=True, check=True, env={**gateway.environment, "LC_ALL": "C"},
+        ).stdout  # fmt: skip
+        forms.write_text(filtered)
+    assert filtered == "a (removed) z\n"

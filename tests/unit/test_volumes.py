@@ -20,6 +20,7 @@ from tests.shell_files import ROOT
 
 NAME = ROOT / "overlays/iscsi/usr/lib/edgeimg/iscsi-name"
 MOUNTS = tomllib.loads((ROOT / "builder/edgeimg/check/volumes.toml").read_text())["mounts"]
+MOVED = tomllib.loads((ROOT / "builder/edgeimg/check/volumes.toml").read_text())["moved"]
 PACKAGES = {"mount.nfs": "nfs-common", "iscsiadm": "open-iscsi"}
 NFS = "{server: 192.0.2.9, path: /x}"
 POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {containers: [], volumes: [VOLUMES]}\n"
@@ -30,6 +31,7 @@ DEPLOYMENT = (
     "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {volumes: [{name: a, nfs: "
     f"{NFS}}}]}}}}}}\n"
 )
+LOCKS = Volume(type="nfs", locks=True)
 SMB = Volume(type="csi", driver="smb.csi.k8s.io")
 
 
@@ -62,6 +64,13 @@ def pod(volume: str) -> str:
         (f"{CLASS}driver.longhorn.io\n", [Volume(type="csi", driver="driver.longhorn.io")]),
         (f"{CLASS}kubernetes.io/rbd\n", [Volume(type="kubernetes.io/rbd")]),
         (f"{CLASS}rancher.io/local-path\n", []),
+        (f"{CLASS}x/nfs\nmountOptions: [hard, nfsvers=3]\n", [LOCKS]),
+        (f"{CLASS}x/nfs\nmountOptions: [hard, nfsvers=4.1]\n", []),
+        (PV.replace("SPEC", f"{{nfs: {NFS}, mountOptions: [nfsvers=3]}}"), [LOCKS]),
+        (PV.replace("SPEC", f"{{nfs: {NFS}, mountOptions: ['vers=3,hard']}}"), [LOCKS]),
+        (PV.replace("SPEC", f"{{nfs: {NFS}, mountOptions: [nfsvers=3, nolock]}}"),
+         [Volume(type="nfs")]),
+        (PV.replace("SPEC", f"{{nfs: {NFS}, mountOptions: [vers=4]}}"), [Volume(type="nfs")]),
         (pod("{name: a, gitRepo: {repository: x}}"), [Volume(type="gitRepo")]),
         (pod("{name: a, emptyDir: {}, nfs: null}"), []),
         (f"{CLASS}kubernetes.io/no-provisioner\n", []),
@@ -137,10 +146,46 @@ def test_a_csi_driver_is_registered_and_its_kernel_module_is_there() -> None:
     module = (f"{clean.MODULES}/fs/smb/client/cifs.ko",)
     registered = ("smb.csi.k8s.io",)
     assert findings(SMB, drivers=registered, files=module) == []
-    assert "no workload registers" in findings(SMB, files=module)[0]
+    (line,) = findings(SMB, files=module)
+    assert "no workload registers" in line
+    # A driver from elsewhere may be accepted; that does not hide the module.
+    unknown, lacks = checks.check({"w": [SMB]}, (), Tree(), clean.kernel())
+    assert "no workload registers" in str(unknown)
+    assert "lacks the kernel module cifs" in str(lacks)
+    assert (unknown.item, lacks.item) == ("csi/smb.csi.k8s.io", "csi/smb.csi.k8s.io/root")
     assert 'add "edgeimg:cifs" to include' in findings(SMB, drivers=registered)[0]
     assert findings(Volume(type="csi", driver="a.b"), drivers=("a.b",)) == []
     assert len(findings(Volume(type="csi", driver="a.b"))) == 1
+
+
+LONGHORN = Volume(type="csi", driver="driver.longhorn.io")
+
+
+def test_longhorn_is_known_and_its_needs_are_named() -> None:
+    text = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: longhorn-driver-deployer}\n"
+    drivers = tuple(manifests.join("w", {"a.yaml": text}, ()).drivers)
+    assert drivers == (LONGHORN.driver,)
+    (line,) = findings(LONGHORN, drivers=drivers)
+    assert "the program iscsiadm, the kernel module iscsi_tcp" in line
+    assert (
+        'add "edgeimg:iscsi" to include, and "edgeimg:nfs" for volumes with ReadWriteMany' in line
+    )
+    files = ("usr/sbin/iscsiadm", f"{clean.MODULES}/drivers/scsi/iscsi_tcp.ko")
+    assert findings(LONGHORN, drivers=drivers, files=files) == []
+
+
+@pytest.mark.parametrize(("kind", "driver"), MOVED.items())
+def test_a_type_that_was_moved_to_csi_needs_that_driver(kind: str, driver: str) -> None:
+    (line,) = findings(Volume(type=kind))
+    assert f"no workload registers the CSI driver {driver}, which replaces it" in line
+    assert findings(Volume(type=kind), drivers=(driver,)) == []
+
+
+def test_locks_of_nfs_3_need_a_daemon() -> None:
+    (line,) = findings(LOCKS, files=NFS_FILES)
+    assert "rpc.statd" in line
+    assert "use nfsvers=4 in mountOptions, or add nolock" in line
+    assert findings(LOCKS, files=(*NFS_FILES, "usr/sbin/rpc.statd")) == []
 
 
 def test_a_type_without_a_driver_is_a_finding() -> None:

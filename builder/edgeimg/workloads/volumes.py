@@ -24,6 +24,10 @@ _TYPES = _OF_KUBELET | {
 """Types of volumes (Kubernetes, core/v1 VolumeSource and PersistentVolumeSource)."""
 _IN_TREE = "kubernetes.io/"
 """What provisioners of the kubelet's former own drivers begin with."""
+_DEPLOYERS = {"longhorn-driver-deployer": "driver.longhorn.io"}
+"""Deployments that register a driver when they run, without an object in their manifests."""
+_VERSION_3 = re.compile(r"(nfs)?vers=3(\.0)?|v3")
+"""NFS, protocol version 3 (nfs(5))."""
 _NULL = "tag:yaml.org,2002:null"
 _SOCKET = re.compile(r"/plugins/([^/\s]+)/csi[^/\s]*\.sock\b")
 
@@ -36,6 +40,9 @@ class Volume:
     """As Kubernetes names it: `nfs`, `iscsi`, `csi`, …"""
     driver: str = ""
     """Of `csi` and `flexVolume`: the name of the driver."""
+
+    locks: bool = False
+    """Of `nfs`: mounted with version 3 and its locks, which need daemons on the client."""
 
     @property
     def name(self) -> str:
@@ -50,9 +57,10 @@ def volumes(document: yaml.Node) -> Iterator[Volume]:
         fields = objects.fields(node)
         kind = objects.text(fields.get("kind"))
         if kind == "PersistentVolume":
-            yield from _volume(fields.get("spec"))
+            spec = fields.get("spec")
+            yield from _volume(spec, locks=_locks(objects.fields(spec)))
         elif kind == "StorageClass":
-            yield from _provisioned(_text(fields, "provisioner"))
+            yield from _provisioned(_text(fields, "provisioner"), locks=_locks(fields))
 
 
 def drivers(document: yaml.Node) -> Iterator[str]:
@@ -65,15 +73,29 @@ def drivers(document: yaml.Node) -> Iterator[str]:
         fields = objects.fields(node)
         if objects.text(fields.get("kind")) == "CSIDriver":
             yield _text(objects.fields(fields.get("metadata")), "name")
+        elif objects.text(fields.get("kind")) == "Deployment":
+            name = _text(objects.fields(fields.get("metadata")), "name")
+            if name in _DEPLOYERS:
+                yield _DEPLOYERS[name]
         yield from _sockets(node)
 
 
-def _provisioned(provisioner: str) -> Iterator[Volume]:
+def _locks(fields: dict[str, yaml.Node]) -> bool:
+    """Whether the mount options are those of NFS version 3, and leave its locks on."""
+    listed = fields.get("mountOptions")
+    options = listed.value if isinstance(listed, yaml.SequenceNode) else []
+    words = {word.strip() for item in options for word in objects.text(item).split(",")}
+    return any(map(_VERSION_3.fullmatch, words)) and "nolock" not in words
+
+
+def _provisioned(provisioner: str, *, locks: bool) -> Iterator[Volume]:
     """The volumes that a StorageClass makes. Names of CSI drivers are domains without a path."""
     if provisioner.startswith(_IN_TREE) and provisioner != f"{_IN_TREE}no-provisioner":
         yield Volume(type=provisioner)
     elif "/" not in provisioner and "." in provisioner:
         yield Volume(type="csi", driver=provisioner)
+    elif locks:
+        yield Volume(type="nfs", locks=True)
 
 
 def _sockets(document: yaml.Node) -> Iterator[str]:
@@ -91,7 +113,7 @@ def _below(document: yaml.Node) -> Iterator[Volume]:
                 yield from _volume(item)
 
 
-def _volume(node: yaml.Node | None) -> Iterator[Volume]:
+def _volume(node: yaml.Node | None, *, locks: bool = False) -> Iterator[Volume]:
     """The volume that an object describes: its field that is a type."""
     for key, value in objects.fields(node).items():
         if value.tag == _NULL:
@@ -99,7 +121,7 @@ def _volume(node: yaml.Node | None) -> Iterator[Volume]:
         if key in ("csi", "flexVolume"):
             yield Volume(type=key, driver=_text(objects.fields(value), "driver"))
         elif key in _TYPES - _OF_KUBELET - {"ephemeral"}:
-            yield Volume(type=key)
+            yield Volume(type=key, locks=locks and key == "nfs")
 
 
 def _text(fields: dict[str, yaml.Node], key: str) -> str:

@@ -126,6 +126,20 @@ pod_logs() {
     done
 }
 
+of_secrets() {
+    # What holds for the Secrets of Kubernetes here.
+    if [ "$role" != server ]; then
+        echo "This gateway is an agent and may not read the cluster's Secrets, so they could not be removed"
+        echo "from the journal. What pods printed is left out."
+    elif [ "$has_cluster" = yes ]; then
+        echo "The values of the cluster's Secrets were replaced, too, if they have eight letters or more. Releases of"
+        echo "Helm were replaced where they stand in gzip and base64."
+    else
+        echo "THE CLUSTER'S SECRETS COULD NOT BE READ, so they could not be removed from the journal. What pods"
+        echo "printed is left out."
+    fi
+}
+
 readme() {
     cat << EOF
 Support bundle of the gateway $(hostname), $(image), made $(date -u '+%Y-%m-%d %H:%M:%S UTC').
@@ -133,11 +147,11 @@ Support bundle of the gateway $(hostname), $(image), made $(date -u '+%Y-%m-%d %
 Made by edgeimg-status --bundle. Each file has the commands that made it, each after a "#".
 
 Secrets of this gateway were replaced by "(removed)", also in base64, in hexadecimal digits, with escapes
-and in pieces: of the provisioning (tokens, keys, passwords, passphrases, PINs), of K3s, containerd and services,
-and the values of the cluster's Secrets with eight letters or more.
+and in pieces: of the provisioning (tokens, keys, passwords, passphrases, PINs), of K3s, containerd and services.
+$(of_secrets)
 
 Left out for privacy: contents of the provisioned files, Secrets and ConfigMaps, arguments and variables
-of pods, arguments of processes, serial numbers of devices, data of volumes and services. On agents: what pods printed.
+of pods, arguments of processes, serial numbers of devices, data of volumes and services.
 
 Inside, so look before you pass it on: names, addresses (IP and MAC), names of wireless networks,
 images and workloads, who logged in and when, and what programs wrote into the journal or printed in pods.
