@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from pydantic import SecretStr, ValidationError
 
 from tests.gateway_root import programs
 
+EXAMPLES = int(os.environ.get("EDGEIMG_TEST_SETTINGS", "400"))
+"""Settings that are generated for each table."""
 BASE = Path(__file__).parents[2] / "overlays/base"
 JUDGE = """
 for file; do
@@ -197,7 +200,7 @@ def test_what_the_desk_accepts_the_gateway_accepts(root: Path, table: str) -> No
     found: Files = {}
 
     @settings(
-        max_examples=400, deadline=None, database=None, derandomize=True,
+        max_examples=EXAMPLES, deadline=None, database=None, derandomize=True,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(TABLES[table])

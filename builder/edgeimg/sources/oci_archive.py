@@ -174,7 +174,13 @@ def _is_image(manifest: dict[str, Any]) -> bool:
 def _of_save(
     archive: Archive, arch: Arch, label: str, tag: str, platforms: set[str]
 ) -> Iterator[_Candidate]:
-    for entry in _json(_small(archive, "manifest.json", label)):
+    entries = _json(_small(archive, "manifest.json", label))
+    if isinstance(entries, dict):
+        raise ArchiveError(
+            f"{label} is no container image: its manifest.json is the manifest of one image",
+            hint=f"write it as an OCI layout: `skopeo copy dir:{label} oci:DIRECTORY`",
+        )
+    for entry in entries:
         tags = oci_config.texts(entry.get("RepoTags"), "RepoTags")
         if tag and tag not in tags:
             continue
