@@ -39,7 +39,7 @@ COPIED = ("builder", "docs", "overlays", "recipes", "tests", "pyproject.toml")
 TIMEOUT = 600.0
 """Seconds for the tests of one room; a change may make them wait for ever, which is noticed."""
 ROOMS = {
-    "cache": ("cache", "test_store test_store_limit test_result", ""),
+    "cache": ("cache", "test_store test_store_limit test_result test_cli_streams", ""),
     "fetch": (
         "fetch",
         "test_fetch test_mirrors test_k3s_release test_store test_shared_cache",
@@ -99,7 +99,11 @@ def main() -> None:
         copy(Path(name))
         os.chdir(name)
         # The copy goes before the installed package; no byte code may outlive a change.
-        os.environ |= {"PYTHONPATH": f"{name}/builder", "PYTHONDONTWRITEBYTECODE": "1"}
+        os.environ |= {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": f"{name}/builder",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         for room in arguments.rooms or ROOMS:
             scores.append(measure(room, arguments.sample, arguments.seed))
             if arguments.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
 import fnmatch
 import hashlib
@@ -13,13 +14,13 @@ from typing import Any
 
 import pytest
 from edgeimg.errors import ProvisionError
-from edgeimg.provision import reading, zones
+from edgeimg.provision import reading, ssh_keys, zones
 from edgeimg.provision.reading import SettingsError
 from edgeimg.provision.rendering import SECRET, files
 from edgeimg.provision.settings import Settings, schema
 from edgeimg.recipe.harmless import HARMLESS
 from jsonschema import Draft202012Validator
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 BASE = Path(__file__).parents[2] / "overlays/base"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm8ga2V5 me@desk"
@@ -126,6 +127,8 @@ BAD = {
     f"{NETWORK}interface = 'e0'\nmtu = 9": "greater than or equal to 68, found 9",
     f"{NETWORK}interface = 'e0'\naddresses = ['10.0.0.2/24']\ngateway = '10.0.1.1'":
         "10.0.1.1 is in none of the networks",
+    f"{NETWORK}interface = 'e0'\naddresses = ['10.0.0.2/24']\n"
+    "routes = [{to = '10.2.0.0/16', via = '10.1.0.1'}]": "10.1.0.1 is in none of the networks",
     f"{NETWORK}interface = 'e0'\naddresses = ['fe80::5%eth0/64']": "expected 'fe80::5'",
     f"{NETWORK}vlan = 3": "a VLAN needs 'on'",
     f"{NETWORK}vlan = 3\non = 'x'": "there is no card [network.x]",
@@ -229,6 +232,35 @@ ssid = "Hall 3"
     # What is typed is checked like what is in a file.
     with pytest.raises(SettingsError, match="passphrase_file: expected a passphrase of 8 to 63"):
         reading.load(write(tmp_path, text), lambda _: "short")
+
+
+def test_a_route_over_a_gateway_outside_of_the_networks_needs_on_link() -> None:
+    route = {"to": "10.2.0.0/16", "via": "10.1.0.1", "on_link": True}
+    card = {"interface": "e0", "addresses": ["10.0.0.2/24"], "routes": [route]}
+    Settings.model_validate({"network": {"lan": card}})
+    del route["on_link"]
+    with pytest.raises(ValidationError, match=r"10\.1\.0\.1 is in none of the networks"):
+        Settings.model_validate({"network": {"lan": card}})
+
+
+@pytest.mark.parametrize(("length", "fits"), [(7, False), (8, True), (63, True), (65, False)])
+def test_a_passphrase_has_8_to_63_characters(length: int, fits: bool) -> None:
+    network = {"ssid": "x", "passphrase_file": SecretStr("p" * length)}
+    data = {"wifi": {"country": "DE", "networks": [network]}}
+    if fits:
+        Settings.model_validate(data)
+    else:
+        with pytest.raises(ValidationError, match="8 to 63"):
+            Settings.model_validate(data)
+
+
+@pytest.mark.parametrize(("size", "fits"), [(127, False), (128, True), (385, True)])
+def test_the_length_of_an_rsa_key(size: int, fits: bool) -> None:
+    """Bytes of the modulus; a key of 3072 bits has 385 with the leading zero."""
+    fields = (b"ssh-rsa", b"\1\0\1", bytes(size))
+    blob = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    line = f"ssh-rsa {base64.b64encode(blob).decode()} me@desk"
+    assert (ssh_keys.fault(line) is None) is fits
 
 
 def test_cards_and_vlans_become_files_of_systemd() -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from edgeimg.cache import seal
 from edgeimg.cache.store import Store, disk_errors, key, write_whole
-from edgeimg.errors import DamageError, DigestError, HostError, LockError
+from edgeimg.errors import DamageError, DigestError, HostError, LockError, ToolError
 from edgeimg.progress import Silent
 
 
@@ -293,6 +295,15 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="no space left"), disk_errors(tmp_path):
         os.write(full, b"x")
     os.close(full)
+
+
+@pytest.mark.parametrize(("free", "error"), [(1 << 19, HostError), (1 << 21, ToolError)])
+def test_a_tool_that_fails_on_a_full_disk_failed_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(error), disk_errors(tmp_path):
+        raise ToolError("zstd failed")
 
 
 def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ def test_usage_is_what_du_says(tmp_path: Path) -> None:
     told = subprocess.check_output(["du", "--block-size=1", "-s", made], text=True)
     inodes = 2 * 4096  # the directories' own
     assert 0 <= int(told.split()[0]) - store_limit.usage(made) <= inodes
+    (file := made / "file").write_bytes(bytes(10_000))
+    assert store_limit.usage(file) == file.lstat().st_blocks * 512
 
 
 @pytest.mark.parametrize(("said", "meant"), [("", store_limit.DEFAULT), ("3 GiB", 3 << 30)])
