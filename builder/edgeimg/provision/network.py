@@ -111,6 +111,22 @@ class Network(Table):
                 self._reaches(f"routes.{number}.via", route.via)
         return self
 
+    @model_validator(mode="after")
+    def _has_one_route_to_each_network(self) -> Self:
+        seen: set[tuple[object, int | None]] = set()
+        if self.gateway is not None:
+            everything = "::/0" if ":" in self.gateway else "0.0.0.0/0"
+            seen.add((ipaddress.ip_network(everything), self.metric))
+        for number, route in enumerate(self.routes):
+            key = (ipaddress.ip_network(route.to), route.metric)
+            if key in seen:
+                raise ValueError(
+                    f"routes.{number}: a second route to {route.to}: give it a metric of its own, "
+                    "or remove it"
+                )
+            seen.add(key)
+        return self
+
     def _reaches(self, key: str, via: str) -> None:
         there = ipaddress.ip_address(via)
         asked = {"yes": (4, 6), "ipv4": (4,), "ipv6": (6,), "no": ()}[self.asks]

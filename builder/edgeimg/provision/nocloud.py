@@ -23,6 +23,16 @@ from edgeimg.text.toml_text import Kind, Place, read_text
 NAMES = ("meta-data", "user-data", "network-config")
 _KIND = Kind(name="NoCloud file", error=ProvisionError, hint=f"expected one of {', '.join(NAMES)}")
 _CLOUD_CONFIG = "#cloud-config"
+_OTHERS = {
+    r"#cloud-config-(archive|jsonp)|(?i:Content-Type:|MIME-Version:)": "several parts in one file "
+    "are not supported: write the cloud-config alone",
+    r"##\s*template:": "templates are not filled in: write the values",
+    "#(include|include-once)$": "a gateway fetches nothing: write what is at that address",
+    "#cloud-boothook|#part-handler": "a gateway runs a script once, with /bin/sh",
+    "#!": "a gateway has no other shell than /bin/sh, in that spelling",
+    r"I2Nsb3VkLWNvbmZpZ|[A-Za-z0-9+/]{40,}=*$": "unpack base64 first",
+}
+"""First lines of other formats that stand in user-data, and what to do."""
 Note = Callable[[str], None]
 
 
@@ -33,8 +43,11 @@ def find(directory: Path) -> tuple[Path, ...]:
     """
     found = tuple(directory / name for name in NAMES if (directory / name).exists())
     if not found:
+        names = sorted(path.name for path in directory.iterdir())
+        like = [(name, meant) for name in names if (meant := _meant(name))]
         raise ProvisionError(
-            f"{directory} has no settings: expected {', '.join(NAMES)} (NoCloud)",
+            f"{directory} has no settings: expected {', '.join(NAMES)} (NoCloud)"
+            + "".join(f"; rename {name} to {meant}" for name, meant in like[:3]),
             hint=reading.HINT,
         )
     others = sorted(
@@ -45,13 +58,18 @@ def find(directory: Path) -> tuple[Path, ...]:
     )  # fmt: skip
     if others:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-        meant = next((name for name in NAMES if others[0].startswith((name, name[:4]))), None)
+        meant = _meant(others[0])
         close = f"; did you mean '{meant}'?" if meant else ""
         raise ProvisionError(
             f"{directory} has files that are not read: {', '.join(others[:3])}{more}{close}",
             hint=f"expected {', '.join(NAMES)}; name the files one by one, or remove the others",
         )
     return found
+
+
+def _meant(name: str) -> str | None:
+    """The file of NoCloud that a name is like."""
+    return next((known for known in NAMES if name.lower().startswith(known[:4])), None)
 
 
 def load(paths: tuple[Path, ...], ask: Ask | None = None, note: Note | None = None) -> Settings:
@@ -105,17 +123,19 @@ def _understood(translation: Translation, problems: list[str]) -> list[str]:
 def _is_config(translation: Translation, path: Path, text: str) -> bool:
     """Whether user-data is cloud-config; a script runs once, as cloud-init has it."""
     place = Place(path=path, line=1)
-    first = text.partition("\n")[0].strip()
+    first = text.lstrip().partition("\n")[0].strip()
     if text.startswith("#!/bin/sh"):
         translation.put(("script_file",), Given(text), place)
         return False
     if not text.strip():
         translation.notes.append((place, f"{place}: is empty"))
         return False
-    if first.startswith(_CLOUD_CONFIG):
+    # As cloud-init has it: blank lines before it and capitals do not matter.
+    if re.match(rf"{_CLOUD_CONFIG}(\s|$)", first.lower()):
         return True
     expected = f"expected {_CLOUD_CONFIG}, or a script with #!/bin/sh in its first line"
-    translation.problems.append((place, f"{place}: {expected}, found {first[:40]!r}"))
+    way = next((f"; {way}" for begin, way in _OTHERS.items() if re.match(begin, first)), "")
+    translation.problems.append((place, f"{place}: {expected}, found {first[:40]!r}{way}"))
     # A configuration without its first line is read, so that all is reported at once.
     return re.match(r"# *cloud-config$|[a-z_]+:(\s|$)", first) is not None
 

@@ -42,12 +42,14 @@ class Card:
 
     def route(self, to: str, via: str, metric: int | None, *, on_link: bool | None) -> None:
         """A route; the first default one of IPv4 is the gateway."""
-        if to in DEFAULTS and ":" not in via and not self.gateway and metric is None:
-            self.gateway, self.on_link = via, on_link
+        if to in DEFAULTS and ":" not in via and metric is None and self.gateway in (None, via):
+            self.gateway, self.on_link = via, on_link or self.on_link
             return
         everywhere = "::/0" if ":" in via else "0.0.0.0/0"
         to = everywhere if to in DEFAULTS else to
-        self.routes.append({"to": to, "via": via, "metric": metric, "on_link": on_link})
+        route = {"to": to, "via": via, "metric": metric, "on_link": on_link}
+        if route not in self.routes:
+            self.routes.append(route)
 
 
 def bond_mode(table: Table, key: str) -> str | None:
@@ -64,5 +66,8 @@ def put(table: Table, name: str, card: Card, *, member: bool) -> None:
     """
     if card.accept_ra is None and not member:
         card.accept_ra = True
+    if name in table.translation.data.get("network", {}):
+        table.problem(None, f"a card of the name {name} is there already")
+        return
     values = {key: value for key, value in vars(card).items() if value not in (None, [])}
     table.translation.put(("network", name), values, table.place())

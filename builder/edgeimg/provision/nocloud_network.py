@@ -15,10 +15,19 @@ def translate(table: Table) -> None:
     if inner := table.table("network"):
         table.end("network, or the keys in it")
         whole = inner
-    match whole.take("version", int, "1 or 2"):
+    if not whole.data and not table.data:
+        table.note(None, "is empty: the networks of the image are used")
+    elif whole.data.get("config") == "disabled":
+        whole.without_meaning({"config": "the networks of the image are used"})
+    else:
+        _translate(whole)
+
+
+def _translate(table: Table) -> None:
+    match table.take("version", int, "1 or 2"):
         case 1:
-            nocloud_v1.translate(whole)
+            nocloud_v1.translate(table)
         case 2:
-            nocloud_v2.translate(whole)
+            nocloud_v2.translate(table)
         case _:
-            whole.problem("version", "expected version: 1 or version: 2")
+            table.problem("version", "expected version: 1 or version: 2")

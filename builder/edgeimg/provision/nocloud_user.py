@@ -40,6 +40,9 @@ _WITHOUT = {
     "cloud_init_modules": "there is no cloud-init on a gateway",
     "cloud_config_modules": "there is no cloud-init on a gateway",
     "cloud_final_modules": "there is no cloud-init on a gateway",
+    "system_info": "there is no cloud-init on a gateway",
+    "merge_how": "there is one user-data",
+    "merge_type": "there is one user-data",
 }
 _K3S = "say it in a TOML file of settings: [k3s] has role, server, token_file and labels"
 _RECIPE = "it belongs in the image's recipe"
@@ -52,6 +55,10 @@ _WAYS = {
     "write_files": f"{_RECIPE}: files of its overlay",
     "runcmd": _SCRIPT,
     "bootcmd": _SCRIPT,
+    "boot_cmd": _SCRIPT,
+    "init_cmd": _SCRIPT,
+    "run_cmd": _SCRIPT,
+    "network": "it belongs in a file of its own, network-config",
     "users": f"{_ONE_LOGIN}: put the keys of its users there",
     "user": f"{_ONE_LOGIN}: put the keys of this user there",
     "groups": _ONE_LOGIN,
@@ -71,7 +78,18 @@ _WAYS = {
     "p2p": _K3S,
     "stages": _SCRIPT,
     "install": "an image is written whole: edgeimg flash",
-    "autoinstall": "an image is written whole: edgeimg flash",
+    "autoinstall": "an image is written whole: edgeimg flash; its identity.hostname belongs in "
+    "hostname, ssh.authorized-keys in ssh_authorized_keys, network in network-config",
+    "machine": _K3S,
+    "cluster": _K3S,
+    "upgrade": f"{_RECIPE}: [update]",
+    "ansible": f"{_RECIPE}: a workload, or files of its overlay",
+    "chef": f"{_RECIPE}: a workload, or files of its overlay",
+    "puppet": f"{_RECIPE}: a workload, or files of its overlay",
+    "salt_minion": f"{_RECIPE}: a workload, or files of its overlay",
+    "landscape": _READ_ONLY,
+    "ubuntu_advantage": _READ_ONLY,
+    "ubuntu_pro": _READ_ONLY,
     "phone_home": "a gateway calls nobody",
 }
 
@@ -79,10 +97,15 @@ _WAYS = {
 def meta(table: Table) -> None:
     """Take everything that is in meta-data."""
     table.text("instance-id", "a name")  # every start is looked at anew
-    table.without_meaning({"dsmode": "there is no cloud-init on a gateway"})
+    table.without_meaning(
+        dict.fromkeys(("dsmode", "cloud-name", "seedfrom"), "there is no cloud-init on a gateway")
+    )
     _hostname(table, "local-hostname")
     _keys(table, "public-keys")
-    table.end("instance-id, local-hostname, public-keys")
+    table.end(
+        "instance-id, local-hostname, public-keys",
+        {"network-interfaces": "it belongs in a file of its own, network-config"},
+    )
 
 
 def user(table: Table) -> None:
@@ -99,6 +122,8 @@ def user(table: Table) -> None:
         if authorities := table.table(name):
             trusted = [Given(text) for text in authorities.texts("trusted")]
             table.translation.put(("ca_files",), trusted, authorities.place())
+            for key in ("remove_defaults", "remove-defaults"):
+                authorities.already(key, False)
             authorities.end("trusted")
     table.without_meaning(_WITHOUT)
     _already_so(table)
@@ -116,10 +141,10 @@ def _ntp(ntp: Table) -> None:
 
 def _already_so(table: Table) -> None:
     """What asks for what gateways do anyway."""
-    if table.data.get("ssh_pwauth") in (False, "false", "no", "off"):
-        table.without_meaning({"ssh_pwauth": _ONE_LOGIN})
-    if table.data.get("users") in ([], ["default"]):
-        table.without_meaning({"users": _ONE_LOGIN})
+    table.already("ssh_pwauth", False, "unchanged")
+    table.already("users", ["default"])
+    table.already("user", "root", {"name": "root"})
+    table.already("chpasswd", *({"expire": off} for off in (False, "false", "no", "off")))
 
 
 def _fqdn(table: Table) -> None:
@@ -143,6 +168,12 @@ def _hostname(table: Table, key: str) -> None:
 
 def _keys(table: Table, key: str) -> None:
     place = table.place(key)
-    if keys := table.texts(key):
+    keys = table.data.get(key)
+    if isinstance(keys, dict):  # names of keys, with a key or several each
+        table.data[key] = [
+            one for inner in keys.values()
+            for one in (inner if isinstance(inner, list) else [inner])
+        ]  # fmt: skip
+    if keys := [line for text in table.texts(key) for line in text.splitlines() if line.strip()]:
         before = table.translation.data.get("ssh_keys", [])
         table.translation.put(("ssh_keys",), [*before, *keys], place)

@@ -37,6 +37,8 @@ def translate(table: Table) -> None:
                 entry.data.clear()  # every gateway has it
             case _:
                 entry.problem("type", f"expected {_KINDS}")
+    if (everywhere.dns or everywhere.search) and not cards:
+        table.problem("config", "expected a card that the name servers are for")
     for route in routes:
         _route(route, [card for _, _, card in cards])
     members = {member for _, _, card in cards for member in (*card.bond, *card.bridge)}
@@ -165,6 +167,9 @@ def _with_prefix(table: Table, address: str, netmask: str | None) -> str:
     if netmask is None or "/" in address:
         return address
     try:
+        if ":" in netmask:  # a mask of IPv6, which Python does not take
+            bits = f"{int(ipaddress.IPv6Address(netmask)):0128b}"
+            netmask = str(len(bits.rstrip("0"))) if "01" not in bits else netmask
         return ipaddress.ip_interface(f"{address}/{netmask}").with_prefixlen
     except ValueError:
         table.problem("netmask", f"{address} and {netmask} are no address with a netmask")

@@ -5,6 +5,8 @@ https://netplan.readthedocs.io/en/stable/netplan-yaml/
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import SecretStr
 
 from edgeimg.provision import nocloud_card
@@ -25,6 +27,15 @@ _EXTRA = {
 _TOP = f"version, renderer, {', '.join(_EXTRA)}"
 _SECURITY = {"none": "open", "psk": "wpa2", "sae": "wpa3"}
 _KEPT = {"set-name": "a card keeps its name; others refer to it by its name in this file"}
+_ALREADY = {
+    "dhcp-identifier": "mac",
+    "link-local": ["ipv6"],
+    "ipv6-privacy": False,
+    "wakeonlan": False,
+    "emit-lldp": False,
+    "ignore-carrier": False,
+}
+_DHCP = ("use-ntp", "send-hostname", "use-hostname", "use-routes")
 _BOND = {
     "mii-monitor-interval": "a cable that is pulled is noticed within 100 ms",
     "lacp-rate": "the slow rate is used",
@@ -37,12 +48,12 @@ _BRIDGE = {
 
 def translate(table: Table) -> None:
     """Take everything that is in it. Problems are remembered in the translation."""
-    renderer = table.take("renderer", str, "networkd")
-    if renderer not in (None, "networkd"):
-        table.problem("renderer", "expected networkd: it is what gateways have")
+    _renderer(table)
     found: list[tuple[Table, str, Card]] = []
     for kind, extra in _EXTRA.items():
         cards = table.table(kind)
+        if cards and isinstance(cards.data.get("renderer"), str):
+            _renderer(cards)
         for name, card in cards.entries() if cards else ():
             one = _card(card)
             _own(kind, card, name, one)
@@ -52,6 +63,12 @@ def translate(table: Table) -> None:
     for card, name, one in found:
         nocloud_card.put(card, name, one, member=name in members)
     table.end(_TOP)
+
+
+def _renderer(table: Table) -> None:
+    """It may stand on top, for one kind of cards, or for one card."""
+    if table.take("renderer", str, "networkd") not in (None, "networkd"):
+        table.problem("renderer", "expected networkd: it is what gateways have")
 
 
 def _own(kind: str, card: Table, name: str, found: Card) -> None:
@@ -67,6 +84,8 @@ def _own(kind: str, card: Table, name: str, found: Card) -> None:
             if parameters := card.table("parameters"):
                 found.bond_mode = nocloud_card.bond_mode(parameters, "mode")
                 parameters.without_meaning(_BOND)
+                for key in ("up-delay", "down-delay"):
+                    parameters.already(key, 0, "0")
                 parameters.end("mode, mii-monitor-interval")
         case "bridges":
             found.bridge = card.texts("interfaces")
@@ -85,6 +104,8 @@ def _match(card: Table, name: str, found: Card) -> None:
     if match is None:
         found.interface = name
         return
+    if not match.data:
+        match.problem(None, "expected macaddress or name")
     mac = match.take("macaddress", str, "a MAC address")
     pattern = match.take("name", str, "a name")
     if mac and pattern:
@@ -97,6 +118,12 @@ def _match(card: Table, name: str, found: Card) -> None:
 
 
 def _card(card: Table) -> Card:
+    _renderer(card)
+    for key, value in _ALREADY.items():
+        card.already(key, value)
+    if card.data.get("link-local") == []:
+        card.problem("link-local", "expected [ipv6]: a gateway always has such an address")
+        del card.data["link-local"]
     optional = card.take("optional", bool, "true or false")
     found = Card(
         addresses=card.texts("addresses"),
@@ -111,8 +138,7 @@ def _card(card: Table) -> Card:
         _overrides(card, f"{key}-overrides", found)
     if gateway := card.take("gateway6", str, "an address"):
         found.route("::/0", gateway, None, on_link=None)
-    for route in card.tables("routes"):
-        _route(route, found)
+    _routes(card, found)
     if servers := card.table("nameservers"):
         found.dns, found.search = servers.texts("addresses"), servers.texts("search")
         servers.end("addresses, search")
@@ -125,19 +151,40 @@ def _overrides(card: Table, key: str, found: Card) -> None:
         if metric is not None and found.metric not in (None, metric):
             overrides.problem("route-metric", f"is {found.metric} for IPv4: expected the same")
         found.metric = metric if found.metric is None else found.metric
+        for key in (*_DHCP, *(() if "nameservers" in card.data else ("use-dns",))):
+            overrides.already(key, True)
         overrides.end("route-metric")
 
 
-def _route(route: Table, found: Card) -> None:
+def _routes(card: Table, found: Card) -> None:
+    """Routes; one of scope `link` to a gateway says that the gateway is reached directly."""
+    direct: dict[str, Table] = {}
+    by_gateway: list[Table] = []
+    for route in card.tables("routes"):
+        to = str(route.data.get("to")).removesuffix("/32").removesuffix("/128")
+        if route.data.get("scope") == "link" and "via" not in route.data:
+            direct[to] = route
+        else:
+            by_gateway.append(route)
+    reached = {_route(route, found, direct) for route in by_gateway}
+    for to, route in direct.items():
+        if to not in reached:
+            route.problem("scope", f"expected a route by {to} too: it is for gateways alone")
+
+
+def _route(route: Table, found: Card, direct: Mapping[str, Table]) -> str | None:
+    """Add a route; its gateway."""
+    route.already("scope", "global")
     to = route.take("to", str, "a network")
     via = route.take("via", str, "an address")
     metric = route.take("metric", int, "a number")
-    on_link = route.take("on-link", bool, "true or false")
+    on_link = route.take("on-link", bool, "true or false") or via in direct
     route.end("to, via, metric, on-link")
     if to is None or via is None:
         route.problem(None, "expected 'to' and 'via'")
     else:
         found.route(to, via, metric, on_link=on_link or None)
+    return via
 
 
 def _wifi(card: Table) -> None:
@@ -169,9 +216,11 @@ def _network(ssid: str, point: Table) -> dict[str, object]:
             auth.end("key-management, password")
         else:
             auth.problem("key-management", f"expected one of {', '.join(_SECURITY)}")
+            security, password = "open", None
     network: dict[str, object] = {"ssid": ssid, "security": security}
     if password:
         network["passphrase_file"] = SecretStr(password)
+    point.already("mode", "infrastructure")
     network["hidden"] = bool(point.take("hidden", bool, "true or false"))
     point.end("password, auth, hidden")
     return network

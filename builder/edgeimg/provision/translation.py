@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from edgeimg.text.toml_text import Location, Place, closest
 from edgeimg.text.yaml_text import TRUTH
 
 _Kind = TypeVar("_Kind")
+_TRUTH = {**TRUTH, "y": True, "n": False}
+"""As netplan reads texts."""
 
 
 @dataclass(kw_only=True)
@@ -95,6 +98,14 @@ class Table:
         value = self.take(key, (str, int), what)
         return None if value is None else str(value)
 
+    def already(self, key: str, *values: object) -> None:
+        """Take a key out that asks for what is so anyway; with another value it stays."""
+        value = self.data.get(key)
+        value = _read(value, bool) if isinstance(value, str) else value
+        if key in self.data and any(value is one or value == one for one in values):
+            self.note(key, "has no meaning here: it is so already")
+            del self.data[key]
+
     def words(self, key: str) -> list[str]:
         """Take a list of words out; texts may hold several, with blanks or commas between them."""
         return [word for text in self.texts(key) for word in text.replace(",", " ").split()]
@@ -110,7 +121,8 @@ class Table:
         value = self.take(key, (str, list), "a list of texts")
         items = value if isinstance(value, list) else [value] if isinstance(value, str) else []
         if not all(isinstance(item, str) for item in items):
-            self.problem(key, "expected a list of texts")
+            odd = any(isinstance(item, dict) for item in items)
+            self.problem(key, f"expected a list of texts{', without keys in it' if odd else ''}")
             return []
         return list(items)
 
@@ -138,12 +150,19 @@ class Table:
                 yield key, inner
 
     def end(self, known: str, ways: Mapping[str, str] | None = None) -> None:
-        """What is left was not understood: each key is a problem.
+        """What is left was not understood: each key is a problem, or a note when it asks nothing.
 
         `known` says what would be understood, `ways` what to do about single keys.
         """
-        for key in self.data:
-            way = (ways or {}).get(key, f"supported here: {known}")
+        for key, value in self.data.items():
+            if value in (None, {}, ""):
+                self.note(key, "is empty")
+                continue
+            names = [name.partition(":")[0] for name in known.split(", ")]
+            folded = str(key).replace("_", "-").lower()
+            close = difflib.get_close_matches(folded, names, n=2, cutoff=0.8)
+            meant = f"did you mean '{close[0]}'? " if len(close) == 1 else ""
+            way = (ways or {}).get(key, f"{meant}supported here: {known}")
             self.problem(key, f"is not supported; {way}")
 
     def _inner(self, key: str, value: dict[str, object]) -> Table:
@@ -158,7 +177,7 @@ class Table:
 
 def _read(text: str, kind: type | tuple[type, ...]) -> object:
     if kind is bool:
-        return TRUTH.get(text.lower(), text)
+        return _TRUTH.get(text.lower(), text)
     return int(text) if kind is int and re.fullmatch(r"\d{1,9}", text) else text
 
 

@@ -21,12 +21,13 @@ from pydantic import (
 from edgeimg.provision import ssh_keys, zones
 from edgeimg.provision.value_files import hushed, json_line, read, secret
 from edgeimg.recipe.harmless import PORT, V6
-from edgeimg.text.validation import near
 
 _MAC = (
     "[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5}"
     r"|[0-9A-Fa-f]{4}([.-][0-9A-Fa-f]{4}){2}|[0-9A-Fa-f]{6}[:-][0-9A-Fa-f]{6}|[0-9A-Fa-f]{12}"
 )
+_SHORT = "[0-9A-Fa-f]{1,2}((:[0-9A-Fa-f]{1,2}){5}|( [0-9A-Fa-f]{1,2}){5}|(-[0-9A-Fa-f]{1,2}){5})"
+"""Of a MAC address: zeros in front of its parts may be missing, as BSD and Solaris print them."""
 _SHEET = re.compile(r"\d([.,]\d+)?E[+-]?\d+", re.IGNORECASE).fullmatch
 _HOST = rf"(\[{V6}\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:({PORT}))?"
 
@@ -148,6 +149,9 @@ def _destination(text: str) -> str:
 
 def mac(text: str) -> str:
     """A MAC address in the form 52:54:00:12:34:56. Raises ValueError."""
+    text = text.strip(" ").removeprefix("0x")
+    if re.fullmatch(_SHORT, text):
+        text = ":".join(part.zfill(2) for part in re.split("[: -]", text))
     digits = re.sub("[:.-]", "", text)
     if not re.fullmatch(_MAC, text):
         why = "; a spreadsheet has changed it: format the column as text" if _SHEET(text) else ""
@@ -170,7 +174,8 @@ def _timezone(name: str) -> str:
         raise hushed(f"{name} is east for people and west in rules: expected '{meant}' for {name}")
     if zones.is_rule(name) or name in zones.names():
         return name
-    close = near(name, sorted(zones.names()), all_else=False)
+    meant = zones.close(name)
+    close = f"; did you mean '{meant}'?" if meant else ""
     raise hushed(f"expected a time zone such as 'Europe/Berlin', found {name[:40]!r}{close}")
 
 
@@ -226,7 +231,9 @@ PinFile = secret(lambda text: re.fullmatch(r"\d{4,8}", text) is not None, "a PIN
 InterfaceAddress = Annotated[str, AfterValidator(_interface)]
 Address = Annotated[str, AfterValidator(_address)]
 Destination = Annotated[str, AfterValidator(_destination)]
-Mac = Annotated[str, AfterValidator(mac), WithJsonSchema({"type": "string", "pattern": _MAC})]
+Mac = Annotated[
+    str, AfterValidator(mac), WithJsonSchema({"type": "string", "pattern": f"{_MAC}|{_SHORT}"})
+]
 """In the form 52:54:00:12:34:56, however it was written."""
 CardName = _matching(
     r"^[A-Za-z0-9*?][A-Za-z0-9_.*?-]{0,14}$", "the name of a card or a pattern: 'enp1s0', 'en*'"

@@ -6,6 +6,7 @@ the rule that holds from its last transition on.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib.resources
 import io
@@ -21,7 +22,7 @@ _TIME = r"[+-]?(?:[0-9]?[0-9]|1[0-6][0-9])(?::[0-5][0-9]){0,2}"
 _DAY = r"36[0-5]|3[0-5][0-9]|[12]?[0-9]?[0-9]"
 _DATE = rf",(?:M(?:1[0-2]|0?[1-9])\.[1-5]\.[0-6]|J?(?:{_DAY}))(?:/{_TIME})?"
 _RULE = re.compile(rf"{_NAME}{_OFFSET}(?:{_NAME}(?:{_OFFSET})?{_DATE}{_DATE})?")
-_MISTAKEN = re.compile(r"(?:UTC|GMT)([+-])(\d{1,2})")
+_MISTAKEN = re.compile(r"(?:UTC|GMT|UT)? ?([+-])(\d{1,2})(?::?([0-5]\d))?", re.IGNORECASE)
 
 
 def is_rule(text: str) -> bool:
@@ -32,12 +33,28 @@ def is_rule(text: str) -> bool:
 def mistaken(text: str) -> str | None:
     """The zone that `UTC+1` means, which as a rule is an hour west of Greenwich; None for others.
 
-    `Etc/GMT-1` is the name of the zone that is an hour ahead of UTC.
+    `Etc/GMT-1` is the name of the zone that is an hour ahead of UTC; parts of an hour are a rule.
     """
     match = _MISTAKEN.fullmatch(text)
     if match is None or text in names():
         return None
-    return f"Etc/GMT{'-' if match[1] == '+' else '+'}{int(match[2])}"
+    hours, minutes, back = int(match[2]), match[3] or "00", "-" if match[1] == "+" else "+"
+    zone = f"Etc/GMT{back}{hours}" if hours else "UTC"
+    if minutes == "00" and zone in names():
+        return zone
+    return f"<{match[1]}{hours:02}{minutes}>{back}{hours}:{minutes}"
+
+
+def close(text: str) -> str | None:
+    """The name of the zone, or of its place, that a text is like; None without one.
+
+    A name of a time, such as `CEST`, is like none: only places are compared.
+    """
+    wanted = text.strip().replace(" ", "_").casefold()
+    places = {name.casefold(): name for name in sorted(names()) if "/" in name}
+    places |= {folded.rpartition("/")[2]: name for folded, name in places.items()}
+    found = difflib.get_close_matches(wanted, places, n=1, cutoff=0.8)
+    return places[found[0]] if found else None
 
 
 @functools.cache

@@ -88,6 +88,10 @@ def read_text(path: Path, kind: Kind) -> str:
         raise kind.error(f"{path}:{error}") from None
 
 
+_PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh")
+"""How files of gzip, zstd, xz and bzip2 begin."""
+
+
 def decode(raw: bytes) -> str:
     """UTF-8 as text, without a byte order mark.
 
@@ -95,6 +99,8 @@ def decode(raw: bytes) -> str:
     """
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError("1: UTF-16 text, expected UTF-8: save it as UTF-8")
+    if raw.startswith(_PACKED):
+        raise ValueError("1: a compressed file, expected text: unpack it first")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -50,9 +50,21 @@ def _problem(
     location: Location = tuple(part for part in item["loc"] if part not in ("dict", "list"))[:12]
     if location and location[-1] == "[key]":
         location = location[:-1]
+    why = _explain(location, item, model)
+    if not location:
+        location, why = _named(why, model)
     where = place(location)
     key = ".".join("…" if "@" in str(part) else str(part) for part in location) or "(top level)"
-    return where, f"{where}: {key}: {_explain(location, item, model)}"
+    return where, f"{where}: {key}: {why}"
+
+
+def _named(why: str, model: type[BaseModel]) -> tuple[Location, str]:
+    """The entry of a table that a message about several begins with: `network.lan: …`."""
+    path, colon, rest = why.partition(": ")
+    table, dot, entry = path.partition(".")
+    if colon and dot and table in _keys(model):
+        return (table, entry), rest
+    return (), why
 
 
 def _explain(location: Location, item: ErrorDetails, model: type[BaseModel]) -> str:
