@@ -1,0 +1,119 @@
+"""NoCloud's files in the shapes that other tools and systems write them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from edgeimg.errors import ProvisionError
+from edgeimg.provision import nocloud, values, zones
+from edgeimg.provision.rendering import files
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm8ga2V5 me@desk"
+CARD = "version: 2\nethernets:\n  eth0:\n    addresses: [10.0.0.2/24]\n"
+
+USER = {
+    "user: root\nhostname: a\n": "a",
+    "hostname: a\nchpasswd: {expire: false}\nssh_pwauth: no\n": "a",
+    "hostname: a\nca_certs: {remove_defaults: false}\n": "a",
+    f"hostname: a\nssh_authorized_keys: |\n  {KEY}\n\n  {KEY}\n": KEY,
+}
+REFUSED_USER = {
+    "Content-Type: multipart/mixed; boundary=x\n": "write the cloud-config alone",
+    "## template: jinja\n#cloud-config\nhostname: a\n": "write the values",
+    "#include\nhttps://example.org/x\n": "a gateway fetches nothing",
+    "I2Nsb3VkLWNvbmZpZwpob3N0bmFtZTogYQo=\n": "unpack base64 first",
+    "#cloud-config\nautoinstall: {version: 1}\n": "edgeimg flash",
+    "#cloud-config\nmachine: {type: worker}\n": "machine: ",
+    "#cloud-config\nchpasswd: {expire: true}\n": "chpasswd",
+    "#cloud-config\nuser: ops\n": "user",
+}
+NETWORK = {
+    CARD + "    link-local: [ipv6]\n    dhcp-identifier: mac\n": "Address=10.0.0.2/24",
+    CARD + "    renderer: networkd\n": "Address=10.0.0.2/24",
+    CARD + "    routes: [{to: 10.9.9.1/32, scope: link}, {to: default, via: 10.9.9.1}]\n":
+        "GatewayOnLink=yes",
+    CARD + "    gateway4: 10.0.0.1\n    routes: [{to: default, via: 10.0.0.1}]\n":
+        "Gateway=10.0.0.1",
+}  # fmt: skip
+REFUSED_NETWORK = {
+    CARD + "    gateway4: 10.0.0.1\n    routes: [{to: default, via: 10.0.0.3}]\n":
+        "a second route to",
+    CARD + "    routes: [{to: 10.9.0.0/16, via: 10.0.0.1}, {to: 10.9.0.0/16, via: 10.0.0.3}]\n":
+        "a second route to 10.9.0.0/16",
+    CARD + "    match: {}\n": "expected macaddress or name",
+    CARD + "    link-local: []\n": "expected [ipv6]",
+    CARD + "    renderer: NetworkManager\n": "expected networkd",
+    CARD + "    routes: [{to: 10.9.9.1/32, scope: link}]\n": "a route by 10.9.9.1",
+    "version: 1\nconfig:\n- {type: physical, name: a}\n- {type: physical, name: a}\n":
+        "a card of the name a is there already",
+    "version: 1\nconfig:\n- {type: nameserver, address: 10.0.0.1}\n": "expected a card",
+}  # fmt: skip
+
+
+def provisioned(folder: Path, **texts: str) -> str:
+    for name, text in texts.items():
+        (folder / name.replace("_", "-")).write_text(text)
+    found = files(nocloud.load(nocloud.find(folder)))
+    return b"\n".join(found[name] for name in sorted(found)).decode()
+
+
+@pytest.mark.parametrize(("text", "line"), USER.items(), ids=str)
+def test_user_data_that_is_taken(tmp_path: Path, text: str, line: str) -> None:
+    assert line in provisioned(tmp_path, user_data=f"\n#Cloud-Config\n{text}").splitlines()
+
+
+@pytest.mark.parametrize(("text", "way"), REFUSED_USER.items(), ids=str)
+def test_user_data_that_is_refused(tmp_path: Path, text: str, way: str) -> None:
+    with pytest.raises(ProvisionError) as caught:
+        provisioned(tmp_path, user_data=text)
+    assert way in caught.value.message
+
+
+def test_compressed_user_data_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "user-data").write_bytes(gzip.compress(b"#cloud-config\nhostname: a\n"))
+    with pytest.raises(ProvisionError, match="unpack it first"):
+        nocloud.load(nocloud.find(tmp_path))
+
+
+@pytest.mark.parametrize(("text", "line"), NETWORK.items(), ids=str)
+def test_networks_that_are_taken(tmp_path: Path, text: str, line: str) -> None:
+    found = provisioned(tmp_path, network_config=text).splitlines()
+    assert found.count("Gateway=10.0.0.1") <= 1
+    assert line in found
+
+
+@pytest.mark.parametrize(("text", "why"), REFUSED_NETWORK.items(), ids=str)
+def test_networks_that_are_refused(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(ProvisionError) as caught:
+        provisioned(tmp_path, network_config=text)
+    assert why in caught.value.message
+
+
+def test_a_file_of_almost_the_right_name(tmp_path: Path) -> None:
+    (tmp_path / "User-Data.yaml").write_text("#cloud-config\n")
+    with pytest.raises(ProvisionError, match=r"rename User-Data\.yaml to user-data"):
+        nocloud.find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["52:54:0:1:2:3", "52 54 0 1 2 3", "0x525400010203", " 52-54-00-01-02-03 ", "5254.0001.0203"],
+)
+def test_forms_of_a_mac_address(text: str) -> None:
+    assert values.mac(text) == "52:54:00:01:02:03"
+
+
+@pytest.mark.parametrize("text", ["52:54:0:1:2", "52:54:0:1:2:333", "52:54:0:1:2:3\n", "0x52"])
+def test_what_is_no_mac_address(text: str) -> None:
+    with pytest.raises(ValueError, match="MAC"):
+        values.mac(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("Europe/Berln", "Europe/Berlin"), ("new york", "America/New_York"), ("CEST", None)],
+)
+def test_a_time_zone_is_compared_with_places(text: str, name: str | None) -> None:
+    assert zones.close(text) == name
