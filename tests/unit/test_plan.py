@@ -117,7 +117,7 @@ def released(
             root_hash="0" * 64, disk=DiskPlan(uuid="u", size=1, partitions=()), sizes={},
         )  # fmt: skip
         built = SimpleNamespace(manifest=manifest, download=tmp_path / "image")
-        return SimpleNamespace(built=built), SimpleNamespace(findings=())
+        return SimpleNamespace(plan=plan, built=built), SimpleNamespace(findings=())
 
     def smoke(images: Sequence[guests.BootImage], *_: object, **__: object) -> None:
         assert [image.arch for image in images] == [plan.arch for plan in seen[1]]

@@ -88,7 +88,7 @@ block {
 }
 {
     rest = $0
-    while (match(rest, /[Bb](asic|earer) +[A-Za-z0-9+\/._~=-]+/)) {
+    while (match(rest, /[Bb](asic|earer) +([A-Za-z0-9+._~=-]|\/)+/)) {
         value = substr(rest, RSTART, RLENGTH)
         rest = substr(rest, RSTART + RLENGTH)
         # Not a word of a comment.
