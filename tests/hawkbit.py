@@ -12,17 +12,21 @@ serves in a process of its own: it prints its address and ends with its standard
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+if TYPE_CHECKING:
+    import pytest
 
 Json = Any
 Headers = dict[str, str]
@@ -510,6 +514,18 @@ def _page(rows: list[Json], query: dict[str, str]) -> Json:
 
 def _now() -> int:
     return int(time.time() * 1000)
+
+
+@contextlib.contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[HawkBit]:
+    """A server that the desk's commands find."""
+    server = HawkBit()
+    for name, value in environment(server.url).items():
+        monkeypatch.setenv(name, value)
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 def environment(url: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from edgeimg.errors import SigningKeyError, VerifyError
 from edgeimg.trust import authenticode, pkcs7, secure_boot
 from edgeimg.trust.secure_boot import VARIABLES, BootSigner
 
-from tests import pe_files
+from tests import openssl, pe_files
 
 pytestmark = [
     pytest.mark.integration,
@@ -62,17 +62,6 @@ def genkey(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str
         [*program, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=60,
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
-
-
-def openssl_accepts(message: bytes, content: bytes, certificate: Path, place: Path) -> bool:
-    (place / "message").write_bytes(message)
-    (place / "content").write_bytes(content)
-    done = subprocess.run(
-        ["openssl", "smime", "-verify", "-binary", "-inform", "DER", "-in", "message",
-         "-content", "content", "-CAfile", certificate, "-purpose", "any", "-out", "/dev/null"],
-        cwd=place, capture_output=True, timeout=60, check=False,
-    )  # fmt: skip
-    return done.returncode == 0
 
 
 def test_genkey_keeps_private_keys_from_others_and_out_of_the_project(tmp_path: Path) -> None:
@@ -123,8 +112,8 @@ def test_variables_hold_the_certificates_and_are_signed_by_the_key_above(
             0x30, pkcs7.der(6, bytes.fromhex("2a864886f70d010702")), pkcs7.der(0xA0, message)
         )
         above = maker.public / f"{variable.signer}.pem"
-        assert openssl_accepts(whole, signed, above, tmp_path)
-        assert not openssl_accepts(whole, signed + b"\0", above, tmp_path)
+        assert openssl.accepts(whole, signed, above, tmp_path)
+        assert not openssl.accepts(whole, signed + b"\0", above, tmp_path)
 
 
 def test_a_signed_program_is_one_for_pefile_and_openssl(maker: Maker, tmp_path: Path) -> None:
@@ -142,8 +131,8 @@ def test_a_signed_program_is_one_for_pefile_and_openssl(maker: Maker, tmp_path: 
     message = signed[place + 8 :]
     content = message[message.index(b"\x30\x17\x06\x0a") : message.index(digest) + 32]
     certificate = maker.public / "db.pem"
-    assert openssl_accepts(message, content, certificate, tmp_path)
-    assert not openssl_accepts(message, content[:-1] + b"\0", certificate, tmp_path)
+    assert openssl.accepts(message, content, certificate, tmp_path)
+    assert not openssl.accepts(message, content[:-1] + b"\0", certificate, tmp_path)
 
 
 def test_every_changed_byte_is_refused(maker: Maker) -> None:

@@ -15,18 +15,15 @@ from edgeimg.errors import ProvisionError, RolloutError
 from edgeimg.fleet import reading, rollout_tokens
 from edgeimg.fleet.rollout_tokens import RolloutTokens
 
-from tests.hawkbit import HawkBit, Target, environment
+from tests.hawkbit import HawkBit, Target, serving
 
 CSV = "hostname,rollout.site\n" + "".join(f"gw{number},north\n" for number in range(1, 4))
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HawkBit]:
-    started = HawkBit()
-    for name, value in environment(started.url).items():
-        monkeypatch.setenv(name, value)
-    yield started
-    started.close()
+    with serving(monkeypatch) as started:
+        yield started
 
 
 @pytest.fixture

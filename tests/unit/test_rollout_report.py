@@ -12,7 +12,7 @@ from edgeimg.cli import cli
 from edgeimg.cli.answer import Answer
 from edgeimg.report.rollout import RolloutFacts, curve, rollout_page, sites
 
-from tests.hawkbit import HawkBit, environment
+from tests.hawkbit import HawkBit, serving
 from tests.rollout_facts import HOSTILE, facts, hostile
 
 STEPS = "[[group]]\nname = 'all'\npercent = 100\nfailures = 50\n"
@@ -20,11 +20,8 @@ STEPS = "[[group]]\nname = 'all'\npercent = 100\nfailures = 50\n"
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HawkBit]:
-    started = HawkBit()
-    for name, value in environment(started.url).items():
-        monkeypatch.setenv(name, value)
-    yield started
-    started.close()
+    with serving(monkeypatch) as started:
+        yield started
 
 
 def parsed(text: str) -> Any:

@@ -33,14 +33,7 @@ from edgeimg.trust import rotation, secure_boot
     metavar="DIRECTORY",
     help="The directory with KEK.key, which `genkey --secure-boot` made.",
 )
-@click.option(
-    "--releases",
-    "releases",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("out/release"),
-    show_default=True,
-    help="Where releases are, each in a directory named after its version.",
-)
+@options.releases
 @options.recipe
 @with_app
 def revoke(

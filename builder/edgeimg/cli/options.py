@@ -22,6 +22,17 @@ from edgeimg.recipe.file import RecipeFile
 DEFAULT_RECIPE = Path("recipes/gateway.toml")
 
 
+def releases(function: Command) -> Command:
+    """Give a command --releases; it receives a Path as `releases`."""
+    return click.option(
+        "--releases",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("out/release"),
+        show_default=True,
+        help="Where releases are, each in a directory named after its version.",
+    )(function)
+
+
 def recipe(function: Command) -> Command:
     """Give a command --recipe; it receives the loaded RecipeFile as `source`."""
 

@@ -28,14 +28,7 @@ from edgeimg.vm.argv import GuestOptions
 @options.archs(default="all")
 @options.recipe
 @options.build
-@click.option(
-    "--releases",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("out/release"),
-    show_default=True,
-    help="Where releases are, each in a directory named after its version.",
-)
+@options.releases
 @click.option(
     "--allow",
     multiple=True,
@@ -88,7 +81,7 @@ def release(
     source: RecipeFile,
     archs: tuple[Arch, ...],
     build_options: BuildOptions,
-    directory: Path,
+    releases: Path,
     allow: tuple[Gate, ...],
     key: str | None,
     home: Path | None,
@@ -116,7 +109,7 @@ def release(
     release_options = ReleaseOptions(
         build=build_options,
         guest=boots,
-        directory=directory,
+        directory=releases,
         allow=frozenset(allow),
         key=key,
         home=home,

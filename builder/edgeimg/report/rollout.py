@@ -34,7 +34,10 @@ class GroupFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ReasonFacts:
-    """Why gateways failed; `example` is what one of them has reported."""
+    """Why gateways failed; `code` is None for a reason without one.
+
+    `example` is what the first of them has reported.
+    """
 
     code: int | None
     text: str

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Set
-from dataclasses import asdict
 
-from edgeimg.report.rollout import GatewayFacts, GroupFacts, ReasonFacts, Result, RolloutFacts
+from edgeimg.report.rollout import GatewayFacts, Result, RolloutFacts
 from edgeimg.rollout import state as states
 from edgeimg.rollout.server import Server, quoted
 from edgeimg.text.json_text import JsonObject
@@ -41,8 +40,8 @@ def read(server: Server, number: int, *, silent: float) -> RolloutFacts:
         has_failed=state.has_failed,
         at=int(time.time() * 1000),
         began=min((one for one in starts if one is not None), default=None),
-        groups=tuple(GroupFacts(**asdict(one)) for one in state.groups),
-        reasons=tuple(ReasonFacts(**asdict(one)) for one in state.reasons),
+        groups=state.groups,
+        reasons=state.reasons,
         gateways=tuple(
             GatewayFacts(
                 name=name, site=sites[name], polled=polled[name], silent=name in quiet,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from edgeimg.errors import RolloutError
+from edgeimg.report.rollout import GroupFacts, ReasonFacts
 from edgeimg.rollout.server import Server, quoted
 from edgeimg.text.json_text import JsonObject
 
@@ -33,36 +34,13 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupState:
-    """One group; counts of gateways."""
-
-    name: str
-    status: str
-    total: int
-    succeeded: int
-    failed: int
-    running: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reason:
-    """Why gateways failed: a code of theirs, None for one without."""
-
-    code: int | None
-    text: str
-    gateways: tuple[str, ...]
-    example: tuple[str, ...]
-    """What the first of them has reported."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class RolloutState:
     """One roll-out at one moment."""
 
     name: str
     status: str
-    groups: tuple[GroupState, ...]
-    reasons: tuple[Reason, ...]
+    groups: tuple[GroupFacts, ...]
+    reasons: tuple[ReasonFacts, ...]
     silent: tuple[str, ...]
     """Its gateways with an open order that have not polled for a while."""
 
@@ -124,7 +102,7 @@ def drive(server: Server, number: int, verb: Verb) -> None:
     server.post(f"/rollouts/{number}/{verb}")
 
 
-def _group(group: JsonObject) -> GroupState:
+def _group(group: JsonObject) -> GroupFacts:
     counts = group.get("totalTargetsPerStatus")
     counts = counts if isinstance(counts, dict) else {}
 
@@ -132,7 +110,7 @@ def _group(group: JsonObject) -> GroupState:
         return sum(value for name in names if isinstance(value := counts.get(name), int))
 
     total = group.get("totalTargets")
-    return GroupState(
+    return GroupFacts(
         name=str(group.get("name")),
         status=str(group.get("status")),
         total=total if isinstance(total, int) else 0,
@@ -142,7 +120,7 @@ def _group(group: JsonObject) -> GroupState:
     )
 
 
-def _reasons(server: Server, number: int) -> tuple[Reason, ...]:
+def _reasons(server: Server, number: int) -> tuple[ReasonFacts, ...]:
     failed: dict[int | None, list[tuple[str, int]]] = {}
     query = f"status==ERROR;rollout.id=={number}"
     for action in server.entries("/actions", query, representation="full"):
@@ -152,7 +130,7 @@ def _reasons(server: Server, number: int) -> tuple[Reason, ...]:
             failed.setdefault(key, []).append((target(action), own))
     counts = Counter({code: len(actions) for code, actions in failed.items()})
     return tuple(
-        Reason(
+        ReasonFacts(
             code=code,
             text=REASONS.get(code or 0, "a code of another program"),
             gateways=tuple(sorted(target for target, _ in failed[code])),
