@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from edgeimg.provision.settings import Settings
-from edgeimg.recipe import provisioning as policy
+from edgeimg.recipe import provisioning
 from pydantic import SecretStr
 
 BASE = Path(__file__).parents[1] / "overlays/base"
@@ -61,7 +61,7 @@ class Root:
             "etc/rancher/k3s/config.yaml": "SERVER",
             "usr/share/edgeimg/k3s/server.yaml": "SERVER",
             "usr/share/edgeimg/k3s/agent.yaml": "AGENT",
-            "usr/share/edgeimg/card": policy.table(["script"]).decode(),
+            "usr/share/edgeimg/card": provisioning.table(["script"]).decode(),
             "usr/lib/edgeimg/services/wifi/config.json": "{}",
             "usr/lib/edgeimg/services/lte/config.json": "{}",
             "usr/lib/edgeimg/rollout": "",

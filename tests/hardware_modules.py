@@ -16,7 +16,7 @@ from edgeimg.hardware import drivers, known, reading
 from edgeimg.hardware.aliases import Aliases
 from edgeimg.hardware.drivers import Driver, Drivers
 from edgeimg.hardware.machine import Machine
-from edgeimg.lock import file as lock_file
+from edgeimg.lock import file
 from edgeimg.sources import deb
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -58,7 +58,7 @@ def extract(found: Drivers, described: Iterable[Machine]) -> dict[str, dict[str,
 
 def of_lock(arch: str, store: Store) -> Drivers:
     """The modules of the lock's kernel package, which is in `store`."""
-    lock = lock_file.load(PROJECT / "recipes/gateway.lock.toml")
+    lock = file.load(PROJECT / "recipes/gateway.lock.toml")
     package = lock.images[arch].groups["kernel"][0]
     kernel = kernels.from_deb(deb.read_blob(package, blobs=store, store=store))
     return drivers.of_kernel(kernel, store)

@@ -38,7 +38,7 @@ from edgeimg.sources import standin
 from edgeimg.tools import build_host
 from edgeimg.vm.disk import raw_image
 
-from tests import gateway as gateways
+from tests import gateway
 from tests.bench import cluster
 from tests.bench.at_rest import Outcome, Setup, trial
 
@@ -120,7 +120,7 @@ def agents_server(
     options: argparse.Namespace, root: Path, store: Store
 ) -> Iterator[tuple[Path, Path | None]]:
     """Make the project in `root`; the key to log in with, and a running server's certificates."""
-    key = gateways.project(root)
+    key = gateway.project(root)
     shutil.copyfile(root / "recipes/gateway.lock.toml", root / "recipes/agent.lock.toml")
     (root / "recipes/agent.toml").write_text(AGENT)
     joins = root / "overlays/agent/etc/rancher/k3s/config.yaml.d"
@@ -145,7 +145,7 @@ def prepare(
     return Setup(
         arch=arch,
         role=role,
-        raw=raw_image(gateways.built(root, arch, "-r", recipe, k3s=options.k3s), store),
+        raw=raw_image(gateway.built(root, arch, "-r", recipe, k3s=options.k3s), store),
         key=key,
         toolbox=inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent()),
         directory=root,

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from edgeimg.arch import ARCHITECTURES, X86_64, Arch
 
-from tests import gateway as gateways
+from tests import gateway
 from tests.gateway import CPUS, built, edgeimg
 from tests.integration import docker_engine
 
@@ -55,7 +55,7 @@ KINDS = {"engine": "image", "layout": "archive", "packaged": "packages", "static
 def project(tmp_path_factory: pytest.TempPathFactory, tiny) -> Path:
     """A project whose lock is made with the engine, which is gone afterwards."""
     root = tmp_path_factory.mktemp("sources")
-    gateways.project(root)
+    gateway.project(root)
     programs = root / "programs"
     (programs / "links/usr/bin").mkdir(parents=True)
     (programs / "links/usr/bin/busybox").symlink_to("static")

@@ -29,7 +29,7 @@ from edgeimg.errors import (
     ProvisionError,
     RecipeError,
 )
-from edgeimg.hardware import reading as machines
+from edgeimg.hardware import reading
 from edgeimg.image import blockmap
 from edgeimg.lock import file as lock_file
 from edgeimg.provision import nocloud, rendering
@@ -327,5 +327,5 @@ READERS = {
         _block_maps(), lambda path, _: blockmap.read(path), ImageError, wrap=_block_map
     ),
     "lock": _of_text([texts.LOCK.encode()], lambda path, _: lock_file.load(path), LockError),
-    "machine": _of_text(_machines(), lambda path, _: machines.read(path), MachineError),
+    "machine": _of_text(_machines(), lambda path, _: reading.read(path), MachineError),
 }

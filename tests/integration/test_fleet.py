@@ -22,8 +22,7 @@ from edgeimg.cache.store import Store
 from edgeimg.flash.devices import Device
 from edgeimg.flash.safety import Chosen
 from edgeimg.flash.write import MARK
-from edgeimg.fleet import facts, images, match
-from edgeimg.fleet import ledger as ledgers
+from edgeimg.fleet import facts, images, ledger, match
 from edgeimg.fleet.images import Base
 from edgeimg.fleet.ledger import Ledger
 from edgeimg.fleet.match import Row
@@ -467,8 +466,8 @@ def test_a_finished_card_that_is_put_in_again_is_recognised(desk: Desk) -> None:
 def test_a_gateway_that_another_process_is_at_is_left_to_it(desk: Desk) -> None:
     with subprocess.Popen(["sleep", "600"]) as other:
         desk.shop.ledger.add(
-            ledgers.Entry(run="x", time=ledgers.now(), result="started", gateway="box-2",
-                          by=ledgers.whoami(), process=other.pid)
+            ledger.Entry(run="x", time=ledger.now(), result="started", gateway="box-2",
+                          by=ledger.whoami(), process=other.pid)
         )  # fmt: skip
         bench = Bench()
         done = desk.work(bench, ROWS, lambda: desk.insert("card"))

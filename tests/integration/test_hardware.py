@@ -11,8 +11,7 @@ from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
 from edgeimg.compose import kernel as kernels
 from edgeimg.errors import ImageError
-from edgeimg.hardware import drivers
-from edgeimg.hardware import image as images
+from edgeimg.hardware import drivers, image
 from edgeimg.inspect import image as inspect
 from edgeimg.tools import Toolbox
 from edgeimg.tree import file, symlink
@@ -42,9 +41,9 @@ def test_the_root_of_an_image_is_that_of_its_tree(
     )
     packed = tiny.make(X86_64, dict(tree.items()), tmp_path)
     with inspect.opened(packed.raw, toolbox=toolbox("pack"), work=tmp_path) as opened:
-        found = images.read(opened.root, kernel.version, toolbox("pack"))
+        found = image.read(opened.root, kernel.version, toolbox("pack"))
         with pytest.raises(ImageError, match=r"no readable /usr/lib/modules/other/modules\.dep"):
-            images.read(opened.root, "other", toolbox("pack"))
+            image.read(opened.root, "other", toolbox("pack"))
     expected = drivers.of_tree(tree, kernel.version)
     assert found.modules == expected.modules
     assert found.modules >= {"igb", "r8169", "realtek"}

@@ -19,7 +19,7 @@ from edgeimg.cache.store import Store
 from edgeimg.progress import Silent
 from edgeimg.project import template
 from edgeimg.recipe.file import load
-from edgeimg.resolve import lock as locks
+from edgeimg.resolve import lock
 from edgeimg.sources import standin
 
 from tests import installation
@@ -69,8 +69,8 @@ path = "{k3s}"
 """
     recipe.write_text(recipe.read_text() + sources)
     source = load(recipe)
-    digest = locks.digest(source.recipe)
-    locks.write(replace(locks.load(source.lock_path), recipe_digest=digest), source.lock_path)
+    digest = lock.digest(source.recipe)
+    lock.write(replace(lock.load(source.lock_path), recipe_digest=digest), source.lock_path)
     return root
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from edgeimg.errors import HostError
-from edgeimg.fleet import label
-from edgeimg.fleet import print as printing
+from edgeimg.fleet import label, printing
 from edgeimg.fleet.label import Facts, Label
 from PIL import Image
 

@@ -8,7 +8,7 @@ from edgeimg.errors import LockError
 from edgeimg.lock.model import ArchLock, ImagePin, Lock, Package
 from edgeimg.progress import Silent
 from edgeimg.recipe.model import Recipe
-from edgeimg.resolve import lock as locks
+from edgeimg.resolve import lock
 from edgeimg.sources import k3s_release
 
 NOWHERE = "http://127.0.0.1:9"
@@ -43,17 +43,17 @@ def lock_of(made_from: Recipe) -> Lock:
         images[arch.name] = ArchLock(
             groups={
                 "root": (package("dash"), package("systemd")),
-                "boot": tuple(package(name) for name in locks.BOOT_PACKAGES),
-                "initrd": tuple(package(name) for name in locks.INITRD_PACKAGES),
-                "containers": tuple(package(name) for name in locks.CONTAINER_PACKAGES),
+                "boot": tuple(package(name) for name in lock.BOOT_PACKAGES),
+                "initrd": tuple(package(name) for name in lock.INITRD_PACKAGES),
+                "containers": tuple(package(name) for name in lock.CONTAINER_PACKAGES),
             },
             k3s=asset,
         )
-    return Lock(recipe_digest=locks.digest(made_from), suite="trixie", images=images)
+    return Lock(recipe_digest=lock.digest(made_from), suite="trixie", images=images)
 
 
 def test_a_lock_fits_its_recipe() -> None:
-    locks.verify(recipe(), lock_of(recipe()))
+    lock.verify(recipe(), lock_of(recipe()))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_lock_fits_its_recipe() -> None:
     ],
 )
 def test_what_decides_no_package_does_not_make_it_stale(tables: dict[str, object]) -> None:
-    locks.verify(recipe(**tables), lock_of(recipe()))
+    lock.verify(recipe(**tables), lock_of(recipe()))
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_what_decides_no_package_does_not_make_it_stale(tables: dict[str, object
 )
 def test_what_changed_is_said(tables: dict[str, object], says: str) -> None:
     with pytest.raises(LockError, match=says) as caught:
-        locks.verify(recipe(**tables), lock_of(recipe()))
+        lock.verify(recipe(**tables), lock_of(recipe()))
     assert caught.value.hint == "run `edgeimg lock`"
 
 
 def kept(
     new: list[Package], old: list[Package], update: tuple[str, ...] | None, group: str = "root"
 ) -> list[str]:
-    result = locks.kept({group: tuple(new)}, {group: tuple(old)}, update)[group]
+    result = lock.kept({group: tuple(new)}, {group: tuple(old)}, update)[group]
     return [f"{p.name} {p.version}" for p in result]
 
 
@@ -138,7 +138,7 @@ def test_a_kernel_stays_though_its_name_has_changed() -> None:
 
 def test_changes_are_one_line_each() -> None:
     old = lock_of(recipe())
-    assert locks.changes(old, old) == []
+    assert lock.changes(old, old) == []
     image = old.images["arm"]
     groups = {**image.groups, "root": (package("dash", "2"), package("nano"))}
     new = Lock(
@@ -146,7 +146,7 @@ def test_changes_are_one_line_each() -> None:
         suite=old.suite,
         images={**old.images, "arm": ArchLock(groups=groups, k3s=image.k3s, images={"db": PIN})},
     )
-    lines = locks.changes(old, new)
+    lines = lock.changes(old, new)
     assert [line.split(":")[0] for line in lines] == [
         "arm image db",
         "arm root dash",

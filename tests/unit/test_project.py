@@ -18,7 +18,7 @@ from edgeimg.cli import cli
 from edgeimg.errors import HostError, LockError, RecipeError
 from edgeimg.image.manifest import Manifest
 from edgeimg.inspect.diff import compare
-from edgeimg.lock import file as lock_file
+from edgeimg.lock import file
 from edgeimg.project import copies, ejection, template
 from edgeimg.recipe.file import load
 from edgeimg.resolve import builtin_parts
@@ -133,14 +133,14 @@ def test_a_lock_without_a_record_fits_only_recipes_without_built_in_parts(
 
 
 def test_the_record_survives_its_file(thin: Path) -> None:
-    lock = lock_file.load(load(thin / RECIPE).lock_path)
+    lock = file.load(load(thin / RECIPE).lock_path)
     assert lock.builtin is not None
     path = thin / "again.lock.toml"
-    lock_file.write(lock, path)
-    assert lock_file.load(path) == lock
+    file.write(lock, path)
+    assert file.load(path) == lock
     path.write_text(path.read_text().replace("[builtin.parts]", "[builtin.parts]\nx = 'y'"))
     with pytest.raises(LockError, match=r"builtin\.parts\.x"):
-        lock_file.load(path)
+        file.load(path)
 
 
 def test_the_lock_of_edgeimgs_own_recipe_is_not_written() -> None:

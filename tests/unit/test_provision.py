@@ -21,7 +21,7 @@ import pytest
 import yaml
 from edgeimg.provision.rendering import NAMES, files
 from edgeimg.provision.settings import Settings
-from edgeimg.recipe import provisioning as policy
+from edgeimg.recipe import provisioning
 from pydantic import SecretStr, ValidationError
 
 from tests.gateway_root import BASE, BOX, KEY, SECRET, Root
@@ -293,7 +293,7 @@ def test_a_script_is_taken_where_the_image_allows_one(root: Root) -> None:
     root.put(whole(script_file=secret(f"#!/bin/sh\necho {SECRET}\n")))
     assert root.start() == ""
     assert root.holders(SECRET) == {"var/lib/edgeimg/provision/script"}
-    (root.path / "usr/share/edgeimg/card").write_bytes(policy.table([]))
+    (root.path / "usr/share/edgeimg/card").write_bytes(provisioning.table([]))
     root.put(whole(hostname="box-3", script_file=secret("#!/bin/sh\n")))
     assert "the image does not allow a script" in root.start()
 
@@ -556,7 +556,7 @@ def named(option: str, value: str) -> str:
 
 def consents(root: Root, *names: str) -> tuple[str, ...]:
     """What the gateway's image allows."""
-    (root.path / "usr/share/edgeimg/card").write_bytes(policy.table(names))
+    (root.path / "usr/share/edgeimg/card").write_bytes(provisioning.table(names))
     return names
 
 

@@ -14,7 +14,7 @@ import pytest
 from edgeimg.provision import values, zones
 from edgeimg.provision.rendering import files, refused
 from edgeimg.provision.settings import Settings
-from edgeimg.recipe import provisioning as policy
+from edgeimg.recipe import provisioning
 from edgeimg.recipe.harmless import HARMLESS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -173,7 +173,7 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / "usr/lib/edgeimg/services" / service).mkdir(parents=True)
     (tmp_path / "usr/lib/edgeimg/rollout").touch()
     (tmp_path / "usr/share/edgeimg").mkdir(parents=True)
-    (tmp_path / "usr/share/edgeimg/card").write_bytes(policy.table([]))
+    (tmp_path / "usr/share/edgeimg/card").write_bytes(provisioning.table([]))
     return tmp_path
 
 

@@ -16,12 +16,12 @@ import click
 import pytest
 from edgeimg.cli import cli
 from edgeimg.cli.answer import Answer
-from edgeimg.compose import rollout as composing
+from edgeimg.compose import rollout
 from edgeimg.errors import EdgeimgError, FetchError, RecipeError, RolloutError
 from edgeimg.fetch.api import Api
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.rollout import Rollout
-from edgeimg.rollout import plan as plans
+from edgeimg.rollout import plan
 from edgeimg.rollout import steps as stepping
 from edgeimg.rollout.plan import Member, Population
 from edgeimg.rollout.server import Server
@@ -168,11 +168,11 @@ def test_two_servers_of_a_cluster_are_not_named_in_one_group(tmp_path: Path) -> 
     steps = stepping.read(path)
     apart = {"gw1": member("gw1", "a"), "gw2": member("gw2", "b")}
     people = Population(singles=0, agents=0, several=tuple(apart.values()), named=apart)
-    assert [one.gateways for one in plans.plan(steps, people)] == [2]
+    assert [one.gateways for one in plan.plan(steps, people)] == [2]
     together = {"gw1": member("gw1", "a"), "gw2": member("gw2", "a")}
     people = Population(singles=0, agents=0, several=tuple(together.values()), named=together)
     with pytest.raises(RolloutError, match="gw1, gw2"):
-        plans.plan(steps, people)
+        plan.plan(steps, people)
 
 
 def test_servers_of_an_unknown_cluster_are_apart_and_long_lists_are_split(steps: Path) -> None:
@@ -180,15 +180,15 @@ def test_servers_of_an_unknown_cluster_are_apart_and_long_lists_are_split(steps:
     several = tuple(member(f"x{number}") for number in range(3))
     people = Population(singles=0, agents=0, several=several, named={})
     empty = read.model_copy(update={"group": read.group[1:]})
-    assert [one.gateways for one in plans.plan(empty, people)] == [1, 1, 1]
+    assert [one.gateways for one in plan.plan(empty, people)] == [1, 1, 1]
     several = tuple(member("n" * 60 + f"{number:03}", f"c{number}") for number in range(100))
     people = Population(singles=0, agents=0, several=several, named={})
-    groups = plans.plan(empty, people)
+    groups = plan.plan(empty, people)
     assert sum(one.gateways for one in groups) == 100
     assert len(groups) > 1
     assert max(len(one.query) for one in groups) < 2100
     with pytest.raises(RolloutError, match="no gateway fits"):
-        plans.plan(empty, Population(singles=0, agents=0, several=(), named={}))
+        plan.plan(empty, Population(singles=0, agents=0, several=(), named={}))
 
 
 @pytest.mark.parametrize(
@@ -432,28 +432,28 @@ UPDATE = {"url": "https://x.example", "key": "k"}
 
 def test_a_recipe_without_a_rollout_is_what_it_was() -> None:
     plain, asked = Recipe(), Recipe.model_validate({"update": UPDATE, "rollout": {}})
-    assert list(composing.compose(plain.rollout).items()) == []
+    assert list(rollout.compose(plain.rollout).items()) == []
     assert "rollout" not in plain.model_dump_json(exclude_none=True)
     without = Recipe.model_validate({"update": UPDATE})
     assert asked.digest() != without.digest()
 
 
 def test_what_a_rollout_puts_into_the_root() -> None:
-    made = composing.compose(Rollout(server="https://r.example:8443/x", tenant="t", poll=9))
-    assert made[composing.SETTINGS].read() == b"SERVER=https://r.example:8443/x\nTENANT=t\n"
+    made = rollout.compose(Rollout(server="https://r.example:8443/x", tenant="t", poll=9))
+    assert made[rollout.SETTINGS].read() == b"SERVER=https://r.example:8443/x\nTENANT=t\n"
     (timer,) = [node.read() for path, node in made.items() if path.endswith("poll.conf")]
     assert timer.endswith(b"OnUnitInactiveSec=9min\n")
-    assert composing.compose(Rollout())[composing.SETTINGS].read() == b"TENANT=default\n"
+    assert rollout.compose(Rollout())[rollout.SETTINGS].read() == b"TENANT=default\n"
 
 
 def test_the_agent_and_its_settings_go_together() -> None:
-    agent = Tree().with_nodes({path: file(b"") for path in composing._PROGRAMS})
-    composing.require_programs(agent, Rollout())
-    composing.require_programs(Tree(), None)
+    agent = Tree().with_nodes({path: file(b"") for path in rollout._PROGRAMS})
+    rollout.require_programs(agent, Rollout())
+    rollout.require_programs(Tree(), None)
     with pytest.raises(RecipeError, match=r"lacks usr/lib/edgeimg/rollout"):
-        composing.require_programs(Tree(), Rollout())
+        rollout.require_programs(Tree(), Rollout())
     with pytest.raises(RecipeError, match=r"no \[rollout\]"):
-        composing.require_programs(agent, None)
+        rollout.require_programs(agent, None)
 
 
 @pytest.mark.parametrize(

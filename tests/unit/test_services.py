@@ -15,8 +15,7 @@ from edgeimg.compose.presets import read_rules
 from edgeimg.errors import ArchiveError, RecipeError
 from edgeimg.recipe.file import load
 from edgeimg.recipe.services import CAPABILITIES, Service
-from edgeimg.services import compose as services
-from edgeimg.services import rootfs, seccomp, spec
+from edgeimg.services import compose, rootfs, seccomp, spec
 from edgeimg.services.image import Image
 from edgeimg.services.roots import roots
 from edgeimg.services.units import units
@@ -232,7 +231,7 @@ def test_what_an_image_says_holds_where_the_recipe_says_nothing() -> None:
     )
     assert {"proc", "sys", "dev", "run", "tmp", "etc/passwd"} <= {path for path, _ in made.items()}
     parts_ = replace(parts(), images={"mine": image})
-    root_ = services.compose({"mine": mine}, X86_64, parts_)
+    root_ = compose.compose({"mine": mine}, X86_64, parts_)
     assert root_["usr/lib/edgeimg/services/mine/user"].read() == b"5\n"
 
 
@@ -255,59 +254,57 @@ def test_a_command_in_a_mount_is_left_to_the_gateway() -> None:
     assert root(command=["/x/run"], mounts=[{"source": "/var/x", "target": "/x"}])
 
 
-def parts(*names: str) -> services.Parts:
+def parts(*names: str) -> compose.Parts:
     packages = {name: [BUSYBOX] for name in names}
-    return services.Parts(
-        packages=packages, images={}, project_files={}, init=b"init", seccomp=DATA
-    )
+    return compose.Parts(packages=packages, images={}, project_files={}, init=b"init", seccomp=DATA)
 
 
 def test_all_services_are_at_their_place_and_enabled() -> None:
     recipe = {"a": service(), "b": service(data="/d"), "c": service(user="root", data="/d")}
-    made = services.compose(recipe, X86_64, parts("a", "b", "c"))
+    made = compose.compose(recipe, X86_64, parts("a", "b", "c"))
     base = "usr/lib/edgeimg/services"
     assert json.loads(made[f"{base}/a/config.json"].read())["hostname"] == "a"
     assert made[f"{base}/a/rootfs/usr/bin/busybox"].origin == "service:a"
     assert b"165 mount SYS_ADMIN\n" in made[f"{base}/a/denied"].read()
     assert {rule.pattern for rule in read_rules(made)} == {f"container-{n}.service" for n in "abc"}
-    uid = services.users(recipe)["b"]
+    uid = compose.users(recipe)["b"]
     kept = made["usr/lib/tmpfiles.d/edgeimg-services.conf"].read().decode()
     assert f"d /var/lib/edgeimg/services/b 0700 {uid} {uid} -\n" in kept
     assert "d /var/lib/edgeimg/services/c 0700 0 0 -\n" in kept
     accounts = made["usr/lib/sysusers.d/edgeimg-services.conf"].read().decode()
     assert "svc-c" not in accounts
     assert f"u svc-b {uid} " in accounts
-    assert services.compose({}, X86_64, parts()).items() == []
+    assert compose.compose({}, X86_64, parts()).items() == []
 
 
 @pytest.mark.parametrize(("arch", "number"), [(X86_64, 165), (ARM64, 40), (ARM, 21)])
 def test_denied_calls_have_the_architectures_numbers(arch: Arch, number: int) -> None:
-    made = services.compose({"a": service()}, arch, parts("a"))
+    made = compose.compose({"a": service()}, arch, parts("a"))
     told = made["usr/lib/edgeimg/services/a/denied"].read().decode()
     assert f"{number} mount SYS_ADMIN\n" in told
 
 
 def test_users_are_drawn_from_names_and_never_shared() -> None:
     many = {f"s{number}": service() for number in range(600)}
-    numbers = services.users(many)
+    numbers = compose.users(many)
     assert len(set(numbers.values())) == 600
     assert (
-        services.users({"s1": service()})["s1"]
-        == services.users({"s1": service(), "s0": service()})["s1"]
+        compose.users({"s1": service()})["s1"]
+        == compose.users({"s1": service(), "s0": service()})["s1"]
     )
     with pytest.raises(RecipeError, match="user numbers"):
-        services.users({f"s{number}": service() for number in range(1001)})
+        compose.users({f"s{number}": service() for number in range(1001)})
 
 
 def test_crun_must_be_in_the_image() -> None:
     with pytest.raises(RecipeError, match="need crun") as caught:
-        services.require_runtime(Tree(), {"a": service()})
+        compose.require_runtime(Tree(), {"a": service()})
     assert "packages.include" in str(caught.value.hint)
-    services.require_runtime(Tree(), {})
+    compose.require_runtime(Tree(), {})
 
 
 def test_a_root_is_taken_apart_into_those_that_programs_see() -> None:
-    made = services.compose({"a": service()}, X86_64, parts("a")).with_nodes({"etc": directory()})
+    made = compose.compose({"a": service()}, X86_64, parts("a")).with_nodes({"etc": directory()})
     own, (base, inside) = roots(made)
     assert base == "usr/lib/edgeimg/services/a/rootfs/"
     assert (

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from edgeimg.cache import limit as store_limit
+from edgeimg.cache import limit
 from edgeimg.cache.store import Store
 from edgeimg.errors import HostError
 
@@ -35,10 +35,10 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for name, age in (("new", 1), ("old", 3), ("older", 5)):
         result(store, name, age * DAY)
-    freed = store_limit.trim(store.results, 5 * MIB // 2)
+    freed = limit.trim(store.results, 5 * MIB // 2)
     assert names(store) == ["new", "old"]
     assert freed >= MIB
-    assert store_limit.trim(store.results, 5 * MIB // 2) == 0
+    assert limit.trim(store.results, 5 * MIB // 2) == 0
 
 
 def test_to_be_asked_for_is_to_be_used(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_to_be_asked_for_is_to_be_used(tmp_path: Path) -> None:
     for name, age in (("a", 3), ("b", 2)):
         result(store, name, age * DAY)
     store.derived("a", lambda _: pytest.fail("it is there"))
-    store_limit.trim(store.results, 3 * MIB // 2)
+    limit.trim(store.results, 3 * MIB // 2)
     assert names(store) == ["a"]
 
 
@@ -54,14 +54,14 @@ def test_what_may_be_in_use_stays_even_beyond_the_limit(tmp_path: Path) -> None:
     store = Store(tmp_path)
     result(store, "running", 3600.0)
     result(store, "stale", 2 * DAY)
-    store_limit.trim(store.results, 0)
+    limit.trim(store.results, 0)
     assert names(store) == ["running"]
 
 
 def test_a_removal_that_was_killed_is_finished_the_next_time(tmp_path: Path) -> None:
     store = Store(tmp_path)
     result(store, "x", 2 * DAY).rename(store.results / ".x.doomed")
-    store_limit.trim(store.results, 0)
+    limit.trim(store.results, 0)
     assert names(store) == []
 
 
@@ -72,18 +72,18 @@ def test_usage_is_what_du_says(tmp_path: Path) -> None:
         file.truncate(1 << 30)
     told = subprocess.check_output(["du", "--block-size=1", "-s", made], text=True)
     inodes = 2 * 4096  # the directories' own
-    assert 0 <= int(told.split()[0]) - store_limit.usage(made) <= inodes
+    assert 0 <= int(told.split()[0]) - limit.usage(made) <= inodes
     (file := made / "file").write_bytes(bytes(10_000))
-    assert store_limit.usage(file) == file.lstat().st_blocks * 512
+    assert limit.usage(file) == file.lstat().st_blocks * 512
 
 
-@pytest.mark.parametrize(("said", "meant"), [("", store_limit.DEFAULT), ("3 GiB", 3 << 30)])
+@pytest.mark.parametrize(("said", "meant"), [("", limit.DEFAULT), ("3 GiB", 3 << 30)])
 def test_the_limit_is_a_size(monkeypatch: pytest.MonkeyPatch, said: str, meant: int) -> None:
-    monkeypatch.setenv(store_limit.VARIABLE, said)
-    assert store_limit.limit() == meant
+    monkeypatch.setenv(limit.VARIABLE, said)
+    assert limit.limit() == meant
 
 
 def test_a_limit_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(store_limit.VARIABLE, "much")
+    monkeypatch.setenv(limit.VARIABLE, "much")
     with pytest.raises(HostError, match=r"EDGEIMG_CACHE_LIMIT='much': expected a size such as"):
-        store_limit.limit()
+        limit.limit()

@@ -268,7 +268,7 @@ def test_an_image_beyond_its_budget_is_not_published(
         return SimpleNamespace(files=())
 
     packed = SimpleNamespace(raw=tmp_path, sizes=sizes)
-    monkeypatch.setattr(stages.packing, "make_disk", lambda *_, **__: packed)
+    monkeypatch.setattr(stages.image, "make_disk", lambda *_, **__: packed)
     monkeypatch.setattr(stages.publishing, "publish", publish)
     monkeypatch.setattr(stages, "_manifest", lambda *_: SimpleNamespace(to_json=dict))
     plan: Any = SimpleNamespace(

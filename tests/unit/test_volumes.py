@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from edgeimg.check import volumes as checks
+from edgeimg.check import volumes
 from edgeimg.compose.prune import prune
 from edgeimg.recipe.file import load
 from edgeimg.tree import Tree, file
@@ -96,7 +96,7 @@ def findings(
     volume: Volume, *, drivers: tuple[str, ...] = (), files: tuple[str, ...] = ()
 ) -> list[str]:
     root = Tree().with_nodes({name: file(b"") for name in files})
-    return [str(f) for f in checks.check({"w": [volume]}, drivers, root, clean.kernel())]
+    return [str(f) for f in volumes.check({"w": [volume]}, drivers, root, clean.kernel())]
 
 
 MODULES = f"{clean.MODULES}/fs/nfs"
@@ -149,7 +149,7 @@ def test_a_csi_driver_is_registered_and_its_kernel_module_is_there() -> None:
     (line,) = findings(SMB, files=module)
     assert "no workload registers" in line
     # A driver from elsewhere may be accepted; that does not hide the module.
-    unknown, lacks = checks.check({"w": [SMB]}, (), Tree(), clean.kernel())
+    unknown, lacks = volumes.check({"w": [SMB]}, (), Tree(), clean.kernel())
     assert "no workload registers" in str(unknown)
     assert "lacks the kernel module cifs" in str(lacks)
     assert (unknown.item, lacks.item) == ("csi/smb.csi.k8s.io", "csi/smb.csi.k8s.io/root")

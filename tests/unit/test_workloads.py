@@ -18,8 +18,7 @@ from edgeimg.services.image import Image
 from edgeimg.services.roots import roots
 from edgeimg.sources.oci import ContainerImage
 from edgeimg.tree import Tree, file
-from edgeimg.workloads import compose as workloads
-from edgeimg.workloads import images, manifests
+from edgeimg.workloads import compose, images, manifests
 from edgeimg.workloads.layout import ARCHIVE, LIST
 
 EPOCH = 1767225600
@@ -323,14 +322,14 @@ def test_hostile_manifests_end_soon(text: str) -> None:
 
 def test_files_are_joined_in_their_order_and_linked_where_k3s_looks() -> None:
     text = manifests.join("w", {"a.yaml": POD.format(image=APP), "b.yaml": "---\n"}, (APP,)).data
-    root = workloads.compose({"w": text})
+    root = compose.compose({"w": text})
     assert root.read("usr/share/edgeimg/manifests/w.yaml").startswith(b"---\napiVersion")
     links = root.read("usr/lib/tmpfiles.d/edgeimg-workloads.conf").decode()
     assert (
         "L+ /var/lib/rancher/k3s/server/manifests/edgeimg-w.yaml - - - - "
         "/usr/share/edgeimg/manifests/w.yaml\n" in links
     )
-    assert len(workloads.compose({})) == 0
+    assert len(compose.compose({})) == 0
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ from edgeimg.errors import RecipeError
 from edgeimg.lock.model import Package
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.workloads import DISABLED_KINDS
-from edgeimg.services import compose as services
+from edgeimg.services import compose, seccomp
 from edgeimg.services import image as container_image
-from edgeimg.services import seccomp
 from edgeimg.services.image import Image
 from edgeimg.sources import k3s_airgap
 from edgeimg.sources.builtin_images import builtin_images
@@ -83,17 +82,17 @@ def system_services(plan: BuildPlan, groups: Groups, images: Images) -> Tree:
     if not plan.recipe.services:
         return Tree()
     shared = _debs(groups, "services")
-    profile = services.program(shared, seccomp.PATH)
-    parts = services.Parts(
+    profile = compose.program(shared, seccomp.PATH)
+    parts = compose.Parts(
         packages={name: _debs(groups, f"service:{name}") for name in plan.recipe.services},
         images={
             name: image for name, image in images.recipe.items() if name in plan.recipe.services
         },
         project_files=plan.project_files,
-        init=services.program(shared, "usr/bin/catatonit"),
+        init=compose.program(shared, "usr/bin/catatonit"),
         seccomp=file(profile).read(),
     )
-    return services.compose(plan.recipe.services, plan.arch, parts)
+    return compose.compose(plan.recipe.services, plan.arch, parts)
 
 
 def pod_images(plan: BuildPlan, groups: Groups, images: Images) -> Tree:

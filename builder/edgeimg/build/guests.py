@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeimg import process
 from edgeimg.arch import Arch
-from edgeimg.build import inputs as sources
+from edgeimg.build import inputs
 from edgeimg.build.plan import SmokeOptions, image_name
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.errors import ImageError
@@ -92,7 +92,7 @@ def run(image: BootImage, lock: Lock, options: GuestOptions, *, store: Store, ui
 
 def _qemu(lock: Lock, store: Store, ui: Ui) -> Toolbox:
     with ui.step("get QEMU"):
-        return sources.host_tools(lock, "qemu", store, offline=False, progress=ui)
+        return inputs.host_tools(lock, "qemu", store, offline=False, progress=ui)
 
 
 def _built_image(source: RecipeFile, arch: Arch, output: Path) -> BootImage:

@@ -14,7 +14,7 @@ from edgeimg.build import result, shared, stages
 from edgeimg.build.plan import BuildPlan, K3sChoice
 from edgeimg.build.result import Built
 from edgeimg.build.stages import CheckReport, Composed
-from edgeimg.cache import limit as store_limit
+from edgeimg.cache import limit
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.check import sarif
 from edgeimg.errors import LockError
@@ -59,7 +59,7 @@ def build(
 
 def _make(plan: BuildPlan, composed: Composed | None, store: Store, ui: Ui) -> Built:
     store.sweep()
-    store_limit.trim(store.results, store_limit.limit())
+    limit.trim(store.results, limit.limit())
     toolbox = _pack_tools(plan, store, ui)
     composed = composed or compose(plan, store, ui)
     for finding in stages.absent(composed):

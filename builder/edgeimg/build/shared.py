@@ -22,8 +22,7 @@ from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.image import raw
 from edgeimg.image.layout import FILES
 from edgeimg.image.manifest import SUFFIX, Manifest
-from edgeimg.pack import disk
-from edgeimg.pack import publish as publishing
+from edgeimg.pack import disk, publish
 from edgeimg.text import json_text
 from edgeimg.text.json_text import Json, MalformedError
 from edgeimg.ui import Ui
@@ -71,7 +70,7 @@ def _find(plan: BuildPlan, cache: SharedCache, ui: Ui) -> Built | None:
             return False
         return True
 
-    if not publishing.adopt(plan.directory, fill, name=plan.name):
+    if not publish.adopt(plan.directory, fill, name=plan.name):
         return None
     ui.note(f"{plan.arch.name}: the image comes from the shared cache {cache.where.name}")
     found = result.existing(plan, ui)

@@ -29,8 +29,7 @@ from edgeimg.image.manifest import (
     ProvisionFacts,
     ServiceFacts,
 )
-from edgeimg.pack import image as packing
-from edgeimg.pack import initrd
+from edgeimg.pack import image, initrd
 from edgeimg.pack import publish as publishing
 from edgeimg.pack.image import Filesystems, Packed, Source
 from edgeimg.progress import Progress
@@ -191,7 +190,7 @@ def measure(
 ) -> dict[str, int]:
     """The sizes (bytes) that a build of this would have, download included. Stores nothing."""
     with store.work("disk") as work, disk_errors(store.root):
-        packed = packing.make_disk(composed.source, filesystems, work, toolbox=toolbox)
+        packed = image.make_disk(composed.source, filesystems, work, toolbox=toolbox)
         download = work / "download"
         publishing.compress(packed.raw, download, toolbox=toolbox)
         return {**packed.sizes, "download": download.stat().st_size}
@@ -207,7 +206,7 @@ def publish(
     """Assemble the disk, hold it against the budget, and publish it by rename."""
     plan = composed.plan
     with store.work("disk") as work, disk_errors(store.root):
-        packed = packing.make_disk(composed.source, filesystems, work, toolbox=toolbox)
+        packed = image.make_disk(composed.source, filesystems, work, toolbox=toolbox)
         manifest = _manifest(composed, packed)
         previous = _previous(plan)
 

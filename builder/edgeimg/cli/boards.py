@@ -10,7 +10,7 @@ from edgeimg.build import boards
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.table import new_table
-from edgeimg.recipe import file as recipes
+from edgeimg.recipe import file
 from edgeimg.recipe.file import RecipeFile
 
 
@@ -31,7 +31,7 @@ def list_command(app: App) -> None:
     """List the boards that come with edgeimg."""
     rows = [
         {"name": name, "arch": board.arch, "title": board.title}
-        for name, board in recipes.shipped_boards().items()
+        for name, board in file.shipped_boards().items()
     ]
 
     def show(console: Console) -> None:

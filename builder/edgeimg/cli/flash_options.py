@@ -9,8 +9,7 @@ import click
 from edgeimg.cli.app import App
 from edgeimg.errors import ImageError
 from edgeimg.image import blockmap
-from edgeimg.release import sums
-from edgeimg.release import verify as verifying
+from edgeimg.release import sums, verify
 
 image = click.argument("image", type=click.Path(path_type=Path, dir_okay=False))
 key = click.option(
@@ -42,7 +41,7 @@ def verify_image(app: App, image: Path, key: Path | None) -> None:
         app.ui.note(f"{image.name} comes without {sums.NAME}: only its block map vouches for it")
         return
     with app.ui.step(f"verify {image.name}"):
-        verified_release = verifying.verify(image, key)
-        verifying.verify(blockmap.beside(image), key)
+        verified_release = verify.verify(image, key)
+        verify.verify(blockmap.beside(image), key)
     if verified_release.signer is None:
         app.ui.note("without --key only digests are verified, not who made the image")

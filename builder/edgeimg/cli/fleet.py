@@ -14,9 +14,7 @@ from edgeimg.cli import fleet_disks, fleet_options, fleet_register
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.table import new_table
 from edgeimg.errors import HostError, ImageError
-from edgeimg.fleet import facts, labels, reading
-from edgeimg.fleet import ledger as ledgers
-from edgeimg.fleet import print as printing
+from edgeimg.fleet import facts, labels, ledger, printing, reading
 from edgeimg.fleet.labels import Style
 from edgeimg.fleet.ledger import Entry, Ledger
 from edgeimg.fleet.reading import Fleet
@@ -125,7 +123,7 @@ def ledger_command(app: App, *, path: Path, gateway: str, serial: str, digest: s
     book = Ledger(where)
     read = book.read()
     fleet_options.tell_damage(app, book, read)
-    runs = ledgers.select(read.runs(), gateway=gateway, serial=serial, digest=digest)
+    runs = ledger.select(read.runs(), gateway=gateway, serial=serial, digest=digest)
     data: dict[str, object] = {"runs": [run.model_dump() for run in runs]}
     app.result(data, lambda console: console.print(_runs(runs)))
 
@@ -154,7 +152,7 @@ def _runs(runs: Sequence[Entry]) -> Table:
     for run in runs:
         ended = run.result
         if ended == "started":
-            outcome = "being written" if ledgers.is_running(run) else "never finished"
+            outcome = "being written" if ledger.is_running(run) else "never finished"
         else:
             outcome = {"ok": "ok", "failed": f"failed: {run.error}"}.get(ended, ended)
         disk = ", ".join(filter(None, (run.model, run.serial))) or run.device

@@ -16,8 +16,7 @@ from edgeimg.cli import flash_options, fleet_bench, fleet_options, options, sign
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.fleet_bench import TerminalBench
 from edgeimg.errors import FlashError, HostError, ImageError, ProvisionError
-from edgeimg.fleet import facts, images, labels, match
-from edgeimg.fleet import print as printing
+from edgeimg.fleet import facts, images, labels, match, printing
 from edgeimg.fleet.labels import Style
 from edgeimg.fleet.ledger import Ledger
 from edgeimg.fleet.match import Row

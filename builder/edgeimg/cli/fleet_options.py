@@ -11,8 +11,7 @@ import click
 from edgeimg.cli.app import App, Command
 from edgeimg.cli.options import load_recipe
 from edgeimg.cli.provisioning import asking
-from edgeimg.fleet import label, reading, rollout_tokens, token
-from edgeimg.fleet import print as printing
+from edgeimg.fleet import label, printing, reading, rollout_tokens, token
 from edgeimg.fleet.labels import Style
 from edgeimg.fleet.ledger import Ledger, Read
 from edgeimg.fleet.reading import Fleet

@@ -14,7 +14,7 @@ from edgeimg.cli.rollout import with_server
 from edgeimg.errors import ProvisionError
 from edgeimg.fleet import rollout_tokens
 from edgeimg.fleet.reading import Fleet
-from edgeimg.rollout import register as registering
+from edgeimg.rollout import register
 from edgeimg.rollout.register import Action, Registration
 from edgeimg.rollout.server import Server
 
@@ -49,14 +49,12 @@ def register_command(
     where = rollout_tokens.kept(fleet.path)
     with contextlib.nullcontext() if dry_run else rollout_tokens.locked(fleet.path):
         known = rollout_tokens.read(fleet.path)
-        planned = registering.plan(
-            server, names, known, rollout_tokens.new, rollout_tokens.is_token
-        )
+        planned = register.plan(server, names, known, rollout_tokens.new, rollout_tokens.is_token)
         added = {one.name: one.token for one in planned if one.name not in known}
         if added and not dry_run:
             rollout_tokens.keep(fleet.path, {**known, **added})
         if not dry_run:
-            registering.register(server, planned)
+            register.register(server, planned)
     words = _PLANS if dry_run else _RESULTS
     data: dict[str, object] = {
         "tokens": str(where),

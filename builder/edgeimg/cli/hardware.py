@@ -10,8 +10,7 @@ from rich.text import Text
 
 from edgeimg import arch as architectures
 from edgeimg.arch import Arch
-from edgeimg.build import coverage as covering
-from edgeimg.build import pipeline
+from edgeimg.build import coverage, pipeline
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.table import new_table
@@ -74,7 +73,7 @@ def hardware(
         _refuse_both()
         source = options.load_recipe(target)
     if target is None or target.suffix == ".toml":
-        found = covering.of_recipe(
+        found = coverage.of_recipe(
             source, machine, _arch(machine, source, arch),
             offline=offline, store=app.store, ui=app.ui,
         )  # fmt: skip
@@ -82,7 +81,7 @@ def hardware(
         if arch is not None:
             raise click.UsageError("an image has one architecture: leave --arch out")
         toolbox = pipeline.pack_tools(source, store=app.store, ui=app.ui)
-        found = covering.of_image(
+        found = coverage.of_image(
             target, source, machine,
             toolbox=toolbox, offline=offline, store=app.store, ui=app.ui,
         )  # fmt: skip

@@ -10,10 +10,10 @@ import click
 from edgeimg.arch import Arch, find
 from edgeimg.build import mirror as mirrors
 from edgeimg.build import pipeline
-from edgeimg.cache import limit as store_limit
+from edgeimg.cache import limit
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
-from edgeimg.lock import file as lock_file
+from edgeimg.lock import file
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.ui import human
 
@@ -93,7 +93,7 @@ def mirror(app: App, *, directory: Path, source: RecipeFile) -> None:
     of several recipes and versions can share a directory; nothing is removed. Any web server can
     serve it.
     """
-    locked = lock_file.load(source.lock_path)
+    locked = file.load(source.lock_path)
     run = mirrors.keep(locked, directory, store=app.store, progress=app.ui)
     absent = mirrors.images_of_engines(source.recipe, locked)
     for image in absent:
@@ -125,7 +125,7 @@ def clean(app: App, *, everything: bool, output: Path) -> None:
     doomed = [app.store.root / part for part in parts]
     if everything:
         doomed += [path.parent for path in output.glob("*/*.manifest.json")]
-    freed = sum(store_limit.usage(path) for path in doomed if path.exists())
+    freed = sum(limit.usage(path) for path in doomed if path.exists())
     for path in doomed:
         shutil.rmtree(path, ignore_errors=True)
     removed = [str(path) for path in doomed]

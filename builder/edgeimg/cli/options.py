@@ -16,7 +16,7 @@ from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build.plan import BuildOptions, K3sChoice
 from edgeimg.cli.app import Command
 from edgeimg.errors import RecipeError
-from edgeimg.recipe import file as recipe_file
+from edgeimg.recipe import file
 from edgeimg.recipe.file import RecipeFile
 
 DEFAULT_RECIPE = Path("recipes/gateway.toml")
@@ -91,7 +91,7 @@ def load_recipe(path: Path | None, board: str | None = None) -> RecipeFile:
     """The recipe at `path`; by default that of the current directory, else edgeimg's own."""
     if path is None:
         path = DEFAULT_RECIPE if DEFAULT_RECIPE.exists() else builtin.directory(str(DEFAULT_RECIPE))
-    return recipe_file.load(path, board)
+    return file.load(path, board)
 
 
 def to_archs(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -> tuple[Arch, ...]:

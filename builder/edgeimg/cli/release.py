@@ -17,7 +17,7 @@ from edgeimg.fetch import shared_cache
 from edgeimg.inspect import diff as differences
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.types import Gate
-from edgeimg.release import make as ship
+from edgeimg.release import make
 from edgeimg.release.gates import GATES
 from edgeimg.vm.argv import GuestOptions
 
@@ -119,7 +119,7 @@ def release(
         reports=reports,
     )
     with shared_cache.opened(app.ui) as cache:
-        released = ship.release(
+        released = make.release(
             source, archs, release_options, store=app.store, ui=app.ui, cache=cache
         )
     app.result(released.to_json(), lambda console: render.release(console, released))

@@ -20,8 +20,7 @@ from edgeimg.fetch.api import Api
 from edgeimg.fetch.http import has_credentials
 from edgeimg.report.rollout import rollout_page
 from edgeimg.rollout import facts as reporting
-from edgeimg.rollout import publish as publishing
-from edgeimg.rollout import start as starting
+from edgeimg.rollout import publish, start
 from edgeimg.rollout import state as states
 from edgeimg.rollout import steps as stepping
 from edgeimg.rollout.plan import Planned
@@ -87,8 +86,8 @@ def publish_command(app: App, *, server: Server, release: Path, url: str) -> Non
     RELEASE is a directory of `edgeimg release`. The server stores none of its files.
     """
     _require_address(url)
-    version = publishing.read(release, url)
-    number = publishing.publish(server, version)
+    version = publish.read(release, url)
+    number = publish.publish(server, version)
     message = f"{version.image} {version.version} is known to the server: {version.url}"
     app.result(
         {"id": number, "image": version.image, "version": version.version, "url": version.url,
@@ -120,24 +119,24 @@ def publish_command(app: App, *, server: Server, release: Path, url: str) -> Non
 @with_app
 def start_command(
     app: App, *, server: Server, image: str, version: str, steps: Path, name: str,
-    kind: starting.Kind, dry_run: bool,
+    kind: start.Kind, dry_run: bool,
 ) -> None:  # fmt: skip
     """Start the roll-out of a published version.
 
     Servers come before agents, and never two servers of one cluster together.
     """
-    order = starting.Order(
+    order = start.Order(
         name=name or f"{image} {version}", image=image, version=version, kind=kind,
         steps=stepping.read(steps),
     )  # fmt: skip
-    groups = starting.prepare(server, order)
+    groups = start.prepare(server, order)
     data: dict[str, object] = {
         "name": order.name,
         "groups": [{"gateways": one.gateways, **one.to_json()} for one in groups],
     }
     if not dry_run:
         with app.ui.task("The server makes the groups", None):
-            data["id"] = starting.start(server, order, groups)
+            data["id"] = start.start(server, order, groups)
     app.result(data, lambda console: _show_groups(console, groups))
 
 

@@ -17,8 +17,7 @@ from edgeimg.cli.app import App, with_app
 from edgeimg.cli.options import DEFAULT_RECIPE
 from edgeimg.errors import SigningKeyError, VerifyError
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.release import boot_check, difference
-from edgeimg.release import make as ship
+from edgeimg.release import boot_check, difference, make
 from edgeimg.release import verify as verifying
 from edgeimg.release.boot_check import BootCheck
 from edgeimg.release.verify import Verified
@@ -245,7 +244,7 @@ def _rebuild(
 ) -> None:
     """Raises VerifyError when the release built again has other bytes."""
     with app.store.work("rebuild") if work is None else nullcontext(work) as place:
-        again = ship.rebuild(
+        again = make.rebuild(
             directory, source, work=place, k3s_file=k3s, store=app.store, ui=app.ui
         )
         with app.ui.step("compare every byte"):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgeimg.fleet import label
-from edgeimg.fleet import print as printing
+from edgeimg.fleet import label, printing
 from edgeimg.fleet.label import Facts, Label
 from edgeimg.fleet.reading import Gateway
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from edgeimg import arch as architectures
+from edgeimg import arch
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.board import SECTOR, Board
 from edgeimg.streams import decoding
@@ -150,7 +150,7 @@ def _environment(board: Board, files: Tree) -> Iterator[str]:
 
 def _esp_names(board: Board, files: Tree) -> Iterator[str]:
     names = [path for path, _ in _esp(board, files)] + list(board.text)
-    efi = architectures.find(board.arch).efi
+    efi = arch.find(board.arch).efi
     own: tuple[str, ...] = (
         f"efi/boot/boot{efi}.efi",
         f"efi/systemd/systemd-boot{efi}.efi",

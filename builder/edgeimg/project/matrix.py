@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeimg import arch as architectures
 from edgeimg.build.plan import image_name
 from edgeimg.errors import RecipeError
-from edgeimg.recipe import file as recipe_file
+from edgeimg.recipe import file
 from edgeimg.recipe.file import RecipeFile
 
 LOCK = ".lock.toml"
@@ -63,10 +63,10 @@ def jobs(paths: Sequence[Path], boards: Sequence[str] = ()) -> list[Job]:
     found: list[Job] = []
     unused = set(boards)
     for path in dict.fromkeys(paths):
-        source = recipe_file.load(path)
+        source = file.load(path)
         found += _of_recipe(source)
         for board in dict.fromkeys(boards) if source.recipe.board is None else ():
-            for job in _of_recipe(recipe_file.load(path, board), board):
+            for job in _of_recipe(file.load(path, board), board):
                 found.append(job)
                 unused.discard(board)
     if unused:

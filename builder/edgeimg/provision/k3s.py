@@ -20,7 +20,7 @@ from pydantic import (
 
 from edgeimg.provision.value_files import hushed
 from edgeimg.provision.values import Address, Hostname, ServerUrl, TokenFile, is_quotable
-from edgeimg.recipe import provisioning as policy
+from edgeimg.recipe import provisioning
 from edgeimg.recipe.harmless import HARMLESS
 from edgeimg.recipe.k3s import LabelKey, LabelValue, Taint
 from edgeimg.text.validation import Table
@@ -40,13 +40,13 @@ def _option(name: str, info: ValidationInfo) -> str:
     plain = name.rstrip("+")
     if plain in KEYS:
         raise hushed(f"has a key of its own in [k3s]: '{KEYS[plain]}'")
-    if name.count("+") > 1 or not policy.is_known(plain, _allowed(info)):
+    if name.count("+") > 1 or not provisioning.is_known(plain, _allowed(info)):
         known = {option.partition(".")[0] for option in HARMLESS}
         if close := difflib.get_close_matches(plain, known, n=1, cutoff=0.75):
             raise hushed(f"a gateway does not take this option; did you mean '{close[0]}'?")
         if name.count("+") > 1 or not _NAME.fullmatch(plain):
             raise hushed("expected the name of an option of K3s")
-        raise hushed(f"needs the consent of the image's recipe: {policy.consent(plain)}")
+        raise hushed(f"needs the consent of the image's recipe: {provisioning.consent(plain)}")
     return name
 
 
@@ -60,9 +60,11 @@ def _value(
 ) -> object:
     name, raw = pair
     value = check(raw)
-    if name.removesuffix("+") not in KEYS and policy.is_known(name.rstrip("+"), _allowed(info)):
+    if name.removesuffix("+") not in KEYS and provisioning.is_known(
+        name.rstrip("+"), _allowed(info)
+    ):
         for text in value if isinstance(value, tuple) else (value,):
-            if why := policy.refused(name, text, _allowed(info)):
+            if why := provisioning.refused(name, text, _allowed(info)):
                 raise hushed(why)
     return value
 
@@ -122,7 +124,7 @@ class K3s(Table):
         if self.server is None:
             raise ValueError("an agent needs 'server', such as 'https://10.0.0.1:6443'")
         for name in self.config:
-            if policy.is_for_servers(name.rstrip("+")):
+            if provisioning.is_for_servers(name.rstrip("+")):
                 raise ValueError(f"config: '{name}' is for servers, and this is an agent")
         if self.agent_token is not None:
             raise ValueError("'agent_token_file' is for servers, and this is an agent")

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from edgeimg.arch import ARCHITECTURES
 from edgeimg.cache import partials
 from edgeimg.errors import ImageError, ProvisionError, ToolError
-from edgeimg.flash import target as medium
+from edgeimg.flash import target
 from edgeimg.image.partitions import Partition
 from edgeimg.pack import disk, esp, fat
 from edgeimg.provision.rendering import DIRECTORY
@@ -43,7 +43,7 @@ def write(
     ToolError, HostError, ProvisionError when they are not there afterwards.
     """
     with (
-        medium.opened(image) as opened,
+        target.opened(image) as opened,
         partials.directory("edgeimg-provision-", _memory()) as scratch,
     ):
         unchanged()
@@ -128,7 +128,7 @@ def _others(image: Path, config: Partition, folder: Path, toolbox: Toolbox) -> d
     return {readme.name: readme, **kept}
 
 
-def _replace(opened: medium.Target, made: Path, offset: int) -> bool:
+def _replace(opened: target.Target, made: Path, offset: int) -> bool:
     """Write `made` to a medium from `offset` on, where they differ; whether it reads back so."""
     changed = []
     with made.open("rb") as source:

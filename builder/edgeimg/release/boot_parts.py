@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from edgeimg.build import inputs as sources
+from edgeimg.build import inputs
 from edgeimg.build.plan import BuildPlan, ReleaseOptions
 from edgeimg.cache.store import Store
 from edgeimg.errors import RecipeError
@@ -110,4 +110,4 @@ def with_signatures(part: Part, source: RecipeFile, directory: Path, store: Stor
 
 def pack_tools(planned: BuildPlan, store: Store, ui: Ui) -> Toolbox:
     """The tools that read and write boot partitions."""
-    return sources.host_tools(planned.lock, "pack", store, offline=planned.offline, progress=ui)
+    return inputs.host_tools(planned.lock, "pack", store, offline=planned.offline, progress=ui)

@@ -15,15 +15,14 @@ from edgeimg.build.result import Built
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.errors import ImageError, VerifyError
 from edgeimg.image.manifest import SUFFIX, Manifest
-from edgeimg.pack import boot_files, esp
-from edgeimg.pack import publish as publishing
+from edgeimg.pack import boot_files, esp, publish
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.tools import Toolbox
 from edgeimg.trust import authenticode
 from edgeimg.trust.pkcs7 import Certificate
 from edgeimg.trust.secure_boot import BootSigner
 from edgeimg.ui import Ui
-from edgeimg.vm import disk as guest_disk
+from edgeimg.vm import disk
 
 _DIRECTORY = "signed"
 """Where signed images are, in the directory of finished images."""
@@ -74,7 +73,7 @@ def attach(
     if not published.secure_boot:
         return built
     download = directory / built.download.name
-    raw = guest_disk.raw_image(download, store)
+    raw = disk.raw_image(download, store)
     tables = {}
     with store.work("boot-files") as work:
         found = boot_files.read(raw, published.disk, work, toolbox=toolbox)
@@ -101,7 +100,7 @@ def _publish(
     ui: Ui,
 ) -> Built:
     plan = signed_plan(built.plan)
-    raw = guest_disk.raw_image(built.download, store)
+    raw = disk.raw_image(built.download, store)
     with store.work("sign") as work, disk_errors(store.root):
         signed = work / "disk.raw"
         sizes = boot_files.replace(
@@ -118,7 +117,7 @@ def _publish(
             sizes={**built.manifest.sizes, "uki": uki[0]},
             secure_boot=certificate.fingerprint,
         )
-        published = publishing.publish(
+        published = publish.publish(
             signed, manifest, plan.directory, name=plan.name, toolbox=toolbox, progress=ui
         )
     return Built(

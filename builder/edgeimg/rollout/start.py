@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgeimg.errors import RolloutError
-from edgeimg.rollout import plan as plans
+from edgeimg.rollout import plan
 from edgeimg.rollout.plan import Member, Planned, Population, Role
 from edgeimg.rollout.publish import find
 from edgeimg.rollout.server import Server, quoted
@@ -35,7 +35,7 @@ def prepare(server: Server, order: Order) -> tuple[Planned, ...]:
 
     Raises RolloutError for gateways that the server does not know or that run another image.
     """
-    return plans.plan(order.steps, _population(server, order))
+    return plan.plan(order.steps, _population(server, order))
 
 
 def start(
@@ -54,7 +54,7 @@ def start(
         )
     made = server.post("/rollouts", {
         "name": order.name, "distributionSetId": version, "type": order.kind,
-        "targetFilterQuery": plans.everyone(order.image, order.steps),
+        "targetFilterQuery": plan.everyone(order.image, order.steps),
         "groups": [group.to_json() for group in groups],
     })  # fmt: skip
     number = made.get("id") if isinstance(made, dict) else None
@@ -70,7 +70,7 @@ def start(
 
 
 def _population(server: Server, order: Order) -> Population:
-    base = plans.everyone(order.image, order.steps)
+    base = plan.everyone(order.image, order.steps)
     names = [name for group in order.steps.group for name in group.gateways]
     known = _among(server, base, names)
     if unfit := [name for name in names if name not in known]:
@@ -101,7 +101,7 @@ def _among(server: Server, query: str, names: Sequence[str]) -> set[str]:
     """Those of some names that a query has: a request for each 2,000 characters of them."""
     return {
         name
-        for part in plans.parts(names)
+        for part in plan.parts(names)
         for name in _names(server, f"{query};controllerId=in=({','.join(part)})")
     }
 

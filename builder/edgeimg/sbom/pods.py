@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgeimg import arch as architectures
+from edgeimg import arch
 from edgeimg.image.manifest import Contents
 from edgeimg.lock.model import ImagePin
 from edgeimg.recipe import image_name
@@ -13,7 +13,7 @@ from edgeimg.sbom.collection import Collection
 from edgeimg.sbom.debian import Groups
 from edgeimg.sbom.model import IMAGE, Component, Distribution, Kind
 from edgeimg.tree import Tree
-from edgeimg.workloads import images as pods
+from edgeimg.workloads import images
 
 
 def add(
@@ -30,14 +30,14 @@ def add(
     Images that edgeimg composed are related to the packages of `groups`. The built-in ones have
     single files of packages, which are recognised by digest.
     """
-    goarch = architectures.find(contents.arch).goarch
+    goarch = arch.find(contents.arch).goarch
     by_digest = {
         digest: package
         for package, deb in groups.get("containers", ())
         for digest in deb.tree.digests().values()
     }
     by_sha256 = {c.sha256: c.ref for c in collection.components.values() if c.sha256}
-    for reference, (identity, base) in sorted(pods.listed(root).items()):
+    for reference, (identity, base) in sorted(images.listed(root).items()):
         pin = pins.get(reference)
         ref = collection.add(_component(reference, pin, identity, base, goarch), IMAGE)
         for package, _ in groups.get(f"image:{reference}", ()):

@@ -17,8 +17,7 @@ from edgeimg.check import listening
 from edgeimg.check.findings import Finding
 from edgeimg.errors import ImageError
 from edgeimg.progress import Progress
-from edgeimg.smoke import board as boards
-from edgeimg.smoke import wear
+from edgeimg.smoke import board, wear
 from edgeimg.smoke.boots import Trial, boot_twice
 from edgeimg.smoke.report import SmokeReport
 from edgeimg.smoke.verdict import Boot, Check, compare, judge
@@ -85,8 +84,8 @@ def smoke(
     boots: tuple[Boot, ...]
     if options.board is not None and not options.board.virtual:
         seconds = options.deadline or BOARD_SECONDS
-        boots, lost = (boards.watch(trial, options.board, seconds=seconds),), 0
-        checks = boards.judge(boots[0], options.board.model)
+        boots, lost = (board.watch(trial, options.board, seconds=seconds),), 0
+        checks = board.judge(boots[0], options.board.model)
     else:
         boots, lost = boot_twice(trial, progress)
         checks = _checks(boots, expected)
