@@ -51,13 +51,16 @@ class FileServer(LocalServer):
                     self.reply(302, {"Location": fault}, b"", body)
                 elif isinstance(fault, int) or data is None:
                     self.reply(fault if isinstance(fault, int) else 404, {}, b"no", body)
-                elif (match := re.fullmatch(r"bytes=(\d+)-", asked)) and fault != "no-range":
+                elif (match := re.fullmatch(r"bytes=(\d+)-(\d*)", asked)) and fault != "no-range":
                     start = int(match[1])
                     if start >= len(data):
                         self.reply(416, {}, b"", body)
                         return
-                    place = f"bytes {start}-{len(data) - 1}/{len(data)}"
-                    self.reply(206, {"Content-Range": place}, data[start:], body, str(fault))
+                    last = min(int(match[2] or len(data)), len(data) - 1)
+                    place = f"bytes {start}-{last}/{len(data)}"
+                    self.reply(
+                        206, {"Content-Range": place}, data[start : last + 1], body, str(fault)
+                    )
                 else:
                     self.reply(200, {}, data, body, str(fault))
 

@@ -102,7 +102,7 @@ def digests(directory: Path) -> dict[str, str]:
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in directory.iterdir()
-        if path.is_file() and path.name != "SHA256SUMS.gpg"
+        if path.is_file() and path.suffix != ".gpg"
     }
 
 
@@ -134,7 +134,8 @@ def test_a_release_is_whole_signed_and_made_once(project: Project, home: Path) -
         f"{NAME}.raw.zst", f"{NAME}.bmap", f"{NAME}.manifest.json", f"{NAME}.cdx.json",
         f"{NAME}.spdx.json", f"{NAME}.efi", f"{NAME}_{uuids['root-a']}.root.xz",
         f"{NAME}_{uuids['root-a-verity']}.verity.xz", "gateway_0.1.0.intoto.json", "os_list.json",
-        "release.json", "SHA256SUMS", "SHA256SUMS.gpg", "evidence",
+        "release.json", "SHA256SUMS", "SHA256SUMS.gpg", "evidence", f"{NAME}.delta",
+        "SHA256SUMS.update", "SHA256SUMS.update.gpg",
     }  # fmt: skip
     assert {hold["gate"] for hold in facts["overrides"]} == {h["gate"] for h in told["overrides"]}
     listing = json.loads((directory / "os_list.json").read_bytes())["os_list"][0]
@@ -146,12 +147,15 @@ def test_a_release_is_whole_signed_and_made_once(project: Project, home: Path) -
     for place in (directory, directory / "evidence"):
         listed = {line[66:] for line in (place / "SHA256SUMS").read_text().splitlines()}
         files = {path.name for path in place.iterdir() if path.is_file()}
-        assert files == listed | {"SHA256SUMS", "SHA256SUMS.gpg"}
+        assert {name for name in files - listed if not name.endswith(".gpg")} == {"SHA256SUMS"}
         subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=place, check=True)
-        subprocess.run(
-            ["gpgv", "--keyring", keyring, place / "SHA256SUMS.gpg", place / "SHA256SUMS"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+        signed = {path.stem for path in place.glob("*.gpg")}
+        assert signed == {"SHA256SUMS"} | {name for name in files if name.endswith(".update")}
+        for name in signed:
+            subprocess.run(
+                ["gpgv", "--keyring", keyring, place / f"{name}.gpg", place / name],
+                check=True, capture_output=True,
+            )  # fmt: skip
 
     before = digests(directory)
     again = project.run("release", *release(project, home, *ALLOWED, "--json"))
@@ -170,6 +174,7 @@ def test_update_files_are_the_partitions(
     )
     manifest = json.loads((directory / f"{NAME}.manifest.json").read_bytes())
     parts = {part["name"]: part for part in manifest["disk"]["partitions"]}
+    update_sums = (directory / "SHA256SUMS.update").read_text()
     for partition, suffix, size in (
         ("root-a", "root", "root"),
         ("root-a-verity", "verity", "verity"),
@@ -182,6 +187,8 @@ def test_update_files_are_the_partitions(
             assert disk.read(len(content)) == content
             assert not disk.read(part["size"] - len(content)).strip(b"\0")
         assert len(content) == manifest["sizes"][size]
+        digest = hashlib.sha256(content).hexdigest()
+        assert f"{digest}  {packed.name.removesuffix('.xz')}\n" in update_sums
     uki = (directory / f"{NAME}.efi").read_bytes()
     assert len(uki) == manifest["sizes"]["uki"]
     assert manifest["root_hash"].encode() in uki

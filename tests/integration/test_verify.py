@@ -104,7 +104,7 @@ def test_it_is_accepted_whole_and_file_by_file(release: Made, tmp_path: Path) ->
     assert told["version"] == "0.1.0"
     assert any(override.startswith("boot: ") for override in told["overrides"])
     files = [path for path in release.directory.rglob("*") if path.is_file()]
-    assert told["files"] == len(files) - 4
+    assert told["files"] == len([path for path in files if path.suffix != ".gpg"]) - 2
     for path in files:
         assert verify(path, release.public).signer is not None
     shown = cli(release.directory, cwd=tmp_path)
@@ -224,6 +224,10 @@ def _unsigned(copy: Path) -> None:
     (copy / "SHA256SUMS.gpg").unlink()
 
 
+def _unsigned_updates(copy: Path) -> None:
+    (copy / "SHA256SUMS.update.gpg").unlink()
+
+
 def _unsigned_evidence(copy: Path) -> None:
     (copy / "evidence/SHA256SUMS.gpg").unlink()
 
@@ -256,6 +260,7 @@ def _renamed(copy: Path) -> None:
         (_missing_report, "evidence/report.html is missing"),
         (_unsigned, "is not signed"),
         (_unsigned_evidence, "evidence is not signed"),
+        (_unsigned_updates, r"there is no SHA256SUMS\.update\.gpg"),
         (_directory, "more is not listed"),
         (_link, "os_list.json is not a regular file"),
         (_linked_evidence, "evidence/ is missing"),
@@ -285,6 +290,20 @@ def test_a_release_signed_by_somebody_else_is_refused(release: Made, tmp_path: P
         signatures.sign(assemble.sums(copy / "evidence"), other)
         with pytest.raises(VerifyError, match="evidence/ was signed by Somebody"):
             verify(copy, both)
+        copy = release.copy(tmp_path / "updates")
+        signatures.sign(copy / "SHA256SUMS.update", other)
+        for path in (copy, copy / "SHA256SUMS.update.gpg"):
+            with pytest.raises(VerifyError, match=r"SHA256SUMS\.update was signed by Somebody"):
+                verify(path, both)
+
+
+def test_update_files_of_another_version_are_refused(release: Made, tmp_path: Path) -> None:
+    copy = release.copy(tmp_path / "copy")
+    index = copy / f"{NAME}.delta"
+    index.write_text(index.read_text().replace(".root ", ".toor ", 1))
+    release.sign(copy)
+    with pytest.raises(VerifyError, match=r"SHA256SUMS\.update disagrees about .*\.toor"):
+        verify(copy, release.public)
 
 
 LIES: dict[str, tuple[str, Callable[[Any], object], str]] = {

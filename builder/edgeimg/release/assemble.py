@@ -2,6 +2,7 @@
 
 out/release/<version>/            the same bytes for the same recipe and lock
     SHA256SUMS, SHA256SUMS.gpg    over all of it
+    SHA256SUMS.update, .gpg       over the update files without compression
     evidence/                     measurements, which differ from run to run
         SHA256SUMS, SHA256SUMS.gpg
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,17 +23,17 @@ from edgeimg.compose.updates import ROLLBACK_SUFFIX
 from edgeimg.errors import ImageError, ReleaseError
 from edgeimg.image.manifest import encode
 from edgeimg.recipe.updates import Update
-from edgeimg.release import artifacts, os_list, provenance
+from edgeimg.release import artifacts, delta, os_list, provenance
 from edgeimg.release import sums as listings
 from edgeimg.release.facts import ReleasedFile, ReleasedImage, ReleaseFacts
 from edgeimg.release.gates import Hold
-from edgeimg.release.layout import FACTS, SIGNATURE, SUMS
+from edgeimg.release.layout import FACTS, SIGNATURE, SUMS, UPDATE_SIGNATURE, UPDATE_SUMS
 from edgeimg.release.os_list import Entry
 from edgeimg.release.provenance import Origin
 from edgeimg.sbom import Distribution
 from edgeimg.tools import Toolbox
 
-_SPLIT_VERSION = "1"
+_SPLIT_VERSION = "2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,7 @@ def write(
             for part in parts
             for name, digest in _place(part, directory, toolbox, store)
         }
+        digests[UPDATE_SUMS] = _write(directory / UPDATE_SUMS, update_sums(directory, digests))
         document = os_list.document([_entry(part) for part in parts], url=url)
         digests["os_list.json"] = _write(directory / "os_list.json", document)
         statement = provenance.statement(digests, plans, origin)
@@ -98,9 +100,18 @@ def write(
         (directory / SUMS).write_bytes(listings.encode(digests))
 
 
+def update_sums(directory: Path, names: Iterable[str]) -> bytes:
+    """The SHA256SUMS of the update files without compression, of the indexes among `names`."""
+    listed: dict[str, str] = {}
+    for name in names:
+        if name.endswith(delta.SUFFIX):
+            listed |= delta.digests(directory / name)
+    return listings.encode(listed)
+
+
 def sums(directory: Path) -> Path:
     """Write the SHA256SUMS of all files in `directory`; its path."""
-    excluded = (SUMS, SIGNATURE)
+    excluded = (SUMS, SIGNATURE, UPDATE_SIGNATURE)
     files = [path for path in directory.iterdir() if path.is_file() and path.name not in excluded]
     listing = directory / SUMS
     listing.write_bytes(listings.encode({path.name: sha256_file(path) for path in files}))

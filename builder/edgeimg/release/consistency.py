@@ -8,8 +8,9 @@ from pathlib import Path
 
 from edgeimg.errors import ImageError, VerifyError
 from edgeimg.image.manifest import SUFFIX, Manifest
+from edgeimg.release import delta, sums
 from edgeimg.release.facts import ReleasedImage, ReleaseFacts
-from edgeimg.release.layout import FACTS
+from edgeimg.release.layout import FACTS, UPDATE_SUMS
 from edgeimg.smoke import report as smoke
 from edgeimg.smoke.report import SmokeReport
 from edgeimg.text import json_text
@@ -121,10 +122,23 @@ def _provenance(directory: Path, file: str, listed: Digests) -> Iterator[str]:
     )
 
 
+def _update_sums(directory: Path, file: str, listed: Digests) -> Iterator[str]:
+    indexes = [name for name in listed if name.endswith(delta.SUFFIX)]
+    expected: dict[str, str] = {}
+    for name in indexes:
+        expected |= delta.digests(directory / name)
+        uki = f"{name.removesuffix(delta.SUFFIX)}.efi"
+        if expected.get(uki) != listed.get(uki):
+            yield f"{name} is about another {uki}"
+    yield from _same(file, sums.parse(sums.read(directory / file), directory / file), expected)
+
+
 def _same(file: str, listed: Digests, actual: Digests) -> Iterator[str]:
     for name in sorted(listed.keys() | actual.keys()):
         if listed.get(name) != actual.get(name):
             yield f"{file} disagrees about {name}"
 
 
-_JUDGES = {SUFFIX: _manifest, FACTS: _facts, ".intoto.json": _provenance}
+_JUDGES = {
+    SUFFIX: _manifest, FACTS: _facts, ".intoto.json": _provenance, UPDATE_SUMS: _update_sums
+}  # fmt: skip

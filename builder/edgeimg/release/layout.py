@@ -4,8 +4,11 @@ from edgeimg.image.layout import SUMS
 
 SIGNATURE = f"{SUMS}.gpg"
 """Detached OpenPGP signature over SUMS, where systemd-sysupdate looks for it."""
+UPDATE_SUMS = f"{SUMS}.update"
+"""SHA-256 of the update files without compression, for gateways that assemble them."""
+UPDATE_SIGNATURE = f"{UPDATE_SUMS}.gpg"
 FACTS = "release.json"
 EVIDENCE = "evidence"
 """The directory of the evidence. It has its own list and signature."""
 
-__all__ = ["EVIDENCE", "FACTS", "SIGNATURE", "SUMS"]
+__all__ = ["EVIDENCE", "FACTS", "SIGNATURE", "SUMS", "UPDATE_SIGNATURE", "UPDATE_SUMS"]

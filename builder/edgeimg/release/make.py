@@ -25,7 +25,7 @@ from edgeimg.release.assemble import Part
 from edgeimg.release.evidence import Evidence
 from edgeimg.release.facts import ReleaseFacts
 from edgeimg.release.gates import Hold
-from edgeimg.release.layout import EVIDENCE, FACTS, SUMS
+from edgeimg.release.layout import EVIDENCE, FACTS, SUMS, UPDATE_SUMS
 from edgeimg.release.provenance import Origin
 from edgeimg.release.releases import Released
 from edgeimg.smoke.report import SmokeReport
@@ -97,8 +97,8 @@ def release(
     evidence.write(record, work / EVIDENCE)
     with ui.step(f"sign it with {signer.fingerprint[-16:]}"), ui.aside():
         assemble.sums(work / EVIDENCE)
-        for directory in (work, work / EVIDENCE):
-            signatures.sign(directory / SUMS, signer, passphrase_file=options.passphrase_file)
+        for listing in (work / UPDATE_SUMS, work / SUMS, work / EVIDENCE / SUMS):
+            signatures.sign(listing, signer, passphrase_file=options.passphrase_file)
         assemble.publish(work, final)
     return Released(
         version=final.name,

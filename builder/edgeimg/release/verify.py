@@ -10,7 +10,7 @@ from edgeimg.errors import VerifyError
 from edgeimg.progress import Progress, Silent
 from edgeimg.release import consistency, sums
 from edgeimg.release.facts import ReleaseFacts
-from edgeimg.release.layout import EVIDENCE, FACTS, SIGNATURE
+from edgeimg.release.layout import EVIDENCE, FACTS, SIGNATURE, UPDATE_SIGNATURE, UPDATE_SUMS
 from edgeimg.trust import signatures
 from edgeimg.trust.signatures import Signer
 
@@ -48,9 +48,11 @@ def verify(path: Path, key: Path | None, *, progress: Progress | None = None) ->
 
 def _file(path: Path, key: Path | None) -> Verified:
     digests, signer = _listing(path.parent, key)
-    if path.name in (sums.NAME, SIGNATURE):
+    if path.name in (sums.NAME, SIGNATURE, UPDATE_SIGNATURE):
         if key is None:
             raise VerifyError(f"a key is needed to verify {path.name}", hint="use --key FILE")
+        if path.name == UPDATE_SIGNATURE:
+            _require_update_signer(path.parent, signer, key)
     elif path.name not in digests:
         raise VerifyError(f"{path.name} is not listed in the {sums.NAME} beside it")
     elif problems := sums.check_file(path, digests[path.name]):
@@ -62,7 +64,12 @@ def _directory(directory: Path, key: Path | None, progress: Progress) -> Verifie
     digests, signer = _listing(directory, key)
     list_files = {sums.NAME, SIGNATURE}
     is_complete = FACTS in digests
-    problems = sums.check(directory, digests, besides={*list_files, EVIDENCE}, progress=progress)
+    besides = {*list_files, EVIDENCE}
+    if UPDATE_SUMS in digests:
+        besides.add(UPDATE_SIGNATURE)
+        if key is not None:
+            _require_update_signer(directory, signer, key)
+    problems = sums.check(directory, digests, besides=besides, progress=progress)
     # Contents of files are compared only after their digests match the signed list.
     problems = problems or consistency.check(directory, digests)
     evidence = directory / EVIDENCE
@@ -105,13 +112,26 @@ def _listing(directory: Path, key: Path | None) -> tuple[dict[str, str], Signer 
     data = sums.read(path)
     if key is None:
         return sums.parse(data, path), None
-    if not (directory / SIGNATURE).is_file():
-        raise VerifyError(f"{directory} is not signed: there is no {SIGNATURE}")
+    return sums.parse(data, path), _signer(path, data, key)
+
+
+def _signer(listing: Path, data: bytes, key: Path) -> Signer:
+    """Who signed the content of a listing, by the signature beside it. Raises VerifyError."""
+    signature = listing.with_name(f"{listing.name}.gpg")
+    if not signature.is_file():
+        raise VerifyError(f"{listing.parent} is not signed: there is no {signature.name}")
     try:
-        signer = signatures.verify(data, sums.read(directory / SIGNATURE), key)
+        return signatures.verify(data, sums.read(signature), key)
     except VerifyError as error:
-        raise VerifyError(f"{directory / SIGNATURE}: {error}", hint=error.hint) from error
-    return sums.parse(data, path), signer
+        raise VerifyError(f"{signature}: {error}", hint=error.hint) from error
+
+
+def _require_update_signer(directory: Path, signer: Signer | None, key: Path) -> None:
+    """Raises VerifyError unless `signer` of SHA256SUMS has signed SHA256SUMS.update, too."""
+    listing = directory / UPDATE_SUMS
+    other = _signer(listing, sums.read(listing), key)
+    if signer is None or other.fingerprint != signer.fingerprint:
+        raise VerifyError(f"{UPDATE_SUMS} was signed by {other}, {sums.NAME} by {signer}")
 
 
 def _facts(directory: Path) -> tuple[str, tuple[str, ...]]:
