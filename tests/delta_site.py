@@ -45,10 +45,10 @@ class Site:
     """Of the new version, by part: root, verity, uki."""
     env: dict[str, str]
 
-    def prepare(self) -> subprocess.CompletedProcess[str]:
-        """Fetch what the gateway has not."""
+    def prepare(self, *prefix: str) -> subprocess.CompletedProcess[str]:
+        """Fetch what the gateway has not; `prefix` goes before the command."""
         return subprocess.run(
-            ["busybox", "sh", str(PROGRAM), "prepare", "1.1.0", f"{self.server.url}/gw"],
+            [*prefix, "busybox", "sh", str(PROGRAM), "prepare", "1.1.0", f"{self.server.url}/gw"],
             check=False, capture_output=True, text=True, env=self.env, timeout=600,
         )  # fmt: skip
 
