@@ -5,7 +5,7 @@
 Two images of one architecture that `edgeimg build` has made. The gateway's own program runs here
 with busybox, against a web server of the tests, and every byte that it assembles is compared.
 `transferred` is what the server has sent, without headers; `peak` is the memory of the largest
-program that took part. The patch is that of `zstd -19 --patch-from` for root, hash tree and UKI,
+program that took part. The patch is that of `zstd -12 --patch-from` for root, hash tree and UKI,
 each by itself: its maker has to make and keep one for each pair of versions.
 """
 
@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import environment  # noqa: F401
 from edgeimg import tools
 from edgeimg.cache.store import Store, default_root
 from edgeimg.image.manifest import SUFFIX, Manifest
@@ -110,7 +111,7 @@ def patch(directory: Path, pack: Toolbox) -> int:
         if path.suffix in running:
             output = directory / f"{path.suffix[1:]}.patch"
             pack.run(
-                "zstd", "-19", "--long=30", "-q", "-f", f"--patch-from={running[path.suffix]}",
+                "zstd", "-12", "--long=30", "-q", "-f", f"--patch-from={running[path.suffix]}",
                 str(path), "-o", str(output), timeout=3600,
             )  # fmt: skip
             total += output.stat().st_size
