@@ -22,7 +22,8 @@ from tests.updater import ROOT, environment
 PROGRAM = ROOT / "usr/lib/edgeimg/delta"
 NAME = "gw_1.1.0_x86-64"
 _APPLETS = (
-    "awk", "cut", "dd", "df", "hexdump", "head", "od", "sha256sum", "stat", "tail", "tr", "xzcat",
+    "awk", "cut", "dd", "df", "hexdump", "head", "od", "sha256sum", "sort", "stat", "tail", "tr",
+    "xzcat",
 )  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def make(directory: Path, old: Version, new: Version, *, pack: Toolbox) -> Site:
     shutil.copyfile(new.root, contents["root"])
     shutil.copyfile(new.uki, contents["uki"])
     verity.make(contents["root"], contents["verity"], toolbox=pack)
-    packed = contents["root"].with_name(f"{contents['root'].name}.xz")
+    packed = contents["root"].with_name(f"{contents['root'].name}{delta.PIECES}")
     parts = (
         delta.root(contents["root"], packed, toolbox=pack),
         delta.verity(contents["verity"]),
@@ -105,7 +106,8 @@ def make(directory: Path, old: Version, new: Version, *, pack: Toolbox) -> Site:
     )
     index = published / f"{NAME}{delta.SUFFIX}"
     index.write_bytes(delta.encode({part.kind: part for part in parts}))
-    pack.run("xz", "--keep", str(contents["verity"]), timeout=60)
+    for part in ("root", "verity"):
+        pack.run("xz", "--keep", "-6", str(contents[part]), timeout=600)
     (published / "SHA256SUMS.update").write_bytes(assemble.update_sums(published, [index.name]))
     (published / "SHA256SUMS.update.gpg").write_bytes(b"checked by systemd-sysupdate")
     server = FileServer()

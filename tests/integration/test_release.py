@@ -135,6 +135,7 @@ def test_a_release_is_whole_signed_and_made_once(project: Project, home: Path) -
         f"{NAME}.spdx.json", f"{NAME}.efi", f"{NAME}_{uuids['root-a']}.root.xz",
         f"{NAME}_{uuids['root-a-verity']}.verity.xz", "gateway_0.1.0.intoto.json", "os_list.json",
         "release.json", "SHA256SUMS", "SHA256SUMS.gpg", "evidence", f"{NAME}.delta",
+        f"{NAME}_{uuids['root-a']}.root.pieces",
         "SHA256SUMS.update", "SHA256SUMS.update.gpg",
     }  # fmt: skip
     assert {hold["gate"] for hold in facts["overrides"]} == {h["gate"] for h in told["overrides"]}

@@ -3,10 +3,11 @@
 Named as systemd-sysupdate matches them (sysupdate.d(5)): `@v` is the version, `@u` the UUID that
 the partition must have, which for root and root-verity are the halves of the root hash.
 
-    <id>_@v_<arch>_@u.root.xz     content of the root slot, as one xz stream for each 64 KiB
+    <id>_@v_<arch>_@u.root.xz     content of the root slot
     <id>_@v_<arch>_@u.verity.xz   its hash tree
     <id>_@v_<arch>.efi            the UKI
-    <id>_@v_<arch>.delta          pieces of root and UKI (release/delta.py)
+    <id>_@v_<arch>_@u.root.pieces content of the root slot, for gateways that have most of it
+    <id>_@v_<arch>.delta          index of the pieces (release/delta.py)
     <id>_@v_<arch>.rollback       `rollback_index=N`; absent for 0
 """
 
@@ -23,6 +24,9 @@ from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
 
 _ENTRIES = "EFI/Linux"
+_LEVEL = "-6"
+_BLOCK = "--block-size=24MiB"
+"""Bytes depend on the size of blocks, not on how many are packed at once."""
 _TIMEOUT = 1800.0
 
 
@@ -35,19 +39,32 @@ def split(
     ToolError, HostError, ImageError when the image does not match its manifest.
     """
     disk, sizes = manifest.disk, manifest.sizes
-    slot, tree = disk["root-a"], disk["root-a-verity"]
-    root, verity = directory / f"{name}_{slot.uuid}.root", directory / f"{name}_{tree.uuid}.verity"
-    packed = root.with_name(f"{root.name}.xz")
+    slots = [
+        (disk["root-a"], sizes["root"], "root"),
+        (disk["root-a-verity"], sizes["verity"], "verity"),
+    ]
     with disk_errors(directory):
-        sparse.extract(raw, root, offset=slot.start, size=sizes["root"])
-        sparse.extract(raw, verity, offset=tree.start, size=sizes["verity"])
+        root, verity = (
+            _part(raw, part.start, size, directory / f"{name}_{part.uuid}.{suffix}")
+            for part, size, suffix in slots
+        )
         uki = _uki(raw, disk["esp"].start, directory / f"{name}.efi", toolbox)
-        parts = [delta.root(root, packed, toolbox=toolbox), delta.verity(verity), delta.uki(uki)]
+        pieces = root.with_name(f"{root.name}{delta.PIECES}")
+        parts = [delta.root(root, pieces, toolbox=toolbox), delta.verity(verity), delta.uki(uki)]
         index = directory / f"{name}{delta.SUFFIX}"
         index.write_bytes(delta.encode({part.kind: part for part in parts}))
-        root.unlink()
-        toolbox.run("xz", "-6", "-T1", "--quiet", str(verity), timeout=_TIMEOUT)
-    return [packed, verity.with_name(f"{verity.name}.xz"), uki, index]
+        packed = [_pack(root, toolbox), _pack(verity, toolbox)]
+    return [*packed, uki, pieces, index]
+
+
+def _part(raw: Path, start: int, size: int, output: Path) -> Path:
+    sparse.extract(raw, output, offset=start, size=size)
+    return output
+
+
+def _pack(path: Path, toolbox: Toolbox) -> Path:
+    toolbox.run("xz", _LEVEL, _BLOCK, "-T0", "--quiet", str(path), timeout=_TIMEOUT)
+    return path.with_name(f"{path.name}.xz")
 
 
 def _uki(raw: Path, start: int, output: Path, toolbox: Toolbox) -> Path:

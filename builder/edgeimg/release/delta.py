@@ -4,7 +4,7 @@
 
     edgeimg-delta 1
     root <file> <sha256> <bytes> <bytes of a piece>
-    <bytes of each piece as an xz stream; <file>.xz is these streams, one after the other>
+    <bytes of each piece as an xz stream; <file>.pieces is these streams, one after the other>
     verity <file> <sha256> <bytes> 0
     uki <file> <sha256> <bytes> <bytes of a piece>
     <SHA-256 of each piece of the file>
@@ -16,6 +16,7 @@ what they have assembled by that.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -31,10 +32,14 @@ from edgeimg.tools import Toolbox
 
 SUFFIX = ".delta"
 FORMAT = "edgeimg-delta 1"
-ROOT_PIECE = 64 << 10
+PIECES = ".pieces"
+"""Suffix of the file with the pieces of a root."""
+ROOT_PIECE = 8 << 10
 UKI_PIECE = 64 << 10
 PARTS = ("root", "verity", "uki")
 _XZ = ("-6", "--check=crc32", "--threads=1", "--quiet", "--keep")
+_BATCH = 1000
+"""Pieces that one xz compresses: their names are its arguments."""
 _TIMEOUT = 1800.0
 
 
@@ -87,12 +92,11 @@ def root(path: Path, packed: Path, *, toolbox: Toolbox) -> Part:
             pieces.append(Path(work, f"{number:06}"))
             pieces[-1].write_bytes(data)
         option = f"--lzma2=preset=6,dict={ROOT_PIECE}"
-        halves = [pieces[0::2], pieces[1::2]]
-        with ThreadPoolExecutor(len(halves)) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             runs = [
-                pool.submit(toolbox.run, "xz", *_XZ, option, *half, timeout=_TIMEOUT)
-                for half in halves if half
-            ]  # fmt: skip
+                pool.submit(toolbox.run, "xz", *_XZ, option, *batch, timeout=_TIMEOUT)
+                for batch in (pieces[at : at + _BATCH] for at in range(0, len(pieces), _BATCH))
+            ]
             for run in runs:
                 run.result()
         sizes = []
