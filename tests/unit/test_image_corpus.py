@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 from edgeimg.arch import ARM64, X86_64, Arch
 from edgeimg.cache.store import Store
-from edgeimg.errors import ArchitectureError, ArchiveError
+from edgeimg.errors import ArchitectureError, ArchiveError, LockError
+from edgeimg.progress import Silent
+from edgeimg.recipe.model import Recipe
 from edgeimg.services import image
+from edgeimg.sources import container_images
 from edgeimg.sources.oci_archive import open_image, tags
 from edgeimg.tree import Kind
+from pydantic import ValidationError
 
 INPUTS = Path(__file__).parents[1] / "cases/images.tar.xz"
 SYSTEMS = ("debian12", "debian13")
@@ -32,9 +36,9 @@ READ = [
 ]  # fmt: skip
 REFUSED = {
     "docker-export.tar": ("neither index.json nor manifest.json", "docker save"),
-    "podman-several.tar": ("localhost/corpus:1", "to its own file"),
+    "podman-several.tar": ("localhost/corpus:layers", 'archive = "podman-several.tar:1"'),
     "skopeo-dir": ("the manifest of one image", "skopeo copy dir:"),
-    "umoci": ("holds 3 images", "to its own file"),
+    "umoci": ("holds 3 images, expected one: 1 (sha256:", 'archive = "umoci:1"'),
 }
 LAYERS = {"buildah-layers.tar": 2, "docker": 2, "skopeo-from-docker": 2, "crane": 2}
 """By the beginning of the name; buildah writes one layer for a whole Containerfile."""
@@ -48,6 +52,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(INPUTS) as archive:
         archive.extractall(directory, filter="data")
     return directory
+
+
+def parse(archive: str) -> Recipe:
+    return Recipe.model_validate({"services": {"x": {"archive": archive}}})
 
 
 def opened(path: Path, directory: Path, arch: Arch = X86_64) -> image.Image:
@@ -109,6 +117,67 @@ def test_it_is_refused_in_words(inputs: Path, tmp_path: Path, system: str, name:
 def test_it_is_not_for_another_architecture(inputs: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(ArchitectureError, match="linux/amd64"):
         opened(inputs / "debian13" / name, tmp_path, ARM64)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    ("archive", "layers"),
+    [
+        ("umoci:1", 1), ("umoci:2", 2), ("umoci:3", 2), ("podman-several.tar:1", 1),
+        ("podman-several.tar:layers", 2), ("podman-several.tar:localhost/corpus:layers", 2),
+        ("docker-save-two-tags.tar:corpus:1", 2),
+        ("docker-save-two-tags.tar:docker.io/library/corpus:1", 2),
+        ("docker-save-two-tags.tar:two", 2), ("buildah-index:list", 1),
+    ],
+)  # fmt: skip
+def test_a_recipe_names_the_tag_behind_the_file(
+    inputs: Path, tmp_path: Path, system: str, archive: str, layers: int
+) -> None:
+    recipe = parse(archive)
+    store = Store(tmp_path / "store")
+    options = {"project": inputs / system, "store": store, "progress": Silent()}
+    pins = container_images.resolve(recipe, X86_64, None, None, **options)
+    assert pins["x"].reference == archive
+    path = container_images.path(
+        "x", recipe.services["x"], pins["x"], X86_64, offline=True, **options
+    )
+    file, _, tag = archive.partition(":")
+    assert path == inputs / system / file
+    with open_image(path, X86_64, tag) as found:
+        assert (found.digest, len(found.layers)) == (pins["x"].digest, layers)
+    assert "bin/app" in image.load(path, pins["x"], X86_64, store=store, origin="x", tag=tag).tree
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    ("archive", "names"),
+    [
+        ("umoci:4", "has no image '4': it has 1, 2, 3"),
+        ("umoci:corpus:1", "has no image 'corpus:1': it has 1, 2, 3"),
+        ("podman-several.tar:latest", "it has localhost/corpus:1, localhost/corpus:layers"),
+        ("docker-save-by-id.tar:1", "its images have no names"),
+    ],
+)
+def test_a_tag_that_is_not_there(inputs: Path, system: str, archive: str, names: str) -> None:
+    file, _, tag = archive.partition(":")
+    with pytest.raises(ArchiveError) as caught, open_image(inputs / system / file, X86_64, tag):
+        pass
+    assert names in caught.value.message
+
+
+@pytest.mark.parametrize("archive", ["x.tar:", ":1", "x.tar: 1", "x.tar:-"])
+def test_what_is_no_file_and_tag(archive: str) -> None:
+    assert parse("x.tar").services["x"].image_tag("arm") == ""
+    with pytest.raises(ValidationError, match="expected a file, or FILE:TAG"):
+        parse(archive)
+
+
+def test_a_file_with_a_colon_in_its_name_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "a:1.tar").touch()
+    options = {"project": tmp_path, "store": Store(tmp_path / "store"), "progress": Silent()}
+    with pytest.raises(LockError) as caught:
+        container_images.resolve(parse("a:1.tar"), X86_64, None, None, **options)
+    assert "the tag of an image in the file: 1.tar" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

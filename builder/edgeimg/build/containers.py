@@ -15,7 +15,7 @@ from edgeimg.recipe.workloads import DISABLED_KINDS
 from edgeimg.services import compose, seccomp
 from edgeimg.services import image as container_image
 from edgeimg.services.image import Image
-from edgeimg.sources import k3s_airgap
+from edgeimg.sources import container_images, k3s_airgap
 from edgeimg.sources.builtin_images import builtin_images
 from edgeimg.sources.deb import Deb
 from edgeimg.sources.oci import ContainerImage
@@ -60,11 +60,13 @@ class Images:
 def images(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> Images:
     """The images in `archives`, by their names. Raises ArchiveError, ArchitectureError."""
     references = plan.recipe.pod_images
+    contents = container_images.contents(plan.recipe)
     recipe = {
         name: container_image.load(
             path,
             plan.inputs.images[name],
             plan.arch,
+            tag=contents[name].image_tag(plan.arch.name),
             store=store,
             origin=f"image:{name}" if name in references else f"service:{name}",
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
+from edgeimg import builtin
 from edgeimg.recipe.image_name import MAX_LENGTH, PATTERN, is_valid
 from edgeimg.recipe.types import ArchKey, OverlayPath, PackageName
 from edgeimg.text.validation import Table
@@ -24,6 +26,21 @@ def _image(reference: str) -> str:
     return reference
 
 
+def _archive(text: str) -> str:
+    file, colon, tag = _parted(text)
+    if not file or (colon and not _TAG.fullmatch(tag)):
+        raise ValueError("expected a file, or FILE:TAG for one of several images in it")
+    return text
+
+
+def _parted(text: str) -> tuple[str, str, str]:
+    """File, colon and tag; the prefix of built-in parts has a colon of its own."""
+    prefix = builtin.PREFIX if text.startswith(builtin.PREFIX) else ""
+    file, colon, tag = text.removeprefix(prefix).partition(":")
+    return prefix + file, colon, tag
+
+
+_TAG = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9_.:/@\[\]-]{0,511}")
 AbsolutePath = Annotated[
     str, StringConstraints(pattern=r"^/[^\x00-\x20:,\"'%\\]{0,255}$"), AfterValidator(_absolute)
 ]
@@ -31,6 +48,8 @@ Argument = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,4096}$")]
 ImageReference = Annotated[
     str, StringConstraints(pattern=PATTERN, max_length=2 * MAX_LENGTH), AfterValidator(_image)
 ]
+ArchiveFile = Annotated[OverlayPath, AfterValidator(_archive)]
+"""`FILE` or `FILE:TAG`."""
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
@@ -53,10 +72,11 @@ class Contents(Table):
         description="or a container image that a Docker engine pulls or has built: "
         "'registry/name:tag', or one for each architecture; the lock holds its digest for each",
     )
-    archive: OverlayPath | None = Field(
+    archive: ArchiveFile | None = Field(
         None,
         description="or a container image in the project: an OCI layout (directory or tar), or "
-        "what `docker save` wrote; '{arch}' in its path stands for the architecture's name",
+        "what `docker save` wrote; 'FILE:TAG' takes one of several images, by its tag or its whole "
+        "name; '{arch}' stands for the architecture's name",
     )
     files: OverlayPath | None = Field(
         None, description="directory of the project with files on top, shaped like the container"
@@ -70,7 +90,7 @@ class Contents(Table):
     def reference(self, arch: str) -> str:
         """The container image for one architecture, as it is called or as a path; or empty."""
         value = self.image.get(arch) if isinstance(self.image, dict) else self.image
-        return value or self.image_file(arch) or ""
+        return value or (self.archive or "").replace("{arch}", arch)
 
     def source(self, arch: str) -> tuple[str, str]:
         """The key that says what it is made of, and what that is for one architecture."""
@@ -87,7 +107,11 @@ class Contents(Table):
 
     def image_file(self, arch: str) -> str | None:
         """The path in the project of its container image for one architecture, if it has one."""
-        return self.archive.replace("{arch}", arch) if self.archive else None
+        return _parted(self.archive)[0].replace("{arch}", arch) if self.archive else None
+
+    def image_tag(self, arch: str) -> str:
+        """The tag or name of the image in that file; empty where the file has one image."""
+        return _parted(self.archive)[2].replace("{arch}", arch) if self.archive else ""
 
     def paths(self, arch: str) -> tuple[str, ...]:
         """All that it takes from the project for one architecture."""

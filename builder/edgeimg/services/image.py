@@ -30,13 +30,17 @@ class Image:
     """Paths of its devices and pipes, which are not in the tree."""
 
 
-def load(path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str) -> Image:
+def load(
+    path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str, tag: str = ""
+) -> Image:
     """The image for `arch` in the archive at `path`, which must be the locked one.
+
+    `tag` selects one of several images; empty for the only one.
 
     Raises DigestError for another image, ArchitectureError without an image for `arch`,
     ArchiveError when it is damaged or hostile.
     """
-    with open_image(path, arch) as image:
+    with open_image(path, arch, tag) as image:
         if image.digest != pin.digest:
             raise DigestError(
                 f"{path} holds {image.digest[:19]}… for {arch.name}, locked is {pin.digest[:19]}…",

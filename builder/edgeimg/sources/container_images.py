@@ -79,12 +79,15 @@ def path(
 
 
 def _archive(name: str, config: Contents, arch: Arch, project: Path) -> ImagePin:
-    with open_image(_place(name, config, arch, project), arch) as image:
+    tag = config.image_tag(arch.name)
+    with open_image(_place(name, config, arch, project), arch, tag) as image:
         return ImagePin(reference=config.reference(arch.name), digest=image.digest)
 
 
 def _place(name: str, image: Contents, arch: Arch, project: Path) -> Path:
     place = builtin.locate(image.image_file(arch.name) or "", project)
     if not place.exists():
-        raise LockError(f"{name}: its archive {place} is missing")
+        tag = image.image_tag(arch.name)
+        hint = f"what follows ':' is the tag of an image in the file: {tag}" if tag else None
+        raise LockError(f"{name}: its archive {place} is missing", hint=hint)
     return place

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgeimg.arch import Arch
 from edgeimg.errors import ArchitectureError, ArchiveError, DigestError
+from edgeimg.recipe.image_name import full_reference, split
 from edgeimg.sources import oci_config, oci_files
 from edgeimg.sources.oci_files import Archive, Tar
 from edgeimg.sources.oci_layers import Layer
@@ -24,6 +25,8 @@ from edgeimg.text import json_text
 _MAX_JSON = 8 << 20
 _DEPTH = 4
 """How deep indexes may be nested."""
+_SHOWN = 20
+"""Names in a message."""
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _UNREADABLE = (KeyError, TypeError, AttributeError, IndexError, ValueError, OSError, EOFError)
 
@@ -52,21 +55,27 @@ class OciImage:
 class _Candidate:
     """An image of an archive whose platform may fit."""
 
-    name: str
+    names: tuple[str, ...]
     rank: int
     config: bytes
     manifest: str
     layers: tuple[str, ...]
     """Paths in the archive."""
 
+    @property
+    def name(self) -> str:
+        """The first of its names; empty without one."""
+        return self.names[0] if self.names else ""
+
 
 @contextlib.contextmanager
 def open_image(path: Path, arch: Arch, tag: str = "") -> Iterator[OciImage]:
     """The image for `arch` in the archive at `path`; its layers can be read within the block.
 
-    In an archive of `docker save` with several images, `tag` selects one.
-    Raises ArchiveError for files without a container image or with several; ArchitectureError when
-    none is for `arch`; DigestError for a blob that does not match its name.
+    `tag` selects one of several images: by its tag or its whole name.
+    Raises ArchiveError for files without a container image, without one of that tag, or with
+    several; ArchitectureError when none is for `arch`; DigestError for a blob that does not match
+    its name.
     """
     label = str(path)
     with _readable(label), oci_files.opened(path) as archive:
@@ -105,17 +114,29 @@ def _readable(label: str) -> Iterator[None]:
 def _candidates(archive: Archive, arch: Arch, label: str, tag: str) -> list[_Candidate]:
     """The images that may run on `arch`. Raises ArchitectureError without such an image."""
     platforms: set[str] = set()
-    saved = bool(tag) or not archive.has("index.json")
+    known: list[str] = []
+    saved = not archive.has("index.json")
     if not saved:
         index = _json(_small(archive, "index.json", label))
+        known = [name for entry in index["manifests"] for name in _names(entry)]
+        # An index may lack the names that `docker save` writes beside it.
+        saved = bool(tag) and not _called(known, tag) and archive.has("manifest.json")
+    if not saved:
         candidates = list(_of_index(archive, index, arch, label, platforms))
     elif archive.has("manifest.json"):
-        candidates = list(_of_save(archive, arch, label, tag, platforms))
+        candidates = list(_of_save(archive, arch, label, tag, platforms, known))
     else:
         raise ArchiveError(
             f"{label} is no container image: it has neither index.json nor manifest.json",
             hint="write it with `docker save`; `docker export` leaves the configuration out",
         )
+    if tag and not _called(known, tag):
+        raise ArchiveError(
+            f"{label} has no image {tag!r}: "
+            + (f"it has {', '.join(dict.fromkeys(known))}" if known else "its images have no names")
+        )
+    if tag:
+        candidates = [one for one in candidates if _called(one.names, tag)]
     if not candidates:
         available = ", ".join(sorted(platforms))
         only = f", only for {available}" if available else ": it holds no image"
@@ -134,21 +155,20 @@ def _of_index(
     arch: Arch,
     label: str,
     platforms: set[str],
-    name: str = "",
+    names: tuple[str, ...] = (),
     depth: int = 0,
 ) -> Iterator[_Candidate]:
     """The images of an index and of indexes nested in it. Other entries are skipped."""
     for entry in index["manifests"]:
-        notes = oci_config.mapping(entry.get("annotations"), "annotations")
         platform = oci_config.mapping(entry.get("platform"), "platform")
-        if "vnd.docker.reference.type" in notes or entry.get("artifactType"):
+        if "vnd.docker.reference.type" in _notes(entry) or entry.get("artifactType"):
             continue
         if platform.get("os") == "unknown":
             continue
         if oci_config.rank(platform, arch) is None:
             platforms.add(oci_config.platform_name(platform))
             continue
-        called = next((str(notes[key]) for key in _NAMES if notes.get(key)), name)
+        called = _names(entry) or names
         document = _json(_blob(archive, entry["digest"], label))
         if "manifests" in document:
             if depth == _DEPTH:
@@ -163,6 +183,23 @@ def _of_index(
             yield from _fitting(called, config, described, entry["digest"], layers, arch, platforms)
 
 
+def _notes(entry: dict[str, Any]) -> dict[str, Any]:
+    return oci_config.mapping(entry.get("annotations"), "annotations")
+
+
+def _names(entry: dict[str, Any]) -> tuple[str, ...]:
+    """What an entry of an index is called: with its repository, or its tag alone."""
+    notes = _notes(entry)
+    return tuple(str(notes[key]) for key in _NAMES if notes.get(key))
+
+
+def _called(names: Iterable[str], tag: str) -> bool:
+    """Whether one of the names is `tag`, which is a whole name or a tag alone."""
+    if "/" in tag or ":" in tag:
+        return any(full_reference(name) == full_reference(tag) for name in names)
+    return any(tag in (name, split(name)[1]) for name in names)
+
+
 def _is_image(manifest: dict[str, Any]) -> bool:
     """Whether a manifest is of an image: signatures and attestations look alike."""
     kinds = [str(layer.get("mediaType") or "tar") for layer in manifest["layers"]]
@@ -172,8 +209,9 @@ def _is_image(manifest: dict[str, Any]) -> bool:
 
 
 def _of_save(
-    archive: Archive, arch: Arch, label: str, tag: str, platforms: set[str]
+    archive: Archive, arch: Arch, label: str, tag: str, platforms: set[str], known: list[str]
 ) -> Iterator[_Candidate]:
+    """The images that `docker save` wrote; all names are added to `known`."""
     entries = _json(_small(archive, "manifest.json", label))
     if isinstance(entries, dict):
         raise ArchiveError(
@@ -182,16 +220,16 @@ def _of_save(
         )
     for entry in entries:
         tags = oci_config.texts(entry.get("RepoTags"), "RepoTags")
-        if tag and tag not in tags:
+        known += tags
+        if tag and not _called(tags, tag):
             continue
         config = _small(archive, entry["Config"], label)
         layers = oci_config.texts(entry["Layers"], "Layers")
-        name = tags[0] if tags else ""
-        yield from _fitting(name, config, _json(config), "", layers, arch, platforms)
+        yield from _fitting(tags, config, _json(config), "", layers, arch, platforms)
 
 
 def _fitting(
-    name: str,
+    names: tuple[str, ...],
     config: bytes,
     platform: dict[str, Any],
     manifest: str,
@@ -205,7 +243,7 @@ def _fitting(
     if place is None:
         platforms.add(oci_config.platform_name({"os": "linux", **platform}))
         return
-    yield _Candidate(name=name, rank=place, config=config, manifest=manifest, layers=layers)
+    yield _Candidate(names=names, rank=place, config=config, manifest=manifest, layers=layers)
 
 
 def _best(candidates: list[_Candidate], label: str) -> _Candidate:
@@ -213,15 +251,27 @@ def _best(candidates: list[_Candidate], label: str) -> _Candidate:
     best = min(candidate.rank for candidate in candidates)
     fitting = {c.config: c for c in reversed(candidates) if c.rank == best}
     if len(fitting) > 1:
+        several = list(fitting.values())[::-1]
         names = ", ".join(
             f"{c.name or 'an image without a name'} ({_digest(c.config)[:19]}…)"
-            for c in list(fitting.values())[::-1][:5]
+            for c in several[:_SHOWN]
         )
+        more = f" and {len(several) - _SHOWN} more" if len(several) > _SHOWN else ""
         raise ArchiveError(
-            f"{label} holds {len(fitting)} images, expected one: {names}",
-            hint="save the intended image to its own file",
+            f"{label} holds {len(several)} images, expected one: {names}{more}",
+            hint=_choice(several, label),
         )
     return next(iter(fitting.values()))
+
+
+def _choice(several: list[_Candidate], label: str) -> str:
+    """How to name one of several images."""
+    file = label.rpartition("/")[2]
+    for one in several:
+        for tag in (split(one.name)[1], one.name):
+            if tag and [c for c in several if _called(c.names, tag)] == [one]:
+                return f'name one of them behind the file, such as archive = "{file}:{tag}"'
+    return "save the intended image to its own file"
 
 
 def _described(archive: Archive, candidate: _Candidate, label: str) -> OciImage:
