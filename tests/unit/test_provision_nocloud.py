@@ -153,7 +153,7 @@ ethernets:
   eth0:
     dhcp4: true
     dhcp4-overrides: {route-metric: 5, use-mtu: false}
-    wakeonlan: true
+    critical: true
     addresses: [10.0.0.300/24]
 tunnels:
   he-ipv6: {}
@@ -164,7 +164,7 @@ tunnels:
     assert [problem.partition(";")[0] for problem in told] == [
         "meta-data:1: public-hostname: is not supported",
         "network-config:5: ethernets.eth0.dhcp4-overrides.use-mtu: is not supported",
-        "network-config:6: ethernets.eth0.wakeonlan: is not supported",
+        "network-config:6: ethernets.eth0.critical: is not supported",
         "network-config:8: tunnels: is not supported",
         "user-data:10: packages: is not supported",
         "user-data:11: runcmd: is not supported",
@@ -196,7 +196,7 @@ tunnels:
         (
             "network_config",
             f"version: 2\nwifis: {{wlan0: {{access-points: {{x: {{password: {HUSH}}}}}}}}}\n",
-            "wifi.country: is missing",
+            "wifis.wlan0.regulatory-domain: expected the country",
         ),
         ("network_config", "a: &a [*a]\nversion: 2\n", "nested too deeply"),
     ],

@@ -89,7 +89,7 @@ sid = "two"
         "1: hostnam: unknown key; did you mean 'hostname'?",
         "2: timezone: expected a time zone such as 'Europe/Berlin', found 'Europe/Berlim';"
         " did you mean 'Europe/Berlin'?",
-        "3: ssh_keys.0: expected a public ssh key, such as 'ssh-ed25519 AAAA… name'",
+        "3: ssh_keys.0: expected a public ssh key, and this is a private one: name *.pub",
         "7: network.lan.addresses.0: expected an address with its prefix, such as"
         " '192.168.1.2/24', found '192.168.1.2'",
         "10: k3s.role: expected 'server' or 'agent', found 'agnet'; did you mean 'agent'?",
@@ -111,7 +111,7 @@ VLAN = "[network.{}]\nvlan = 3\non = 'lan'\n"
 MIRROR = "[registries.{}]\nendpoints = ['https://m']\n"
 BAD = {
     "hostname = 'Box'": "expected a name of lower-case letters, digits and '-'",
-    "hostname = 3": "valid string, found 3",
+    "hostname = 3": "expected a text, in quotes, found 3",
     "timezone = 'CET-1CEST'": "expected a time zone",
     "timezone = 'UTC+1'": "expected 'Etc/GMT-1'",
     "timezone = 'GMT-2'": "expected 'Etc/GMT+2'",

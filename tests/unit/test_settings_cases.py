@@ -1,10 +1,14 @@
 """Settings as people and other tools write them: what is taken, noted and refused.
 
-The inputs are tests/cases/settings.tar.xz; the README of each directory names its sources.
+The inputs are tests/cases/settings.tar.xz; the README of each directory names its sources. It is
+made again from a directory that holds them: `tar --sort=name --owner=0 --group=0 --numeric-owner
+--mtime=@0 -cJf settings.tar.xz *`. Its ssh keys are whole where the input is about something else.
 """
 
 from __future__ import annotations
 
+import configparser
+import shutil
 import struct
 import tarfile
 from datetime import UTC, datetime
@@ -20,20 +24,57 @@ from edgeimg.recipe.tables import Image
 from edgeimg.release import order
 from pydantic import ValidationError
 
+from tests.gateway_root import BASE, KEY, Root
+
 INPUTS = Path(__file__).parents[1] / "cases/settings.tar.xz"
+NAMED = {
+    "20-registries/ecr": b"e" * 1900,
+    "20-registries/jk": b'{\n  "type": "service_account",\n  "private_key": "a\\nb"\n}\n',
+    "21-proxy/pw": b"p@ss:w/rd#%\n",
+    "22-k3s-config/td": b"pa$$w$(id)rd\n",
+    "23-system/id": b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n",
+    "23-system/kc.pub": b"ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1l me@desk\n",
+}
+"""Files that inputs name and the archive lacks: they look like secrets."""
+SECRETS = {
+    "20-registries": ("acr", "crlf", "long", "nb", "pw", "u8"),
+    "22-k3s-config": ("t2", "tok", "tq", "ts"),
+    "23-system": ("k16.pub", "kb.pub", "kd.pub", "ksk.pub", "kt.pub", "p.pub"),
+    "30-fleet-csv": ("tok",),
+}
+"""Files that inputs name."""
 SPREADSHEET = "the spreadsheet made a number of it"
 ON_LINK = "GatewayOnLink=yes"
+PSK = "00ef33a07b61ca4bb0eebed7238fc0b260570ea474f15460cf3b5aaa7660c067"
+OF_IMAGE = KEY.replace("me@desk", "image@maker")
+OF_CARD = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@desk"
 MAC = "MACAddress=dc:a6:32:00:00:01"
 
 TAKEN: dict[str, tuple[str, ...]] = {
-    # Lines of the files; "NOTE …" is a part of a note, "!…" a line that is not there.
+    # Lines of the files; "NOTE …" and "WARN …" are parts of a note or a warning, "!…" is a line
+    # that is not there.
     "10-user-data-kinds/bom": ("box1",),
     "10-user-data-kinds/crlf": ("box1",),
     "10-user-data-kinds/empty-files": ("NOTE user-data:1: is empty",),
+    "10-user-data-kinds/key-options": (f'from="10.0.0.0/8",no-pty {KEY}',),
+    "10-user-data-kinds/meta-pubkeys-dict": (KEY,),
     "10-user-data-kinds/locale": ("box1", "NOTE locale: has no meaning here"),
     "10-user-data-kinds/meta-json": ("box1", "NOTE dsmode: has no meaning here"),
     "10-user-data-kinds/ntp-full": ("10.0.0.1", "NOTE ntp.ntp_client: has no meaning here"),
     "10-user-data-kinds/sh-with-flags": ("#!/bin/sh -eu",),
+    "11-network-config-v2/anchors": ("Name=eth0", "Name=eth1", "DHCP=ipv4"),
+    "11-network-config-v2/cards-without-anything": ("DHCP=no", "RequiredForOnline=no"),
+    "11-network-config-v2/dhcp-with-static-metric-route": (
+        "DHCP=ipv4", "Address=10.1.0.2/24", "Gateway=10.1.0.1", "Metric=2000",
+    ),
+    "11-network-config-v2/disabled-top": ("NOTE config: has no meaning here", "![Network]"),
+    "11-network-config-v2/dns-as-text": ("DNS=8.8.8.8",),
+    "11-network-config-v2/ipv6-only": (
+        "Address=fd00:1::2/64", "Destination=::/0", "Gateway=fd00:1::1", "DNS=fd00:1::53",
+        "IPv6AcceptRA=yes",
+    ),
+    "11-network-config-v2/route-host": ("Destination=10.20.0.1/32", "Gateway=10.1.0.1"),
+    "11-network-config-v2/wakeonlan": ("DHCP=ipv4", "NOTE wakeonlan: has no meaning here"),
     "11-network-config-v2/bridge": ("Kind=bridge", "Bridge=br0", "DHCP=ipv4"),
     "11-network-config-v2/dhcp-with-gateway": ("Gateway=192.168.1.1",),
     "11-network-config-v2/gateway6-linklocal": ("Gateway=fe80::1",),
@@ -51,6 +92,8 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "12-wifi/password-digits": ("key_mgmt=WPA-PSK",),
     "12-wifi/password-leading-zero": ("key_mgmt=WPA-PSK",),
     "12-wifi/regdom-lower": ("country=DE",),
+    "12-wifi/ssid-emoji-trailing-space": ("ssid=436166c3a920e2989520",),
+    "12-wifi/ssid-true": ("ssid=6f6e",),
     "12-wifi/two-cards": ("NOTE all wireless cards join the networks",),
     "13-network-config-v1/accept-ra": ("IPv6AcceptRA=yes",),
     "13-network-config-v1/bond": ("Kind=bond", "Mode=active-backup", "Bond=bond0"),
@@ -60,6 +103,8 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "13-network-config-v1/ipv6-netmask": ("Address=fd00::5/64", "Gateway=fd00::1"),
     "13-network-config-v1/loopback": ("Name=eth0", "!Name=lo"),
     "13-network-config-v1/netmask-number": ("Address=192.168.1.20/24",),
+    "13-network-config-v1/manual": ("DHCP=no", "RequiredForOnline=no"),
+    "13-network-config-v1/netmask-cidr-both": ("Address=192.168.1.20/24",),
     "13-network-config-v1/proxmox-slaac": ("IPv6AcceptRA=yes",),
     "13-network-config-v1/proxmox-static": ("Gateway=192.168.1.1", "Domains=plant.local"),
     "14-on-link/v1-ipv4-off-subnet": ("Gateway=1.2.3.4", ON_LINK),
@@ -68,6 +113,41 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "14-on-link/v2-static4-slaac": ("IPv6AcceptRA=yes", "!IPv6AcceptRA=no"),
     "20-registries/acr-refresh-token.toml": ("user=00000000-0000-0000-0000-000000000000",),
     "20-registries/gar-json-key-base64.toml": ("user=_json_key_base64",),
+    "20-registries/caps-registry.toml": ("[Registry.Example.ORG]", "insecure=yes"),
+    "20-registries/ecr-token.toml": ("user=AWS", f"password={'e' * 1900}"),
+    "20-registries/endpoint-with-port-path-slash.toml": (
+        "endpoint=https://mirror.example.org:5000/",
+    ),
+    "20-registries/http-own-registry-endpoint.toml": ("endpoint=http://registry.lan:5000",),
+    "20-registries/ipv6-registry.toml": ("[[fd00::5]:5000]", "insecure=yes"),
+    "20-registries/json-key-multiline.toml": (
+        "user=_json_key", 'password={"type":"service_account","private_key":"a\\nb"}',
+    ),
+    "20-registries/password-utf8.toml": ("password=größe€",),
+    "20-registries/user-domain-backslash.toml": ("user=PLANT\\ops",),
+    "20-registries/user-email.toml": ("user=ops@example.org",),
+    "21-proxy/creds-special.toml": (
+        "HTTP_PROXY=http://PLANT%5Cops:p%40ss%3Aw%2Frd%23%25@proxy.lan:3128",
+    ),
+    "21-proxy/dualstack-ranges.toml": ('  - "fd42::/56"', '  - "fd43::/112"'),
+    "22-k3s-config/disable-list.toml": ("disable+:", '  - "traefik"', '  - "servicelb"'),
+    "22-k3s-config/flannel-iface.toml": (
+        'flannel-iface: "eth0.20"', 'node-external-ip: "203.0.113.5"',
+    ),
+    "22-k3s-config/server-agent-token.toml": ('token: "hush"', 'agent-token: "hush"'),
+    "22-k3s-config/server-no-port.toml": (
+        'server: "https://10.0.0.1"', "WARN K3s asks port 443: https://10.0.0.1:6443 is usual",
+    ),
+    "22-k3s-config/token-dollar.toml": ('token: "pa$$w$(id)rd"',),
+    "23-system/host-digits.toml": ("0815",),
+    "23-system/tz-casablanca.toml": ("# Africa/Casablanca",),
+    "23-system/tz-est5edt.toml": ("EST5EDT,M3.2.0,M11.1.0",),
+    "23-system/tz-old.toml": ("EET-2EEST,M3.5.0/3,M10.5.0/4",),
+    "24-network-toml/addr-overlap.toml": ("WARN 192.168.1.5/24 is in 192.168.1.0/24 of network.b",),
+    "24-network-toml/pattern-and-card.toml": ("Name=en*", "Name=enp1s0", "Address=10.0.0.2/24"),
+    "24-network-toml/two-dhcp.toml": ("Name=enp1s0", "WARN may both have a default route"),
+    "24-network-toml/vlan-dots.toml": ("VLAN=eth0.20", "Id=20"),
+    "24-network-toml/vlan-name-like-card.toml": ("Name=eth0", "Name=eth1"),
     "20-registries/harbor-robot.toml": ('password=pa$$w"o\\rd#1',),
     "20-registries/ipv6-endpoint.toml": ("endpoint=https://[fd00::5]:5000",),
     "20-registries/password-crlf.toml": ("password=hush",),
@@ -83,6 +163,15 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "30-fleet-csv/bools-german.csv": ("DHCP=yes",),
     "30-fleet-csv/bools.csv": ("DHCP=yes", "DHCP=ipv4", "RequiredForOnline=no"),
     "30-fleet-csv/cr-only.csv": ("box-2",),
+    "30-fleet-csv/gateway-claims.csv": ("Gateway=10.0.0.2", "Gateway=10.0.0.1"),
+    "30-fleet-csv/header-spaces.csv": ("box-1", "Address=10.0.0.1/24"),
+    "30-fleet-csv/inch-quote.csv": ("box-1",),
+    "30-fleet-csv/nbsp-zwsp.csv": ("box-1", "Address=10.0.0.1/24"),
+    "30-fleet-csv/one-column.csv": ("box-1", "box-2"),
+    "30-fleet-csv/pod-range-overlap.csv": (
+        "Address=10.42.0.5/16", "WARN 10.42.0.5/16 overlaps 10.42.0.0/16",
+    ),
+    "30-fleet-csv/site.toml": (KEY.replace("me@desk", "me"), "CET-1CEST,M3.5.0,M10.5.0/3"),
     "30-fleet-csv/labels-dotted.csv": ('  - "topology.kubernetes.io/zone=z1"',),
     "30-fleet-csv/quoted-newline-cell.csv": ("Address=10.0.1.1/24",),
     "30-fleet-csv/semicolons-bom-crlf.csv": ("Address=fd00::1/64",),
@@ -92,6 +181,11 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "10-user-data-kinds/header-with-space": ("expected #cloud-config", "understood: hostname"),
     "10-user-data-kinds/hostname-caps": ("as 'line3-gw'",),
     "10-user-data-kinds/hostname-is-fqdn": ("as 'box1'",),
+    "10-user-data-kinds/bash-script": ("found '#!/bin/bash'; a gateway has no other shell",),
+    "10-user-data-kinds/hostname-int": (":2: hostname: expected a name: put it in quotes",),
+    "10-user-data-kinds/latin1-comment": (":2: not UTF-8 text",),
+    "10-user-data-kinds/multiple-docs": (":4: a second document: expected one",),
+    "10-user-data-kinds/tabs": (":4: not YAML: a tab in front of a value",),
     "10-user-data-kinds/k3os": (
         "k3os: is not supported; say it in a TOML file of settings: [k3s]", "do not fetch keys",
         "understood: hostname",
@@ -107,12 +201,60 @@ REFUSED: dict[str, tuple[str, ...]] = {
     ),
     "10-user-data-kinds/utf16": ("save it as UTF-8",),
     "10-user-data-kinds/vendor-data-beside": ("not read: vendor-data",),
+    "11-network-config-v2/address-label": (":4: ethernets.eth0.addresses: expected a list of",),
+    "11-network-config-v2/macaddress-set": ("macaddress: is not supported; a card keeps its own",),
+    "11-network-config-v2/modem": ("say it in a TOML file of settings: [lte]",),
+    "11-network-config-v2/no-version": ("expected version: 1 or version: 2",),
     "11-network-config-v2/gateway4-off-subnet": ("192.168.2.1 is in none", "on_link = true"),
     "11-network-config-v2/host-bits-route": ("expected a network such as '10.20.0.0/16'",),
     "11-network-config-v2/ipv6-zone": ("expected 'fe80::1', without the name of a card",),
     "11-network-config-v2/route-metric": ("dhcp4-overrides.use-dns: is not supported",),
     "12-wifi/auth-eap": ("key-management: expected one of none, psk, sae",),
+    "12-wifi/bssid-band": ("bssid: is not supported", "band: is not supported", "leave it out"),
+    "12-wifi/no-regdom": (":3: wifis.wlan0.regulatory-domain: expected the country",),
+    "12-wifi/ssid-33-bytes": (":7: wifi.networks.0.ssid: expected the name of a network, of 1 to",),
+    "13-network-config-v1/static-no-prefix": ("expected an address with its prefix, such as",),
     "12-wifi/password-utf8": ("8 to 63 characters (ASCII)",),
+    "20-registries/key-url.toml": ("expected 'registry.lan:5000', without anything around it",),
+    "20-registries/password-nbsp.toml": ("the character U+00A0 in it: expected one line of text",),
+    "20-registries/star-and-docker.toml": (
+        "* and docker.io differ about m.example.org: expected the same user",
+    ),
+    "21-proxy/creds-in-url.toml": ("user and password apart from the address: 'user', 'password",),
+    "21-proxy/ipv6-noproxy.toml": (":3: proxy.no_proxy.4: expected a host, a domain such as",),
+    "21-proxy/ipv6.toml": (":3: proxy.no_proxy.1: expected an IPv6 address without brackets",),
+    "21-proxy/no-port.toml": ("expected an address such as 'http://proxy.lan:3128'",),
+    "21-proxy/socks.toml": ("expected a proxy for http",),
+    "21-proxy/underscore.toml": ("expected an address such as 'http://proxy.lan:3128'",),
+    "22-k3s-config/colon-values.toml": (
+        '[provision] allow = ["k3s.kube-apiserver-arg.audit-log-path"]',
+    ),
+    "22-k3s-config/empty-list.toml": ("an empty list changes nothing on a gateway: remove it",),
+    "22-k3s-config/label-long-value.toml": ("at most 63",),
+    "22-k3s-config/secrets-in-config.toml": ('[provision] allow = ["k3s.datastore-endpoint"]',),
+    "22-k3s-config/server-http.toml": ("expected an address such as 'https://10.0.0.1:6443'",),
+    "22-k3s-config/token-trailing-spaces.toml": ("expected a token, without spaces",),
+    "22-k3s-config/write-kubeconfig-mode.toml": ('allow = ["k3s.write-kubeconfig-mode"]',),
+    "23-system/host-underscore.toml": ("as 'gw-halle7'",),
+    "23-system/key-wrapped.toml": ("expected a public ssh key, such as",),
+    "23-system/keyfile-cert.toml": ("line 1", "and this is a certificate"),
+    "23-system/keyfile-private.toml": ("line 1", "this is a private one: name *.pub",),
+    "23-system/ntp-port.toml": ("expected the name or address of a server",),
+    "23-system/ntp-trailing-dot.toml": ("expected the name or address of a server",),
+    "24-network-toml/addr-broadcast.toml": ("between 192.168.1.1 and 192.168.1.254",),
+    "24-network-toml/addr-leading-zero.toml": ("expected an address with its prefix, such as",),
+    "24-network-toml/addr-loopback.toml": ("this one is the gateway itself",),
+    "24-network-toml/addr-network.toml": ("between 192.168.1.1 and 192.168.1.254",),
+    "24-network-toml/iface-altname.toml": ("of at most 15 characters",),
+    "24-network-toml/mtu-small-ipv6.toml": ("mtu: IPv6 needs 1280 bytes or more",),
+    "24-network-toml/zone-dns.toml": ("expected 'fe80::1', without the name of a card",),
+    "30-fleet-csv/cp1252.csv": (":2: not UTF-8 text",),
+    "30-fleet-csv/dup-rows.csv": (":3: hostname: box-1 is that of box-1 already (line 2)",),
+    "30-fleet-csv/empty.csv": ("there is no line of column names",),
+    "30-fleet-csv/excel-date-hostname.csv": (":2: hostname: ", "as '01-mar'"),
+    "30-fleet-csv/header-caps.csv": ("did you mean 'hostname'?", "did you mean 'serial'?"),
+    "30-fleet-csv/html.csv": (":1: expected the names of the columns in this line",),
+    "30-fleet-csv/numbers.csv": (":3: network.lan.mtu: expected a whole number, found '1,400'",),
     "20-registries/endpoint-bare.toml": ("such as 'https://mirror.example.org:5000'",),
     "22-k3s-config/label-role.toml": ("may give itself topology.kubernetes.io/zone",),
     "22-k3s-config/label-umlaut.toml": ("expected letters, digits, '-', '_' and '.'",),
@@ -145,11 +287,81 @@ REFUSED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+UNKNOWN = "unknown, expected one of hostname"
+BY_HAND: dict[str, tuple[str, ...] | str] = {
+    # Lines of files of the gateway, by its own scripts; or what its screen shows.
+    "editor-backup": ("box-1",),
+    "hostname-blank-line-first": "hostname: expected one name",
+    "hostname-trailing-blank": "hostname: expected one name",
+    "hostname-two-lines": "hostname: expected one name",
+    "hostname-without-newline": ("box-1", "127.0.1.1 box-1"),
+    "k3s-comment-after-value": "k3s.yaml: line 1: put the comment into a line of its own",
+    "k3s-indented-list-tabs": "k3s.yaml: holds control characters (a tab)",
+    "k3s-real-config": 'allow = ["k3s.write-kubeconfig-mode"]',
+    "k3s-without-newline": ('server: "https://10.0.0.1:6443"', 'token: "abc"'),
+    "keys-crlf-notepad": (OF_IMAGE, OF_CARD),
+    "keys-image-without-newline": (OF_IMAGE, OF_CARD),
+    "mac-os-leftovers": ("box-1",),
+    "network-example-v": ("Address=192.168.1.2/24", "Gateway=192.168.1.1"),
+    "network-no-match-content": "expected a section [Match] that says which card is meant",
+    "network-wireguard": "line 4: unknown section [WireGuard]",
+    "ntp-without-newline": ("NTP=10.0.0.1 ntp.example.org",),
+    "proxy-noproxy-last-without-newline": ("HTTPS_PROXY=http://p.lan:3128",),
+    "proxy-without-newline": ("HTTP_PROXY=http://p.lan:3128", "HTTPS_PROXY=http://p.lan:3128"),
+    "registries-without-newline": ('username = "u"', 'password = "p"'),
+    "registries-yaml-by-name": f"registries.yaml: {UNKNOWN}",
+    "wifi-hash-psk": (f"psk={PSK}",),
+    "wifi-quote-in-psk": "line 4: put the value of psk in double quotes, without one in it",
+    "windows-leftovers": ("box-1",),
+}  # fmt: skip
+TESTS = "tests/unit/test_"
+ROWS = {
+    1: "settings_cases.py::test_files_written_by_hand",
+    2: "settings_cases.py::test_versions_that_gateways_do_not_order_as_people_do",
+    3: "container_cases.py::test_pods_by_every_spelling_of_an_image_find_it",
+    4: "container_cases.py::test_pods_by_every_spelling_of_an_image_find_it",
+    5: "workloads.py::test_a_byte_order_mark_does_not_get_into_the_file",
+    6: "container_cases.py::test_manifest",
+    7: "workload_operators.py::test_what_may_start_other_images",
+    **dict.fromkeys((8, 9, 10, 11, 14, 15, 16, 17), "container_cases.py::test_image"),
+    12: "container_cases.py::test_architecture",
+    13: "container_cases.py::test_of_two_variants_the_newer_one_that_runs_is_taken",
+    18: "container_cases.py::test_packages",
+    19: "container_cases.py::test_packages",
+    **dict.fromkeys((20, 21, 22, 23, 24, 26, 27), "settings_cases.py::test_it_is_taken"),
+    25: "settings_kinds.py::test_warnings",
+    28: "provision_agree.py::test_what_the_desk_accepts_the_gateway_accepts",
+    29: "settings_cases.py::test_it_is_taken",
+    30: "provision_settings.py::test_without_a_default_route_a_node_has_its_fixed_address",
+    **dict.fromkeys((31, 32, 34, 35, 37, 44, 46), "settings_cases.py::test_it_is_taken"),
+    33: "settings_cases.py::test_it_is_refused_in_words",
+    **dict.fromkeys((36, 38, 39, 40, 42, 49, 54), "settings_cases.py::test_it_is_refused_in_words"),
+    41: "settings_cases.py::test_it_is_taken",
+    43: "settings_cases.py::test_it_is_taken",
+    45: "settings_kinds.py::test_it_is_refused_in_words",
+    47: "settings_cases.py::test_a_cluster_of_two_families_is_spared_by_the_proxy",
+    48: "settings_cases.py::test_a_network_that_k3s_uses_too_is_a_warning",
+    50: "settings_cases.py::test_a_zone_whose_rule_does_not_hold_yet_is_a_warning",
+    51: "settings_cases.py::test_a_pattern_comes_behind_the_card",
+    52: "settings_kinds.py::test_keys_that_networkd_would_pass_over",
+    53: "settings_cases.py::test_files_written_by_hand",
+    55: "nocloud_others.py::test_forms_of_a_mac_address",
+    56: "settings_cases.py::test_it_is_taken",
+    57: "flash.py::test_what_is_mapped_is_on_the_disk_and_nothing_else_is_touched",
+    58: "pack_disk.py::test_script_for_sfdisk",
+    59: "settings_cases.py::test_a_slow_disk_is_waited_for",
+    60: "settings_cases.py::test_versions_that_gateways_do_not_order_as_people_do",
+}
+"""The test of each row of the table of cases."""
+
+
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cases")
     with tarfile.open(INPUTS) as archive:
         archive.extractall(folder, filter="data")
+    for name, content in NAMED.items():
+        (folder / name).write_bytes(content)
     return folder
 
 
@@ -168,15 +380,71 @@ def lines(path: Path) -> set[str]:
         settings = [reading.load(path, ask)]
     found = [content for one in settings for content in files(one).values()]
     text = b"".join(found).decode()
-    return {line.strip("\t") for line in text.splitlines()} | {f"NOTE {note}" for note in notes}
+    told = {f"NOTE {note}" for note in notes}
+    told |= {f"WARN {line}" for one in settings for line in advice.warnings(one)}
+    return {line.strip("\t") for line in text.splitlines()} | told
+
+
+def test_every_input_is_in_a_table(inputs: Path) -> None:
+    found = {str(path.relative_to(inputs)) for path in inputs.glob("*/*") if path.name != "README"}
+    secrets = {f"{folder}/{name}" for folder, names in SECRETS.items() for name in names}
+    by_hand = {f"25-no-final-newline/{name}" for name in BY_HAND}
+    assert found == {*TAKEN, *REFUSED, *NAMED, *secrets, *by_hand}
+    assert not TAKEN.keys() & REFUSED.keys()
+
+
+def test_every_row_has_a_test() -> None:
+    assert sorted(ROWS) == list(range(1, 61))
+    for name in ROWS.values():
+        file, _, test = name.partition("::")
+        assert f"\ndef {test}(" in (Path(__file__).parents[2] / f"{TESTS}{file}").read_text(), name
+
+
+@pytest.mark.parametrize("case", BY_HAND)
+def test_files_written_by_hand(inputs: Path, tmp_path: Path, case: str) -> None:
+    root, source = Root(tmp_path), inputs / "25-no-final-newline" / case
+    if (of_image := source / "authorized_keys.of-overlay").exists():
+        shutil.copy(of_image, tmp_path / "etc/edgeimg/ssh/authorized_keys")
+    shutil.copytree(source / "edgeimg", root.config, dirs_exist_ok=True)
+    told, expected = root.start(), BY_HAND[case]
+    if isinstance(expected, str):
+        assert expected in told
+        return
+    assert told == ""
+    written = [path for name in ("etc", "run") for path in (tmp_path / name).rglob("*")]
+    content = b"\n".join(path.read_bytes() for path in written if path.is_file())
+    found = [line.strip() for line in content.decode(errors="replace").splitlines()]
+    assert not set(expected) - set(found)
+
+
+def test_a_cluster_of_two_families_is_spared_by_the_proxy(inputs: Path, tmp_path: Path) -> None:
+    root = Root(tmp_path)
+    root.put(files(reading.load(inputs / "21-proxy/dualstack-ranges.toml")))
+    assert root.start() == ""
+    spared = root.read("run/edgeimg/proxy.env").rpartition("NO_PROXY=")[2].split(",")
+    assert {"10.42.0.0/16", "fd42::/56", "10.43.0.0/16", "fd43::/112"} <= set(spared)
+
+
+def test_a_pattern_comes_behind_the_card(inputs: Path) -> None:
+    found = files(reading.load(inputs / "24-network-toml/pattern-and-card.toml"))
+    assert [name for name in sorted(found) if b"Name=enp1s0" in found[name]] < [
+        name for name in sorted(found) if b"Name=en*" in found[name]
+    ]
+
+
+def test_a_slow_disk_is_waited_for() -> None:
+    unit = BASE / "usr/lib/systemd/system/dev-disk-.device.d/10-edgeimg.conf"
+    parser = configparser.ConfigParser()
+    parser.read(unit)
+    assert parser["Unit"]["JobRunningTimeoutSec"] == "15min"
 
 
 @pytest.mark.parametrize("case", TAKEN)
 def test_it_is_taken(inputs: Path, case: str) -> None:
     found = lines(inputs / case)
     for line in TAKEN[case]:
-        if line.startswith("NOTE "):
-            assert any(line.removeprefix("NOTE ") in one for one in found if one[:4] == "NOTE")
+        if line[:5] in ("NOTE ", "WARN "):
+            assert any(line[5:] in one for one in found if one[:5] == line[:5])
         elif line.startswith("!"):
             assert line[1:] not in found
         else:
@@ -291,10 +559,14 @@ def test_what_a_spreadsheet_made_of_a_cell(tmp_path: Path, cell: str) -> None:
     [
         ("1.1.0~rc1", "never see"), ("1.1.0^1", "never see"), ("1.1.0-rc1", "newer than 1.1.0"),
         ("1.1.0-beta.2", "newer than 1.1.0"), ("2rc1", "newer than 2"), ("1_0", "such as '1.2.0'"),
+        ("1.1.0-SNAPSHOT", "newer than 1.1.0"), ("1.1.0.dev4", "newer than 1.1.0"),
+        ("1.1.0a1", "newer than 1.1.0"), ("1.1.0-nightly", "newer than 1.1.0"),
+        ("1.1.0-m2", "newer than 1.1.0"), ("latest", "larger numbers"), ("main", "larger numbers"),
     ],
 )  # fmt: skip
 def test_versions_that_gateways_do_not_order_as_people_do(version: str, why: str) -> None:
-    assert Image.model_validate({"version": "1.1.0-2"}).version == "1.1.0-2"
+    for good in ("1.1.0-2", "v1.1.0", "1.1.0.post1", "1.1.0-1-gabcdef", "2026.11.29", "1.1.0a"):
+        assert Image.model_validate({"version": good}).version == good
     with pytest.raises(ValidationError, match=why):
         Image.model_validate({"version": version})
 

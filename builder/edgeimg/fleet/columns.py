@@ -67,7 +67,7 @@ def resolve(name: str) -> Column | str:
             known = _keys(model)
             if parts[0] not in known:
                 more = OWN if not location else ()
-                guess = near(parts[0], [*known, *more])
+                guess = near(parts[0].lower().replace(" ", "_"), [*known, *more])
                 prefix = ".".join([*location, ""])
                 return "unknown column" + guess.replace("mean '", f"mean '{prefix}")
             here = known[parts[0]]

@@ -22,11 +22,18 @@ from edgeimg.fleet.rows import Row, Rows, anchored, with_value
 from edgeimg.text.toml_text import Location, Place
 
 _MAX_BYTES = 8 << 20
-_SEPARATOR = re.compile(r"sep=(,|;|\t|\\t|)", re.IGNORECASE)
+_SEPARATOR = re.compile(r"sep=([,;|\t]|\\t|)", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d([.,]\d+)?E[+-]\d+", re.IGNORECASE)
 """As spreadsheets write it: one digit, and a sign in the exponent."""
-_YES = ("true", "yes", "wahr", "ja", "1", "vrai", "oui", "x")
-_NO = ("false", "no", "falsch", "nein", "0", "faux", "non")
+_WHOLE = re.compile(r"\d+[.,]0+")
+"""As programs write a number that they took for a fraction."""
+_ERROR = re.compile(r"#[A-ZÄÖÜ0-9/]{2,}[!?]|#N/A.*|#NV")
+"""What spreadsheets show in place of a value."""
+_NOTHING = ("n/a", "null", "nan", "-", "--", "\u2013", "\u2014")
+_INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
+"""Characters that come along when values are copied from web pages and dialogs."""
+_YES = ("true", "yes", "on", "y", "wahr", "ja", "1", "vrai", "oui", "si", "s\u00ed", "x")
+_NO = ("false", "no", "off", "n", "falsch", "nein", "0", "faux", "non")
 _HINT = "in a spreadsheet, save it as 'CSV UTF-8'"
 
 
@@ -87,7 +94,7 @@ class _Lines:
         if self._told:
             return self._told
         head = next((line for line in self._lines if line.strip() and line.lstrip()[0] != "#"), "")
-        return max((",", ";", "\t"), key=head.count)
+        return max((",", ";", "\t", "|"), key=head.count)
 
 
 def _records(path: Path, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
@@ -104,7 +111,7 @@ def _records(path: Path, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
                 what = "no CSV: a quotation mark of this row has no end"
             place = f"{path}:{lines.first or lines.number}"
             raise ProvisionError(f"{place}: {what}", hint=_HINT) from None
-        cells = [cell.strip() for cell in cells]
+        cells = [cell.strip().strip(_INVISIBLE).strip() for cell in cells]
         if any(cells):
             yield lines.first, cells
 
@@ -138,6 +145,15 @@ def _cells(
         why = ""
         if _NUMBER.fullmatch(cell):
             why = "the spreadsheet made a number of it: format the column as text"
+        elif column and column.location[-1] in _SERIALS and _WHOLE.fullmatch(cell):
+            why = "a program made a number of it: read the column as text"
+        elif _ERROR.fullmatch(cell):
+            why = "an error of the spreadsheet: put its formula right"
+        elif column and cell.lower() in _NOTHING:
+            why = "expected an empty cell where there is no value"
+        elif any(char in _INVISIBLE for char in cell):
+            odd = next(char for char in cell if char in _INVISIBLE)
+            why = f"has the invisible character U+{ord(odd):04X} in it: type the value again"
         elif cell.startswith("=") or (cell[:1] in "'\u2019" and cell and column):
             why = "expected the value alone: format the column as text, without '=' and apostrophe"
         elif column and column.many and (";" in cell or "\n" in cell.strip()):
@@ -149,6 +165,9 @@ def _cells(
         if why:
             problems.append(f"{path}:{line}: {name}: {why}, found {cell[:40]!r}")
     return problems
+
+
+_SERIALS = ("serial", "disk_serial")
 
 
 def _separated(cell: str) -> bool:
@@ -188,7 +207,7 @@ def _text(path: Path) -> str:
             raw = raw.decode("utf-16").encode()
         except UnicodeDecodeError:
             raise ProvisionError(f"{path}:1: UTF-16 text that is damaged", hint=_HINT) from None
-    if raw.startswith(b"PK\3\4"):
+    if raw.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
         raise ProvisionError(f"{path} is the file of a spreadsheet, no CSV", hint=_HINT)
     if len(raw) > _MAX_BYTES or b"\0" in raw:
         raise ProvisionError(f"{path} is no CSV of a fleet", hint=_HINT)

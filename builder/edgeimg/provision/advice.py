@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import ipaddress
+import itertools
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from edgeimg.provision import zones
 from edgeimg.provision.networks import overlapping
 from edgeimg.provision.settings import Settings
 
+_COMPONENTS = ("coredns", "local-storage", "metrics-server", "runtimes", "servicelb", "traefik")
+"""What K3s brings, by the names of --disable."""
 _RANGES = {"cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16"}
 """K3s' own networks, unless its configuration says otherwise."""
 _FREE = {
@@ -19,7 +26,48 @@ _FREE = {
 
 def warnings(settings: Settings) -> list[str]:
     """A line for each setting that is allowed, and that would not do what people expect."""
-    return [*_ranges(settings), *_clock(settings)]
+    return [
+        *_ranges(settings), *_clock(settings), *_cards(settings), *_server(settings),
+        *_disabled(settings),
+    ]  # fmt: skip
+
+
+def _cards(settings: Settings) -> Iterator[str]:
+    """Cards that lead to the same places: which of them is used is chance."""
+    cards = {name: one for name, one in settings.network.items() if not one.is_pattern}
+    for name, one in settings.network.items():
+        for server in one.dns:
+            if ipaddress.ip_address(server).is_loopback:
+                yield f"network.{name}: dns: {server} is the gateway itself, which pods cannot ask"
+    for (first, one), (second, other) in itertools.combinations(cards.items(), 2):
+        if one.is_way_out and other.is_way_out and one.route_metric == other.route_metric:
+            yield (
+                f"network.{first} and network.{second} may both have a default route, and it is "
+                "chance which is used: the one to use second needs metric = 2048"
+            )
+        networks = [str(ipaddress.ip_interface(text).network) for text in other.addresses]
+        for address, network in overlapping([one], networks):
+            yield (
+                f"network.{first}: {address} is in {network} of network.{second}: answers may "
+                "leave by the other card; use one card, or a bond of both"
+            )
+
+
+def _server(settings: Settings) -> Iterator[str]:
+    server = settings.k3s.server if settings.k3s else None
+    if server and not re.search(r":\d+/?$", server):
+        yield f"k3s.server: without a port K3s asks port 443: {server.rstrip('/')}:6443 is usual"
+
+
+def _disabled(settings: Settings) -> Iterator[str]:
+    """Components that do not exist are disabled without a word."""
+    config = settings.k3s.config if settings.k3s else {}
+    values = [config.get(option) for option in ("disable", "disable+")]
+    texts = [text for one in values for text in (one if isinstance(one, tuple) else (one,)) if text]
+    for name in (part.strip() for text in texts for part in str(text).split(",")):
+        close = difflib.get_close_matches(name, _COMPONENTS, n=1, cutoff=0.75)
+        if close and name not in _COMPONENTS:
+            yield f"k3s.config.disable: K3s has no {name!r}; did you mean '{close[0]}'?"
 
 
 def _clock(settings: Settings) -> list[str]:
@@ -49,9 +97,9 @@ def _ranges(settings: Settings) -> list[str]:
                 other for other in _FREE[6 if ":" in network else 4]
                 if not overlapping(networks, [other])
             ]  # fmt: skip
+            example = f'{option} = "{free[number]}"' if len(free) > number else option
             found.append(
                 f"{address} overlaps {network}, which K3s uses unless the recipe's [k3s.config] "
-                f'sets {option}: write there {option} = "{free[number]}", for all gateways of '
-                "the cluster"
+                f"sets {option}: write there {example}, for all gateways of the cluster"
             )
     return found

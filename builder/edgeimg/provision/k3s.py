@@ -59,6 +59,14 @@ def _value(
     pair: tuple[str, object], check: ValidatorFunctionWrapHandler, info: ValidationInfo
 ) -> object:
     name, raw = pair
+    items = raw if isinstance(raw, list | tuple) else [raw]
+    if not items:
+        raise hushed(
+            "an empty list changes nothing on a gateway: remove it, and change what the image says "
+            "in its recipe"
+        )
+    if not all(isinstance(item, str | int) for item in items):
+        raise hushed("expected a value, or a list of values")
     value = check(raw)
     if name.removesuffix("+") not in KEYS and provisioning.is_known(
         name.rstrip("+"), _allowed(info)
@@ -66,7 +74,21 @@ def _value(
         for text in value if isinstance(value, tuple) else (value,):
             if why := provisioning.refused(name, text, _allowed(info)):
                 raise hushed(why)
+            _is_in_range(str(text))
     return value
+
+
+def _is_in_range(text: str) -> None:
+    """Raises PydanticCustomError for what looks like an IP address or a network, and is none."""
+    for part in text.split(","):
+        if not _NUMBERS(part):
+            continue
+        try:
+            network = ipaddress.ip_network(part, strict=False)
+        except ValueError:
+            raise hushed(f"{part} is no IP address, and no network") from None
+        if "/" in part and str(network.network_address) != part.partition("/")[0].lower():
+            raise hushed(f"expected '{network}', the whole network")
 
 
 def _allowed(info: ValidationInfo) -> tuple[str, ...]:
@@ -80,6 +102,9 @@ def _text(value: bool | int | str) -> str:
     return text
 
 
+_NUMBERS = re.compile(
+    r"[0-9]+(?:\.[0-9]+){3}(?:/[0-9]+)?|[0-9A-Fa-f.]*(?::[0-9A-Fa-f.]*){2,}(?:/[0-9]+)?"
+).fullmatch
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 Option = Annotated[str, AfterValidator(_option)]
 Text = Annotated[bool | int | str, AfterValidator(_text)]
@@ -116,6 +141,12 @@ class K3s(Table):
         default_factory=dict,
         description="further options of K3s; a '+' at the end adds to what the image says",
     )
+
+    @model_validator(mode="after")
+    def _has_one_address_of_each_family(self) -> Self:
+        if len({":" in address for address in self.node_ips}) < len(self.node_ips):
+            raise ValueError("node_ips: expected one address of IPv4 and one of IPv6")
+        return self
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> Self:

@@ -22,6 +22,7 @@ WIRELESS = ("wl", "ww")
 """How systemd names wireless and mobile cards: nothing at boot waits for these."""
 BEHIND = 2048
 """The metric of routes by wireless cards, as in the image's own files: wired ones go first."""
+_LEAST_MTU = 1280
 BondMode = Literal[
     "active-backup", "802.3ad", "balance-rr", "balance-xor", "balance-alb", "balance-tlb",
     "broadcast",
@@ -109,6 +110,31 @@ class Network(Table):
         for number, route in enumerate(self.routes):
             if route.on_link is None:
                 self._reaches(f"routes.{number}.via", route.via)
+        self._leads_to_others()
+        return self
+
+    def _leads_to_others(self) -> None:
+        """Raises ValueError for a gateway that is no other host."""
+        hops = [("gateway", self.gateway or "")]
+        hops += [(f"routes.{number}.via", route.via) for number, route in enumerate(self.routes)]
+        for text in self.addresses:
+            here = ipaddress.ip_interface(text)
+            kinds = {str(here.ip): "of this gateway itself"}
+            if here.version == 4 and here.network.prefixlen < 31:
+                kinds |= {
+                    str(here.network[0]): "of the network",
+                    str(here.network[-1]): "for broadcast",
+                }
+            for key, via in hops:
+                if via in kinds:
+                    raise ValueError(
+                        f"{key}: {via} is the address {kinds[via]}: expected another host"
+                    )
+
+    @model_validator(mode="after")
+    def _has_room_for_ipv6(self) -> Self:
+        if self.mtu and self.mtu < _LEAST_MTU and any(":" in text for text in self.addresses):
+            raise ValueError(f"mtu: IPv6 needs {_LEAST_MTU} bytes or more (RFC 8200)")
         return self
 
     @model_validator(mode="after")
@@ -192,6 +218,13 @@ class Network(Table):
     def route_metric(self) -> int | None:
         """Of its default routes; None leaves it to networkd."""
         return BEHIND if self.metric is None and self.is_wireless else self.metric
+
+    @property
+    def is_way_out(self) -> bool:
+        """Whether it has a default route of IPv4, or may get one."""
+        everything = any(route.to == "0.0.0.0/0" for route in self.routes)
+        fixed = self.gateway is not None and ":" not in self.gateway
+        return fixed or everything or self.asks in ("yes", "ipv4")
 
     @property
     def is_waited_for(self) -> bool:

@@ -12,6 +12,9 @@ _DEVICE = 15
 """Characters of a device's name (Linux, IFNAMSIZ)."""
 _TAKEN = ("lo", "offline0", "cni0", "flannel*", "veth*", "kube-*", "docker*", "all", "default")
 """Devices of the gateway, of K3s and of the kernel."""
+_SAMPLES = ("lo", "offline0", "cni0", "flannel.1", "flannel-v6.1", "vethd1c0ffee", "kube-ipvs0",
+            "docker0")  # fmt: skip
+"""Some of them, which no pattern for cards may take."""
 
 
 def only_address(networks: Mapping[str, Network]) -> str | None:
@@ -73,6 +76,19 @@ def _names(networks: Mapping[str, Network]) -> None:
             raise ValueError(
                 f"network.{name}: a device of the gateway has this name: choose another"
             )
+    cards = {one.interface: name for name, one in networks.items()}
+    for name, network in networks.items():
+        card = network.interface or ""
+        if device := next((one for one in _SAMPLES if fnmatch.fnmatchcase(one, card)), None):
+            what = f"'{card}' takes {device} too" if network.is_pattern else card
+            raise ValueError(
+                f"network.{name}: interface: {what}, a device of the gateway or of K3s: expected "
+                "a card such as 'enp1s0', or a pattern such as 'en*'"
+            )
+        if network.is_virtual and name in cards:
+            raise ValueError(
+                f"network.{name}: [network.{cards[name]}] is a card of this name: choose another"
+            )
     patterns = sorted((n, one.interface or "") for n, one in networks.items() if one.is_pattern)
     for number, (name, pattern) in enumerate(patterns):
         for first, wider in patterns[:number]:
@@ -127,7 +143,7 @@ def _require_of_a_host(name: str, here: ipaddress.IPv4Interface | ipaddress.IPv6
 
 def overlapping(networks: Iterable[Network], ranges: Iterable[str]) -> list[tuple[str, str]]:
     """Which addresses lie in, or around, networks that are used for something else."""
-    spans = [ipaddress.ip_network(text) for text in ranges]
+    spans = [ipaddress.ip_network(text, strict=False) for text in ranges]
     found = [address for one in networks for address in one.addresses]
     return [
         (address, str(span))

@@ -170,10 +170,14 @@ def _keys(table: Table, key: str) -> None:
     place = table.place(key)
     keys = table.data.get(key)
     if isinstance(keys, dict):  # names of keys, with a key or several each
+        # On EC2 and OpenStack each is in a table of its own.
+        inner = [
+            one["openssh-key"] if isinstance(one, dict) and set(one) == {"openssh-key"} else one
+            for one in keys.values()
+        ]
         table.data[key] = [
-            one for inner in keys.values()
-            for one in (inner if isinstance(inner, list) else [inner])
-        ]  # fmt: skip
+            one for many in inner for one in (many if isinstance(many, list) else [many])
+        ]
     if keys := [line for text in table.texts(key) for line in text.splitlines() if line.strip()]:
         before = table.translation.data.get("ssh_keys", [])
         table.translation.put(("ssh_keys",), [*before, *keys], place)

@@ -25,6 +25,25 @@ _EXTRA = {
     "wifis": "access-points, regulatory-domain",
 }
 _TOP = f"version, renderer, {', '.join(_EXTRA)}"
+_BY_HAND = "write a file for it by hand: edgeimg/network/NAME.netdev on the config partition"
+_CARD_WAYS = {
+    "macaddress": "a card keeps its own address",
+    "openvswitch": _BY_HAND,
+}
+_TOP_WAYS = {
+    "modems": "say it in a TOML file of settings: [lte] has apn, user, password_file and pin_file",
+    "tunnels": _BY_HAND,
+    "vrfs": _BY_HAND,
+    "dummy-devices": _BY_HAND,
+    "virtual-ethernets": _BY_HAND,
+    "nm-devices": "expected networkd: it is what gateways have",
+}
+_POINT_WAYS = {
+    "bssid": "a card joins whichever access point of the network is in reach: leave it out",
+    "band": "a card looks for the network in all bands: leave it out",
+    "channel": "a card looks for the network in all channels: leave it out",
+}
+_ASLEEP = {"wakeonlan": "a gateway does not sleep", "wakeonwlan": "a gateway does not sleep"}
 _SECURITY = {"none": "open", "psk": "wpa2", "sae": "wpa3"}
 _KEPT = {"set-name": "a card keeps its name; others refer to it by its name in this file"}
 _ALREADY = {
@@ -57,12 +76,12 @@ def translate(table: Table) -> None:
         for name, card in cards.entries() if cards else ():
             one = _card(card)
             _own(kind, card, name, one)
-            card.end(f"{extra}, {_CARD}")
+            card.end(f"{extra}, {_CARD}", _CARD_WAYS)
             found.append((card, name, one))
     members = {member for _, _, one in found for member in (*one.bond, *one.bridge)}
     for card, name, one in found:
         nocloud_card.put(card, name, one, member=name in members)
-    table.end(_TOP)
+    table.end(_TOP, _TOP_WAYS)
 
 
 def _renderer(table: Table) -> None:
@@ -121,6 +140,7 @@ def _card(card: Table) -> Card:
     _renderer(card)
     for key, value in _ALREADY.items():
         card.already(key, value)
+    card.without_meaning(_ASLEEP)
     if card.data.get("link-local") == []:
         card.problem("link-local", "expected [ipv6]: a gateway always has such an address")
         del card.data["link-local"]
@@ -192,6 +212,10 @@ def _wifi(card: Table) -> None:
     place = card.place("regulatory-domain")
     if country := card.take("regulatory-domain", str, "a country such as DE"):
         translation.put(("wifi", "country"), country.upper(), place)
+    elif "country" not in translation.data.get("wifi", {}):
+        why = "expected the country where the gateway stands, for the channels: 'DE'"
+        card.problem("regulatory-domain", why)
+        translation.put(("wifi", "country"), "DE", place)  # it is reported already
     points = card.table("access-points")
     if points is None:
         card.problem(None, "expected access-points")
@@ -222,5 +246,5 @@ def _network(ssid: str, point: Table) -> dict[str, object]:
         network["passphrase_file"] = SecretStr(password)
     point.already("mode", "infrastructure")
     network["hidden"] = bool(point.take("hidden", bool, "true or false"))
-    point.end("password, auth, hidden")
+    point.end("password, auth, hidden", _POINT_WAYS)
     return network

@@ -198,7 +198,10 @@ class Settings(Table):
             for host in registry.hosts(name):
                 before, other = known.setdefault(host, (name, registry))
                 if _access(other) != _access(registry):
-                    raise ValueError(f"registries: {before} and {name} differ about {host}")
+                    raise ValueError(
+                        f"registries: {before} and {name} differ about {host}: "
+                        "expected the same user, password_file, ca_file and insecure in both"
+                    )
         return self
 
 

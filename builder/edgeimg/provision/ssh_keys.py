@@ -45,6 +45,8 @@ def _other(line: str) -> str:
     """What a line is that is no key."""
     if line.startswith(("github:", "gitlab:", "http:", "https:", "gh:")):
         return "expected a public ssh key: gateways do not fetch keys"
+    if "PRIVATE KEY" in line:
+        return "expected a public ssh key, and this is a private one: name *.pub"
     if line.startswith("ssh-dss"):
         return "expected a key of another type: ssh-dss is not accepted any more"
     if "-cert-v01@" in line:

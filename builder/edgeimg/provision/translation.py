@@ -90,7 +90,8 @@ class Table:
             self.translation.taken.append((self.place(key), key))
         if isinstance(value, kind) and (_has_bool(kind) or not isinstance(value, bool)):
             return value
-        self.problem(key, f"expected {what}")
+        quotes = ": put it in quotes" if kind is str and isinstance(value, bool | int) else ""
+        self.problem(key, f"expected {what}{quotes}")
         return None
 
     def text(self, key: str, what: str) -> str | None:

@@ -39,8 +39,11 @@ def read(value: object, info: ValidationInfo) -> str:
         raise hushed("expected the path of a file")
     folder = Path((info.context or {}).get(FOLDER, "."))
     try:
-        with (folder / value).open("rb") as file:
+        path = Path(value).expanduser() if value.startswith("~") else folder / value
+        with path.open("rb") as file:
             raw = file.read(LIMIT + 1)
+    except RuntimeError:
+        raise hushed("expected the path of a file, without '~'") from None
     except OSError as error:
         raise hushed(f"the file that it names cannot be read: {error.strerror}") from None
     if len(raw) > LIMIT:
@@ -57,9 +60,13 @@ def json_line(value: object, info: ValidationInfo) -> object:
     if isinstance(value, SecretStr) or not (text := read(value, info)).lstrip().startswith("{"):
         return value
     try:
-        return SecretStr(json.dumps(json.loads(text), separators=(",", ":")))
+        parsed = json.loads(text)
+        line = SecretStr(json.dumps(parsed, separators=(",", ":")))
     except (ValueError, RecursionError):
         return value
+    if "auths" in parsed:
+        raise hushed("the file that it names is Docker's config.json: expected the password alone")
+    return line
 
 
 def _line(value: object, info: ValidationInfo) -> SecretStr:
@@ -67,7 +74,13 @@ def _line(value: object, info: ValidationInfo) -> SecretStr:
     if isinstance(value, SecretStr):
         return value
     text = read(value, info).rstrip("\n")
-    if not text or not text.isprintable():
+    odd = next((char for char in text if not char.isprintable()), "\n")
+    if text and odd != "\n":
+        raise hushed(
+            f"the file that it names has the character U+{ord(odd):04X} in it: expected one line "
+            "of text, the secret"
+        )
+    if not text or "\n" in text:
         raise hushed("the file that it names should hold one line of text, the secret")
     return SecretStr(text)
 

@@ -24,10 +24,11 @@ from edgeimg.recipe.harmless import PORT, V6
 
 _MAC = (
     "[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5}"
-    r"|[0-9A-Fa-f]{4}([.-][0-9A-Fa-f]{4}){2}|[0-9A-Fa-f]{6}[:-][0-9A-Fa-f]{6}|[0-9A-Fa-f]{12}"
+    r"|[0-9A-Fa-f]{4}([.:-][0-9A-Fa-f]{4}){2}|[0-9A-Fa-f]{6}[:-][0-9A-Fa-f]{6}|[0-9A-Fa-f]{12}"
 )
 _SHORT = "[0-9A-Fa-f]{1,2}((:[0-9A-Fa-f]{1,2}){5}|( [0-9A-Fa-f]{1,2}){5}|(-[0-9A-Fa-f]{1,2}){5})"
 """Of a MAC address: zeros in front of its parts may be missing, as BSD and Solaris print them."""
+_Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SHEET = re.compile(r"\d([.,]\d+)?E[+-]?\d+", re.IGNORECASE).fullmatch
 _HOST = rf"(\[{V6}\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:({PORT}))?"
 
@@ -37,15 +38,28 @@ def is_quotable(text: str) -> bool:
     return text.isprintable() and ("'" not in text or not ('"' in text or "\\" in text))
 
 
-def _matching(pattern: str, expected: str, *, repeated: bool = True) -> Any:
+def _is_host(text: str) -> bool:
+    """Whether the host of an address, or a text alone, is a name or a whole IP address."""
+    match = re.match(r"(?:https?://)?(\[[^]]*\]|[^/:]*(?::[^/]*:[^/]*)?)", text)
+    host = match[1].strip("[]") if match else ""
+    if ":" not in host and not re.fullmatch("[0-9.]+", host):
+        return ".." not in host
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def _matching(pattern: str, expected: str, *, repeated: bool = True, host: bool = False) -> Any:
     """A text of one form. Schemas tell the form, people are told what is expected.
 
-    What is not `repeated` in errors may have a password in it, when somebody puts one there.
+    What is not `repeated` in errors may have a password in it, when somebody puts one there. With
+    `host`, it is the address of a host, which may be an IP address.
     """
     form = re.compile(pattern)
 
     def checked(text: str) -> str:
-        if not form.fullmatch(text):
+        if not form.fullmatch(text) or (host and not _is_host(text)):
             why = f"expected {expected}"
             raise ValueError(why) if repeated else hushed(why)
         return text
@@ -111,13 +125,24 @@ def _script(value: object, info: ValidationInfo) -> SecretStr:
 def _interface(text: str) -> str:
     _no_scope(text)
     try:
-        return str(ipaddress.ip_interface(text)) if "/" in text else _no_prefix()
+        found = ipaddress.ip_interface(text if "/" in text else "")
     except ValueError:
         raise ValueError("expected an address with its prefix, such as '192.168.1.2/24'") from None
+    if found.network.prefixlen == 0:
+        raise ValueError("expected the prefix of a network, such as /24")
+    _of_one_host(found.ip)
+    if found.is_loopback:
+        raise ValueError("expected an address for a card: this one is the gateway itself")
+    return str(found)
 
 
-def _no_prefix() -> str:
-    raise ValueError
+def _of_one_host(address: _Ip) -> None:
+    """Raises ValueError for an address that no host has."""
+    mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped
+    if mapped:
+        raise ValueError(f"expected '{mapped}'")
+    if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
+        raise ValueError("expected the address of one host")
 
 
 def _no_scope(text: str) -> None:
@@ -129,9 +154,11 @@ def _no_scope(text: str) -> None:
 def _address(text: str) -> str:
     _no_scope(text)
     try:
-        return str(ipaddress.ip_address(text))
+        found = ipaddress.ip_address(text)
     except ValueError:
         raise ValueError("expected an address such as '192.168.1.1'") from None
+    _of_one_host(found)
+    return str(found)
 
 
 def _destination(text: str) -> str:
@@ -164,8 +191,32 @@ def mac(text: str) -> str:
 def _proxy_url(text: str) -> str:
     if "@" in text:
         raise hushed("name user and password apart from the address: 'user', 'password_file'")
-    if not re.fullmatch(rf"https?://{_HOST}/?", text):
+    if text.startswith("socks"):
+        raise ValueError("expected a proxy for http: containerd and K3s do not speak SOCKS here")
+    if not re.fullmatch(rf"https?://{_HOST}/?", text) or not _is_host(text):
         raise ValueError("expected an address such as 'http://proxy.lan:3128'")
+    return text
+
+
+def _no_proxy(text: str) -> str:
+    """What golang.org/x/net/http/httpproxy understands: it skips the rest without a word."""
+    if "://" in text:
+        raise ValueError("expected a host alone, without 'https://'")
+    if text.startswith("["):
+        raise ValueError("expected an IPv6 address without brackets")
+    if not re.fullmatch(_NO_PROXY, text):
+        raise ValueError("expected a host, a domain such as '.example.org', or a network")
+    if "/" in text:
+        try:
+            ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError("expected a network such as '10.0.0.0/8'") from None
+    elif re.fullmatch("[0-9.*-]*[0-9][0-9.*-]*", text) and (
+        not {"*", "-"}.isdisjoint(text) or not _is_host(text)
+    ):
+        raise ValueError("expected an address, or a network such as '10.0.0.0/8'")
+    elif "*" in text[1:]:
+        raise ValueError("expected a domain such as '.example.org'")
     return text
 
 
@@ -198,6 +249,7 @@ def _is_token(text: str) -> bool:
     return is_quotable(text) and " " not in text
 
 
+_NO_PROXY = "[A-Za-z0-9.:*/-]{1,253}"
 _HOSTNAME = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 Hostname = Annotated[
     str, AfterValidator(_hostname),
@@ -236,7 +288,8 @@ Mac = Annotated[
 ]
 """In the form 52:54:00:12:34:56, however it was written."""
 CardName = _matching(
-    r"^[A-Za-z0-9*?][A-Za-z0-9_.*?-]{0,14}$", "the name of a card or a pattern: 'enp1s0', 'en*'"
+    r"^[A-Za-z0-9*?][A-Za-z0-9_.*?-]{0,14}$",
+    "the name of a card, of at most 15 characters, or a pattern: 'enp1s0', 'en*'",
 )
 """As in systemd.network(5), Name=."""
 NetworkName = _matching(
@@ -250,18 +303,22 @@ DomainName = _matching(
 ServerName = _matching(
     r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]+)$",
     "the name or address of a server",
+    host=True,
 )
 ServerUrl = _matching(
     rf"^https://{_HOST}/?$",
     "an address such as 'https://10.0.0.1:6443'",
+    host=True,
 )
 EndpointUrl = _matching(
     rf"^https?://{_HOST}(/[A-Za-z0-9._/-]*)?$",
     "an address such as 'https://mirror.example.org:5000'",
+    host=True,
 )
 RolloutUrl = _matching(
     rf"^https?://{_HOST}(/[A-Za-z0-9._~/-]*)?$",
     "an address such as 'https://rollout.example.org'",
+    host=True,
 )
 Tenant = _matching(
     r"^[A-Za-z0-9._-]{1,64}$", "a name of letters, digits, '.', '_' and '-', of at most 64"
@@ -269,9 +326,10 @@ Tenant = _matching(
 Site = _matching(
     r"^[A-Za-z0-9._:-]{1,64}$", "a name of letters, digits, '.', '_', ':' and '-', of at most 64"
 )
-NoProxy = _matching(
-    r"^[A-Za-z0-9.:*/-]{1,253}$", "a host, a domain such as '.example.org', or a network"
-)
+NoProxy = Annotated[
+    str, AfterValidator(_no_proxy),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NO_PROXY}$"}),
+]  # fmt: skip
 Apn = _matching(
     r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?$", "an access point name such as 'internet'",
     repeated=False,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
+from edgeimg.recipe.harmless import PORT, V6
 from edgeimg.recipe.types import ArchKey, ConfigValue, Sha256
 from edgeimg.text.validation import Table
 
@@ -59,10 +60,26 @@ def _taint(text: str) -> str:
     return text
 
 
+_DOCKER_HUB = (
+    "index.docker.io",
+    "registry-1.docker.io",
+    "registry.hub.docker.com",
+    "hub.docker.com",
+)
+
+
 def _registry(name: str) -> str:
-    if name != "*" and not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})(:\d{1,5})?", name):
-        raise ValueError("expected a registry such as 'docker.io' or 'registry.lan:5000', or '*'")
-    return name
+    if name == "*":
+        return name
+    bare = re.sub("^https?://", "", name).partition("/")[0]
+    if bare in _DOCKER_HUB:
+        raise ValueError("expected 'docker.io', as the names of these images begin")
+    host = rf"([A-Za-z0-9][A-Za-z0-9.-]{{0,252}}|\[{V6}\])(:({PORT}))?"
+    if re.fullmatch(host, name):
+        return name
+    if re.fullmatch(host, bare):
+        raise ValueError(f"expected '{bare}', without anything around it")
+    raise ValueError("expected a registry such as 'docker.io' or 'registry.lan:5000', or '*'")
 
 
 def _option(name: str) -> str:

@@ -82,7 +82,11 @@ def _accepted(entry: str) -> str:
 
 
 _VERSION = re.compile("[0-9A-Za-z][0-9A-Za-z.-]{0,31}")
-_CANDIDATE = re.compile("(.*?[0-9])[.-]?(alpha|beta|rc|pre|preview)[.-]?[0-9]*", re.IGNORECASE)
+_CANDIDATE = re.compile(
+    "(.*?[0-9])[.-]?(alpha|beta|rc|pre|preview|dev|devel|snapshot|nightly"
+    "|canary|milestone|m(?=[0-9])|a(?=[0-9])|b(?=[0-9])|next|test|testing)[.-]?[0-9]*",
+    re.IGNORECASE,
+)
 
 
 def _version(text: str) -> str:
@@ -93,6 +97,8 @@ def _version(text: str) -> str:
             f"gateways take it for newer than {match[1]}, and would not update to that: expected "
             "a number below it, such as '1.0.99'"
         )
+    if text.isalpha():
+        raise ValueError("gateways update to larger numbers: expected a version such as '1.2.0'")
     if not _VERSION.fullmatch(text):
         raise ValueError("expected a version such as '1.2.0': at most 32 letters, digits, '.', '-'")
     return text

@@ -83,6 +83,16 @@ def _explain(location: Location, item: ErrorDetails, model: type[BaseModel]) -> 
             return f"expected a table of keys and values{_actual(item['input'])}"
         case "missing":
             return "is missing"
+        case "tuple_type" | "list_type":
+            return f"expected a list, in brackets{_actual(item['input'])}"
+        case "string_type":
+            return f"expected a text, in quotes{_actual(item['input'])}"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return f"expected a whole number{_actual(item['input'])}"
+        case "bool_type" | "bool_parsing":
+            return f"expected true or false{_actual(item['input'])}"
+        case "too_long":
+            return f"expected at most {item['ctx']['max_length']} values"
         case _ if item["type"] == HUSHED:
             return str(item["msg"])
         case _:

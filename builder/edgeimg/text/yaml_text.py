@@ -44,6 +44,8 @@ def compose(text: str, *, nodes: int = MAX_NODES) -> list[yaml.Node]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or getattr(error, "reason", "cannot be read")
+        if mark and "cannot start any token" in str(problem) and _has_tab(text, mark.line):
+            problem = "a tab in front of a value: YAML is indented with blanks"
         raise MalformedError(mark.line + 1 if mark else 1, f"not YAML: {problem}") from None
     except (RecursionError, ValueError, MemoryError) as error:
         if isinstance(error, MalformedError):
@@ -65,6 +67,11 @@ def read(path: Path, text: str) -> tuple[Any, dict[Location, int]]:
         raise ProvisionError(f"{path}:{line}: a second document: expected one")
     lines: dict[Location, int] = {}
     return (_value(path, documents[0], (), lines) if documents else None), lines
+
+
+def _has_tab(text: str, line: int) -> bool:
+    lines = text.splitlines()[line : line + 1]
+    return any("\t" in one[: len(one) - len(one.lstrip())] for one in lines)
 
 
 def _count(events: Iterator[Any], most: int) -> None:

@@ -44,6 +44,10 @@ function value(text) {
     return text ~ /^"[^"\\]*"$/ || text ~ /^'[^']*'$/ || \
         text ~ "^[A-Za-z0-9/][]A-Za-z0-9._:/=,@%+~<>()*[-]*$" && text !~ /:$/
 }
+function unquoted(name, text) {
+    if (text ~ /[ \t]#/) return "put the comment into a line of its own"
+    return "put the value of '" name "' in double quotes"
+}
 function plain(text) {
     return text ~ /^["']/ ? substr(text, 2, length(text) - 2) : text
 }
@@ -54,7 +58,7 @@ NR == 1 && /^---$/ { next }
     if (list == "") bad("line " NR ": a list item without its key")
     item = $0
     sub(/^ *- +/, "", item)
-    if (!value(item)) bad("line " NR ": put the value of '" list "' in double quotes")
+    if (!value(item)) bad("line " NR ": " unquoted(list, item))
     judge(list, plain(item))
     items++
     next
@@ -75,7 +79,7 @@ NR == 1 && /^---$/ { next }
     if (name in seen) bad("line " NR ": '" name "' is there twice")
     seen[name] = text == "" ? "list" : plain(text)
     if (text == "") { list = name; items = 0 }
-    else if (!value(text)) bad("line " NR ": put the value of '" name "' in double quotes")
+    else if (!value(text)) bad("line " NR ": " unquoted(name, text))
     else if (plain(text) == "") bad("line " NR ": '" name "' has no value")
     else if (name != "role") judge(name, plain(text))
 }

@@ -24,6 +24,10 @@ function host_of(url) {
     sub(/\/.*/, "", url)
     return url
 }
+function server_of(name) {
+    # Images of docker.io come from a host of another name, and so do its challenges.
+    return name == "docker.io" ? "registry-1.docker.io" : name
+}
 function tell(host) {
     # What is said of a section is for each of its hosts.
     if (host in seen) return
@@ -36,7 +40,7 @@ function tell(host) {
 /^[ \t]*(#|$)/ { next }
 /^\[.*\]$/ {
     name_of[++sections] = substr($0, 2, length($0) - 2)
-    if (name_of[sections] != "*" && name_of[sections] !~ /^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?$/)
+    if (name_of[sections] != "*" && name_of[sections] !~ "^([A-Za-z0-9][A-Za-z0-9.-]*|[[][0-9A-Fa-f:.]+[]])(:[0-9]+)?$")
         bad("expected a registry such as [docker.io] or [*]")
     if (name_of[sections] in section_of) bad($0 " is there twice")
     section_of[name_of[sections]] = sections
@@ -62,7 +66,7 @@ END {
         if ((user[section] == "") != (password[section] == "")) { print "[" name_of[section] "] needs both user= and password="; exit }
         if (!endpoints[section] && name_of[section] == "*") { print "[*] needs an endpoint="; exit }
         for (i = 1; i <= endpoints[section]; i++) tell(host_of(endpoint[section, i]))
-        if (!endpoints[section]) tell(name_of[section])
+        if (!endpoints[section]) tell(server_of(name_of[section]))
     }
     if (what == "check" && !sections) print "expected a registry such as [docker.io]"
     if (what == "names") for (i = 1; i <= sections; i++) print name_of[i]
@@ -73,7 +77,7 @@ END {
 function print_hosts(section,   i) {
     print "# Provisioned."
     for (i = 1; i <= endpoints[section]; i++) print_host(section, endpoint[section, i])
-    if (!endpoints[section]) print_host(section, "https://" name_of[section])
+    if (!endpoints[section]) print_host(section, "https://" server_of(name_of[section]))
 }
 function print_host(section, url,   path) {
     print "\n[host." quoted(url) "]\ncapabilities = [\"pull\", \"resolve\"]"
