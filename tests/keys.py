@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import subprocess
 
 
 def noise(name: str, size: int) -> bytes:
@@ -98,3 +99,13 @@ def web_token(header: object = None) -> str:
 
 def aws_key() -> str:
     return "AKIA" + base64.b32encode(noise("aws", 10)).decode()
+
+
+def wireguard_public(private: bytes) -> str:
+    """By OpenSSL: PKCS #8 around 32 bytes (RFC 8410), and the end of SubjectPublicKeyInfo."""
+    wrapped = bytes.fromhex("302e020100300506032b656e04220420") + private
+    done = subprocess.run(
+        ["openssl", "pkey", "-inform", "DER", "-pubout", "-outform", "DER"],
+        input=wrapped, capture_output=True, check=True,
+    )  # fmt: skip
+    return base64.b64encode(done.stdout[-32:]).decode()

@@ -48,6 +48,9 @@ SECRETS = {
     "key, last line": PEM[128:],
     "service": "of the service itself",
     "wireguard": "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk=",
+    "tunnel": "sJzPc5n0BXHLYOKMPPwhhGZCTqFZ2m9iG0xzyYJ0bEI=",
+    "tunnel of its own": "0N+2vEl8rRmtP0i4d8ZyPqRrTfIhO1nGZGsV6mC8pXk=",
+    "preshared": "m3dqXhVQ9sHn7yT0oFJ2lKcZb5rWgUe1iAx8vSpNt4Y=",
     "volume": "from-a-secret-volume",
     "secret object": "mysql-Pa$$word!",
     "passwd": "b7c1d0e9f8a7b6c5d4e3",
@@ -118,10 +121,16 @@ SETTINGS = {
     "proxy.conf": f"HTTPS_PROXY=http://me:{quote(SECRETS['proxy'])}@proxy.example.org:3128\n",
     "registries.conf": f"[docker.io]\nuser=me\npassword={SECRETS['registry']}\n",
     "rollout.conf": f"TOKEN={SECRETS['rollout']}\n",
+    "wireguard.conf": (
+        f"[Interface]\nPrivateKey = {SECRETS['tunnel']}\nAddress = 10.8.0.2/24\n[Peer]\n"
+        "PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nEndpoint = a:1\n"
+        f"PresharedKey={SECRETS['preshared']}\nAllowedIPs = 10.8.0.0/24\n"
+    ),
     "authorized_keys": KEY + "\n",
 }
 FILES = {
     "var/lib/edgeimg/provision/network/wg0.netdev": f"PrivateKey={SECRETS['wireguard']}\n",
+    "var/lib/edgeimg/provision-wireguard": f"PrivateKey={SECRETS['tunnel of its own']}\n",
     "var/lib/edgeimg/services/wifi/wpa_supplicant.conf": f'psk="{SECRETS["service"]}"\n',
     "etc/rancher/k3s/config.yaml": f"agent-token: '{SECRETS['agent token']}'\n",
     "etc/rancher/k3s/k3s.yaml": f"    client-key-data: {SECRETS['kubeconfig']}\n",

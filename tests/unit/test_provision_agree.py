@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import ipaddress
 import os
 import re
 import shutil
@@ -43,6 +45,14 @@ def form(pattern: str) -> st.SearchStrategy[str]:
     return st.one_of(good, good, good, good, st.from_regex(f"^{pattern}$", fullmatch=False))
 
 
+def network_of(text: str) -> str:
+    """A network around an address, if the prefix is one of its family."""
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return text
+
+
 HOST = form(values._HOST)
 NAME = form("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 ADDRESS = st.ip_addresses().map(str)
@@ -74,6 +84,28 @@ CARD = st.fixed_dictionaries(
         "metric": st.integers(0, 9999),
         "accept_ra": st.booleans(),
     },
+)  # fmt: skip
+KEYS = [base64.b64encode(hashlib.sha256(bytes([number])).digest()).decode() for number in range(99)]
+WIREGUARD_KEY = st.sampled_from([
+    *KEYS, *(base64.b64encode(bytes(count)).decode() for count in (0, 31, 32, 33)),
+    f"{'A' * 42}E=", f"{'A' * 42}B=", f"{KEYS[0]}=", f"{KEYS[0]}\n", KEYS[0].replace("=", ""),
+])  # fmt: skip
+V4 = st.builds("{}/{}".format, st.ip_addresses(v=4), st.integers(1, 32))
+V6 = st.builds("{}/{}".format, st.ip_addresses(v=6), st.integers(1, 128))
+TUNNEL = st.one_of(V4, V6, PREFIXED)
+ENDPOINT = st.one_of(
+    st.builds("{}:{}".format, NAME, st.integers(1, 65535)),
+    st.builds("{}:{}".format, st.ip_addresses(v=4), st.integers(1, 65535)),
+    st.builds("[{}]:{}".format, st.ip_addresses(v=6), st.integers(1, 65535)),
+    st.builds("{}:{}".format, HOST, st.integers(0, 70000)),
+    st.builds("[{}]:1".format, ODD),
+)
+PEER = st.fixed_dictionaries(
+    {"public_key": WIREGUARD_KEY,
+     "allowed_ips": st.lists(st.one_of(V4.map(network_of), V6.map(network_of), ODD), min_size=1,
+                             max_size=2)},
+    optional={"preshared_key_file": WIREGUARD_KEY.map(SecretStr), "endpoint": ENDPOINT,
+              "keepalive": st.integers(0, 66000)},
 )  # fmt: skip
 OPTION = st.one_of(
     *(
@@ -125,6 +157,13 @@ TABLES: dict[str, st.SearchStrategy[Any]] = {
     "ssh_keys": st.lists(KEY, min_size=1, max_size=2),
     "network": st.dictionaries(
         form("[A-Za-z0-9][A-Za-z0-9_.-]{0,39}"), CARD, min_size=1, max_size=2
+    ),
+    "wireguard": st.fixed_dictionaries(
+        {"addresses": st.lists(TUNNEL, min_size=1, max_size=2),
+         "peers": st.lists(PEER, min_size=1, max_size=2),
+         "listen_port": st.integers(0, 66000)},
+        optional={"private_key_file": WIREGUARD_KEY.map(SecretStr), "mtu": st.integers(1270, 9010),
+                  "dns": st.lists(ANY, max_size=2)},
     ),
     "wifi": st.fixed_dictionaries({
         "country": form("[A-Z]{2}"),

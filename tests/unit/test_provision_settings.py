@@ -199,7 +199,7 @@ def test_secrets_are_stars_wherever_settings_are_printed() -> None:
         assert HUSH not in text
     secret = {path for path, content in files(settings).items() if HUSH.encode() in content}
     assert secret == {f"edgeimg/{name}" for name in SECRET} - {
-        "edgeimg/lte.conf", "edgeimg/proxy.conf", "edgeimg/wifi.conf",
+        "edgeimg/lte.conf", "edgeimg/proxy.conf", "edgeimg/wifi.conf", "edgeimg/wireguard.conf",
     }  # fmt: skip
 
 

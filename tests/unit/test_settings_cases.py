@@ -304,7 +304,7 @@ BY_HAND: dict[str, tuple[str, ...] | str] = {
     "mac-os-leftovers": ("box-1",),
     "network-example-v": ("Address=192.168.1.2/24", "Gateway=192.168.1.1"),
     "network-no-match-content": "expected a section [Match] that says which card is meant",
-    "network-wireguard": "line 4: unknown section [WireGuard]",
+    "network-wireguard": "WireGuard has a file of its own, wireguard.conf",
     "ntp-without-newline": ("NTP=10.0.0.1 ntp.example.org",),
     "proxy-noproxy-last-without-newline": ("HTTPS_PROXY=http://p.lan:3128",),
     "proxy-without-newline": ("HTTP_PROXY=http://p.lan:3128", "HTTPS_PROXY=http://p.lan:3128"),

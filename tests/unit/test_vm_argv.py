@@ -84,10 +84,11 @@ def test_interactive_guests_have_the_terminal_a_shell_and_ports() -> None:
             console=None,
             report=None,
             shell=True,
-            options=GuestOptions(forwards=((6443, 6443), (80, 8080))),
+            options=GuestOptions(forwards=((6443, 6443), (80, 8080)), udp_forwards=((51, 52),)),
         )
     )
-    assert "user,id=net,hostfwd=tcp:127.0.0.1:6443-:6443,hostfwd=tcp:127.0.0.1:80-:8080" in argv
+    ports = ("tcp:127.0.0.1:6443-:6443", "tcp:127.0.0.1:80-:8080", "udp:127.0.0.1:51-:52")
+    assert ",".join(["user,id=net", *(f"hostfwd={port}" for port in ports)]) in argv
     assert argv[-6:] == [
         "-mon", "chardev=console,mode=readline",
         "-qmp", "unix:/w/qmp,server=on,wait=off",

@@ -118,6 +118,7 @@ def load(
     problems += sanity.shared_tokens(
         [(row, one.settings) for row, one in gateways if one.own_rollout_token]
     )
+    problems += sanity.shared_keys([(row, one.settings) for row, one in gateways])
     problems += sanity.clusters([(row, one.name, one.settings) for row, one in gateways])
     if problems:
         # What is wrong with a default is wrong once, however many gateways have it.

@@ -60,6 +60,8 @@ def _anchored(data: object, folder: Path, key: str) -> object:
             return anchored(data, folder)
         case list() if key.endswith("_files"):
             return [_anchored(item, folder, "_file") for item in data]
+        case list():
+            return [_anchored(item, folder, "") for item in data]
         case str() if key.endswith("_file") and data:
             return str(folder / data)
     return data

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from pydantic import SecretStr
 
 from edgeimg.fleet.rows import Row, value_at, with_value
 from edgeimg.provision.k3s import server_host
@@ -13,6 +15,7 @@ from edgeimg.provision.values import mac
 
 SERVER = ("k3s", "server")
 _ROLLOUT = ("rollout", "token_file")
+_WIREGUARD = ("wireguard", "private_key_file")
 _PORT = 6443
 Claim = tuple[str, str, tuple[str, ...]]
 
@@ -62,15 +65,28 @@ def duplicates(rows: Sequence[Row]) -> list[str]:
 
 def shared_tokens(gateways: Sequence[tuple[Row, Settings]]) -> list[str]:
     """A line for every gateway with the roll-out token of another one."""
+    tokens = ((row, one.rollout.token if one.rollout else None) for row, one in gateways)
+    return _shared(tokens, _ROLLOUT, "token")
+
+
+def shared_keys(gateways: Sequence[tuple[Row, Settings]]) -> list[str]:
+    """A line for every gateway with the private key (WireGuard) of another one."""
+    keys = ((row, one.wireguard.private_key if one.wireguard else None) for row, one in gateways)
+    return _shared(keys, _WIREGUARD, "private key")
+
+
+def _shared(
+    secrets: Iterable[tuple[Row, SecretStr | None]], location: tuple[str, ...], what: str
+) -> list[str]:
     seen: dict[str, Row] = {}
     problems = []
-    for row, settings in gateways:
-        if settings.rollout is None:
+    for row, secret in secrets:
+        if secret is None:
             continue
-        other = seen.setdefault(settings.rollout.token.get_secret_value(), row)
+        other = seen.setdefault(secret.get_secret_value(), row)
         if other is not row:
             problems.append(
-                f"{row.place(_ROLLOUT)}: {'.'.join(_ROLLOUT)}: is the token of {_name(other)}, "
+                f"{row.place(location)}: {'.'.join(location)}: is the {what} of {_name(other)}, "
                 "too: each gateway has its own"
             )
     return problems
@@ -137,6 +153,9 @@ def _claims(data: Mapping[str, object]) -> Iterator[Claim]:
             yield from _texts("mac", macs[-1], (*location, "mac"))
         for address in _list(network.get("addresses")):
             yield from _ip("address", address, (*location, "addresses"))
+    tunnel = data.get("wireguard")
+    for address in _list(tunnel.get("addresses")) if isinstance(tunnel, dict) else ():
+        yield from _ip("address in the tunnel", address, ("wireguard", "addresses"))
     yield from _texts("mac", macs[0], ("mac",))
     k3s = data.get("k3s")
     if isinstance(k3s, dict):

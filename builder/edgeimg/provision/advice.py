@@ -27,8 +27,8 @@ _FREE = {
 def warnings(settings: Settings) -> list[str]:
     """A line for each setting that is allowed, and that would not do what people expect."""
     return [
-        *_ranges(settings), *_clock(settings), *_cards(settings), *_server(settings),
-        *_disabled(settings),
+        *_ranges(settings), *_tunnel(settings), *_clock(settings), *_cards(settings),
+        *_server(settings), *_disabled(settings),
     ]  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def _cards(settings: Settings) -> Iterator[str]:
                 "chance which is used: the one to use second needs metric = 2048"
             )
         networks = [str(ipaddress.ip_interface(text).network) for text in other.addresses]
-        for address, network in overlapping([one], networks):
+        for address, network in overlapping(one.addresses, networks):
             yield (
                 f"network.{first}: {address} is in {network} of network.{second}: answers may "
                 "leave by the other card; use one card, or a bond of both"
@@ -88,14 +88,16 @@ def _clock(settings: Settings) -> list[str]:
 def _ranges(settings: Settings) -> list[str]:
     """Addresses in the networks of pods and services: K3s could not route to both."""
     found: list[str] = []
-    networks = settings.network.values()
+    addresses = _addresses(settings)
+    if settings.wireguard:
+        addresses += settings.wireguard.networks()
     for number, (option, default) in enumerate(_RANGES.items()):
         configured = settings.k3s.config.get(option, default) if settings.k3s else default
         ranges = configured if isinstance(configured, tuple) else str(configured).split(",")
-        for address, network in overlapping(networks, (str(one).strip() for one in ranges)):
+        for address, network in overlapping(addresses, (str(one).strip() for one in ranges)):
             free = [
                 other for other in _FREE[6 if ":" in network else 4]
-                if not overlapping(networks, [other])
+                if not overlapping(addresses, [other])
             ]  # fmt: skip
             example = f'{option} = "{free[number]}"' if len(free) > number else option
             found.append(
@@ -103,3 +105,18 @@ def _ranges(settings: Settings) -> list[str]:
                 f"sets {option}: write there {example}, for all gateways of the cluster"
             )
     return found
+
+
+def _tunnel(settings: Settings) -> list[str]:
+    """Networks of cards that are behind a peer, too: their packets would go there."""
+    if settings.wireguard is None:
+        return []
+    return [
+        f"wireguard: {network} overlaps {span}, the network of a card: packets to hosts on the "
+        "cable may go through the tunnel. Give one of them other addresses"
+        for network, span in overlapping(settings.wireguard.networks(), _addresses(settings))
+    ]
+
+
+def _addresses(settings: Settings) -> list[str]:
+    return [address for one in settings.network.values() for address in one.addresses]

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping
 
 from edgeimg.provision.network import Network
 
+Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 _DEVICE = 15
 """Characters of a device's name (Linux, IFNAMSIZ)."""
-_TAKEN = ("lo", "offline0", "cni0", "flannel*", "veth*", "kube-*", "docker*", "all", "default")
+_TAKEN = (
+    "lo", "offline0", "wg0", "cni0", "flannel*", "veth*", "kube-*", "docker*", "all", "default",
+)  # fmt: skip
 """Devices of the gateway, of K3s and of the kernel."""
 _SAMPLES = ("lo", "offline0", "cni0", "flannel.1", "flannel-v6.1", "vethd1c0ffee", "kube-ipvs0",
             "docker0")  # fmt: skip
@@ -119,16 +122,17 @@ def _addresses(networks: Mapping[str, Network]) -> None:
     for name, network in networks.items():
         for text in network.addresses:
             here = ipaddress.ip_interface(text)
-            _require_of_a_host(name, here)
+            require_of_a_host(f"network.{name}: addresses", here)
             other = seen.setdefault(str(here.ip), name)
             if other != name or network.addresses.count(text) > 1:
                 raise ValueError(f"network.{name}: addresses: {here.ip} is there twice")
 
 
-def _require_of_a_host(name: str, here: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> None:
+def require_of_a_host(place: str, here: Interface) -> None:
     """Raises ValueError for the first and the last address of an IPv4 network.
 
-    Networks of /31 and /32 have neither (RFC 3021); IPv6 has no broadcast.
+    Networks of /31 and /32 have neither (RFC 3021); IPv6 has no broadcast. `place` is the key of
+    the address, for the message.
     """
     if isinstance(here, ipaddress.IPv6Interface) or here.network.prefixlen > 30:
         return
@@ -136,18 +140,17 @@ def _require_of_a_host(name: str, here: ipaddress.IPv4Interface | ipaddress.IPv6
     kinds = {network.network_address: "of the network", network.broadcast_address: "for broadcast"}
     if kind := kinds.get(here.ip):
         raise ValueError(
-            f"network.{name}: addresses: {here} is the address {kind}: expected one between "
+            f"{place}: {here} is the address {kind}: expected one between "
             f"{network[1]} and {network[-2]}"
         )
 
 
-def overlapping(networks: Iterable[Network], ranges: Iterable[str]) -> list[tuple[str, str]]:
+def overlapping(addresses: Iterable[str], ranges: Iterable[str]) -> list[tuple[str, str]]:
     """Which addresses lie in, or around, networks that are used for something else."""
     spans = [ipaddress.ip_network(text, strict=False) for text in ranges]
-    found = [address for one in networks for address in one.addresses]
     return [
         (address, str(span))
-        for address in found
+        for address in addresses
         for span in spans
         if span.version == ipaddress.ip_interface(address).version
         and span.overlaps(ipaddress.ip_interface(address).network)

@@ -71,7 +71,7 @@ _WAYS = {
     "fs_setup": f"{_RECIPE}: [disk]",
     "swap": _RECIPE,
     "rpi": f"{_RECIPE}: [board]",
-    "wireguard": f"{_RECIPE}: a file of its overlay",
+    "wireguard": "say it in a TOML file of settings: [wireguard]; or as tunnels of network-config",
     "k3os": _K3S,
     "k3s": _K3S,
     "k3s-agent": _K3S,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
-from edgeimg.provision import nocloud_card
+from edgeimg.provision import nocloud_card, nocloud_tunnel
 from edgeimg.provision.nocloud_card import Card
 from edgeimg.provision.translation import Table
 
@@ -24,7 +24,7 @@ _EXTRA = {
     "bridges": "interfaces, parameters",
     "wifis": "access-points, regulatory-domain",
 }
-_TOP = f"version, renderer, {', '.join(_EXTRA)}"
+_TOP = f"version, renderer, {', '.join(_EXTRA)}, tunnels"
 _BY_HAND = "write a file for it by hand: edgeimg/network/NAME.netdev on the config partition"
 _CARD_WAYS = {
     "macaddress": "a card keeps its own address",
@@ -32,7 +32,6 @@ _CARD_WAYS = {
 }
 _TOP_WAYS = {
     "modems": "say it in a TOML file of settings: [lte] has apn, user, password_file and pin_file",
-    "tunnels": _BY_HAND,
     "vrfs": _BY_HAND,
     "dummy-devices": _BY_HAND,
     "virtual-ethernets": _BY_HAND,
@@ -81,6 +80,9 @@ def translate(table: Table) -> None:
     members = {member for _, _, one in found for member in (*one.bond, *one.bridge)}
     for card, name, one in found:
         nocloud_card.put(card, name, one, member=name in members)
+    tunnels = table.table("tunnels")
+    for number, (name, tunnel) in enumerate(tunnels.entries() if tunnels else ()):
+        nocloud_tunnel.translate(tunnel, name, first=number == 0)
     table.end(_TOP, _TOP_WAYS)
 
 

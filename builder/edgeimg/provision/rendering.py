@@ -21,11 +21,13 @@ from edgeimg.provision.settings import (
 )
 from edgeimg.provision.value_files import LIMIT
 from edgeimg.provision.values import is_wifi_key
+from edgeimg.provision.wireguard import Peer, Wireguard
 
 DIRECTORY = "edgeimg"
 """On the config partition; everything of ours is in it."""
 SECRET = (
-    "k3s.yaml", "wifi.conf", "lte.conf", "proxy.conf", "registries.conf", "rollout.conf", "script",
+    "k3s.yaml", "wireguard.conf", "wifi.conf", "lte.conf", "proxy.conf", "registries.conf",
+    "rollout.conf", "script",
 )  # fmt: skip
 """Files that the gateway wipes when it has taken them over."""
 SIGNED = ("settings.sums", "settings.sums.gpg")
@@ -77,6 +79,8 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.script:
         yield "script", settings.script.get_secret_value()
     yield from network_files.texts(settings.network)
+    if settings.wireguard:
+        yield "wireguard.conf", _wireguard(settings.wireguard)
     if settings.wifi:
         yield "wifi.conf", _wifi(settings.wifi)
     if settings.lte:
@@ -107,6 +111,27 @@ def _yaml(value: Value) -> str:
 def _quoted(text: str) -> str:
     mark = "'" if '"' in text or "\\" in text else '"'
     return f"{mark}{text}{mark}"
+
+
+def _wireguard(wireguard: Wireguard) -> str:
+    """A file of wg-quick(8). Without PrivateKey, the gateway makes one."""
+    key = wireguard.private_key
+    lines = [f"PrivateKey = {key.get_secret_value()}"] if key else []
+    lines += [f"Address = {address}" for address in wireguard.addresses]
+    lines += [f"ListenPort = {wireguard.listen_port}"] if wireguard.listen_port else []
+    lines += [f"DNS = {server}" for server in wireguard.dns]
+    lines += [f"MTU = {wireguard.mtu}"] if wireguard.mtu else []
+    return "\n".join(["[Interface]\n" + _lines(lines), *map(_wireguard_peer, wireguard.peers)])
+
+
+def _wireguard_peer(peer: Peer) -> str:
+    key = peer.preshared_key
+    lines = [f"PublicKey = {peer.public_key}"]
+    lines += [f"PresharedKey = {key.get_secret_value()}"] if key else []
+    lines += [f"Endpoint = {peer.endpoint}"] if peer.endpoint else []
+    lines += [f"AllowedIPs = {network}" for network in peer.allowed_ips]
+    lines += [f"PersistentKeepalive = {peer.keepalive}"] if peer.keepalive else []
+    return "[Peer]\n" + _lines(lines)
 
 
 def _wifi(wifi: Wifi) -> str:

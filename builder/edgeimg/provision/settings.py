@@ -5,6 +5,7 @@ What is left out stays as the image has it, or as it was provisioned before.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -40,6 +41,7 @@ from edgeimg.provision.values import (
     Word,
     is_wifi_key,
 )
+from edgeimg.provision.wireguard import Wireguard
 from edgeimg.recipe.k3s import RegistryName
 from edgeimg.text.validation import Table
 
@@ -178,6 +180,7 @@ class Settings(Table):
     network: dict[NetworkName, Network] = Field(
         default_factory=dict, description="cards and VLANs, by names of your choice"
     )
+    wireguard: Wireguard | None = None
     wifi: Wifi | None = None
     lte: Lte | None = None
     proxy: Proxy | None = None
@@ -191,6 +194,7 @@ class Settings(Table):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         networks.consistent(self.network)
+        self._require_own_tunnel()
         known: dict[str, tuple[str, Registry]] = {}
         for name, registry in self.registries.items():
             if not registry.endpoints and name == "*":
@@ -203,6 +207,15 @@ class Settings(Table):
                         "expected the same user, password_file, ca_file and insecure in both"
                     )
         return self
+
+    def _require_own_tunnel(self) -> None:
+        """Raises ValueError when a card has an address of the tunnel."""
+        tunnel = self.wireguard.addresses if self.wireguard else ()
+        here = {ipaddress.ip_interface(text).ip for text in tunnel}
+        for name, network in self.network.items():
+            for text in network.addresses:
+                if ipaddress.ip_interface(text).ip in here:
+                    raise ValueError(f"network.{name}: addresses: {text} is that of [wireguard]")
 
 
 def _of_somebody(login: Proxy | Registry) -> None:

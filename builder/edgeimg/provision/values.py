@@ -245,12 +245,42 @@ def _ssid(text: str) -> str:
     return text
 
 
+def _public_key(text: str) -> str:
+    if not is_wireguard_key(text):
+        # It may be a private key, cut off.
+        raise hushed("expected a public key of WireGuard: 44 signs, as `wg pubkey` prints them")
+    return text
+
+
+def is_wireguard_key(text: str) -> bool:
+    """Whether it is 32 bytes in base64 (RFC 4648), and not all zeros."""
+    return re.fullmatch(_KEY, text) is not None and text.strip("A=") != ""
+
+
+def _endpoint(text: str) -> str:
+    expected = "expected HOST:PORT, such as 'vpn.example.org:51820' or '[2001:db8::1]:51820'"
+    found = re.fullmatch(_ENDPOINT, text)
+    if found is None:
+        raise ValueError(expected)
+    if found["v6"] or re.fullmatch("[0-9.]+", found["name"]):
+        try:
+            ipaddress.ip_address(found["v6"] or found["name"])
+        except ValueError:
+            raise ValueError(expected) from None
+    return text
+
+
 def _is_token(text: str) -> bool:
     return is_quotable(text) and " " not in text
 
 
 _NO_PROXY = "[A-Za-z0-9.:*/-]{1,253}"
 _HOSTNAME = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_KEY = "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
+_ENDPOINT = (
+    rf"(\[(?P<v6>{V6})\]|(?P<name>[A-Za-z0-9]([A-Za-z0-9.-]{{0,251}}[A-Za-z0-9])?))"
+    rf":(?P<port>{PORT})"
+)
 Hostname = Annotated[
     str, AfterValidator(_hostname),
     WithJsonSchema({"type": "string", "pattern": f"^{_HOSTNAME}$"}),
@@ -280,6 +310,14 @@ RolloutTokenFile = secret(
     "a token of at most 128 letters, digits and signs of '._~+/=-'",
 )
 PinFile = secret(lambda text: re.fullmatch(r"\d{4,8}", text) is not None, "a PIN of 4 to 8 digits")
+_WIREGUARD_KEY = "a key of WireGuard: 44 signs, as `wg genkey` prints them"
+PrivateKeyFile = secret(is_wireguard_key, _WIREGUARD_KEY)
+PresharedKeyFile = secret(is_wireguard_key, _WIREGUARD_KEY)
+PublicKey = Annotated[
+    str, AfterValidator(_public_key),
+    WithJsonSchema({"type": "string", "pattern": f"^{_KEY}$"}),
+]  # fmt: skip
+PeerEndpoint = Annotated[str, AfterValidator(_endpoint)]
 InterfaceAddress = Annotated[str, AfterValidator(_interface)]
 Address = Annotated[str, AfterValidator(_address)]
 Destination = Annotated[str, AfterValidator(_destination)]

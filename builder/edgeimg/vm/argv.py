@@ -71,6 +71,8 @@ class GuestOptions:
     """Seconds for one boot; None: by accelerator and architecture."""
     forwards: tuple[tuple[int, int], ...] = ()
     """TCP ports: of the host's loopback, of the guest."""
+    udp_forwards: tuple[tuple[int, int], ...] = ()
+    """The same for UDP."""
     lan: Lan | None = None
     """A second card, beside the one that reaches the host."""
     clock: str = "utc"
@@ -160,7 +162,12 @@ def _devices(spec: GuestSpec) -> list[str]:
         card = f"if=sd,format=qcow2,cache=unsafe,file={_escape(spec.disk)}"
         return ["-drive", card, "-nic", "user"]
     ports = "".join(
-        f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for host, guest in spec.options.forwards
+        f",hostfwd={protocol}:127.0.0.1:{host}-:{guest}"
+        for protocol, ports in (
+            ("tcp", spec.options.forwards),
+            ("udp", spec.options.udp_forwards),
+        )
+        for host, guest in ports
     )
     devices = [
         # The disk is thrown away with the guest, so it need not survive the host's power cut.

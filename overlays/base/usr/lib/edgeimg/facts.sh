@@ -70,6 +70,23 @@ unplugged() {
     done
 }
 
+wireguard_key() {
+    # The public key, where this gateway has made the private one.
+    cat "$run/wireguard.pub" 2> /dev/null
+}
+
+wireguard() {
+    # "no answer from a peer yet" or "12 KiB received, 3 KiB sent": of the tunnel; nothing without one.
+    statistics=$root/sys/class/net/wg0/statistics
+    if read -r received 2> /dev/null < "$statistics/rx_bytes" && read -r sent < "$statistics/tx_bytes"; then
+        # What is no packet of a peer is not counted.
+        [ "$received" -gt 0 ] && echo "$((received / 1024)) KiB received, $((sent / 1024)) KiB sent" \
+            || echo "no answer from a peer yet"
+    elif [ -e "$root/run/systemd/network/05-wg0.netdev" ]; then
+        echo "the device wg0 is missing"
+    fi
+}
+
 is_synchronised() {
     # Whether a program has set the kernel time: systemd-timesyncd, or chrony.
     ! busybox adjtimex 2> /dev/null | grep -q UNSYNC
