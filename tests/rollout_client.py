@@ -1,7 +1,7 @@
 """A gateway's roll-out agent, simulated: exactly the requests of the real script.
 
-`tests/unit/test_rollout_scale.py` compares them with those of `overlays/rollout`, byte for byte. A
-poll is a generator of requests, so that one process can have thousands of gateways.
+`tests/unit/rollout/test_rollout_scale.py` compares them with those of `overlays/rollout`, byte for
+byte. A poll is a generator of requests, so that one process can have thousands of gateways.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from edgeimg.vm import accel
 from edgeimg.vm.qmp import Qmp
 
 from tests.boot import dangerous_targets
-from tests.unit.test_flash import MIB, image
+from tests.unit.flash.test_flash import MIB, image
 
 pytestmark = pytest.mark.boot
 PROJECT = Path(__file__).parents[2]

@@ -29,7 +29,7 @@ from edgeimg.image import blockmap
 from edgeimg.image.blockmap import BlockMap
 
 from tests.integration import bad_disks
-from tests.unit.test_flash import MIB, image
+from tests.unit.flash.test_flash import MIB, image
 
 pytestmark = pytest.mark.integration
 EDGEIMG = shutil.which("edgeimg") or "edgeimg"

@@ -2,7 +2,7 @@
 
 What goosebit stores is read by its own API. It keeps states and the lines of reports, but neither
 attributes nor codes; it has no cancellation, no window and no order to download only. Those are
-tests/unit/test_rollout_agent.py's, against the stand-in of hawkBit.
+tests/unit/gateway/test_rollout_agent.py's, against the stand-in of hawkBit.
 """
 
 from __future__ import annotations

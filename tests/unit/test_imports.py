@@ -131,3 +131,15 @@ def _modules(path: Path, names: set[str]) -> set[str]:
         for alias in statement.names
     }
     return found & names
+
+
+def test_unit_tests_are_in_the_rooms_that_they_test() -> None:
+    tests = Path(__file__).parent
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    rooms.add("gateway")  # programs of the gateway, in overlays/
+    assert {path.parent.name for path in tests.rglob("test_*.py")} - rooms == {tests.name}
+    loose = {path.name for path in tests.glob("test_*.py")}
+    assert loose == {
+        "test_bench.py", "test_docs.py", "test_fuzz.py", "test_imports.py", "test_process.py",
+        "test_strict.py", "test_survivors.py",
+    }  # fmt: skip
