@@ -16,7 +16,7 @@ from edgeimg.errors import RecipeError
 from edgeimg.recipe.image_name import full_reference, is_latest, is_valid
 from edgeimg.text import json_text, yaml_text
 from edgeimg.tree import Kind, Tree
-from edgeimg.workloads import objects
+from edgeimg.workloads import kinds, objects
 from edgeimg.workloads.objects import ImageReference
 from edgeimg.workloads.operators import Unseen, unseen
 from edgeimg.workloads.volumes import Volume, drivers, volumes
@@ -140,6 +140,9 @@ def _of_object(path: str, node: yaml.Node) -> Iterator[str]:
     for value in (fields["apiVersion"], fields["kind"], *metadata.values()):
         if isinstance(value, yaml.ScalarNode) and _TEMPLATE in value.value:
             yield f"{path}:{value.start_mark.line + 1}: {_UNRENDERED}"
+    version, kind = objects.text(fields["apiVersion"]), objects.text(fields["kind"])
+    if why := kinds.fault(version, kind):
+        yield f"{path}:{fields['kind'].start_mark.line + 1}: {why}"
     items = fields.get("items")
     if fields["kind"].value == "List" and isinstance(items, yaml.SequenceNode):
         for item in items.value:

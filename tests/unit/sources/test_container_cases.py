@@ -17,7 +17,7 @@ from edgeimg.services import image
 from edgeimg.sources import deb
 from edgeimg.sources.oci_archive import open_image
 from edgeimg.tree import Kind, Node, Tree, file
-from edgeimg.workloads import manifests
+from edgeimg.workloads import kinds, manifests
 from edgeimg.workloads.manifests import Manifests
 
 INPUTS = Path(__file__).parents[2] / "cases/containers.tar.xz"
@@ -137,7 +137,7 @@ MANIFESTS = {
     "image-folded.yaml": f'{ADD}"docker.io/library/alpine:3"',
     "image-volume.yaml": f'{ADD}"quay.io/acme/models:v1"',
     "index-docker-io.yaml": f'{ADD}"docker.io/library/nginx:1.29"',
-    "kind-typo.yaml": f'{ADD}"docker.io/library/nginx:1.29"',
+    "kind-typo.yaml": "apps/v1 has no 'Deploymnet'; did you mean 'Deployment'?",
     "kustomization-as-manifest.yaml": "a kustomization, which K3s does not apply",
     "merge-key.yaml": f'{ADD}"quay.io/x/y:1"',
     "never-policy.yaml": f'{ADD}"docker.io/library/alpine:3"',
@@ -147,7 +147,7 @@ MANIFESTS = {
     "static-namespace-missing.yaml": f'{ADD}"docker.io/library/nginx:1.29"',
     "tag-and-digest-listed.yaml": f'{ADD}"docker.io/library/nginx@sha256:aaaa',
     "tag-and-digest.yaml": f'{ADD}"docker.io/library/nginx@sha256:aaaa',
-    "wrong-api.yaml": f'{ADD}"docker.io/library/nginx:1.29"',
+    "wrong-api.yaml": "no Deployment of extensions/v1beta1 any more: expected apiVersion: apps/v1",
 }
 
 
@@ -242,6 +242,23 @@ def test_manifest(inputs: Path, name: str) -> None:
         joined(path, ())
     assert f"  {name}:" in caught.value.message
     assert MANIFESTS[name] in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "why"),
+    [
+        ("apps/v1", "Pod", "apps/v1 has no Pod: expected apiVersion: v1"),
+        ("v1", "ConfigMaps", "did you mean 'ConfigMap'?"),
+        ("networking.k8s.io/v1beta1", "Ingress", "expected apiVersion: networking.k8s.io/v1"),
+        ("batch/v1beta1", "CronJob", "expected apiVersion: batch/v1"),
+        ("v1", "PodList", ""), ("v1", "List", ""), ("batch/v1", "CronJob", ""),
+        ("networking.k8s.io/v1beta1", "ServiceCIDR", ""), ("apps/v1", "Unheard", ""),
+        ("example.org/v1", "Deploymnet", ""), ("autoscaling/v1", "HorizontalPodAutoscaler", ""),
+    ],
+)  # fmt: skip
+def test_kinds_of_kubernetes(version: str, kind: str, why: str) -> None:
+    found = kinds.fault(version, kind)
+    assert why in found if why and found else found == (why or None)
 
 
 def test_pods_by_every_spelling_of_an_image_find_it(inputs: Path) -> None:
