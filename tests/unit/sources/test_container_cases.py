@@ -1,18 +1,21 @@
 """Container images, packages and manifests as other tools write them: what comes of each.
 
-The inputs are tests/cases/containers.tar.xz; the README of each directory names its sources.
+The inputs are tests/cases/containers.tar.xz; the README of each directory names its sources. It is
+made again as settings.tar.xz is (test_settings_cases.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
 from edgeimg.arch import ARM, ARM64, X86_64, Arch
 from edgeimg.cache.store import Store
 from edgeimg.errors import ArchitectureError, ArchiveError, EdgeimgError, RecipeError
+from edgeimg.recipe.model import Recipe
 from edgeimg.services import image
 from edgeimg.sources import deb
 from edgeimg.sources.oci_archive import open_image
@@ -272,3 +275,12 @@ def test_pods_by_every_spelling_of_an_image_find_it(inputs: Path) -> None:
     assert PLAIN in full
     assert not [name for name in full if name.count(":") > 1 + name.count("@")]
     assert joined(path, full).images == set(full)
+
+
+def test_a_recipe_has_its_images_under_the_names_that_the_cri_asks_for(inputs: Path) -> None:
+    folder = inputs / "42-tag-digest"
+    tables = tomllib.loads((folder / "recipe.toml").read_text())["workloads"]
+    images = Recipe.model_validate({"workloads": tables}).workloads["app"].images
+    assert "docker.io/library/short:1" in images
+    assert not [name for name in images if "@" in name and ":" in name.partition("@")[0]]
+    assert joined(folder / "pods.yaml", tuple(images)).images == set(images)
