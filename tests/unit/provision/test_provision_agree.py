@@ -191,10 +191,11 @@ TABLES: dict[str, st.SearchStrategy[Any]] = {
             {"endpoints": st.lists(URL, max_size=2)}, optional={**LOGIN, "insecure": st.booleans()}
         ), min_size=1, max_size=2),
     "k3s": st.fixed_dictionaries(
-        {"server": URL, "token_file": TOKEN},
+        {"server": st.one_of(URL, form("https://gw[a-z0-9]{1,9}:6443")), "token_file": TOKEN},
         optional={
             "role": st.sampled_from(["server", "agent"]), "node_name": NAME,
-            "agent_token_file": TOKEN, "node_ips": st.lists(ANY, max_size=2),
+            "agent_token_file": TOKEN,
+            "node_ips": st.lists(ANY, max_size=2, unique_by=lambda text: ":" in text),
             "labels": st.dictionaries(
                 form("([a-z0-9]([a-z0-9.-]{0,20}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[a-z0-9])?"),
                 form("([A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?)?"), max_size=2),
