@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from edgeimg.compose import k3s_hardening
+from edgeimg.recipe import hardening
 from edgeimg.recipe.k3s import K3s, Registry
 from edgeimg.tree import Node, file
 
@@ -36,7 +38,9 @@ _CERTIFICATES_UNCHECKED = {"insecure_skip_verify": True}
 def nodes(k3s: K3s) -> dict[str, Node]:
     """The files of the root, by path; only root may read the options."""
     files: dict[str, Node] = {}
-    if k3s.config or k3s.labels or k3s.taints:
+    if k3s.hardening == "cis":
+        files |= k3s_hardening.nodes()
+    if k3s.config or k3s.labels or k3s.taints or k3s.hardening == "cis":
         for role in ("server", "agent"):
             files[f"{ROLES}/{role}.yaml"] = _yaml(options(k3s, role), mode=0o600)
         files[f"{DIRECTORY}/config.yaml"] = files[f"{ROLES}/{k3s.role}.yaml"]
@@ -51,8 +55,12 @@ def nodes(k3s: K3s) -> dict[str, Node]:
 
 
 def options(k3s: K3s, role: str) -> dict[str, object]:
-    """K3s' options in one role: [k3s.config] with labels and taints, without unknown options."""
-    merged: dict[str, object] = dict(k3s.config)
+    """K3s' options in one role: [k3s.config] with labels and taints, without unknown options.
+
+    Those of [k3s] hardening are added.
+    """
+    is_hard = k3s.hardening == "cis"
+    merged: dict[str, object] = hardening.merged(k3s.config) if is_hard else dict(k3s.config)
     labels = [f"{key}={value}" for key, value in sorted(k3s.labels.items())]
     for option, more in (("node-label", labels), ("node-taint", list(k3s.taints))):
         if more:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
+from edgeimg.recipe import hardening as cis
 from edgeimg.recipe.harmless import PORT, V6
 from edgeimg.recipe.types import ArchKey, ConfigValue, Sha256
 from edgeimg.text.validation import Table
@@ -159,6 +160,11 @@ class K3s(Table):
         description="what the API server does with objects that need a part which [k3s.config] "
         "turns off: a NetworkPolicy, a LoadBalancer, an Ingress or a volume claim without a class",
     )
+    hardening: Literal["off", "cis"] = Field(
+        "off",
+        description="'cis': options by K3s' CIS hardening guide: Pod Security, encrypted Secrets, "
+        "an audit log; 'off' by default, as its memory is not measured",
+    )
     config: dict[OptionName, ConfigValue] = Field(
         default_factory=dict, description="written to /etc/rancher/k3s/config.yaml"
     )
@@ -190,4 +196,12 @@ class K3s(Table):
         for name in self.airgap:
             if isinstance(names, list) and name in names:
                 raise ValueError(f"airgap has {name}, which `disable` in [k3s.config] turns off")
+        return self
+
+    @model_validator(mode="after")
+    def _is_as_hard_as_it_says(self) -> Self:
+        wrong = list(cis.conflicts(self.config)) if self.hardening == "cis" else []
+        if wrong:
+            lines = "; ".join(f"config.{line}" for line in wrong)
+            raise ValueError(f'{lines}: remove it, or hardening = "cis"')
         return self

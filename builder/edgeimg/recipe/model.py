@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -150,8 +150,14 @@ class Recipe(Table):
         absent = {name: True for name in ("board", "rollout") if getattr(self, name) is None}
         if self.trust.enroll == "off":
             absent["trust"] = True
+        soft = {"path"} | ({"hardening"} if self.k3s.hardening == "off" else set())
+        overrides: dict[str, Any] = {
+            arch: {"k3s": {"hardening"}}
+            for arch, one in self.arch.items()
+            if one.k3s is not None and one.k3s.hardening == "off"
+        }
         text = self.model_dump_json(
-            exclude={"release": True, "check": True, "k3s": {"path"}, **absent}
+            exclude={"release": True, "check": True, "k3s": soft, "arch": overrides, **absent}
         )
         return hashlib.sha256(text.encode()).hexdigest()
 
