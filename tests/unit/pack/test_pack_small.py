@@ -97,7 +97,7 @@ def test_manifest_survives_the_root() -> None:
     [
         {"schema": "edgeimg-manifest-2"},
         {"packages": [{"name": "a"}]},
-        {"k3s": None},
+        {"k3s": 3},
         {"image": {"id": "x"}},
         {"components": 3},
         {"packages": 5},

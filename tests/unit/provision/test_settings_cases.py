@@ -314,7 +314,6 @@ BY_HAND: dict[str, tuple[str, ...] | str] = {
     "wifi-quote-in-psk": "line 4: put the value of psk in double quotes, without one in it",
     "windows-leftovers": ("box-1",),
 }  # fmt: skip
-TESTS = "tests/unit/test_"
 ROWS = {
     1: "settings_cases.py::test_files_written_by_hand",
     2: "settings_cases.py::test_versions_that_gateways_do_not_order_as_people_do",
@@ -397,7 +396,8 @@ def test_every_row_has_a_test() -> None:
     assert sorted(ROWS) == list(range(1, 61))
     for name in ROWS.values():
         file, _, test = name.partition("::")
-        assert f"\ndef {test}(" in (Path(__file__).parents[3] / f"{TESTS}{file}").read_text(), name
+        (path,) = Path(__file__).parents[1].rglob(f"test_{file}")
+        assert f"\ndef {test}(" in path.read_text(), name
 
 
 @pytest.mark.parametrize("case", BY_HAND)

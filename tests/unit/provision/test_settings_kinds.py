@@ -225,7 +225,8 @@ def test_the_file_of_an_old_spreadsheet(folder: Path) -> None:
 WAYS = {
     "version: 2\nethernets: {eth0: {dhcp4: true, macaddress: '02:00:00:00:00:01'}}\n":
         "macaddress: is not supported; a card keeps its own address",
-    "version: 2\ntunnels: {wg0: {mode: wireguard}}\n": "tunnels: is not supported; write a file",
+    "version: 2\ntunnels: {wg0: {mode: wireguard}}\n": "wireguard.peers: is missing",
+    "version: 2\nvrfs: {blue: {table: 1}}\n": "vrfs: is not supported; write a file",
     "version: 2\nmodems: {wwan0: {apn: x}}\n": "[lte] has apn",
     "version: 2\nwifis: {wlan0: {access-points: {x: {password: hush-hush}}}}\n":
         "wifis.wlan0.regulatory-domain: expected the country",
