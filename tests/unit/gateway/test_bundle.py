@@ -376,8 +376,8 @@ def test_an_interrupted_bundle_leaves_nothing(gateway: Gateway, tmp_path: Path) 
     gateway.program(gateway.programs / "edgeimg-status", f"touch {mark}; exec sleep 30")
     # A shell cannot trap what was ignored when it started, such as SIGINT in a background job.
     process = subprocess.Popen(
-        gateway.command(str(tmp_path / "x.tar.gz")), env=gateway.environment, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        gateway.command(str(tmp_path / "x.tar.gz")), env=gateway.environment,
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 30
     while not mark.exists() and time.monotonic() < deadline:
