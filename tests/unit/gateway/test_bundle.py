@@ -210,7 +210,7 @@ class Gateway:
             capture_output=True,
             check=False,
             env=self.environment,
-            timeout=120,
+            timeout=600,
         )
 
     def left(self) -> list[Path]:
