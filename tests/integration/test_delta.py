@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,3 +169,61 @@ def test_an_index_of_another_kind_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(VerifyError, match=r"gw_1\.1\.0_x86-64\.delta"):
         delta.digests(path)
+
+
+SYSUPDATE = """\
+#!/bin/sh
+for verb; do case $verb in check-new | list | update) break ;; esac; done
+case $verb in
+    list) echo '{"current":"1.0.0","all":["1.1.0","1.0.0"]}' ;;
+    check-new) echo '{"available":"1.1.0"}' ;;
+    update)
+        case $* in *delta/transfers*) kind=pieces ;; *) kind=whole ;; esac
+        echo $kind >> $EDGEIMG_RUN/installed
+        if [ $kind = pieces ] && [ -e $EDGEIMG_RUN/refuse ]; then
+            echo 'Failed: wrong digest' >&2
+            exit 1
+        fi
+        ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_systemd_sysupdate_refuses_is_transferred_whole(
+    make: Making, *, refused: bool
+) -> None:
+    """And nothing of it stays for the next try."""
+    old = noise(1, 200 * BLOCK)
+    site = make(old, old[:-BLOCK] + noise(3, BLOCK), noise(5, 100_000), noise(5, 100_000))
+    for name, text in {
+        "sysupdate": SYSUPDATE,
+        "flock": "#!/bin/sh\n",
+        "bless": "#!/bin/sh\n",
+    }.items():
+        (site.directory / name).write_text(text)
+        (site.directory / name).chmod(0o755)
+    (site.directory / "boot_id").write_text("1\n")
+    (site.directory / "update.conf").touch()
+    (site.directory / "transfers").mkdir()
+    (site.directory / "transfers/10-root.transfer").write_text(
+        f"[Source]\nPath={site.server.url}/gw\nMatchPattern=%M_@v_%a_@u.root.xz\n"
+    )
+    (site.directory / "run").mkdir()
+    if refused:
+        (site.directory / "run/refuse").touch()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    done = subprocess.run(
+        [delta_site.ROOT / "usr/bin/edgeimg-update", "install"], capture_output=True, text=True,
+        check=False, env={**site.env, "EDGEIMG_DELTA_PORT": port}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1.1.0 is installed" in done.stdout
+    assert "KiB are new" in done.stdout
+    assert ("1.1.0 is transferred whole: Failed: wrong digest" in done.stdout) == refused
+    tries = (site.directory / "run/installed").read_text().split()
+    assert tries == ["pieces", "whole"][: 1 + refused]
+    assert not (site.directory / "state/delta").exists()
+    assert not (site.directory / "run/delta").exists()
