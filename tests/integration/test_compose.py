@@ -7,6 +7,7 @@ and modprobe (kmod), systemctl.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from edgeimg.compose import kernel as kernels
 from edgeimg.compose.kernel import Kernel
 from edgeimg.fetch import mirrors as mirror_list
 from edgeimg.lock.model import Lock, Package
-from edgeimg.recipe.file import load
+from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.sources import deb
 from edgeimg.sources.deb import Deb
 from edgeimg.tree import Kind, Tree
@@ -73,11 +74,11 @@ class Inputs:
     def _root(self, arch: Arch) -> Tree:
         return self.compose(arch)
 
-    def compose(self, arch: Arch) -> Tree:
-        """The root of one architecture, without K3s."""
-        recipe = RECIPE.for_arch(arch)
+    def compose(self, arch: Arch, source: RecipeFile = SOURCE) -> Tree:
+        """The root of one architecture, without the files of K3s itself."""
+        recipe = source.recipe.for_arch(arch)
         debs, kernel = self.group(arch, "root"), self.kernel(arch)
-        extra = [overlays.read(SOURCE, recipe)]
+        extra = [overlays.read(source, recipe)]
         return rootfs.compose(recipe, arch, debs, kernel, extra, self.store)
 
 
@@ -130,6 +131,36 @@ def test_nothing_is_set_up_for_anybody(inputs: Inputs, arch: Arch) -> None:
     shadow = root.read("etc/shadow").decode().splitlines()
     assert {line.split(":")[1] for line in shadow} == {"!*"}
     assert not [path for path, _ in root.items() if "host_key" in path or path.endswith(".pem")]
+
+
+@each_arch
+def test_a_root_without_k3s_has_no_unit_that_waits_for_it(
+    inputs: Inputs, arch: Arch, tmp_path: Path
+) -> None:
+    path = tmp_path / "recipes/plain.toml"
+    path.parent.mkdir()
+    path.write_text('include = ["edgeimg:gateway"]\n[k3s]\nsource = "none"\n')
+    root, usual = inputs.compose(arch, load(path)), inputs.root(arch)
+    words = re.compile(rb"^[^#].*(k3s|containerd|rancher)", re.I | re.M)
+
+    def units(tree: Tree) -> list[str]:
+        places = ("etc/systemd", "usr/lib/systemd/system", "usr/lib/systemd/system-preset")
+        return [
+            path
+            for place in places
+            for path, node in tree.under(place)
+            if node.origin.startswith(("overlay:", "edgeimg"))
+            and words.search(node.read() if node.kind is Kind.FILE else node.target.encode())
+        ]
+
+    assert {"usr/lib/systemd/system/k3s.service"} < set(units(usual))
+    # They set KUBECONFIG.
+    assert {path.rpartition("/")[2] for path in units(root)} == {
+        "edgeimg-report.service", "edgeimg-shell.service",
+    }  # fmt: skip
+    assert not [path for path, _ in root.items() if re.search(r"rancher|containerd", path)]
+    assert dict(root.items()).keys() - dict(usual.items()).keys() == {"usr/lib/edgeimg/unready"}
+    assert [str(finding) for finding in elf.check(root, arch)] == []
 
 
 @each_arch

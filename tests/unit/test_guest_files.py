@@ -36,11 +36,14 @@ SCRIPTS = sorted(
         BASE.parent / "updates",
         BASE.parent / "rollout",
         BASE.parent / "iscsi",
+        BASE.parent / "no-k3s",
     )
     for path in place.rglob("*")
     if path.is_file() and not path.is_symlink() and path.read_bytes().startswith(b"#!")
 )
-AWK = sorted((BASE / "usr/lib/edgeimg").glob("*.awk"))
+AWK = sorted(
+    path for name in ("base", "no-k3s") for path in (BASE.parent / name).rglob("*.awk")
+)  # fmt: skip
 SHELL = [*SCRIPTS, BASE / "usr/lib/edgeimg/facts.sh"]
 UNITS = sorted(
     path for path in (BASE / "usr/lib/systemd/system").rglob("*") if path.is_file()

@@ -589,6 +589,31 @@ def test_a_trial_that_takes_too_long(trial: Trial, tmp_path: Path) -> None:
     assert BOOTS[2] not in kept
 
 
+def test_a_trial_without_k3s_names_what_does_not_run(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "lib"
+    shutil.copytree(ROOT / "usr/lib/edgeimg", library)
+    shutil.copy(ROOT.parent / "no-k3s/usr/lib/edgeimg/unready", library)
+    service = tmp_path / "edgeimg-service"
+    service.write_text(
+        "#!/bin/sh\necho 'NAME STATE HEALTH AT BOOT'\necho 'ssh active ok on 0'\n"
+        "echo 'web failed - on 3'\n"
+    )
+    service.chmod(0o755)
+    usual = environment
+
+    def with_unready(directory: Path, **more: Path) -> dict[str, str]:
+        return usual(directory, LIB=library, **more)
+
+    monkeypatch.setattr("tests.unit.test_updates.environment", with_unready)
+    installed(tmp_path)
+    trial("begin")
+    assert trial("expire").returncode == 0
+    reason = "not well: web 901 s after the start; failed: k3s.service"
+    assert state(tmp_path)["reason"] == reason
+
+
 def test_a_version_that_did_not_start(trial: Trial, tmp_path: Path) -> None:
     installed(tmp_path)
     back = ("gw_1.0.0.efi", "gw_1.1.0+0-3.efi")

@@ -97,7 +97,9 @@ def system_services(plan: BuildPlan, groups: Groups, images: Images) -> Tree:
 
 
 def pod_images(plan: BuildPlan, groups: Groups, images: Images) -> Tree:
-    """The built-in images and those of the workloads. Raises ArchiveError."""
+    """The built-in images and those of the workloads; none without K3s. Raises ArchiveError."""
+    if plan.recipe.k3s.is_absent:
+        return Tree()
     builtin = {package.name: deb for package, deb in groups["containers"]}
     own = [
         pods.make(
@@ -169,13 +171,9 @@ def objects(
             texts = manifests.texts(files)
         joined[name] = manifests.join(name, texts, available)
     image_names = frozenset[str]().union(*(item.images for item in joined.values()))
+    policies = {} if recipe.k3s.is_absent else {DISABLED_KINDS: disabled_kinds.manifest(recipe.k3s)}
     return Objects(
-        tree=workloads.compose(
-            {
-                **{name: item.data for name, item in joined.items()},
-                DISABLED_KINDS: disabled_kinds.manifest(recipe.k3s),
-            }
-        ),
+        tree=workloads.compose({**{name: item.data for name, item in joined.items()}, **policies}),
         unseen={
             name: tuple(
                 unseen

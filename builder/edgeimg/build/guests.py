@@ -43,7 +43,7 @@ def built_images(source: RecipeFile, archs: Sequence[Arch], output: Path) -> lis
 def smoke(
     images: Sequence[BootImage], lock: Lock, options: SmokeOptions, *, store: Store, ui: Ui
 ) -> list[SmokeReport]:
-    """Boot built images twice each, until a pod runs."""
+    """Boot built images twice each, until a pod runs, or without K3s until their services run."""
     toolbox = _qemu(lock, store, ui)
     guest = options.guest.shared(min(len(images), options.jobs))
 
@@ -51,6 +51,7 @@ def smoke(
         arch, recipe, directory = image.arch, image.recipe, image.path.parent / "smoke"
         expected = Expected(
             ports=recipe.check.listening,
+            k3s=not recipe.k3s.is_absent,
             writes=recipe.budget.writes if options.measure_writes else None,
         )
         if not options.again:

@@ -93,7 +93,7 @@ def host_tools(
 
 
 def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
-    """Fetch, find or compile K3s according to the plan, and unpack it.
+    """Fetch, find or compile K3s according to the plan, and unpack it. The plan has one.
 
     Raises FetchError naming the ways on, ArchitectureError, ArchiveError, DigestError.
     """
@@ -117,7 +117,7 @@ def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
         return toolbox.path("usr/bin/go")
 
     binary = standin.build(arch, store=store, progress=progress, toolbox_go=debian_go)
-    return k3s.unpack(binary, arch, store, source=source, label=f"the stand-in for {arch.name}")
+    return k3s.unpack(binary, arch, store, source="standin", label=f"the stand-in for {arch.name}")
 
 
 def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dict[str, Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from edgeimg.compose import without_k3s
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.file import RecipeFile
+from edgeimg.recipe.k3s import WITHOUT_K3S
 from edgeimg.recipe.model import Recipe
 from edgeimg.text.toml_text import Location
 from edgeimg.tree import Tree, symlink, union
@@ -13,7 +15,8 @@ from edgeimg.tree.overlay import from_directory
 def read(source: RecipeFile, recipe: Recipe) -> Tree:
     """The links of `mask` and `links`, and the files of `paths`, of which later ones win.
 
-    `recipe` is that of `source` for one architecture. Raises RecipeError for a missing directory,
+    `recipe` is that of `source` for one architecture. Without K3s, its files and units are left
+    out of them. Raises RecipeError for a missing directory,
     ArchiveError for files that no image may hold.
     """
     links = {path: symlink(target) for path, target in recipe.overlay.symlinks.items()}
@@ -23,7 +26,11 @@ def read(source: RecipeFile, recipe: Recipe) -> Tree:
         if not path.is_dir():
             raise RecipeError(f"{source.path}: overlay.paths: there is no directory {path}")
         trees.append(from_directory(path, origin=f"overlay:{path.name}"))
-    return union(trees)
+    files = union(trees)
+    if recipe.k3s.is_absent:
+        part = source.locate(WITHOUT_K3S)
+        return without_k3s.adapt(files, from_directory(part, origin=f"overlay:{part.name}"))
+    return files
 
 
 def places(source: RecipeFile) -> dict[str, tuple[str, int]]:

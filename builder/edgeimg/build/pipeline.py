@@ -108,8 +108,10 @@ def compose(plan: BuildPlan, store: Store, ui: Ui) -> Composed:
     with ui.step(f"{name}: get its packages"):
         sources.fetch_packages(packages, store, offline=plan.offline, progress=ui)
         images = sources.container_archives(plan, store, ui)
-    with ui.step(f"{name}: get K3s ({plan.recipe.k3s.source})"):
-        k3s = sources.get_k3s(plan, store, ui)
+    k3s = None
+    if not plan.recipe.k3s.is_absent:
+        with ui.step(f"{name}: get K3s ({plan.recipe.k3s.source})"):
+            k3s = sources.get_k3s(plan, store, ui)
     with ui.step(f"{name}: unpack {len(packages)} packages"):
         inputs = sources.unpack(plan, images, store, ui)
     with ui.step(f"{name}: compose the root"):
@@ -191,8 +193,13 @@ def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspect
         return read_image(image, toolbox=toolbox, work=work)
 
 
-def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice:
-    """The official release if its server answers, otherwise the stand-in. Prints which."""
+def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice | None:
+    """The official release if its server answers, otherwise the stand-in. Prints which.
+
+    None for a recipe without K3s.
+    """
+    if source.recipe.k3s.is_absent:
+        return None
     lock = locks.load(source.lock_path)
     asset = next((image.k3s for image in lock.images.values() if image.k3s), None)
     if asset and fetch.probe_size(k3s_release.download(asset).urls[0]) is not None:

@@ -203,6 +203,11 @@ def plan_build(
     builtin = builtin_parts.verify(source, lock)
     recipe = _with_epoch(source.recipe.for_arch(arch), os.environ.get("SOURCE_DATE_EPOCH"))
     if options.k3s is not None:
+        if recipe.k3s.is_absent:
+            raise RecipeError(
+                f'{source.path}: k3s.source is "none": the image has no K3s',
+                hint="leave out --k3s, or set k3s.source to another value in the recipe",
+            )
         k3s = recipe.k3s.model_copy(update=asdict(options.k3s))
         recipe = recipe.model_copy(update={"k3s": k3s})
     return BuildPlan(
@@ -275,6 +280,8 @@ def _k3s_identity(recipe: Recipe, arch: Arch, lock: Lock) -> str:
         case "standin":
             standin.require()
             return f"standin {standin.digest(standin.SOURCES)}"
+        case "none":
+            return "none"
 
 
 def _with_epoch(recipe: Recipe, epoch: str | None) -> Recipe:

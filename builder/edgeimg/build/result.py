@@ -49,8 +49,10 @@ class Built:
 
     @property
     def k3s(self) -> str:
-        """The version inside, and whether it is the stand-in."""
+        """The version inside, and whether it is the stand-in; `none` without K3s."""
         facts = self.manifest.contents.k3s
+        if facts is None:
+            return "none"
         return f"{facts.version} (stand-in, not K3s)" if facts.standin else facts.version
 
     @property
@@ -72,7 +74,7 @@ class Built:
             "sha256": self.sha256,
             "root_hash": self.manifest.root_hash,
             "k3s": self.k3s,
-            "standin": self.manifest.contents.k3s.standin,
+            "standin": self.manifest.contents.standin,
             "files": {name: file.size for name, file in self.files.items()},
             "sizes": self.sizes,
             "budget": limits,

@@ -47,7 +47,7 @@ class Composed:
 
     plan: BuildPlan
     inputs: Inputs
-    k3s: K3sBundle
+    k3s: K3sBundle | None
     root: Tree
     contents: Contents
 
@@ -85,15 +85,18 @@ class CheckReport:
         return asdict(self)
 
 
-def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Composed:
-    """Merge everything into the root, and add the list of its contents."""
+def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle | None, store: Store) -> Composed:
+    """Merge everything into the root, and add the list of its contents.
+
+    `k3s` is None for an image without K3s.
+    """
     root = rootfs.compose(
         plan.recipe,
         plan.arch,
         inputs.packages,
         inputs.kernel,
         (
-            k3s.tree,
+            k3s.tree if k3s else Tree(),
             inputs.firmware.files,
             inputs.images,
             inputs.services,
@@ -115,9 +118,9 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle, store: Store) -> Co
         arch=plan.arch.name,
         epoch=plan.recipe.image.epoch,
         kernel=inputs.kernel.version,
-        k3s=K3sFacts(
-            version=k3s.version, source=k3s.source, sha256=k3s.sha256, standin=k3s.standin
-        ),
+        k3s=K3sFacts(version=k3s.version, source=k3s.source, sha256=k3s.sha256, standin=k3s.standin)
+        if k3s
+        else None,
         packages=tuple(
             PackageFacts(name=package.name, version=package.version, arch=package.arch)
             for package in plan.inputs.packages()

@@ -24,6 +24,7 @@ from edgeimg.check.findings import Finding
 from edgeimg.compose.kernel import Kernel
 from edgeimg.recipe.model import Recipe
 from edgeimg.tree import Tree
+from edgeimg.workloads.layout import IMAGES
 
 
 def everything(
@@ -61,4 +62,6 @@ def everything(
         ]
     )
     accepted = recipe.check.accept
-    return accept.remaining(findings, accepted) + accept.unused(findings, accepted)
+    # Recipes with K3s, which one without it includes, accept findings of images for pods.
+    own = [name for name in accepted if not (recipe.k3s.is_absent and f":{IMAGES}/" in name)]
+    return accept.remaining(findings, accepted) + accept.unused(findings, own)

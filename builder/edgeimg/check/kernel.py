@@ -32,6 +32,8 @@ class _Group:
     reason: str
     options: tuple[str, ...]
     initrd: bool = False
+    k3s: bool = False
+    """Only images with K3s need them."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ def needs(recipe: Recipe) -> list[Need]:
     data = typed.data_file(__file__, "kernel", _Needs)
     requirements = []
     for group in data.need:
+        if group.k3s and recipe.k3s.is_absent:
+            continue
         for entry in group.options:
             option, _, module = entry.partition(" ")
             requirements.append(

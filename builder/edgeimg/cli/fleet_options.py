@@ -54,7 +54,7 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
                 app, path, defaults, generate_token=generate_token, secrets=secrets, allowed=allowed
             )
             for gateway in found.gateways:
-                consents.require_agent(takes, gateway.settings, f"{gateway.name}: the image")
+                consents.require_parts(takes, gateway.settings, f"{gateway.name}: the image")
                 for warning in advice.warnings(gateway.settings):
                     app.ui.note(f"warning: {gateway.name}: {warning}")
             return function(app, *args, fleet=found, **kwargs)

@@ -109,7 +109,7 @@ def _write(
     takes = _takes(app, destination, tools, recipe)
     signing_options.require(signing, signed=takes.signed, title=destination.title)
     settings = _settings(named, app, secrets=True, allowed=takes.allow)
-    consents.require_agent(takes, settings, destination.title)
+    consents.require_parts(takes, settings, destination.title)
     files = rendering.files(settings)
     if signing is not None:
         files = signed(files, signing)
@@ -156,7 +156,11 @@ def _takes(
 ) -> ProvisionFacts:
     """The provisioning that the target's image allows. If it cannot be read, that of the recipe."""
     policy = recipe.recipe.provision
-    by_recipe = ProvisionFacts(allow=policy.allowed, signed=policy.key is not None)
+    by_recipe = ProvisionFacts(
+        allow=policy.allowed,
+        signed=policy.key is not None,
+        k3s=not recipe.recipe.k3s.is_absent,
+    )
     if destination.kind == "folder" or tools is None:
         return by_recipe
     if destination.path.suffix == ".zst":

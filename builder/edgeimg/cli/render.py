@@ -95,12 +95,14 @@ def inspection(console: Console, inspection: Inspection) -> None:
     contents = inspection.contents
     facts = new_table("", "", title=inspection.path.name)
     facts.show_header = False
-    k3s = f"{contents.k3s.version} ({contents.k3s.source})"
+    k3s = "none"
+    if contents.k3s:
+        k3s = f"{contents.k3s.version} ({contents.k3s.source})"
     rows = {
         "image": f"{contents.id} {contents.version} for {contents.arch}",
         "based on": inspection.os_release.get("PRETTY_NAME", "?"),
         "kernel": contents.kernel,
-        "K3s": f"{k3s}: the stand-in, NOT K3s" if contents.k3s.standin else k3s,
+        "K3s": f"{k3s}: the stand-in, NOT K3s" if contents.standin else k3s,
         "root hash": f"{inspection.root_hash}\nevery block of the root was verified against it",
         "boot entry": inspection.boot_entry,
         "packages": str(len(contents.packages)),
@@ -190,11 +192,14 @@ def _facts(report: SmokeReport, boot: Boot) -> dict[str, str]:
     guest = boot.report
     node, pod = guest.get("node") or {}, guest.get("pod") or {}
     memory = guest.get("memory_kib") or {}
-    facts = {
-        "K3s": report.k3s_version,
+    kubernetes = {
         "node": f"{node.get('name', '?')} {'Ready' if node.get('ready') == 'True' else '—'}",
         "pod": f"{pod.get('name', '?')} {pod.get('phase', '—')}",
         "pod answers": f"{guest.get('http') or '—'} at {pod.get('ip', '?')}",
+    }
+    facts = {
+        "K3s": report.k3s_version,
+        **(kubernetes if report.k3s_version != "none" else {}),
         "memory used": _mib(memory.get("used")),
         "memory peak": _mib(memory.get("peak")),
         "memory available": _mib(memory.get("available")),

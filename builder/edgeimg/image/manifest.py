@@ -70,6 +70,8 @@ class ProvisionFacts:
     """They take signed settings only. In the file only where it is true."""
     agent: bool | None = None
     """They have the roll-out agent. None: unknown. Not in the file: its list of files says it."""
+    k3s: bool | None = None
+    """They have K3s. None: unknown. Not in the file: the table `k3s` says it."""
 
     def to_json(self) -> dict[str, object]:
         """The table `provision` of a manifest."""
@@ -95,7 +97,8 @@ class Contents:
     arch: str
     epoch: int
     kernel: str
-    k3s: K3sFacts
+    k3s: K3sFacts | None
+    """None: an image without K3s."""
     packages: tuple[PackageFacts, ...]
     components: Mapping[str, int]
     """Bytes in the root by what brought them: `k3s`, `package:systemd`, `kernel`, …"""
@@ -107,6 +110,11 @@ class Contents:
     def name(self) -> str:
         """`<id>_<version>_<arch>`: the first part of every file name."""
         return f"{self.id}_{self.version}_{self.arch}"
+
+    @property
+    def standin(self) -> bool:
+        """Whether its K3s is the project's test program."""
+        return self.k3s is not None and self.k3s.standin
 
     @classmethod
     def from_json(cls, data: bytes, name: str = _NAME) -> Contents:
@@ -124,7 +132,7 @@ class Contents:
                 "epoch": self.epoch,
             },
             "kernel": self.kernel,
-            "k3s": asdict(self.k3s),
+            "k3s": asdict(self.k3s) if self.k3s else None,
             "packages": [asdict(package) for package in sorted(self.packages)],
             "services": [asdict(service) for service in sorted(self.services or ())],
             "components": dict(sorted(self.components.items())),

@@ -86,6 +86,11 @@ def _image(manifest: Manifest) -> Facts:
     }
 
 
+def _k3s(manifest: Manifest) -> dict[str, str]:
+    facts = manifest.contents.k3s
+    return {name: str(value) for name, value in asdict(facts).items()} if facts else {}
+
+
 def _edgeimg(manifest: Manifest) -> Facts | None:
     """The version that made it, and the beginning of the digest of each built-in part it used."""
     if not manifest.edgeimg:
@@ -108,9 +113,7 @@ def _services(manifest: Manifest) -> Facts | None:
 _SECTIONS: Mapping[str, Callable[[Manifest], Facts | None]] = {
     "image": _image,
     "edgeimg": _edgeimg,
-    "k3s": lambda manifest: {
-        name: str(value) for name, value in asdict(manifest.contents.k3s).items()
-    },
+    "k3s": _k3s,
     "packages": lambda manifest: {
         package.name: package.version for package in manifest.contents.packages
     },

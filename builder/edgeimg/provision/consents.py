@@ -40,7 +40,8 @@ def of_disk(raw: Path, *, toolbox: Toolbox) -> ProvisionFacts:
     agent = all(
         name in erofs.names(raw, directory, toolbox=toolbox, offset=part.start) for part in slots
     )
-    return ProvisionFacts(allow=tuple(sorted(common)), signed=signed, agent=agent)
+    k3s = all(one.k3s is not None for one in found)
+    return ProvisionFacts(allow=tuple(sorted(common)), signed=signed, agent=agent, k3s=k3s)
 
 
 def beside(image: Path) -> ProvisionFacts | None:
@@ -55,11 +56,13 @@ def beside(image: Path) -> ProvisionFacts | None:
     with path.open("rb") as file:
         manifest = Manifest.from_json(file.read(_LARGEST), str(path))
     agent = None if manifest.files is None else _AGENT in manifest.files
-    return replace(manifest.contents.provision, agent=agent)
+    contents = manifest.contents
+    return replace(contents.provision, agent=agent, k3s=contents.k3s is not None)
 
 
-def require_agent(takes: ProvisionFacts | None, settings: Settings, title: str) -> None:
-    """Raises ProvisionError for [rollout] and an image without the agent.
+def require_parts(takes: ProvisionFacts | None, settings: Settings, title: str) -> None:
+    """Raises ProvisionError for [rollout] and an image without the agent, and for [k3s] or
+    [registries] and an image without K3s.
 
     Its gateways would refuse all settings. `title` names the image, or the gateway and the image.
     """
@@ -67,4 +70,11 @@ def require_agent(takes: ProvisionFacts | None, settings: Settings, title: str) 
         raise ProvisionError(
             f"{title} has no roll-out agent, and the settings have [rollout]",
             hint='add `include = [..., "edgeimg:rollout"]` to its recipe, or remove [rollout]',
+        )
+    tables = [name for name in ("k3s", "registries") if getattr(settings, name)]
+    if tables and takes is not None and takes.k3s is False:
+        names = " and ".join(f"[{name}]" for name in tables)
+        raise ProvisionError(
+            f"{title} has no K3s, and the settings have {names}",
+            hint=f"remove {names}, or take an image with K3s",
         )

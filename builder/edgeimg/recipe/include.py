@@ -2,18 +2,18 @@
 
 `include` names files relative to the one that names them, or built-in recipes (`edgeimg:gateway`).
 They are read in their order, the including file last: tables are merged, lists appended, the rest
-replaced by the later one.
+replaced by the later one. `[k3s] source = "none"` drops the [k3s] of earlier ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeimg import builtin
 from edgeimg.errors import RecipeError
-from edgeimg.recipe.model import merge
+from edgeimg.recipe.model import K3S, drops_k3s, merge
 from edgeimg.text import toml_text
 from edgeimg.text.toml_text import DEPTH, Kind, Location, Place, closest
 
@@ -90,6 +90,10 @@ def _prefixed(value: object) -> object:
 
 
 def _over(base: Document, top: Document) -> Document:
+    if drops_k3s(top.data):
+        kept = {key: value for key, value in base.data.items() if key != K3S}
+        places = {at: place for at, place in base.places.items() if at[:1] != (K3S,)}
+        base = replace(base, data=kept, places=places)
     places = {**base.places, **top.places, **_merged(base, top, base.data, top.data)}
     return Document(data=merge(base.data, top.data), files=(*base.files, *top.files), places=places)
 

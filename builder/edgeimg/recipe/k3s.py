@@ -13,6 +13,8 @@ from edgeimg.text.validation import Table
 
 SECRETS = ("token", "agent-token", "etcd-s3-access-key", "etcd-s3-secret-key", "vpn-auth")
 """Options of K3s that are secrets. An image is for everybody who can download it."""
+WITHOUT_K3S = "edgeimg:overlays/no-k3s"
+"""The built-in part that takes the place of K3s in images without it."""
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_NAME}")
@@ -102,10 +104,11 @@ class Registry(Table):
 class K3s(Table):
     """Which K3s, from where, and its configuration."""
 
-    source: Literal["release", "file", "standin"] = Field(
+    source: Literal["release", "file", "standin", "none"] = Field(
         "release",
         description="'release': official "
-        "assets; 'file': --k3s PATH or `path`; 'standin': the test program of builder/standin",
+        "assets; 'file': --k3s PATH or `path`; 'standin': the test program of builder/standin; "
+        "'none': an image without K3s, which drops the [k3s] of included recipes",
     )
     version: str = Field(
         "v1.35.0+k3s1", pattern=r"^v\d+\.\d+\.\d+(-[\w.]+)?\+k3s\d+$", description="release tag"
@@ -142,6 +145,26 @@ class K3s(Table):
     config: dict[OptionName, ConfigValue] = Field(
         default_factory=dict, description="written to /etc/rancher/k3s/config.yaml"
     )
+
+    @property
+    def is_absent(self) -> bool:
+        """The image has no K3s, and with it no containerd and no pods."""
+        return self.source == "none"
+
+    @model_validator(mode="after")
+    def _configures_what_runs(self) -> Self:
+        if self.is_absent:
+            defaults = type(self)()
+            names = [
+                name
+                for name in type(self).model_fields
+                if name != "source" and getattr(self, name) != getattr(defaults, name)
+            ]
+            if names:
+                raise ValueError(
+                    f"source = 'none' is an image without K3s: leave out {', '.join(names)}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _brings_what_runs(self) -> Self:

@@ -30,6 +30,9 @@ from edgeimg.recipe.updates import Update
 from edgeimg.recipe.workloads import PodImage, Workload, WorkloadName
 from edgeimg.text.validation import Table
 
+K3S = "k3s"
+"""The table of K3s, and the first part of its consents."""
+
 
 class Override(Table):
     """What differs on one architecture: tables are merged, lists appended, the rest replaced."""
@@ -86,6 +89,18 @@ class Recipe(Table):
         return self
 
     @model_validator(mode="after")
+    def _nothing_needs_k3s(self) -> Self:
+        if self.k3s.is_absent:
+            allowed = [name for name in self.provision.allow if name.startswith(f"{K3S}.")]
+            without = f"{K3S}.source = 'none' is an image without K3s: leave out"
+            if self.workloads:
+                names = ", ".join(f"workloads.{name}" for name in sorted(self.workloads))
+                raise ValueError(f"{without} {names}")
+            if allowed:
+                raise ValueError(f"{without} {', '.join(allowed)} of provision.allow")
+        return self
+
+    @model_validator(mode="after")
     def _one_decides_on_updates(self) -> Self:
         if self.rollout is not None and self.update.url is None:
             raise ValueError("rollout needs [update] with url and key: it signs what is rolled out")
@@ -121,7 +136,10 @@ class Recipe(Table):
         base = self.model_dump(exclude={"arch"})  # defaults too: overrides append to their lists
         override = self.arch.get(arch.name)  # type: ignore[call-overload]
         if override is not None:
-            base = merge(base, override.model_dump(exclude_unset=True, exclude_none=True))
+            over = override.model_dump(exclude_unset=True, exclude_none=True)
+            if drops_k3s(over):
+                del base[K3S]
+            base = merge(base, over)
         return Recipe.model_validate(base)
 
     def digest(self) -> str:
@@ -153,6 +171,12 @@ def schema() -> dict[str, object]:
         "title": "edgeimg recipe",
         **described,
     }
+
+
+def drops_k3s(over: dict[str, object]) -> bool:
+    """Whether a recipe has `[k3s] source = "none"`: what it includes has no say on K3s then."""
+    table = over.get(K3S)
+    return isinstance(table, dict) and table.get("source") == "none"
 
 
 def merge(base: dict[str, object], over: dict[str, object]) -> dict[str, object]:

@@ -22,7 +22,8 @@ class ReleasedImage:
     sha256: str
     """Of `file`."""
     root_hash: str
-    k3s: K3sFacts
+    k3s: K3sFacts | None
+    """None: an image without K3s."""
     build: str
     """The key of its build."""
 

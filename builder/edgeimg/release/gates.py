@@ -88,7 +88,7 @@ def of_k3s(manifests: Iterable[Manifest]) -> list[Hold]:
             reason=f"{manifest.contents.arch}: the K3s inside is the stand-in, not K3s",
         )
         for manifest in manifests
-        if manifest.contents.k3s.standin
+        if manifest.contents.standin
     ]
 
 

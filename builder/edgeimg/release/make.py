@@ -139,10 +139,10 @@ def rebuild(
         (fresh.root / "blobs").symlink_to(blobs.resolve())
     parts = []
     for image, arch in archs.items():
-        k3s = image.k3s.source
+        k3s = image.k3s.source if image.k3s else None
         build_options = BuildOptions(
             output=work / "out",
-            k3s=k3s_file if k3s == "file" else K3sChoice(source=k3s),
+            k3s=k3s_file if k3s in ("file", None) else K3sChoice(source=k3s),
             over_budget=any(hold.gate == "budget" for hold in facts.overrides),
         )
         planned = planning.plan_build(source, arch, build_options)
@@ -224,7 +224,11 @@ def _write(
         recipe=source.path.name,
         recipes={source.name_of(path): sha256_file(path) for path in source.files},
         lock_sha256=sha256_file(source.lock_path),
-        k3s={part.plan.arch.name: part.built.manifest.contents.k3s for part in parts},
+        k3s={
+            part.plan.arch.name: facts
+            for part in parts
+            if (facts := part.built.manifest.contents.k3s) is not None
+        },
         distribution=parts[0].distribution,
         tools=tools.packages(lock, "pack", host),
         builder_version=__version__,

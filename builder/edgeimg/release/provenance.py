@@ -31,7 +31,8 @@ class Origin:
     """Digests of it and of all that it includes, by path in the project."""
     lock_sha256: str
     k3s: Mapping[str, K3sFacts]
-    """Facts of the K3s inside, by architecture, as in the manifest."""
+    """Facts of the K3s inside, by architecture, as in the manifest; images without K3s are left
+    out."""
     distribution: Distribution
     """The distribution of the packages, as in the bills of materials."""
     tools: Sequence[Package]

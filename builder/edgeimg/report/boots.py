@@ -20,6 +20,7 @@ PHASES = {
     "node": "Node Ready",
     "pod": "Pod Running",
     "http": "Pod answers",
+    "settled": "Services run",
 }
 """The phases of a boot. Each ends with the event in its name."""
 MIB = 1024
@@ -62,8 +63,8 @@ class Timeline:
 
     @property
     def complete(self) -> bool:
-        """It got to a pod that answers."""
-        return bool(self.phases) and self.phases[-1].key == "http"
+        """It got to a pod that answers, or without K3s to its services."""
+        return bool(self.phases) and self.phases[-1].key in ("http", "settled")
 
     def reached(self, key: str) -> float | None:
         """The end of a phase; None when it did not end."""

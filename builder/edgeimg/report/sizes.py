@@ -66,7 +66,7 @@ def sizes(image: ImageFacts) -> Sizes:
     contents, files = image.manifest.contents, _files(image.manifest)
     components = contents.components
     notes = {package.name: package.version for package in contents.packages}
-    notes["k3s"] = contents.k3s.version
+    notes["k3s"] = contents.k3s.version if contents.k3s else ""
     notes["kernel"] = contents.kernel
     total = sum(components.values())
     ranked = sorted(components.items(), key=lambda item: (-item[1], item[0]))

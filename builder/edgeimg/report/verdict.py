@@ -50,6 +50,7 @@ class Card:
     state: str
     """`passed`, `failed` or `untested`."""
     k3s: str
+    """Its version; empty without K3s."""
     standin: bool
     facts: tuple[tuple[str, str], ...]
     meters: tuple[Meter, ...]
@@ -85,7 +86,8 @@ def verdict(facts: ReportFacts) -> Verdict:
 
 
 def _headline(cards: Sequence[Card]) -> str:
-    archs = [card.arch for card in cards if card.state == "passed"]
+    archs = [card.arch for card in cards if card.state == "passed" and card.k3s]
+    plain = [card.arch for card in cards if card.state == "passed" and not card.k3s]
     failed = [card.arch for card in cards if card.state == "failed"]
     untested = [card.arch for card in cards if card.state == "untested"]
     kubernetes = "Kubernetes" if any(card.standin for card in cards) else "K3s"
@@ -94,6 +96,9 @@ def _headline(cards: Sequence[Card]) -> str:
         verb = "boots, runs" if len(archs) == 1 else "boot, run"
         again = "answers" if len(archs) == 1 else "answer"
         parts.append(f"{_list(archs)} {verb} {kubernetes} and {again} from a pod")
+    if plain:
+        verb = "boots and runs its" if len(plain) == 1 else "boot and run their"
+        parts.append(f"{_list(plain)} {verb} services")
     if failed:
         parts.append(f"{_list(failed)} did not pass the boot test")
     if untested:
@@ -112,8 +117,8 @@ def _card(image: ImageFacts) -> Card:
     return Card(
         arch=image.arch,
         state="untested" if smoke is None else "failed" if smoke.failures else "passed",
-        k3s=k3s.version,
-        standin=k3s.standin,
+        k3s=k3s.version if k3s else "",
+        standin=image.manifest.contents.standin,
         facts=tuple(_facts(image)),
         meters=(*_memory(smoke), *_writes(image), *_sizes(image)),
         checks=smoke.checks if smoke else (),
@@ -124,16 +129,18 @@ def _card(image: ImageFacts) -> Card:
 def _facts(image: ImageFacts) -> list[tuple[str, str]]:
     rows = [("Kernel", image.manifest.contents.kernel)]
     report = _last_report(image.smoke)
-    if report:
+    if report and image.manifest.contents.k3s:
         node, pod = report.get("node") or {}, report.get("pod") or {}
         ready = "Ready" if node.get("ready") == "True" and node.get("current") else "not Ready"
         answer = f", answers “{report['http']}”" if report.get("http") else ", does not answer"
         rows.append(("Node", f"{node.get('name') or '—'}, {ready}"))
         rows.append(("Pod", f"{pod.get('name') or '—'}, {pod.get('phase') or 'not there'}{answer}"))
     for boot in timelines(image):
-        end = boot.reached("http")
+        has_k3s = image.manifest.contents.k3s is not None
+        end = boot.reached("http" if has_k3s else "settled")
         last = PHASES[boot.phases[-1].key] if boot.phases else "nothing"
-        answer_time = f"pod answers after {duration(end)}" if end is not None else f"got to: {last}"
+        what = "pod answers" if has_k3s else "services run"
+        answer_time = f"{what} after {duration(end)}" if end is not None else f"got to: {last}"
         rows.append((boot.name, answer_time))
     rows.append(("Checks", _findings(image)))
     if image.smoke:

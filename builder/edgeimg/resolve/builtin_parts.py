@@ -7,6 +7,7 @@ from edgeimg.cache.store import sha256_file
 from edgeimg.errors import LockError
 from edgeimg.lock.model import BuiltIn, Lock
 from edgeimg.recipe.file import RecipeFile
+from edgeimg.recipe.k3s import WITHOUT_K3S
 from edgeimg.tree.overlay import from_directory
 
 
@@ -67,4 +68,6 @@ def _names(source: RecipeFile) -> set[str]:
             *(path for content in recipe.contents().values() for path in content.paths(arch)),
         )
     ]
+    if any(recipe.k3s.is_absent for recipe in recipes.values()):
+        names.append(WITHOUT_K3S)
     return {name for name in names if name.startswith(builtin.PREFIX)}

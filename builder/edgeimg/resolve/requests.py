@@ -121,8 +121,9 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
         KERNEL: Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
         "boot": Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
         "initrd": Request(names=INITRD_PACKAGES, exclude=EXCLUDED),
-        "containers": Request(names=CONTAINER_PACKAGES, exclude=EXCLUDED),
     }
+    if not recipe.k3s.is_absent:
+        requests["containers"] = Request(names=CONTAINER_PACKAGES, exclude=EXCLUDED)
     packages = recipe.packages
     return {
         group: replace(request, pins=request.pins.with_(packages.pin, packages.components))
@@ -170,7 +171,9 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
         yield (
             "K3s' air-gap images are not locked" if variant.k3s.airgap else "airgap is empty now"
         )
-    if _k3s_differs(variant, arch, image.k3s):
+    if variant.k3s.is_absent and image.k3s is not None:
+        yield "the recipe is without K3s now"
+    elif _k3s_differs(variant, arch, image.k3s):
         yield f"K3s is {variant.k3s.version} from another place or with another sha256 than locked"
 
 

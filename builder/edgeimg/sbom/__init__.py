@@ -40,7 +40,7 @@ def describe(
     root: Tree,
     groups: Groups,
     kernel: Kernel,
-    k3s: K3sBundle,
+    k3s: K3sBundle | None,
     images: Mapping[str, ImagePin],
 ) -> Sbom:
     """Everything that is inside one image; see `assemble.describe`."""

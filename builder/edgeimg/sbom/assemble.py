@@ -24,7 +24,7 @@ def describe(
     root: Tree,
     groups: Groups,
     kernel: Kernel,
-    k3s: K3sBundle,
+    k3s: K3sBundle | None,
     images: Mapping[str, ImagePin],
 ) -> Sbom:
     """Everything that is inside one image.
@@ -32,9 +32,9 @@ def describe(
     `contents` describes the image (`Composed.contents`), `root` is the finished root file
     system (`Composed.source.root`), `groups` are all its Debian packages, unpacked, by what they
     are for (`Composed.inputs.groups`), `kernel` and `k3s` are the composed ones
-    (`Composed.source.kernel`, `Composed.k3s`), `images` are the container images that services and
-    pods take (`ArchLock.images`). Pure: equal arguments give an equal Sbom. Raises
-    ArchiveError for a container image of the root that cannot be read.
+    (`Composed.source.kernel`, `Composed.k3s`; None without K3s), `images` are the container images
+    that services and pods take (`ArchLock.images`). Pure: equal arguments give an equal Sbom.
+    Raises ArchiveError for a container image of the root that cannot be read.
     """
     distribution = _distribution(root)
     packages = debian.components(groups, distribution)
@@ -43,7 +43,8 @@ def describe(
         note = f"Linux {kernel.version}" if package.sha256 == kernel.sha256 else ""
         collection.add(replace(component, note=note), IMAGE)
     _relate(collection, groups, {package.sha256: c.ref for package, c in packages.items()})
-    programs.add_k3s(collection, k3s)
+    if k3s is not None:
+        programs.add_k3s(collection, k3s)
     files.add_files(collection, root)
     files.add_services(collection, root, images, distribution, contents)
     pods.add(collection, root, groups, images, distribution, contents)
@@ -52,7 +53,8 @@ def describe(
         owner = _owner(collection, path, root[path].origin, packages.values())
         digest = digest_of(root, path)
         programs.add_program(collection, path, program, digest=digest, owner=owner, k3s=k3s)
-    programs.add_opaque(collection, k3s, go_programs)
+    if k3s is not None:
+        programs.add_opaque(collection, k3s, go_programs)
     files.add_images(collection, root, groups, distribution, contents, k3s)
     return Sbom(
         id=contents.id,
@@ -60,7 +62,7 @@ def describe(
         arch=contents.arch,
         epoch=contents.epoch,
         distribution=distribution,
-        standin=k3s.standin,
+        standin=contents.standin,
         components=tuple(sorted(collection.components.values(), key=lambda c: c.ref)),
         relations={
             ref: tuple(sorted(collection.relations[ref])) for ref in sorted(collection.relations)

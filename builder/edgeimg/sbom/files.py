@@ -30,7 +30,7 @@ def add_images(
     groups: Groups,
     distribution: Distribution,
     contents: Contents,
-    k3s: K3sBundle,
+    k3s: K3sBundle | None,
 ) -> None:
     """Container images that overlays bring, with the packages and Go programs in them."""
     arch = architectures.find(contents.arch)

@@ -40,7 +40,13 @@ def add_k3s(collection: Collection, k3s: K3sBundle) -> None:
 
 
 def add_program(
-    collection: Collection, place: str, program: Program, *, digest: str, owner: str, k3s: K3sBundle
+    collection: Collection,
+    place: str,
+    program: Program,
+    *,
+    digest: str,
+    owner: str,
+    k3s: K3sBundle | None,
 ) -> None:
     """A Go program, and below it the standard library and its modules.
 
@@ -48,7 +54,7 @@ def add_program(
     """
     main = program.main
     version = main.version
-    if main.path == K3S_MODULE and not k3s.standin:
+    if main.path == K3S_MODULE and k3s is not None and not k3s.standin:
         version = version or k3s.version
     public = main.path and not main.path.startswith(_LOCAL)
     ref = collection.add(

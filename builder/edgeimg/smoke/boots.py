@@ -15,7 +15,7 @@ from edgeimg.arch import Arch
 from edgeimg.errors import EdgeimgError, SmokeError
 from edgeimg.progress import Advance, Progress
 from edgeimg.smoke import wear
-from edgeimg.smoke.verdict import STAGES, Boot, Sample, Stage
+from edgeimg.smoke.verdict import PLAIN_STAGES, SETTLED, STAGES, Boot, Sample, Stage, is_settled
 from edgeimg.text.json_text import JsonObject
 from edgeimg.tools import Toolbox
 from edgeimg.vm import machine
@@ -28,6 +28,8 @@ _SHARES = {"userland": 0.4, "containerd": 0.6}
 """Parts of a boot's time after which a stage must have been reached; the others: all of it."""
 _JOURNAL_SECONDS = 120.0
 _POWEROFF_SECONDS = 120.0
+_PLAIN_SECONDS = 10.0
+"""Between two questions to a guest without K3s whether it has settled."""
 _WRITES_SECONDS = 300.0
 """For the guest's 75 seconds at rest. An emulated guest may report late."""
 
@@ -48,6 +50,8 @@ class Trial:
     toolbox: Toolbox
     measure_writes: bool = False
     """Let the guest measure its writes at rest, in the second boot."""
+    k3s: bool = True
+    """The guest has K3s. Without it, the host asks for the report until the guest has settled."""
 
 
 def boot_twice(trial: Trial, progress: Progress) -> tuple[tuple[Boot, ...], int]:
@@ -69,8 +73,9 @@ def boot_twice(trial: Trial, progress: Progress) -> tuple[tuple[Boot, ...], int]
 
 
 def _attempt(trial: Trial, progress: Progress, *, watchful: bool) -> tuple[Boot, ...]:
+    stages = STAGES if trial.k3s else PLAIN_STAGES
     with (
-        progress.task(f"{trial.arch.name} boots", 2 * len(STAGES), "items") as advance,
+        progress.task(f"{trial.arch.name} boots", 2 * len(stages), "items") as advance,
         machine.start(
             trial.arch, trial.raw, trial.options, accel=trial.accel,
             console=trial.directory / "console.log", toolbox=trial.toolbox, watchful=watchful,
@@ -84,7 +89,7 @@ def _two_boots(
 ) -> tuple[Boot, ...]:
     boots: list[Boot] = []
     for number in (1, 2):
-        boot = _boot(guest, trial.seconds, advance, debug)
+        boot = _boot(guest, trial.seconds, advance, debug, k3s=trial.k3s)
         boots.append(boot)
         reached = {stage.name for stage in boot.stages}
         if "userland" in reached:
@@ -101,13 +106,22 @@ def _two_boots(
     return tuple(boots)
 
 
-def _boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[str], None]) -> Boot:
+def _boot(
+    guest: Guest,
+    allowed: float,
+    advance: Advance,
+    debug: Callable[[str], None],
+    *,
+    k3s: bool = True,
+) -> Boot:
+    expected_stages = STAGES if k3s else PLAIN_STAGES
     began = time.monotonic()
     stages: list[Stage] = []
     samples: list[Sample] = []
     try:
         while True:
-            expected = STAGES[len(stages)] if len(stages) < len(STAGES) else "report"
+            reached = len(stages)
+            expected = expected_stages[reached] if reached < len(expected_stages) else "report"
             deadline = began + allowed * _SHARES.get(expected, 1.0)
             event = guest.channel.event(deadline, guest.alive)
             samples += _sample(event)
@@ -117,7 +131,18 @@ def _boot(guest: Guest, allowed: float, advance: Advance, debug: Callable[[str],
                 stages.append(Stage(name=str(event["name"]), uptime=uptime, elapsed=elapsed))
                 debug(f"{event['name']} after {elapsed:.0f} s")
                 advance(1)
+                if not k3s:
+                    time.sleep(_PLAIN_SECONDS)
+                    guest.channel.send("report")
+            elif event.get("event") == "report" and not k3s and not is_settled(event):
+                time.sleep(_PLAIN_SECONDS)
+                guest.channel.send("report")
             elif event.get("event") == "report":
+                if not k3s:
+                    elapsed = round(time.monotonic() - began, 1)
+                    uptime = float(event.get("uptime", 0))
+                    stages.append(Stage(name=SETTLED, uptime=uptime, elapsed=elapsed))
+                    advance(1)
                 return Boot(stages=tuple(stages), samples=tuple(sorted(samples)), report=event)
     except GuestLostError:
         raise

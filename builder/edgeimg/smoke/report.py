@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeimg.check.findings import Finding
 from edgeimg.errors import ImageError
-from edgeimg.smoke.verdict import Boot, Check
+from edgeimg.smoke.verdict import SETTLED, Boot, Check
 from edgeimg.text import json_text, typed
 
 SUFFIX = ".smoke.json"
@@ -58,8 +58,10 @@ class SmokeReport:
 
     @property
     def k3s_version(self) -> str:
-        """The version of K3s in the guest, marked when it is the stand-in."""
+        """The version of K3s in the guest, marked when it is the stand-in; `none` without K3s."""
         report = next((boot.report for boot in self.boots if boot.report), {})
+        if any(stage.name == SETTLED for boot in self.boots for stage in boot.stages):
+            return "none"
         info = report.get("k3s_image") or {}
         version = str(info.get("version") or report.get("kubelet_version") or "?")
         return f"{version} (stand-in)" if info.get("standin") else version

@@ -1,4 +1,5 @@
-"""Boot a finished image, unchanged, until a pod runs; restart it; find the same state.
+"""Boot a finished image, unchanged, until a pod runs, or without K3s until its services run;
+restart it; find the same state.
 
 The guest reports its own verdict over a virtio-serial port. The host has the deadlines.
 """
@@ -41,6 +42,8 @@ class Expected:
 
     ports: Sequence[str] | None = None
     """Ports that may be open ([check] listening); None: any."""
+    k3s: bool = True
+    """The image has K3s; without it, the guest is well when its services run."""
     writes: int | None = None
     """Bytes an hour that may be written at rest ([budget] writes); None: not measured."""
 
@@ -81,6 +84,7 @@ def smoke(
         directory=directory,
         toolbox=toolbox,
         measure_writes=expected.writes is not None,
+        k3s=expected.k3s,
     )
     boots: tuple[Boot, ...]
     if options.board is not None and not options.board.virtual:
@@ -145,13 +149,13 @@ def _checks(boots: tuple[Boot, ...], expected: Expected) -> tuple[Check, ...]:
     checks = [
         replace(check, name=f"boot {number}: {check.name}")
         for number, boot in enumerate(boots, 1)
-        for check in judge(boot)
+        for check in judge(boot, k3s=expected.k3s)
     ]
     if expected.ports is not None and any(boot.report for boot in boots):
         open_ports = "; ".join(finding.message for finding in _open_ports(boots, expected))
         checks.append(Check(name=PORTS, failure=open_ports))
     if len(boots) == 2 and all(boot.report for boot in boots):
-        checks += compare(boots[0].report, boots[1].report)
+        checks += compare(boots[0].report, boots[1].report, k3s=expected.k3s)
         if expected.writes is not None:
             checks.append(wear.judge(boots[1].report, expected.writes))
     return tuple(checks)

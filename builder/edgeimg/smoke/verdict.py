@@ -13,6 +13,9 @@ STAGES = ("userland", "containerd", "k3s", "node", "pod", "http")
 """The checker's stages, in their order (overlays/base/usr/lib/edgeimg/report)."""
 AGENT_STAGES = STAGES[:3]
 """Those of an agent. Joining is not tested, because there is no server."""
+SETTLED = "settled"
+PLAIN_STAGES = (STAGES[0], SETTLED)
+"""Those of a guest without K3s: its userland, and all units and services that start with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +55,32 @@ class Boot:
     """Why the boot did not get to its report."""
 
 
-def judge(boot: Boot) -> tuple[Check, ...]:
-    """Every expectation of one boot."""
+def judge(boot: Boot, *, k3s: bool = True) -> tuple[Check, ...]:
+    """Every expectation of one boot; `k3s` is false for an image without K3s."""
     reached = {stage.name for stage in boot.stages}
     agent = boot.report.get("role") == "agent"
-    expected = AGENT_STAGES if agent else STAGES
+    expected = PLAIN_STAGES if not k3s else AGENT_STAGES if agent else STAGES
     missing = next((stage for stage in expected if stage not in reached), "")
     failure = boot.problem or (f"never reached '{missing}'" if missing else "")
     checks = [Check(name="all stages reached", failure=failure)]
     if boot.report:
-        checks += _services(boot.report) + _memory(boot.report)
-        checks += _agent(boot.report) if agent else _kubernetes(boot.report)
+        checks += _services(boot.report, k3s=k3s) + _memory(boot.report)
+        if not k3s:
+            checks += _plain(boot.report)
+        else:
+            checks += _agent(boot.report) if agent else _kubernetes(boot.report)
     return tuple(checks)
 
 
-def compare(first: JsonObject, second: JsonObject) -> tuple[Check, ...]:
+def is_settled(report: JsonObject) -> bool:
+    """Whether nothing is starting any more, neither units nor services (systemctl(1))."""
+    services = report.get("services") or ()
+    return report.get("system_state") not in ("initializing", "starting") and not any(
+        service.get("state") in ("activating", "reloading") for service in services
+    )
+
+
+def compare(first: JsonObject, second: JsonObject, *, k3s: bool = True) -> tuple[Check, ...]:
     """Values that must be equal after a restart, and values that must differ."""
     checks = [
         _equal(f"same {label} after the restart", first, second, path)
@@ -76,14 +90,14 @@ def compare(first: JsonObject, second: JsonObject) -> tuple[Check, ...]:
             ("pod", ("pod", "uid")),
             ("image version", ("image_version",)),
         )
-        if first.get("role") != "agent" or path[0] not in ("node", "pod")
+        if (k3s and first.get("role") != "agent") or path[0] not in ("node", "pod")
     ]
     again = first.get("boot_id") == second.get("boot_id")
     checks.append(Check(name="it did restart", failure="the boot ID is the same" if again else ""))
     return tuple(checks)
 
 
-def _services(report: JsonObject) -> list[Check]:
+def _services(report: JsonObject, *, k3s: bool) -> list[Check]:
     units = report.get("failed_units")
     logs = "; ".join(report.get("failed_logs") or ())
     return [
@@ -91,7 +105,7 @@ def _services(report: JsonObject) -> list[Check]:
             name="no failed unit",
             failure="" if units == [] else f"failed: {', '.join(units or ['unknown'])}. {logs}",
         ),
-        _expect("containerd runs", report.get("containerd"), "active"),
+        *([_expect("containerd runs", report.get("containerd"), "active")] if k3s else ()),
         *(_container(service) for service in report.get("services") or ()),
     ]
 
@@ -105,6 +119,18 @@ def _container(service: JsonObject) -> Check:
     if not service.get("at_boot") and state == "inactive":
         failure = ""
     return Check(name=f"service {service.get('name')} runs", failure=failure)
+
+
+def _plain(report: JsonObject) -> list[Check]:
+    """A guest without K3s has started, and K3s is not in it."""
+    inside = report.get("k3s_image")
+    return [
+        _expect("the system runs", report.get("system_state"), "running"),
+        Check(
+            name="the image has no K3s",
+            failure=f"found {inside.get('version') or 'one'}" if inside else "",
+        ),
+    ]
 
 
 def _agent(report: JsonObject) -> list[Check]:

@@ -60,6 +60,8 @@ def resolve(
     release binary and pins none. Raises FetchError when the checksum file is needed and
     cannot be had.
     """
+    if recipe.k3s.is_absent:
+        return None
     pinned = recipe.k3s.sha256.get(arch.name)
     if recipe.k3s.source != "release" and not pinned:
         same_version = previous is not None and previous.version == recipe.k3s.version
