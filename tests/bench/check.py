@@ -14,7 +14,7 @@ from pathlib import Path
 import environment  # noqa: F401
 from edgeimg import arch as architectures
 from edgeimg.build import inputs, plan, stages
-from edgeimg.build.plan import BuildOptions, K3sChoice
+from edgeimg.build.options import BuildOptions, K3sChoice
 from edgeimg.cache.store import Store, default_root
 from edgeimg.check import elf, hardening, modes, secrets, sysctl, units
 from edgeimg.progress import Silent

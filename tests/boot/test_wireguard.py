@@ -119,12 +119,12 @@ def reached(pair: Pair) -> None:
 
 def test_a_gateway_behind_nat_is_reached(pair: Pair) -> None:
     reached(pair)
-    told = json.loads(pair.box.run(STATUS))["wireguard"]
-    assert told["state"].endswith("sent")
-    assert told["public_key"] == pair.public
+    reported = json.loads(pair.box.run(STATUS))["wireguard"]
+    assert reported["state"].endswith("sent")
+    assert reported["public_key"] == pair.public
     assert f"WireGuard public key: {pair.public}" in pair.box.run("edgeimg-status")
     assert pair.public.encode() in pair.box.guest.console.read_bytes()
-    # The tunnel is the way: without it there is none.
+    # Control: without the tunnel, the peer cannot be reached.
     pair.box.run("ip link set wg0 down")
     assert pair.desk.attempt(f"busybox wget -q -T 5 -O - http://{BOX}:9080/").returncode != 0
     pair.box.run("ip link set wg0 up; networkctl reconfigure wg0")

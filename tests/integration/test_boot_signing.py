@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from edgeimg.arch import ARM, X86_64, Arch
-from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
+from edgeimg.build.options import BuildOptions, K3sChoice
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.build.result import Built
 from edgeimg.errors import BudgetError, RecipeError, SigningKeyError, SmokeError, VerifyError
 from edgeimg.image.manifest import Manifest, encode

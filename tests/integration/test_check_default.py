@@ -17,7 +17,8 @@ import pytest
 from edgeimg import process, tools
 from edgeimg.arch import ARCHITECTURES, X86_64, Arch
 from edgeimg.build import inputs, plan, stages
-from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice
+from edgeimg.build.options import BuildOptions, K3sChoice
+from edgeimg.build.plan import BuildPlan
 from edgeimg.build.stages import Composed
 from edgeimg.cache.store import Store
 from edgeimg.check import secrets, units

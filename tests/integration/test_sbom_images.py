@@ -18,7 +18,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from edgeimg import process, sbom
 from edgeimg.arch import ARCHITECTURES, ARM64, Arch
 from edgeimg.build import pipeline
-from edgeimg.build.plan import BuildOptions, K3sChoice, plan_build
+from edgeimg.build.options import BuildOptions, K3sChoice
+from edgeimg.build.plan import plan_build
 from edgeimg.cache.store import Store
 from edgeimg.cve import cve, versions
 from edgeimg.errors import EdgeimgError

@@ -11,7 +11,8 @@ import pytest
 from edgeimg import tools
 from edgeimg.arch import ARCHITECTURES, ARM64, X86_64
 from edgeimg.build import pipeline
-from edgeimg.build.plan import BuildOptions, K3sChoice, plan_build
+from edgeimg.build.options import BuildOptions, K3sChoice
+from edgeimg.build.plan import plan_build
 from edgeimg.cache.store import Store
 from edgeimg.errors import EdgeimgError, RecipeError
 from edgeimg.recipe.file import load

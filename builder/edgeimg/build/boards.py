@@ -6,7 +6,8 @@ from pathlib import Path
 
 from edgeimg.arch import find
 from edgeimg.build import inputs
-from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.pack.boards import Loader
 from edgeimg.recipe.file import RecipeFile

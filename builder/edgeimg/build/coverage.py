@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edgeimg.arch import Arch, find
 from edgeimg.build import inputs
-from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.compose import firmware, patterns, rootfs
 from edgeimg.compose import kernel as kernels

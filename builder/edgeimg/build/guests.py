@@ -9,7 +9,8 @@ from pathlib import Path
 from edgeimg import process
 from edgeimg.arch import Arch
 from edgeimg.build import inputs
-from edgeimg.build.plan import SmokeOptions, image_name
+from edgeimg.build.options import SmokeOptions
+from edgeimg.build.plan import image_name
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.errors import ImageError
 from edgeimg.lock.model import Lock

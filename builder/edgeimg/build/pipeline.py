@@ -11,7 +11,8 @@ from edgeimg import sbom as inventory
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import inputs as sources
 from edgeimg.build import result, shared, stages
-from edgeimg.build.plan import BuildPlan, K3sChoice
+from edgeimg.build.options import K3sChoice
+from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
 from edgeimg.build.stages import CheckReport, Composed
 from edgeimg.cache import limit

@@ -1,4 +1,4 @@
-"""The options and plans of commands as plain values, and the key of a build's result."""
+"""The plan of a build as plain values, and the key of its result."""
 
 from __future__ import annotations
 
@@ -9,79 +9,20 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 from edgeimg.arch import Arch
 from edgeimg.build import overlays, project_files
+from edgeimg.build.options import BuildOptions
 from edgeimg.cache.store import key, sha256_file, source_digest
 from edgeimg.errors import LockError, RecipeError
 from edgeimg.lock.model import ArchLock, K3sAsset, Lock
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.tables import Image
-from edgeimg.recipe.types import Gate
 from edgeimg.resolve import builtin_parts
 from edgeimg.resolve import lock as locks
 from edgeimg.sources import standin
 from edgeimg.tree import Tree
-from edgeimg.vm.argv import GuestOptions
-
-
-@dataclass(frozen=True, kw_only=True)
-class K3sChoice:
-    """`--k3s`: overrides the recipe's source for one run."""
-
-    source: Literal["release", "file", "standin"]
-    path: Path | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuildOptions:
-    """The options of `edgeimg build`."""
-
-    output: Path
-    k3s: K3sChoice | None = None
-    offline: bool = False
-    over_budget: bool = False
-    """An exceeded budget does not stop the build."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmokeOptions:
-    """The options of `edgeimg smoke`."""
-
-    output: Path
-    guest: GuestOptions
-    junit: Path | None = None
-    jobs: int = 1
-    """Number of guests that may run at once."""
-    again: bool = True
-    """Also boot images that passed before, byte for byte."""
-    measure_writes: bool = True
-    """Measure the bytes written at rest, if the recipe has a budget for them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReleaseOptions:
-    """The options of `edgeimg release`."""
-
-    build: BuildOptions
-    guest: SmokeOptions
-    directory: Path
-    """Where releases are: each is a directory named after its version."""
-    allow: frozenset[Gate] = frozenset()
-    """Gates that may fail, besides those that the recipe allows."""
-    key: str | None = None
-    """Fingerprint or user id of the key to sign with; None: the only one there is."""
-    home: Path | None = None
-    """GnuPG's home directory, when it is not the user's."""
-    passphrase_file: Path | None = None
-    previous: Path | None = None
-    """The release to compare sizes with; None: the latest other one in `directory`."""
-    boot_home: Path | None = None
-    """Directory with the private keys of Secure Boot; None: boot files are not signed."""
-    reports: Path | None = None
-    """Where findings and boots are written for CI services, of a release held back too."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ import click
 
 from edgeimg.arch import Arch
 from edgeimg.build import boards, guests, pipeline
-from edgeimg.build.plan import BuildOptions, SmokeOptions, plan_builds
+from edgeimg.build.options import BuildOptions, SmokeOptions
+from edgeimg.build.plan import plan_builds
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, Command, with_app
 from edgeimg.errors import SmokeError
@@ -104,6 +105,8 @@ def smoke(
     junit: Path | None,
 ) -> None:
     """Boot images in QEMU, twice, until K3s runs a pod.
+
+    An image without K3s is booted until its services have started.
 
     The disk image is booted unchanged through UEFI firmware, or a board's boot loader. Console
     logs, journals and the guest's report are kept beside the image. Exits with 12 when a guest

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from edgeimg.arch import Arch
 from edgeimg.build import pipeline
-from edgeimg.build.plan import BuildOptions, plan_builds
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import plan_builds
 from edgeimg.check import size
 from edgeimg.check.findings import refuse
 from edgeimg.cli import options, render

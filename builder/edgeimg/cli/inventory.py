@@ -13,7 +13,8 @@ from rich.text import Text
 from edgeimg import sbom as inventory
 from edgeimg.arch import Arch
 from edgeimg.build import pipeline
-from edgeimg.build.plan import BuildOptions, K3sChoice, plan_builds
+from edgeimg.build.options import BuildOptions, K3sChoice
+from edgeimg.build.plan import plan_builds
 from edgeimg.cache.store import write_whole
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, with_app

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from edgeimg import arch as architectures
 from edgeimg import builtin
 from edgeimg.arch import ARCHITECTURES, Arch
-from edgeimg.build.plan import BuildOptions, K3sChoice
+from edgeimg.build.options import BuildOptions, K3sChoice
 from edgeimg.cli.app import Command
 from edgeimg.errors import RecipeError
 from edgeimg.recipe import file

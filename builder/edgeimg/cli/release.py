@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgeimg.arch import Arch
-from edgeimg.build.plan import BuildOptions, ReleaseOptions, SmokeOptions
+from edgeimg.build.options import BuildOptions, ReleaseOptions, SmokeOptions
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.guests import accel, cpus, deadline, memory

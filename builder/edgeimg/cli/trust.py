@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from edgeimg.build import pipeline
-from edgeimg.build.plan import K3sChoice
+from edgeimg.build.options import K3sChoice
 from edgeimg.cache.store import write_whole
 from edgeimg.cli import boot_keys, options
 from edgeimg.cli.app import App, with_app

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, Field
 
+from edgeimg.provision.addresses import Mac
 from edgeimg.provision.settings import Settings
-from edgeimg.provision.values import Mac
 from edgeimg.recipe.types import ArchName
 from edgeimg.text.validation import Table, near
 

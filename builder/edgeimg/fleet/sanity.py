@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pydantic import SecretStr
 
 from edgeimg.fleet.rows import Row, value_at, with_value
+from edgeimg.provision.addresses import mac
 from edgeimg.provision.k3s import server_host
 from edgeimg.provision.settings import Settings
-from edgeimg.provision.values import mac
 
 SERVER = ("k3s", "server")
 _ROLLOUT = ("rollout", "token_file")

@@ -18,8 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from edgeimg.provision.addresses import Address, ServerUrl
 from edgeimg.provision.value_files import hushed
-from edgeimg.provision.values import Address, Hostname, ServerUrl, TokenFile, is_quotable
+from edgeimg.provision.values import Hostname, TokenFile, is_quotable
 from edgeimg.recipe import provisioning
 from edgeimg.recipe.harmless import HARMLESS
 from edgeimg.recipe.k3s import LabelKey, LabelValue, Taint
@@ -79,7 +80,7 @@ def _value(
 
 
 def _is_in_range(text: str) -> None:
-    """Raises PydanticCustomError for what looks like an IP address or a network, and is none."""
+    """Raises PydanticCustomError for an IP address or a network with a wrong part or prefix."""
     for part in text.split(","):
         if not _NUMBERS(part):
             continue

@@ -7,15 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgeimg.provision.values import (
-    Address,
-    CardName,
-    Destination,
-    DomainName,
-    InterfaceAddress,
-    Mac,
-    NetworkName,
-)
+from edgeimg.provision.addresses import Address, Destination, DomainName, InterfaceAddress, Mac
+from edgeimg.provision.values import CardName, NetworkName
 from edgeimg.text.validation import Table
 
 WIRELESS = ("wl", "ww")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from edgeimg.provision import networks
+from edgeimg.provision.addresses import EndpointUrl, NoProxy, ProxyUrl, RolloutUrl, ServerName
 from edgeimg.provision.k3s import K3s
 from edgeimg.provision.network import Network
 from edgeimg.provision.values import (
@@ -19,19 +20,14 @@ from edgeimg.provision.values import (
     ApnPasswordFile,
     CertificateFile,
     Country,
-    EndpointUrl,
     Hostname,
     NetworkName,
-    NoProxy,
     PassphraseFile,
     PasswordFile,
     PinFile,
-    ProxyUrl,
     RegistryPasswordFile,
     RolloutTokenFile,
-    RolloutUrl,
     ScriptFile,
-    ServerName,
     Site,
     SshKey,
     SshKeyFile,

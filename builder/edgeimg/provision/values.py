@@ -5,10 +5,9 @@ Keys that end in `_file` or `_files` name files, relative to the settings (value
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
@@ -19,53 +18,13 @@ from pydantic import (
 )
 
 from edgeimg.provision import ssh_keys, zones
+from edgeimg.provision.forms import matching
 from edgeimg.provision.value_files import hushed, json_line, read, secret
-from edgeimg.recipe.harmless import PORT, V6
-
-_MAC = (
-    "[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{2}(-[0-9A-Fa-f]{2}){5}"
-    r"|[0-9A-Fa-f]{4}([.:-][0-9A-Fa-f]{4}){2}|[0-9A-Fa-f]{6}[:-][0-9A-Fa-f]{6}|[0-9A-Fa-f]{12}"
-)
-_SHORT = "[0-9A-Fa-f]{1,2}((:[0-9A-Fa-f]{1,2}){5}|( [0-9A-Fa-f]{1,2}){5}|(-[0-9A-Fa-f]{1,2}){5})"
-"""Of a MAC address: zeros in front of its parts may be missing, as BSD and Solaris print them."""
-_Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
-_SHEET = re.compile(r"\d([.,]\d+)?E[+-]?\d+", re.IGNORECASE).fullmatch
-_HOST = rf"(\[{V6}\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:({PORT}))?"
 
 
 def is_quotable(text: str) -> bool:
     """One line that can be put between quotes without escapes: all that the gateway's YAML has."""
     return text.isprintable() and ("'" not in text or not ('"' in text or "\\" in text))
-
-
-def _is_host(text: str) -> bool:
-    """Whether the host of an address, or a text alone, is a name or a whole IP address."""
-    match = re.match(r"(?:https?://)?(\[[^]]*\]|[^/:]*(?::[^/]*:[^/]*)?)", text)
-    host = match[1].strip("[]") if match else ""
-    if ":" not in host and not re.fullmatch("[0-9.]+", host):
-        return ".." not in host
-    try:
-        return bool(ipaddress.ip_address(host))
-    except ValueError:
-        return False
-
-
-def _matching(pattern: str, expected: str, *, repeated: bool = True, host: bool = False) -> Any:
-    """A text of one form. Schemas tell the form, people are told what is expected.
-
-    What is not `repeated` in errors may have a password in it, when somebody puts one there. With
-    `host`, it is the address of a host, which may be an IP address.
-    """
-    form = re.compile(pattern)
-
-    def checked(text: str) -> str:
-        if not form.fullmatch(text) or (host and not _is_host(text)):
-            why = f"expected {expected}"
-            raise ValueError(why) if repeated else hushed(why)
-        return text
-
-    described = {"type": "string", "pattern": pattern}
-    return Annotated[str, AfterValidator(checked), WithJsonSchema(described)]
 
 
 def _hostname(text: str) -> str:
@@ -122,104 +81,6 @@ def _script(value: object, info: ValidationInfo) -> SecretStr:
     return SecretStr(text)
 
 
-def _interface(text: str) -> str:
-    _no_scope(text)
-    try:
-        found = ipaddress.ip_interface(text if "/" in text else "")
-    except ValueError:
-        raise ValueError("expected an address with its prefix, such as '192.168.1.2/24'") from None
-    if found.network.prefixlen == 0:
-        raise ValueError("expected the prefix of a network, such as /24")
-    _of_one_host(found.ip)
-    if found.is_loopback:
-        raise ValueError("expected an address for a card: this one is the gateway itself")
-    return str(found)
-
-
-def _of_one_host(address: _Ip) -> None:
-    """Raises ValueError for an address that no host has."""
-    mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped
-    if mapped:
-        raise ValueError(f"expected '{mapped}'")
-    if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255":
-        raise ValueError("expected the address of one host")
-
-
-def _no_scope(text: str) -> None:
-    """The card of a link-local address is that of its table."""
-    if "%" in text:
-        raise hushed(f"expected '{text.partition('%')[0]}', without the name of a card")
-
-
-def _address(text: str) -> str:
-    _no_scope(text)
-    try:
-        found = ipaddress.ip_address(text)
-    except ValueError:
-        raise ValueError("expected an address such as '192.168.1.1'") from None
-    _of_one_host(found)
-    return str(found)
-
-
-def _destination(text: str) -> str:
-    _no_scope(text)
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError:
-        pass
-    try:
-        meant = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ValueError("expected a network such as '10.0.0.0/8'") from None
-    raise ValueError(f"expected a network such as '{meant}'")
-
-
-def mac(text: str) -> str:
-    """A MAC address in the form 52:54:00:12:34:56. Raises ValueError."""
-    text = text.strip(" ").removeprefix("0x")
-    if re.fullmatch(_SHORT, text):
-        text = ":".join(part.zfill(2) for part in re.split("[: -]", text))
-    digits = re.sub("[:.-]", "", text)
-    if not re.fullmatch(_MAC, text):
-        why = "; a spreadsheet has changed it: format the column as text" if _SHEET(text) else ""
-        raise ValueError(f"expected a MAC address such as '52:54:00:12:34:56'{why}")
-    if int(digits, 16) == 0 or int(digits[:2], 16) & 1:
-        raise ValueError("expected the MAC address of one card: not zeros, no multicast")
-    return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
-
-
-def _proxy_url(text: str) -> str:
-    if "@" in text:
-        raise hushed("name user and password apart from the address: 'user', 'password_file'")
-    if text.startswith("socks"):
-        raise ValueError("expected a proxy for http: containerd and K3s do not speak SOCKS here")
-    if not re.fullmatch(rf"https?://{_HOST}/?", text) or not _is_host(text):
-        raise ValueError("expected an address such as 'http://proxy.lan:3128'")
-    return text
-
-
-def _no_proxy(text: str) -> str:
-    """What golang.org/x/net/http/httpproxy understands: it skips the rest without a word."""
-    if "://" in text:
-        raise ValueError("expected a host alone, without 'https://'")
-    if text.startswith("["):
-        raise ValueError("expected an IPv6 address without brackets")
-    if not re.fullmatch(_NO_PROXY, text):
-        raise ValueError("expected a host, a domain such as '.example.org', or a network")
-    if "/" in text:
-        try:
-            ipaddress.ip_network(text, strict=False)
-        except ValueError:
-            raise ValueError("expected a network such as '10.0.0.0/8'") from None
-    elif re.fullmatch("[0-9.*-]*[0-9][0-9.*-]*", text) and (
-        not {"*", "-"}.isdisjoint(text) or not _is_host(text)
-    ):
-        raise ValueError("expected an address, or a network such as '10.0.0.0/8'")
-    elif "*" in text[1:]:
-        raise ValueError("expected a domain such as '.example.org'")
-    return text
-
-
 def _timezone(name: str) -> str:
     if meant := zones.mistaken(name):
         raise hushed(f"{name} is east for people and west in rules: expected '{meant}' for {name}")
@@ -257,30 +118,12 @@ def is_wireguard_key(text: str) -> bool:
     return re.fullmatch(_KEY, text) is not None and text.strip("A=") != ""
 
 
-def _endpoint(text: str) -> str:
-    expected = "expected HOST:PORT, such as 'vpn.example.org:51820' or '[2001:db8::1]:51820'"
-    found = re.fullmatch(_ENDPOINT, text)
-    if found is None:
-        raise ValueError(expected)
-    if found["v6"] or re.fullmatch("[0-9.]+", found["name"]):
-        try:
-            ipaddress.ip_address(found["v6"] or found["name"])
-        except ValueError:
-            raise ValueError(expected) from None
-    return text
-
-
 def _is_token(text: str) -> bool:
     return is_quotable(text) and " " not in text
 
 
-_NO_PROXY = "[A-Za-z0-9.:*/-]{1,253}"
 _HOSTNAME = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _KEY = "[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
-_ENDPOINT = (
-    rf"(\[(?P<v6>{V6})\]|(?P<name>[A-Za-z0-9]([A-Za-z0-9.-]{{0,251}}[A-Za-z0-9])?))"
-    rf":(?P<port>{PORT})"
-)
 Hostname = Annotated[
     str, AfterValidator(_hostname),
     WithJsonSchema({"type": "string", "pattern": f"^{_HOSTNAME}$"}),
@@ -317,66 +160,30 @@ PublicKey = Annotated[
     str, AfterValidator(_public_key),
     WithJsonSchema({"type": "string", "pattern": f"^{_KEY}$"}),
 ]  # fmt: skip
-PeerEndpoint = Annotated[str, AfterValidator(_endpoint)]
-InterfaceAddress = Annotated[str, AfterValidator(_interface)]
-Address = Annotated[str, AfterValidator(_address)]
-Destination = Annotated[str, AfterValidator(_destination)]
-Mac = Annotated[
-    str, AfterValidator(mac), WithJsonSchema({"type": "string", "pattern": f"{_MAC}|{_SHORT}"})
-]
-"""In the form 52:54:00:12:34:56, however it was written."""
-CardName = _matching(
+CardName = matching(
     r"^[A-Za-z0-9*?][A-Za-z0-9_.*?-]{0,14}$",
     "the name of a card, of at most 15 characters, or a pattern: 'enp1s0', 'en*'",
 )
 """As in systemd.network(5), Name=."""
-NetworkName = _matching(
+NetworkName = matching(
     r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$",
     "a name of letters, digits, '_', '.' and '-', of at most 40",
 )
 """Part of the name of a file; of a VLAN, a bond or a bridge also the device's."""
-DomainName = _matching(
-    r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$", "a domain such as 'plant.example.org'"
-)
-ServerName = _matching(
-    r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]+)$",
-    "the name or address of a server",
-    host=True,
-)
-ServerUrl = _matching(
-    rf"^https://{_HOST}/?$",
-    "an address such as 'https://10.0.0.1:6443'",
-    host=True,
-)
-EndpointUrl = _matching(
-    rf"^https?://{_HOST}(/[A-Za-z0-9._/-]*)?$",
-    "an address such as 'https://mirror.example.org:5000'",
-    host=True,
-)
-RolloutUrl = _matching(
-    rf"^https?://{_HOST}(/[A-Za-z0-9._~/-]*)?$",
-    "an address such as 'https://rollout.example.org'",
-    host=True,
-)
-Tenant = _matching(
+Tenant = matching(
     r"^[A-Za-z0-9._-]{1,64}$", "a name of letters, digits, '.', '_' and '-', of at most 64"
 )
-Site = _matching(
+Site = matching(
     r"^[A-Za-z0-9._:-]{1,64}$", "a name of letters, digits, '.', '_', ':' and '-', of at most 64"
 )
-NoProxy = Annotated[
-    str, AfterValidator(_no_proxy),
-    WithJsonSchema({"type": "string", "pattern": f"^{_NO_PROXY}$"}),
-]  # fmt: skip
-Apn = _matching(
+Apn = matching(
     r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,98}[A-Za-z0-9])?$", "an access point name such as 'internet'",
     repeated=False,
 )  # fmt: skip
-Word = _matching(
+Word = matching(
     r"^[^\s,\"'=:]{1,64}$", "a name without spaces, commas, colons, '=' and quotes",
     repeated=False,
 )  # fmt: skip
-Country = _matching(r"^[A-Z]{2}$", "the two letters of a country, such as 'DE'")
-ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
+Country = matching(r"^[A-Z]{2}$", "the two letters of a country, such as 'DE'")
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Ssid = Annotated[str, AfterValidator(_ssid)]

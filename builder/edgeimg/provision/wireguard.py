@@ -8,16 +8,9 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from edgeimg.provision.addresses import Address, Destination, InterfaceAddress, PeerEndpoint
 from edgeimg.provision.networks import Interface, require_of_a_host
-from edgeimg.provision.values import (
-    Address,
-    Destination,
-    InterfaceAddress,
-    PeerEndpoint,
-    PresharedKeyFile,
-    PrivateKeyFile,
-    PublicKey,
-)
+from edgeimg.provision.values import PresharedKeyFile, PrivateKeyFile, PublicKey
 from edgeimg.text.validation import Table
 
 DEVICE = "wg0"

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeimg.build import inputs
-from edgeimg.build.plan import BuildPlan, ReleaseOptions
+from edgeimg.build.options import ReleaseOptions
+from edgeimg.build.plan import BuildPlan
 from edgeimg.cache.store import Store
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.file import RecipeFile

@@ -12,7 +12,8 @@ from edgeimg.arch import Arch
 from edgeimg.build import guests, pipeline
 from edgeimg.build import plan as planning
 from edgeimg.build.guests import BootImage
-from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, ReleaseOptions
+from edgeimg.build.options import BuildOptions, K3sChoice, ReleaseOptions
+from edgeimg.build.plan import BuildPlan
 from edgeimg.build.stages import CheckReport
 from edgeimg.cache.store import Store, disk_errors, sha256_file, source_digest
 from edgeimg.check import codequality, sarif

@@ -15,14 +15,8 @@ from edgeimg import tree
 from edgeimg.arch import ARCHITECTURES, ARM64, X86_64, Arch
 from edgeimg.build import guests, inputs, pipeline, stages
 from edgeimg.build import plan as planning
-from edgeimg.build.plan import (
-    BuildOptions,
-    BuildPlan,
-    K3sChoice,
-    ReleaseOptions,
-    SmokeOptions,
-    plan_build,
-)
+from edgeimg.build.options import BuildOptions, K3sChoice, ReleaseOptions, SmokeOptions
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.cli import cli
 from edgeimg.errors import DigestError, EdgeimgError, ReleaseError

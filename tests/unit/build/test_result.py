@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from edgeimg.arch import ARM, X86_64
 from edgeimg.build import result
-from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.image.manifest import Contents, K3sFacts, Manifest, encode
 from edgeimg.image.partitions import DiskPlan
 from edgeimg.progress import Silent

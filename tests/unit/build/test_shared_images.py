@@ -13,7 +13,8 @@ import pytest
 import zstandard
 from edgeimg.arch import X86_64
 from edgeimg.build import pipeline, result
-from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.build.result import Built
 from edgeimg.cache.store import Store
 from edgeimg.fetch.shared_address import Address

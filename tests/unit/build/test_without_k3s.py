@@ -19,7 +19,8 @@ from edgeimg import builtin
 from edgeimg.arch import ARM64, X86_64
 from edgeimg.build import overlays, stages
 from edgeimg.build.inputs import Inputs
-from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
+from edgeimg.build.options import BuildOptions, K3sChoice
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.check import accept, kernel
 from edgeimg.check.containers import Absent
@@ -49,6 +50,7 @@ from tests.gateway_root import Root
 from tests.release_facts import image, manifest, release, smoke
 from tests.samples import make_deb
 from tests.unit.sbom.test_sbom import Sample
+from tests.unit.smoke.test_smoke_samples import Talker
 
 BASE = builtin.directory("overlays/base")
 PART = builtin.directory("overlays/no-k3s")
@@ -546,17 +548,6 @@ def test_one_wrong_fact_fails_its_check(changes: dict[str, Any], name: str) -> N
     assert failures(judge(Boot(stages=STAGES, report={**GOOD, **changes}), k3s=False)) == [name]
     early = Boot(stages=STAGES[:1], report=GOOD)
     assert failures(judge(early, k3s=False)) == ["all stages reached"]
-
-
-class Talker:
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-
-    def alive(self) -> None:
-        """It is."""
-
-    def tail(self) -> list[str]:
-        return ["the last line"]
 
 
 def test_the_host_asks_until_the_guest_has_settled(

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from edgeimg.arch import X86_64
 from edgeimg.build import shared
-from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.errors import HostError
 from edgeimg.fetch import shared_address, shared_cache

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from edgeimg import builtin
 from edgeimg.arch import X86_64
 from edgeimg.build import overlays
-from edgeimg.build.plan import BuildOptions, BuildPlan, plan_build
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cli import cli
 from edgeimg.errors import HostError, LockError, RecipeError
 from edgeimg.image.manifest import Manifest

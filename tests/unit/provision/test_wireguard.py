@@ -152,15 +152,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("wireguard", "told"), WRONG, ids=[told for _, told in WRONG])
+@pytest.mark.parametrize(("wireguard", "reported"), WRONG, ids=[reported for _, reported in WRONG])
 def test_what_is_wrong_is_refused_and_no_key_is_repeated(
-    wireguard: dict[str, Any], told: str
+    wireguard: dict[str, Any], reported: str
 ) -> None:
     with pytest.raises(ValidationError) as caught:
         of(wireguard)
     # What is printed: text/validation.py leaves tables out, which pydantic's own text has.
     messages = [error["msg"] for error in caught.value.errors()]
-    assert any(told in message for message in messages), messages
+    assert any(reported in message for message in messages), messages
     assert not any(key in message for key in KEYS for message in messages)
 
 
@@ -202,7 +202,7 @@ def test_the_gateway_makes_files_for_networkd(root: Root, written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "instead", "told"),
+    ("line", "instead", "reported"),
     [
         (f"PrivateKey = {PRIVATE}", f"PrivateKey = {PUBLIC}", "line 10: this key is used"),
         (f"PrivateKey = {PRIVATE}", f"PrivateKey = {ZEROS}", "line 3: this key is all zeros"),
@@ -238,11 +238,13 @@ def test_the_gateway_makes_files_for_networkd(root: Root, written: str) -> None:
         ("[Interface]", "", "line 3: expected [Interface] first"),
     ],
 )  # fmt: skip
-def test_the_gateway_refuses_by_the_line(root: Root, line: str, instead: str, told: str) -> None:
+def test_the_gateway_refuses_by_the_line(
+    root: Root, line: str, instead: str, reported: str
+) -> None:
     assert line in CONF
     root.put({"edgeimg/wireguard.conf": CONF.replace(line, instead, 1).encode()})
     problem = root.start()
-    assert problem.startswith(f"wireguard.conf: {told}")
+    assert problem.startswith(f"wireguard.conf: {reported}")
     assert not any(key in problem for key in KEYS)
     assert not (root.path / "run/systemd/network/05-wg0.netdev").exists()
     root.put({"edgeimg/wireguard.conf": CONF.encode()})
@@ -312,10 +314,10 @@ def test_the_state_of_the_tunnel(root: Root) -> None:
     statistics = root.path / "sys/class/net/wg0/statistics"
     statistics.mkdir(parents=True)
     (statistics / "tx_bytes").write_text("4096\n")
-    for received, told in (("0", "no answer from a peer yet"),
+    for received, reported in (("0", "no answer from a peer yet"),
                            ("12288", "12 KiB received, 4 KiB sent")):  # fmt: skip
         (statistics / "rx_bytes").write_text(f"{received}\n")
-        assert facts(root, "wireguard") == f"{told}\n"
+        assert facts(root, "wireguard") == f"{reported}\n"
     done = subprocess.run(
         [root.path / "usr/lib/edgeimg/status-json", root.path], capture_output=True, text=True,
         check=True, env={"PATH": programs()},
@@ -424,7 +426,7 @@ def test_netplans_tunnel_is_the_same(
 
 
 @pytest.mark.parametrize(
-    ("line", "instead", "told"),
+    ("line", "instead", "reported"),
     [
         ("mode: wireguard", "mode: gre", "expected wireguard"),
         (f"key: {PRIVATE}", "key: /etc/wg.key", "not the name of a file"),
@@ -435,12 +437,12 @@ def test_netplans_tunnel_is_the_same(
     ],
 )  # fmt: skip
 def test_netplans_tunnel_is_refused_in_words(
-    netplan: Callable[[str], tuple[Settings, list[str]]], line: str, instead: str, told: str
+    netplan: Callable[[str], tuple[Settings, list[str]]], line: str, instead: str, reported: str
 ) -> None:
     assert line in NETPLAN
     with pytest.raises(ProvisionError) as caught:
         netplan(NETPLAN.replace(line, instead, 1))
-    assert told in caught.value.message
+    assert reported in caught.value.message
     assert not any(key in caught.value.message for key in KEYS)
 
 
@@ -471,11 +473,11 @@ def test_a_fleet_has_an_address_and_a_key_for_each_gateway(
     one, two = fleets.load(path, defaults=tmp_path / "site.toml").gateways
     assert b"Address = 10.8.0.12/24\n" in two.files()["edgeimg/wireguard.conf"]
     assert SHARED.encode() in one.files()["edgeimg/wireguard.conf"]
-    for text, told in (
+    for text, reported in (
         (FLEET.replace("12/24", "11/24"), "10.8.0.11 is that of box-1 already"),
         (FLEET.replace("box-2.key", "box-1.key"), "is the private key of box-1, too"),
     ):
         path.write_text(text)
         with pytest.raises(ProvisionError) as caught:
             fleets.load(path, defaults=tmp_path / "site.toml")
-        assert told in caught.value.message
+        assert reported in caught.value.message

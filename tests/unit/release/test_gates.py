@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from edgeimg import errors
 from edgeimg.arch import ARM, X86_64
-from edgeimg.build.plan import BuildOptions, BuildPlan, K3sChoice, plan_build
+from edgeimg.build.options import BuildOptions, K3sChoice
+from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.check.findings import Finding
 from edgeimg.recipe.file import load
 from edgeimg.recipe.model import Recipe

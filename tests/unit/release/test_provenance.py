@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from edgeimg.arch import ARCHITECTURES
-from edgeimg.build.plan import BuildOptions, plan_build
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import plan_build
 from edgeimg.image.manifest import K3sFacts
 from edgeimg.recipe.file import load
 from edgeimg.release import os_list, provenance
