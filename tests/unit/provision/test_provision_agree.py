@@ -181,6 +181,9 @@ TABLES: dict[str, st.SearchStrategy[Any]] = {
         optional={"server": URL, "tenant": form("[A-Za-z0-9._-]{1,64}"),
                   "site": form("[A-Za-z0-9._:-]{1,64}")},
     ),
+    "update": st.fixed_dictionaries({
+        "url": st.one_of(URL, form("https?://[a-z0-9.]{1,9}(:[0-9]{1,6})?(/[A-Za-z0-9._~/-]{0,600})?"))
+    }),
     "proxy": st.fixed_dictionaries(
         {"http": st.builds("http://{}".format, HOST)},
         optional={**LOGIN, "no_proxy": st.lists(form("[A-Za-z0-9.:*/-]{1,20}"), max_size=3)},
@@ -211,7 +214,8 @@ def root(tmp_path: Path) -> Path:
     shutil.copytree(BASE / "usr/lib/edgeimg", tmp_path / "usr/lib/edgeimg")
     for service in ("wifi", "lte"):
         (tmp_path / "usr/lib/edgeimg/services" / service).mkdir(parents=True)
-    (tmp_path / "usr/lib/edgeimg/rollout").touch()
+    for name in ("rollout", "update.conf"):
+        (tmp_path / "usr/lib/edgeimg" / name).touch()
     (tmp_path / "usr/share/edgeimg").mkdir(parents=True)
     (tmp_path / "usr/share/edgeimg/card").write_bytes(provisioning.table([]))
     return tmp_path
