@@ -49,7 +49,7 @@ ROOMS = {
         "fetch",
         "fetch test_k3s_release test_store test_rollout",
         "test_fetch test_fetch_hostile",
-    ),  # fmt: skip
+    ),
     "gates": ("release/gates.py", "test_gates test_survivors", ""),
     "flash": ("flash", "flash test_survivors", "test_flash_sectors test_flash"),
     "lock": ("lock", "test_lock_file test_lock", "test_lock"),
