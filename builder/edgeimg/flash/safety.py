@@ -15,6 +15,7 @@ from edgeimg import process
 from edgeimg.errors import HostError, ToolError
 from edgeimg.flash import devices, kernel, signatures, target
 from edgeimg.flash.devices import Device
+from edgeimg.flash.write import HEAD, MARK
 from edgeimg.image.partitions import SECTOR
 
 _TIMEOUT = 60.0
@@ -97,18 +98,40 @@ def choose(
             if whole_disk
             else "`edgeimg devices` lists them",
         )
-    reasons = list(device.dangers)
-    if 0 < device.size < size:
-        reasons.append(f"it holds {human(device.size)}, the image needs {human(size)}")
-    if not (device.removable or fixed):
-        reasons.append("it is not removable: add --fixed to confirm")
-    if reasons:
+    if reasons := refusals(device, size, fixed=fixed):
         raise HostError(
             "\n  ".join([f"{argument} ({device.name}) is not written to:", *reasons]),
             hint="`edgeimg devices` lists the possible disks",
         )
     _require_writable(argument, real)
     return Chosen(argument=argument, real=real, device=device, identity=identity(device, real))
+
+
+def refusals(device: Device, size: int, *, fixed: bool) -> list[str]:
+    """Every reason against writing an image of `size` bytes to a disk; none when it may be."""
+    reasons = list(device.dangers)
+    if 0 < device.size < size:
+        reasons.append(f"it holds {human(device.size)}, the image needs {human(size)}")
+    if not (device.removable or fixed):
+        reasons.append("it is not removable: add --fixed to confirm")
+    return reasons
+
+
+def unknown_data(device: Device) -> str:
+    """The data on a disk that edgeimg did not write; empty for a blank disk, a gateway's disk, and
+    one that an interrupted flash has left.
+    """
+    try:
+        with Path(device.path).open("rb") as disk:
+            head = disk.read(HEAD)
+    except OSError as error:
+        return f"data that cannot be read ({error.strerror})"
+    if head.startswith(MARK) or devices.is_gateway(device):
+        return ""
+    if device.holds:
+        return ", ".join(device.holds)
+    is_blank = head.count(head[:1]) == len(head)
+    return "" if is_blank else "data without a known format"
 
 
 def _new_file(argument: Path, real: Path) -> Chosen:
