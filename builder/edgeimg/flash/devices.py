@@ -34,9 +34,11 @@ _MEMBERS = {
 _FLAT = ("disk", "loop")
 """Types of whole disks. All other types are on top of one."""
 _MEMORY = ("/dev/ram", "/dev/zram")
-_EMMC_BOOT = re.compile(r"/dev/mmcblk\d+boot\d+")
-_SYSTEM = re.compile(r".*'(?P<version>[^']+)_verity'")
-"""The hash tree of a slot with a system, by its label."""
+_FIRMWARE = (
+    (re.compile(r"/dev/mmcblk\d+boot\d+"), "a boot partition of an eMMC"),
+    (re.compile(r"/dev/mtdblock\d+"), "a flash chip of the board (MTD)"),
+)
+"""Devices that the kernel shows as disks, and that hold the firmware of a board."""
 _SECTORS = (SECTOR, LARGE_SECTOR)
 """Bytes of the sectors that a partition table can count in (UEFI, 5.3: logical blocks)."""
 
@@ -94,14 +96,9 @@ def tangible(devices: Sequence[Device]) -> tuple[Device, ...]:
     )
 
 
-def is_boot_partition(device: Device) -> bool:
-    """Whether it is a boot partition of an eMMC, which the kernel shows as a disk of its own."""
-    return bool(_EMMC_BOOT.fullmatch(device.path))
-
-
-def is_gateway(device: Device) -> bool:
-    """Whether it holds a system that edgeimg made, by the labels of its partitions."""
-    return "vfat 'CONFIG'" in device.holds and any(map(_SYSTEM.fullmatch, device.holds))
+def firmware(path: str) -> str:
+    """What a device is when it holds the firmware of a board; empty for disks."""
+    return next((what for pattern, what in _FIRMWARE if pattern.fullmatch(path)), "")
 
 
 def disk_of(lsblk: Mapping[str, Any], path: str) -> str | None:
@@ -167,8 +164,8 @@ def _dangers(
         yield f"{path} is a part of a btrfs on several disks"
     if part is not disk and kind != "part":
         yield f"{path} ({kind}) stands on it"
-    if part is disk and _EMMC_BOOT.fullmatch(str(path)):
-        yield f"{path} is a boot partition of an eMMC: the boot loader of a board is on it"
+    if part is disk and (what := firmware(str(path))):
+        yield f"{path} is {what}: firmware is on it"
     if part is disk and part.get("ro"):
         yield f"{path} is write-protected"
     if part is disk and not int(part.get("size") or 0):

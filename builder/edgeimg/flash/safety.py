@@ -15,7 +15,6 @@ from edgeimg import process
 from edgeimg.errors import HostError, ToolError
 from edgeimg.flash import devices, kernel, signatures, target
 from edgeimg.flash.devices import Device
-from edgeimg.flash.write import HEAD, MARK
 from edgeimg.image.partitions import SECTOR
 
 _TIMEOUT = 60.0
@@ -66,7 +65,7 @@ def lsblk() -> dict[str, Any]:
             hint="lsblk of util-linux is needed, on Linux",
         ) from None
     listing = signatures.complete(listing, devices.is_member)
-    return kernel.complete(listing, kernel.loops(), kernel.foreign_mounts())
+    return kernel.complete(listing, kernel.loops(), kernel.foreign_mounts(), emmcs=kernel.emmcs())
 
 
 def choose(
@@ -115,23 +114,6 @@ def refusals(device: Device, size: int, *, fixed: bool) -> list[str]:
     if not (device.removable or fixed):
         reasons.append("it is not removable: add --fixed to confirm")
     return reasons
-
-
-def unknown_data(device: Device) -> str:
-    """The data on a disk that edgeimg did not write; empty for a blank disk, a gateway's disk, and
-    one that an interrupted flash has left.
-    """
-    try:
-        with Path(device.path).open("rb") as disk:
-            head = disk.read(HEAD)
-    except OSError as error:
-        return f"data that cannot be read ({error.strerror})"
-    if head.startswith(MARK) or devices.is_gateway(device):
-        return ""
-    if device.holds:
-        return ", ".join(device.holds)
-    is_blank = head.count(head[:1]) == len(head)
-    return "" if is_blank else "data without a known format"
 
 
 def _new_file(argument: Path, real: Path) -> Chosen:

@@ -12,9 +12,11 @@ from typing import Any
 from edgeimg.errors import HostError
 from edgeimg.flash import devices, safety
 from edgeimg.flash.devices import Device
+from edgeimg.install import contents
 from edgeimg.install.rules import Disk
 
 _NOTHING = "nothing was written"
+_HINT = "[disk] of the rules says which disk: serial, model, path, min_size, max_size"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,9 @@ class Candidate:
 
     device: Device
     reasons: tuple[str, ...]
-    """Why it is not written to."""
+    """Why it is not written to, whatever somebody answers."""
+    data: str = ""
+    """What is on it; empty for a blank disk, and for one that an interrupted flash has left."""
 
     @property
     def title(self) -> str:
@@ -39,40 +43,37 @@ class Candidate:
 
     @property
     def content(self) -> str:
-        """What is on it now."""
-        return ", ".join(self.device.holds) or "no known content"
+        """What is on it now, for people."""
+        return self.data or "empty"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for `--json`."""
-        return {**self.device.to_json(), "reasons": self.reasons, "eligible": not self.reasons}
+        return {
+            **self.device.to_json(), "data": self.data, "reasons": self.reasons,
+            "eligible": not self.reasons,
+        }  # fmt: skip
 
 
 def look(
     size: int,
     *,
     removable: bool,
-    erase: bool,
     listing: Callable[[], dict[str, Any]] = safety.lsblk,
-    unknown: Callable[[Device], str] = safety.unknown_data,
+    data_on: Callable[[Device], str] = contents.data_on,
 ) -> tuple[Candidate, ...]:
     """All disks, judged for an image of `size` bytes by the rules of `edgeimg flash`.
 
-    Besides, removable disks are refused without `removable`, and disks with data that edgeimg did
-    not write without `erase`. Raises HostError without lsblk.
+    Besides, removable disks are refused without `removable`. Raises HostError without lsblk.
     """
 
-    def reasons(device: Device) -> tuple[str, ...]:
-        found = safety.refusals(device, size, fixed=True)
+    def candidate(device: Device) -> Candidate:
+        reasons = safety.refusals(device, size, fixed=True)
         if device.removable and not removable:
-            found.append("it is removable, and the installer writes to internal disks")
-        if not erase and device.size and (data := unknown(device)):
-            found.append(f"it holds {data}, which edgeimg did not write")
-        return tuple(found)
+            reasons.append("it is removable, and the installer writes to internal disks")
+        data = data_on(device) if device.size else ""
+        return Candidate(device=device, reasons=tuple(reasons), data=data)
 
-    return tuple(
-        Candidate(device=device, reasons=reasons(device))
-        for device in devices.tangible(devices.disks(listing()))
-    )
+    return tuple(map(candidate, devices.tangible(devices.disks(listing()))))
 
 
 def choose(candidates: Sequence[Candidate], rules: Disk) -> Candidate:
@@ -81,24 +82,45 @@ def choose(candidates: Sequence[Candidate], rules: Disk) -> Candidate:
     A disk that fits and is refused counts: were it mended, the rules would be ambiguous. Raises
     HostError with every disk and what speaks against it.
     """
+    internal = [one for one in candidates if _is_internal(one.device)]
+    if rules.only_internal and len(internal) > 1:
+        raise _refusal(
+            f"{len(internal)} internal disks, expected one: {_NOTHING}", map(_judgement, internal)
+        )
     fitting = [one for one in candidates if not _mismatches(one.device, rules)]
     if not fitting:
         lines = [f"{one.title}: {'; '.join(_mismatches(one.device, rules))}" for one in candidates]
         raise _refusal(f"no disk fits the rules: {_NOTHING}", lines or ["there is no disk"])
     if len(fitting) > 1:
-        lines = [
-            f"{one.title}: {'; '.join(one.reasons) or 'it may be written to'}" for one in fitting
-        ]
-        raise _refusal(f"{len(fitting)} disks fit the rules, expected one: {_NOTHING}", lines)
+        raise _refusal(
+            f"{len(fitting)} disks fit the rules, expected one: {_NOTHING}",
+            map(_judgement, fitting),
+        )
     (only,) = fitting
     if only.reasons:
         raise _refusal(f"{only.title} is not written to:", only.reasons)
     return only
 
 
+def require_free(candidate: Candidate) -> None:
+    """Raises HostError when a disk holds data."""
+    if candidate.data:
+        raise HostError(
+            f"{candidate.title} is not written to:\n  it holds {candidate.data}",
+            hint="when all of that may be lost, set erase = true in [disk] of the rules",
+        )
+
+
 def _refusal(head: str, lines: Iterable[str]) -> HostError:
-    hint = "[disk] of the rules says which disk: serial, model, path, min_size, max_size"
-    return HostError("\n  ".join([head, *lines]), hint=hint)
+    return HostError("\n  ".join([head, *lines]), hint=_HINT)
+
+
+def _judgement(candidate: Candidate) -> str:
+    return f"{candidate.title}: {'; '.join(candidate.reasons) or 'it may be written to'}"
+
+
+def _is_internal(device: Device) -> bool:
+    return not device.removable and not devices.firmware(device.path)
 
 
 def _mismatches(device: Device, rules: Disk) -> list[str]:
@@ -114,8 +136,8 @@ def _mismatches(device: Device, rules: Disk) -> list[str]:
         found.append(f"it has {device.size} bytes, less than {rules.min_size}")
     if rules.max_size is not None and device.size > rules.max_size:
         found.append(f"it has {device.size} bytes, more than {rules.max_size}")
-    if rules.only_internal and device.removable:
+    if device.removable and not rules.removable:
         found.append("it is removable")
-    if rules.only_internal and devices.is_boot_partition(device):
-        found.append("it is a boot partition of an eMMC")
+    if what := devices.firmware(device.path):
+        found.append(f"it is {what}")
     return found

@@ -10,8 +10,10 @@ SYS = Path("/sys")
 _DMI = "class/dmi/id"
 _TREE = "firmware/devicetree/base"
 _PLACEHOLDER = re.compile(
-    r"(to be filled by o\.?e\.?m\.?|default string|not (specified|applicable)|none|n/?a|"
-    r"(system |chassis )?serial (number|no\.?)|123456789|[0x -]*|\.*)",
+    r"(to be filled by o\.?e\.?m\.?|o\.?e\.?m\.?|default( string)?|none|n/?a|null|empty|unknown|"
+    r"invalid|not (specified|applicable|available)|"
+    r"((system|chassis|product|base ?board) )?(serial ?(number|no\.?)|s/n)|0?1234567890?|"
+    r"[0xf -]*|[.*?]*)",
     re.I,
 )
 """What makers leave in the place of a serial number."""

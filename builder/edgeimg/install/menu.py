@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edgeimg.errors import FlashError, HostError
@@ -18,7 +18,7 @@ _TRIES = 5
 
 
 class Menu:
-    """Asks for what nobody has said yet."""
+    """Asks for image, disk and gateway."""
 
     def __init__(self, ask: Ask, say: Say) -> None:
         self._ask, self._say = ask, say
@@ -43,15 +43,24 @@ class Menu:
         refused = {at: "; ".join(one.reasons) for at, one in enumerate(candidates) if one.reasons}
         return candidates[self._number(titles, "Disk", refused)]
 
-    def row(self, fleet: Fleet, likely: Sequence[Found]) -> Found | None:
-        """A gateway of the fleet, or none; the one that the machine says is proposed."""
+    def row(self, fleet: Fleet, likely: Sequence[Found], places: Mapping[str, str]) -> Found | None:
+        """A gateway of the fleet, or none; the one that the machine says is proposed.
+
+        `places` are the other disks that gateways are on already.
+        """
         self._say(f"Gateways of {fleet.path.name}:")
         signs = {found.gateway.name: found.signs for found in likely}
         names = [gateway.name for gateway in fleet.gateways]
-        titles = [
-            f"{name} (by {', '.join(signs[name])})" if name in signs else name for name in names
-        ]
+
+        def title(name: str) -> str:
+            sign = f" (by {', '.join(signs[name])})" if name in signs else ""
+            place = f"\n       now: on {places[name]}" if name in places else ""
+            return f"{name}{sign}{place}"
+
+        titles = [title(name) for name in names]
         default = names.index(likely[0].gateway.name) if len(likely) == 1 else None
+        if default is not None and names[default] in places:
+            default = None  # of two machines with the same number, only a person knows
         at = self._number([*titles, "none: provision it later"], "Gateway", {}, default)
         if at == len(titles):
             return None

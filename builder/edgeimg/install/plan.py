@@ -40,7 +40,8 @@ class Plan:
             f"Machine: {self.machine.title}",
             f"Image:   {self.image.name} ({safety.human(self.size)})",
             f"Disk:    {self.disk.title}",
-            f"  now:   {self.disk.content}. All of it will be lost.",
+            f"  now:   {self.disk.content}"
+            + (". All of it will be lost." if self.disk.data else ""),
             f"Gateway: {row}",
             f"Then:    {_AFTER[self.after]}",
         ]

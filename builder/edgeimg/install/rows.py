@@ -1,4 +1,4 @@
-"""The row of a fleet that is this machine, and whether the machine is installed already."""
+"""The row of a fleet that is this machine, and what the ledger says of its disk."""
 
 from __future__ import annotations
 
@@ -49,37 +49,67 @@ def only(fleet: Fleet, signs: Sequence[Sign], machine: Machine, device: Device) 
     return found[0]
 
 
-def require_disk(gateway: Gateway, device: Device, *, arch: str) -> None:
-    """Raises HostError when the gateway has another disk, or is of another architecture.
+def require_match(gateway: Gateway, machine: Machine, device: Device, *, arch: str) -> None:
+    """Raises HostError when the row says something else than the machine, its disk or the image.
 
-    `arch` is that of the image; empty when it is unknown.
+    `arch` is that of the image. What the machine, or the image, does not say contradicts nothing.
     """
     box = gateway.box
+    found = []
+    if box.serial is not None and machine.serial and box.serial != machine.serial:
+        found.append(f"serial is {box.serial}, and that of the machine is {machine.serial}")
+    if box.mac is not None and machine.macs and box.mac.lower() not in machine.macs:
+        found.append(f"mac is {box.mac}, and the machine has {', '.join(machine.macs)}")
     if box.disk_serial is not None and box.disk_serial != device.serial:
-        raise HostError(
-            f"{gateway.name} has the disk {box.disk_serial}, and the serial number of "
-            f"{device.path} is {device.serial or 'unknown'}: nothing was written",
-            hint="correct disk_serial of its row, or choose another disk",
-        )
+        serial = device.serial or "unknown"
+        found.append(f"disk_serial is {box.disk_serial}, and that of {device.path} is {serial}")
     if box.arch is not None and arch and box.arch != arch:
+        found.append(f"arch is {box.arch}, and the image is for {arch}")
+    if found:
+        head = f"the row of {gateway.name} contradicts this machine: nothing was written"
         raise HostError(
-            f"{gateway.name} is {box.arch}, and the image is {arch}: nothing was written",
-            hint="choose another image or another row",
+            "\n  ".join([head, *found]), hint="correct the row, or choose another row, disk, image"
         )
 
 
-def installed(
+def elsewhere(read: Read, gateway: Gateway, device: Device) -> Entry | None:
+    """The ledger's entry when this gateway was installed last on another disk; else None.
+
+    A disk without a serial number is another one: nothing says that it is the same.
+    """
+    last = read.last(gateway.name)
+    if last is None or last.result != "ok" or (device.serial and last.serial == device.serial):
+        return None
+    return last
+
+
+def require_unused(read: Read, gateway: Gateway, device: Device) -> None:
+    """Raises HostError when the gateway is on another disk already: of a twin of this machine."""
+    if entry := elsewhere(read, gateway, device):
+        raise HostError(
+            f"{gateway.name} was installed on {place(entry)} at {entry.time}: nothing was written",
+            hint="set again = true in the rules when that disk is gone",
+        )
+
+
+def place(entry: Entry) -> str:
+    """The disk of a ledger's entry, for people."""
+    return f"the disk {entry.serial}" if entry.serial else f"{entry.device}, by {entry.by}"
+
+
+def last_run(
     read: Read, device: Device, *, digest: str, gateway: str = "", settings: str = ""
 ) -> Entry | None:
-    """The ledger's entry when this disk got the same image and settings last; else None."""
+    """The ledger's last entry about this disk when it is about the same image and settings.
+
+    None without a serial number: `/dev/nvme0n1` is a disk of every machine.
+    """
     if not device.serial:
         return None
     last = next((run for run in reversed(read.runs()) if run.serial == device.serial), None)
-    if last is None or last.result != "ok":
+    if last is None or (last.digest, last.gateway, last.settings) != (digest, gateway, settings):
         return None
-    return (
-        last if (last.digest, last.gateway, last.settings) == (digest, gateway, settings) else None
-    )
+    return last
 
 
 def _holds(sign: Sign, gateway: Gateway, machine: Machine, device: Device) -> bool:

@@ -33,10 +33,10 @@ class Disk(Table):
     min_size: Size | None = Field(None, description="it has at least as many bytes: '16 GiB'")
     max_size: Size | None = Field(None, description="it has at most as many bytes")
     only_internal: bool = Field(
-        False, description="it is the only disk of the machine that is not removable"
+        False, description="the machine has one disk that is not removable, and it is that"
     )
     removable: bool = Field(False, description="it may be removable, such as an SD card")
-    erase: bool = Field(False, description="it may hold data that edgeimg did not write")
+    erase: bool = Field(False, description="it may hold data, which will be lost")
 
     @field_validator("path")
     @classmethod
@@ -73,7 +73,9 @@ class Rules(Table):
     countdown: int = Field(30, ge=0, le=3600, description="seconds before the disk is written")
     after: After = Field("stay", description="what the machine does when it is installed")
     again: bool = Field(
-        False, description="install again although the ledger has the same on this disk"
+        False,
+        description="install although the ledger has the same on this disk, or the gateway on "
+        "another one",
     )
 
     @model_validator(mode="after")
