@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgeimg.provision import values, zones
+from edgeimg.provision import addresses, zones
 from edgeimg.provision.rendering import files, refused
 from edgeimg.provision.settings import Settings
 from edgeimg.recipe import provisioning
@@ -53,7 +53,7 @@ def network_of(text: str) -> str:
         return text
 
 
-HOST = form(values._HOST)
+HOST = form(addresses._HOST)
 NAME = form("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 ADDRESS = st.ip_addresses().map(str)
 ODD = st.sampled_from(["fe80::1%eth0", "::ffff:10.0.0.1", "::", "10.0.0.1", "fd00::"])
