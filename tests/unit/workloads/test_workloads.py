@@ -23,6 +23,7 @@ from edgeimg.workloads.layout import ARCHIVE, LIST
 
 EPOCH = 1767225600
 APP = "localhost/acme/app:1"
+CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 POD = """\
 apiVersion: v1
 kind: Pod
@@ -291,8 +292,8 @@ def test_what_is_in_a_list_is_an_object_too() -> None:
     "text",
     [
         '{\n\t"apiVersion": "v1",\n\t"kind": "Pod",\n\t"metadata": {"name": "x"}\n}',
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: 'summary: {{ $value }}'}\n",
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: 'containers: [{image: x}]'}\n",
+        f"{CONFIG_MAP}data: {{a: 'summary: {{{{ $value }}}}'}}\n",
+        f"{CONFIG_MAP}data: {{a: 'containers: [{{image: x}}]'}}\n",
         "# nothing\n---\napiVersion: v1\nkind: A\nmetadata: {name: a}\n---\n",
         "apiVersion: v1\nkind: CustomResourceDefinition\nmetadata: {name: a.b}\n"
         "spec: {properties: {containers: "
