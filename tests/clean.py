@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeimg.arch import Arch
 from edgeimg.check import kernel as needs
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.recipe.model import Recipe
 from edgeimg.tree import Node, Tree, directory, file, symlink
 from edgeimg.tree.overlay import from_directory

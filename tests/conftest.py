@@ -11,7 +11,7 @@ import pytest
 from edgeimg import fetch, tools, tree
 from edgeimg.arch import X86_64, Arch
 from edgeimg.cache.store import Store, default_root
-from edgeimg.compose import kernel as kernels
+from edgeimg.compose import kernel_deb
 from edgeimg.fetch import mirrors
 from edgeimg.image import manifest
 from edgeimg.lock.model import Lock
@@ -112,7 +112,7 @@ class TinyImages:
             recipe=Recipe(),
             arch=arch,
             root=Tree({**nodes, **files}),
-            kernel=kernels.from_deb(kernel),
+            kernel=kernel_deb.from_deb(kernel),
             initrd=initrd,
             boot=boot,
         )

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edgeimg.cache.store import Store, default_root
-from edgeimg.compose import kernel as kernels
+from edgeimg.compose import kernel_deb
 from edgeimg.hardware import drivers, known, reading
 from edgeimg.hardware.aliases import Aliases
 from edgeimg.hardware.drivers import Driver, Drivers
@@ -60,7 +60,7 @@ def of_lock(arch: str, store: Store) -> Drivers:
     """The modules of the lock's kernel package, which is in `store`."""
     lock = file.load(PROJECT / "recipes/gateway.lock.toml")
     package = lock.images[arch].groups["kernel"][0]
-    kernel = kernels.from_deb(deb.read_blob(package, blobs=store, store=store))
+    kernel = kernel_deb.from_deb(deb.read_blob(package, blobs=store, store=store))
     return drivers.of_kernel(kernel, store)
 
 

@@ -52,7 +52,7 @@ class Arch:
     """The EFI suffix: BOOT<EFI>.EFI, systemd-boot<efi>.efi, linux<efi>.efi.stub."""
     secure_boot: bool = True
     """Whether there is firmware with Secure Boot for it."""
-    kernel_package: str
+    kernel_deb: str
     microcode_packages: tuple[str, ...] = ()
     """Packages with updates for its processors; empty where the kernel loads none."""
     console: str
@@ -89,7 +89,7 @@ X86_64 = Arch(
     loader="/lib64/ld-linux-x86-64.so.2",
     ld_cache_flags=0x0303,
     efi="x64",
-    kernel_package="linux-image-amd64",
+    kernel_deb="linux-image-amd64",
     microcode_packages=("amd64-microcode", "intel-microcode"),
     console="ttyS0",
     syscalls="x86_64",
@@ -121,7 +121,7 @@ ARM64 = Arch(
     loader="/lib/ld-linux-aarch64.so.1",
     ld_cache_flags=0x0A03,
     efi="aa64",
-    kernel_package="linux-image-arm64",
+    kernel_deb="linux-image-arm64",
     console="ttyAMA0",
     syscalls="arm64",
     seccomp="SCMP_ARCH_AARCH64",
@@ -156,7 +156,7 @@ ARM = Arch(
     ld_cache_flags=0x0903,
     efi="arm",
     secure_boot=False,
-    kernel_package="linux-image-armmp",
+    kernel_deb="linux-image-armmp",
     console="ttyAMA0",
     syscalls="arm",
     seccomp="SCMP_ARCH_ARM",
@@ -181,7 +181,7 @@ ALIASES: dict[str, Arch] = {
 }
 
 
-def find(name: str) -> Arch:
+def find_arch(name: str) -> Arch:
     """Return the architecture that `name` (any common alias, any case) means.
 
     Raises KeyError when no architecture goes by that name.

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import environment  # noqa: F401
-from edgeimg import arch as architectures
+from edgeimg.arch import find_arch
 from edgeimg.build import inputs, plan, stages
 from edgeimg.build.options import BuildOptions, K3sChoice
 from edgeimg.cache.store import Store, default_root
@@ -30,7 +30,7 @@ def main() -> None:
     source = load(Path(__file__).parents[2] / "recipes/gateway.toml")
     store = Store(default_root())
     for name in parser.parse_args().archs:
-        arch = architectures.find(name)
+        arch = find_arch(name)
         options = BuildOptions(output=Path(), k3s=K3sChoice(source="standin"), offline=True)
         planned = plan.plan_build(source, arch, options)
         k3s = inputs.get_k3s(planned, store, Silent())

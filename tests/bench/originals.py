@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import environment  # noqa: F401
-from edgeimg import arch as architectures
 from edgeimg import process, tools
-from edgeimg.arch import Arch
+from edgeimg.arch import Arch, find_arch
 from edgeimg.cache.store import Store, default_root
 from edgeimg.check import units
 from edgeimg.check.unit_files import services
-from edgeimg.compose import packages, rootfs
+from edgeimg.compose import dpkg_root, rootfs
 from edgeimg.resolve import lock
 from edgeimg.tree import Tree, symlink
 
@@ -41,10 +40,10 @@ def main() -> None:
     inputs = Inputs(Store(default_root()), lock.load(SOURCE.lock_path))
     with tempfile.TemporaryDirectory() as scratch:
         host = Path(scratch, "host")
-        merged = packages.merge([found for _, found in inputs.group(tools.build_host(), "root")])
+        merged = dpkg_root.merge([found for _, found in inputs.group(tools.build_host(), "root")])
         merged.extract(host)
         for name in names:
-            arch = architectures.find(name)
+            arch = find_arch(name)
             modules(inputs, arch, host, Path(scratch, name))
             marks(inputs, arch, host, Path(scratch, f"{name}-units"))
 

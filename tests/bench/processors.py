@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import environment  # noqa: F401
-from edgeimg import arch as architectures
+from edgeimg.arch import find_arch
 from edgeimg.build import inputs
 from edgeimg.cache.store import Store, default_root
 from edgeimg.progress import Silent
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--guests", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    arch, store = architectures.find(options.arch), Store(default_root())
+    arch, store = find_arch(options.arch), Store(default_root())
     locked = lock.load(PROJECT / "recipes/gateway.lock.toml")
     toolbox = inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent())
     seen: dict[tuple[int, int], list[float]] = {}

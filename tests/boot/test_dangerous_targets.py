@@ -22,7 +22,7 @@ import pytest
 from edgeimg import fetch, tree
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
-from edgeimg.compose import kernel as kernels
+from edgeimg.compose import kernel_deb
 from edgeimg.fetch import mirrors
 from edgeimg.lock import groups
 from edgeimg.pack import cpio
@@ -83,8 +83,8 @@ def guest_files(
     """Kernel and initrd."""
     work = tmp_path_factory.mktemp("guest")
     (packed,) = tiny.trees(X86_64, "kernel").values()
-    kernel = kernels.from_deb(packed)
-    modules = kernels.select(kernel, MODULES, store=cache, strict=False)
+    kernel = kernel_deb.from_deb(packed)
+    modules = kernel_deb.select(kernel, MODULES, store=cache, strict=False)
     (work / "vmlinuz").write_bytes(tree.file(kernel.image).read())
     contents = tree.union([userland(cache, work), modules]).without(
         lambda path, _: bool(UNUSED.match(path))

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from edgeimg.arch import ARM, find
+from edgeimg.arch import ARM, find_arch
 from edgeimg.cache.store import Store
 from edgeimg.image.manifest import Manifest
 from edgeimg.recipe.file import load
@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh: apt install openssh-client"),
     pytest.mark.skipif(not shutil.which("gpg"), reason="no gpg: apt install gpg gpg-agent gpgv"),
 ]
-ARCH = find(os.environ.get("EDGEIMG_TEST_UPDATE_ARCH", "x86-64"))
+ARCH = find_arch(os.environ.get("EDGEIMG_TEST_UPDATE_ARCH", "x86-64"))
 HOST = "10.0.2.2"
 """This machine, as a guest knows it (QEMU's user network)."""
 PATIENCE = 900.0

@@ -20,9 +20,8 @@ from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import overlays
 from edgeimg.cache.store import Store
 from edgeimg.check import elf
-from edgeimg.compose import applets, ldcache, packages, patterns, presets, rootfs
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose import applets, dpkg_root, kernel_deb, ldcache, patterns, presets, rootfs
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.fetch import mirrors as mirror_list
 from edgeimg.lock.model import Lock, Package
 from edgeimg.recipe.file import RecipeFile, load
@@ -69,7 +68,7 @@ class Inputs:
         """The kernel of one architecture."""
         debs = [found for _, found in self.group(arch, "kernel")]
         (image,) = (d for d in debs if any(p.startswith("boot/vmlinuz") for p, _ in d.tree.items()))
-        return kernels.from_deb(image)
+        return kernel_deb.from_deb(image)
 
     def _root(self, arch: Arch) -> Tree:
         return self.compose(arch)
@@ -92,7 +91,7 @@ def host(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Host:
     """Runs a program of the image's packages for this host's architecture."""
     arch = tools.build_host()
     root = tmp_path_factory.mktemp("host")
-    packages.merge([found for _, found in inputs.group(arch, "root")]).extract(root)
+    dpkg_root.merge([found for _, found in inputs.group(arch, "root")]).extract(root)
     libraries = root / f"usr/lib/{arch.triplet}"
 
     def run(name: str, *args: str | Path, path: str = "usr/bin") -> str:
@@ -211,7 +210,7 @@ def test_depmod_writes_the_same_module_files(
 ) -> None:
     kernel = inputs.kernel(arch)
     wanted = ("ext4", "erofs", "dm-verity", "overlay", "wireguard", "drivers/net/usb/*", "tun")
-    chosen = kernels.select(kernel, wanted, store=inputs.store)
+    chosen = kernel_deb.select(kernel, wanted, store=inputs.store)
     with_link = chosen.with_nodes({"lib": tree.symlink("usr/lib")})
     for name in ("ours", "theirs"):
         with_link.extract(tmp_path / name)
@@ -252,7 +251,7 @@ def test_default_modules(inputs: Inputs, arch: Arch) -> None:
     """What a gateway needs is in the root, or built into the kernel; what it doesn't is not."""
     kernel = inputs.kernel(arch)
     modules = {
-        kernels.name_of(path) for path, _ in inputs.root(arch).items() if path.endswith(".ko")
+        kernel_deb.name_of(path) for path, _ in inputs.root(arch).items() if path.endswith(".ko")
     }
     needed = """
         ext4 erofs overlay vfat dm_verity dm_crypt zram loop virtio_blk virtio_net virtio_console
@@ -267,7 +266,7 @@ def test_default_modules(inputs: Inputs, arch: Arch) -> None:
     missing = {name for name in absent if name in kernel.paths}
     assert missing == set()
     assert not {"snd", "drm", "ib_core", "videodev", "btrfs"} & modules
-    assert kernels.match(kernel, patterns.default_modules(), strict=False) >= {"ext4"}
+    assert kernel_deb.match(kernel, patterns.default_modules(), strict=False) >= {"ext4"}
 
 
 def test_systemctl_enables_the_same_units(inputs: Inputs, host: Host, tmp_path: Path) -> None:

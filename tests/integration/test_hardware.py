@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
-from edgeimg.compose import kernel as kernels
+from edgeimg.compose import kernel_deb
 from edgeimg.errors import ImageError
 from edgeimg.hardware import drivers, image
 from edgeimg.inspect import image as inspect
@@ -32,8 +32,8 @@ def test_the_root_of_an_image_is_that_of_its_tree(
 ) -> None:
     """Modules, aliases and firmware, read back out of EROFS."""
     (deb,) = [d for n, d in tiny.trees(X86_64, "kernel").items() if n.startswith("linux-image")]
-    kernel = kernels.from_deb(deb)
-    tree = kernels.select(kernel, ["igb", "r8169"], store=tiny.cache).with_nodes(
+    kernel = kernel_deb.from_deb(deb)
+    tree = kernel_deb.select(kernel, ["igb", "r8169"], store=tiny.cache).with_nodes(
         {
             "usr/lib/firmware/rtl_nic/rtl8105e-1.fw.xz": file(b"x"),
             "usr/lib/firmware/a/b/c.bin": symlink("../../rtl_nic/rtl8105e-1.fw.xz"),

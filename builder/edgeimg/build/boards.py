@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeimg.arch import find
+from edgeimg.arch import find_arch
 from edgeimg.build import inputs
 from edgeimg.build.options import BuildOptions
 from edgeimg.build.plan import BuildPlan, plan_build
@@ -38,4 +38,4 @@ def _plan(source: RecipeFile) -> BuildPlan | None:
     board = source.recipe.board
     if board is None:
         return None
-    return plan_build(source, find(board.arch), BuildOptions(output=Path()))
+    return plan_build(source, find_arch(board.arch), BuildOptions(output=Path()))

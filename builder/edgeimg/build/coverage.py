@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeimg.arch import Arch, find
+from edgeimg.arch import Arch, find_arch
 from edgeimg.build import inputs
 from edgeimg.build.options import BuildOptions
 from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
-from edgeimg.compose import firmware, patterns, rootfs
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose import packages as debian
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose import dpkg_root, firmware, kernel_deb, patterns, rootfs
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.compose.prune import prune
 from edgeimg.hardware import coverage, drivers, known
 from edgeimg.hardware import image as images
@@ -57,7 +55,7 @@ def of_image(
     ):
         contents = opened.contents(toolbox)
         root = images.read(opened.root, contents.kernel, toolbox)
-    arch = find(contents.arch)
+    arch = find_arch(contents.arch)
     plan = plan_build(source, arch, BuildOptions(output=Path(), offline=offline))
     kernel, available, _ = _kernel(plan, store, ui, groups=("kernel",))
     return _cover(machine, root, kernel, available, path.name, arch)
@@ -72,7 +70,7 @@ def _kernel(
     """The kernel package, its modules, and the packages of `groups`."""
     with ui.step(f"{plan.arch.name}: get its packages"):
         debs = {name: inputs.group(plan, name, store, ui) for name in groups}
-    kernel = kernels.from_deb(debs["kernel"][0])
+    kernel = kernel_deb.from_deb(debs["kernel"][0])
     with ui.step(f"{plan.arch.name}: read the modules of Linux {kernel.version}"):
         return kernel, drivers.of_kernel(kernel, store), debs
 
@@ -81,7 +79,7 @@ def _recipe_root(plan: BuildPlan, kernel: Kernel, debs: dict[str, list[Deb]], st
     """Modules and firmware as `rootfs.compose` puts them into the root: of packages, recipe and
     overlays.
     """
-    packages = prune(debian.merge(debs["root"]), plan.recipe.packages.prune)
+    packages = prune(dpkg_root.merge(debs["root"]), plan.recipe.packages.prune)
     tree = Tree(dict(packages.under(firmware.DIRECTORY)))
     tree = tree.merge(rootfs.root_modules(plan.recipe, kernel, store))
     tree = tree.merge(firmware.select(plan.recipe.firmware, debs["firmware"], kernel).files)
@@ -92,5 +90,5 @@ def _cover(
     machine: Machine, root: Root, kernel: Kernel, available: Drivers, image: str, arch: Arch
 ) -> Coverage:
     unneeded = (*patterns.excluded_modules(), *known.unneeded())
-    excluded = kernels.match(kernel, unneeded, strict=False)
+    excluded = kernel_deb.match(kernel, unneeded, strict=False)
     return coverage.cover(machine, root, available, excluded=excluded, image=image, arch=arch.name)

@@ -13,10 +13,9 @@ from edgeimg.build import containers
 from edgeimg.build.plan import BuildPlan, k3s_file, k3s_release
 from edgeimg.cache.store import Store, key
 from edgeimg.check.containers import Absent
-from edgeimg.compose import firmware
-from edgeimg.compose import kernel as kernels
+from edgeimg.compose import firmware, kernel_deb
 from edgeimg.compose.firmware import Selection
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.errors import DigestError, LockError, RecipeError
 from edgeimg.fetch import mirrors
 from edgeimg.lock.file import REPAIR
@@ -173,7 +172,7 @@ def unpack(
             return kubernetes.kustomize(kubectl, files, directory, store=store)
 
         objects = containers.objects(plan.recipe, plan.manifests, images, kustomize)
-        kernel = kernels.from_deb(opened["kernel"][0][1])
+        kernel = kernel_deb.from_deb(opened["kernel"][0][1])
         firmware_debs = [deb for _, deb in opened.get("firmware", ())]
         selection = firmware.select(plan.recipe.firmware, firmware_debs, kernel)
         _list_missing(plan, selection, [deb for _, deb in opened["root"]], progress)

@@ -15,8 +15,7 @@ from edgeimg.check import accept, containers, elf, size, volumes
 from edgeimg.check.all import everything
 from edgeimg.check.findings import Finding, errors, refuse
 from edgeimg.check.size import Sizes
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose import rollout, rootfs, signed_settings, updates
+from edgeimg.compose import kernel_deb, rollout, rootfs, signed_settings, updates
 from edgeimg.errors import ImageError
 from edgeimg.image.manifest import (
     PATH,
@@ -159,7 +158,7 @@ def check(composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
             plan.recipe,
             plan.arch,
             kernel,
-            initrd=kernels.match(kernel, initrd_modules, strict=False),
+            initrd=kernel_deb.match(kernel, initrd_modules, strict=False),
             absent=composed.inputs.absent,
         ),
         *size.check(plan.recipe.budget, Sizes(parts=sizes, components=components)),

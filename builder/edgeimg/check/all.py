@@ -21,7 +21,7 @@ from edgeimg.check import (
 )
 from edgeimg.check.containers import Absent
 from edgeimg.check.findings import Finding
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.recipe.model import Recipe
 from edgeimg.tree import Tree
 from edgeimg.workloads.layout import IMAGES

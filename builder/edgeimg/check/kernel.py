@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from edgeimg.check.findings import Finding, finding
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose import kernel_deb
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.recipe.model import Recipe
 from edgeimg.text import typed
 from edgeimg.tree import Tree
@@ -69,7 +69,7 @@ def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -
         fix = f"use one that has /{config}"
         return [finding("kernel-option", config, message, fix)]
     root = {
-        kernels.name_of(path)
+        kernel_deb.name_of(path)
         for path, _ in tree.under(kernel.directory)
         if path.endswith((".ko", ".ko.xz", ".ko.zst"))
     }

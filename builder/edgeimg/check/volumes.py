@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from edgeimg import builtin
 from edgeimg.check.findings import Finding, finding
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose import kernel_deb
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.text import typed
 from edgeimg.tree import Tree
 from edgeimg.workloads.volumes import Volume
@@ -49,7 +49,7 @@ def check(
         return []
     needs = typed.data_file(__file__, "volumes", _Needs)
     modules = {
-        kernels.name_of(path)
+        kernel_deb.name_of(path)
         for path, _ in root.under(kernel.directory)
         if path.endswith((".ko", ".ko.xz", ".ko.zst"))
     } | kernel.builtin

@@ -8,8 +8,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from edgeimg import arch as architectures
-from edgeimg.arch import Arch
+from edgeimg.arch import ALIASES, Arch, find_arch
 from edgeimg.build import coverage, pipeline
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
@@ -130,8 +129,8 @@ def _refuse_both() -> None:
 
 def _arch(machine: Machine, source: RecipeFile, arch: Arch | None) -> Arch:
     """That of --arch, else the machine's, else this host's. Raises RecipeError, MachineError."""
-    own = architectures.ALIASES.get(machine.arch.lower())
-    found = arch or own or architectures.find(options.host_arch())
+    own = ALIASES.get(machine.arch.lower())
+    found = arch or own or find_arch(options.host_arch())
     if found not in source.recipe.archs:
         raise RecipeError(
             f"{source.path} is not for {found.name}, but for "
@@ -143,7 +142,7 @@ def _arch(machine: Machine, source: RecipeFile, arch: Arch | None) -> Arch:
 
 
 def _require_arch(machine: Machine, name: str) -> None:
-    own = architectures.ALIASES.get(machine.arch.lower())
+    own = ALIASES.get(machine.arch.lower())
     if own is not None and own.name != name:
         raise MachineError(
             f"the machine is {own.name}, the image is for {name}", hint="choose another --arch"

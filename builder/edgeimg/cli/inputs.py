@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgeimg.arch import Arch, find
+from edgeimg.arch import Arch, find_arch
 from edgeimg.build import mirror as mirrors
 from edgeimg.build import pipeline
 from edgeimg.cache import limit
@@ -21,7 +21,7 @@ from edgeimg.ui import human
 def _archs(source: RecipeFile) -> tuple[Arch, ...]:
     """The architectures of the recipe; with --board, the one of the board."""
     board = source.recipe.board
-    return (find(board.arch),) if board and source.given_board else source.recipe.archs
+    return (find_arch(board.arch),) if board and source.given_board else source.recipe.archs
 
 
 @click.command(

@@ -10,9 +10,8 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from edgeimg import arch as architectures
 from edgeimg import builtin
-from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.arch import ALIASES, ARCHITECTURES, Arch, find_arch
 from edgeimg.build.options import BuildOptions, K3sChoice
 from edgeimg.cli.app import Command
 from edgeimg.errors import RecipeError
@@ -71,7 +70,7 @@ def _of_recipe(source: RecipeFile, archs: tuple[Arch, ...]) -> tuple[Arch, ...]:
     """The architectures of the command line; for `all`, those of the recipe."""
     allowed, board = source.recipe.archs, source.recipe.board
     if board is not None:
-        allowed = (architectures.find(board.arch),)
+        allowed = (find_arch(board.arch),)
         origin = click.get_current_context().get_parameter_source("archs")
         if origin is not ParameterSource.COMMANDLINE:
             return allowed
@@ -102,7 +101,7 @@ def to_archs(ctx: click.Context, param: click.Parameter, names: Sequence[str]) -
             archs.extend(ARCHITECTURES)
             continue
         try:
-            archs.append(architectures.find(name))
+            archs.append(find_arch(name))
         except KeyError:
             choices = ", ".join([*(a.name for a in ARCHITECTURES), "all"])
             raise click.BadParameter(f"{name!r} is not one of {choices}", ctx, param) from None
@@ -149,7 +148,7 @@ def host_arch() -> str:
     import platform
 
     machine = platform.machine().lower()
-    return architectures.ALIASES[machine].name if machine in architectures.ALIASES else "x86-64"
+    return ALIASES[machine].name if machine in ALIASES else "x86-64"
 
 
 def _to_k3s(ctx: click.Context, param: click.Parameter, value: str | None) -> K3sChoice | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgeimg.arch import Arch
-from edgeimg.compose import packages as debian
+from edgeimg.compose import dpkg_root
 from edgeimg.compose.certificates import bundle_certificates
 from edgeimg.compose.identity import add_defaults
 from edgeimg.compose.ldcache import add_cache
@@ -24,7 +24,7 @@ def from_packages(packages: Sequence[Deb], project_files: Tree) -> Tree:
 
     Raises ArchiveError when packages contradict each other.
     """
-    tree = prune(add_defaults(debian.merge(packages)), _PRUNED)
+    tree = prune(add_defaults(dpkg_root.merge(packages)), _PRUNED)
     return bundle_certificates(tree).merge(project_files)
 
 

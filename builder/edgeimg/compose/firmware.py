@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from edgeimg.compose.kernel import Kernel, module_firmware
+from edgeimg.compose.kernel_deb import Kernel, module_firmware
 from edgeimg.errors import RecipeError
 from edgeimg.recipe.tables import Firmware
 from edgeimg.sources.deb import Deb

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 from edgeimg.arch import Arch
 from edgeimg.cache.store import Store
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose import packages as debian
-from edgeimg.compose import patterns
+from edgeimg.compose import dpkg_root, kernel_deb, patterns
 from edgeimg.compose.accounts import add_accounts
 from edgeimg.compose.applets import link_applets
 from edgeimg.compose.certificates import bundle_certificates
 from edgeimg.compose.dpkg import add_database
 from edgeimg.compose.identity import add_defaults, add_identity
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.compose.ldcache import add_cache
 from edgeimg.compose.presets import apply_presets
 from edgeimg.compose.prune import prune
@@ -39,7 +37,7 @@ def compose(
     initrd are not in it: they are in the UKI. Raises ArchiveError when packages contradict each
     other, RecipeError when the recipe names kernel modules that do not exist.
     """
-    tree = debian.merge([deb for _, deb in packages])
+    tree = dpkg_root.merge([deb for _, deb in packages])
     tree = add_defaults(tree)
     tree = prune(tree, recipe.packages.prune)
     tree = bundle_certificates(tree)
@@ -59,11 +57,13 @@ def root_modules(recipe: Recipe, kernel: Kernel, store: Store) -> Tree:
 
     Modules of the recipe, with their dependencies, override edgeimg's own exclusions.
     """
-    unwanted = kernels.match(kernel, recipe.kernel.exclude, strict=True)
-    selected = kernels.select(kernel, recipe.kernel.modules, sorted(unwanted), store=store)
-    module_names = {kernels.name_of(path) for path, _ in selected.items() if path.endswith(".ko")}
-    dropped = kernels.match(kernel, patterns.excluded_modules(), strict=False) - module_names
-    defaults = kernels.match(kernel, patterns.default_modules(), strict=False)
-    return kernels.select(
+    unwanted = kernel_deb.match(kernel, recipe.kernel.exclude, strict=True)
+    selected = kernel_deb.select(kernel, recipe.kernel.modules, sorted(unwanted), store=store)
+    module_names = {
+        kernel_deb.name_of(path) for path, _ in selected.items() if path.endswith(".ko")
+    }
+    dropped = kernel_deb.match(kernel, patterns.excluded_modules(), strict=False) - module_names
+    defaults = kernel_deb.match(kernel, patterns.default_modules(), strict=False)
+    return kernel_deb.select(
         kernel, sorted(defaults | module_names), sorted(dropped | unwanted), store=store
     )

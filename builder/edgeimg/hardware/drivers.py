@@ -12,7 +12,7 @@ from pathlib import Path
 from edgeimg.cache.store import Store, key
 from edgeimg.compose import modinfo
 from edgeimg.compose.firmware import DIRECTORY, PACKED
-from edgeimg.compose.kernel import Kernel, name_of, order
+from edgeimg.compose.kernel_deb import Kernel, name_of, order
 from edgeimg.hardware import aliases
 from edgeimg.hardware.aliases import Aliases
 from edgeimg.text import typed

@@ -150,7 +150,7 @@ def _environment(board: Board, files: Tree) -> Iterator[str]:
 
 def _esp_names(board: Board, files: Tree) -> Iterator[str]:
     names = [path for path, _ in _esp(board, files)] + list(board.text)
-    efi = arch.find(board.arch).efi
+    efi = arch.find_arch(board.arch).efi
     own: tuple[str, ...] = (
         f"efi/boot/boot{efi}.efi",
         f"efi/systemd/systemd-boot{efi}.efi",

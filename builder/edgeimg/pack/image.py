@@ -8,8 +8,8 @@ from uuid import UUID, uuid5
 
 from edgeimg.arch import Arch
 from edgeimg.cache.store import Store, disk_errors, key, require_room
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose import kernel_deb
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.image.partitions import DiskPlan
 from edgeimg.pack import boards, disk, erofs, esp, initrd, microcode, scratch, uki, verity
 from edgeimg.pack.boards import Loader
@@ -98,7 +98,7 @@ def make_root(source: Source, *, store: Store, toolbox: Toolbox) -> Path:
 
 def make_initrd(source: Source, *, store: Store, toolbox: Toolbox) -> Path:
     """The initrd, from the cache when its parts did not change."""
-    modules = kernels.select(
+    modules = kernel_deb.select(
         source.kernel, (*initrd.MODULES, *source.recipe.kernel.initrd), store=store, strict=False
     )
     contents = initrd.compose(source.initrd, modules, arch=source.arch)

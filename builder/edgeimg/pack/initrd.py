@@ -54,7 +54,7 @@ MODULES = (
     "arch/*/crypto/sha2*",
     "arch/*/crypto/crc32*",
 )
-"""Which modules reach and read the root, as compose.kernel.select takes them; a pattern that one
+"""Which modules reach and read the root, as compose.kernel_deb.select takes them; a pattern that one
 architecture does not have, or has built in, is nothing. `kernel.initrd` of a recipe adds more."""
 
 

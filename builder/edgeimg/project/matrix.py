@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from edgeimg import arch as architectures
+from edgeimg.arch import find_arch
 from edgeimg.build.plan import image_name
 from edgeimg.errors import RecipeError
 from edgeimg.recipe import file
@@ -89,7 +89,7 @@ def _of_recipe(source: RecipeFile, board: str = "") -> list[Job]:
     recipe = source.recipe
     archs = recipe.archs
     if recipe.board is not None:
-        archs = tuple(arch for arch in archs if arch == architectures.find(recipe.board.arch))
+        archs = tuple(arch for arch in archs if arch == find_arch(recipe.board.arch))
     return [
         Job(
             recipe=str(source.path),

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeimg import arch as architectures
-from edgeimg.arch import Arch
+from edgeimg.arch import Arch, find_arch
 from edgeimg.build import project_files
 from edgeimg.cache.store import Store
 from edgeimg.errors import ArchiveError, ImageError, RecipeError, ToolError, VerifyError
@@ -214,7 +213,7 @@ def _manifest(promise: _Promise, name: str) -> tuple[Manifest, Arch]:
         raise VerifyError(f"there is no {path.name}")
     manifest = Manifest.read(path)
     try:
-        return manifest, architectures.find(manifest.contents.arch)
+        return manifest, find_arch(manifest.contents.arch)
     except KeyError:
         raise VerifyError(f"{manifest.contents.arch!r} is no architecture") from None
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeimg import __version__, sbom, tools
-from edgeimg import arch as architectures
-from edgeimg.arch import Arch
+from edgeimg.arch import Arch, find_arch
 from edgeimg.build import guests, pipeline
 from edgeimg.build import plan as planning
 from edgeimg.build.guests import BootImage
@@ -128,7 +127,7 @@ def rebuild(
     """
     facts = ReleaseFacts.read(directory / FACTS)
     try:
-        archs = {image: architectures.find(image.arch) for image in facts.images}
+        archs = {image: find_arch(image.arch) for image in facts.images}
     except KeyError as error:
         raise VerifyError(f"{directory / FACTS} is of an unknown architecture: {error}") from error
     fresh = Store(work / "cache", store.progress)

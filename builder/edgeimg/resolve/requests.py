@@ -118,7 +118,7 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
             ),
             exclude=exclude,
         ),
-        KERNEL: Request(names=(recipe.kernel.package or arch.kernel_package,), exclude=EXCLUDED),
+        KERNEL: Request(names=(recipe.kernel.package or arch.kernel_deb,), exclude=EXCLUDED),
         "boot": Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
         "initrd": Request(names=INITRD_PACKAGES, exclude=EXCLUDED),
     }

@@ -13,7 +13,7 @@ from edgeimg.sbom.model import IMAGE, Component, Distribution, Kind, Sbom, Sourc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from edgeimg.compose.kernel import Kernel
+    from edgeimg.compose.kernel_deb import Kernel
     from edgeimg.image.manifest import Contents
     from edgeimg.lock.model import ImagePin
     from edgeimg.sbom.debian import Groups

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.image.manifest import Contents
 from edgeimg.lock.model import ImagePin
 from edgeimg.sbom import debian, files, gomod, pods, programs

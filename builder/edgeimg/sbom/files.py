@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from edgeimg import arch as architectures
+from edgeimg.arch import find_arch
 from edgeimg.image.manifest import Contents
 from edgeimg.lock.model import ImagePin
 from edgeimg.pack import initrd
@@ -33,7 +33,7 @@ def add_images(
     k3s: K3sBundle | None,
 ) -> None:
     """Container images that overlays bring, with the packages and Go programs in them."""
-    arch = architectures.find(contents.arch)
+    arch = find_arch(contents.arch)
     by_digest = {
         digest: package
         for package, deb in groups.get("containers", ())
@@ -69,7 +69,7 @@ def add_services(
 
     Their names begin the paths of the services' files, so files in them belong to them.
     """
-    goarch = architectures.find(contents.arch).goarch
+    goarch = find_arch(contents.arch).goarch
     inside = pods.listed(root)
     for name, pin in sorted(images.items()):
         if name in inside:

@@ -30,7 +30,7 @@ def add(
     Images that edgeimg composed are related to the packages of `groups`. The built-in ones have
     single files of packages, which are recognised by digest.
     """
-    goarch = arch.find(contents.arch).goarch
+    goarch = arch.find_arch(contents.arch).goarch
     by_digest = {
         digest: package
         for package, deb in groups.get("containers", ())

@@ -24,8 +24,7 @@ from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.check import accept, kernel
 from edgeimg.check.containers import Absent
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose import presets
+from edgeimg.compose import kernel_deb, presets
 from edgeimg.compose.firmware import Selection
 from edgeimg.errors import LockError, ProvisionError, RecipeError
 from edgeimg.image.manifest import Contents, ProvisionFacts
@@ -306,7 +305,7 @@ def composed(tmp_path: Path) -> Callable[[str], stages.Composed]:
                 "root": ((package("systemd"), systemd),),
                 "kernel": ((package("linux"), linux),),
             },
-            kernel=kernels.from_deb(linux), initrd=Tree(), boot=Tree(), loader=None,
+            kernel=kernel_deb.from_deb(linux), initrd=Tree(), boot=Tree(), loader=None,
             images=Tree(), services=Tree(), firmware=Selection(files=Tree(), missing={}),
             microcode=Tree(), workloads=Tree(), absent=Absent(),
         )  # fmt: skip

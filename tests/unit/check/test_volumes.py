@@ -28,7 +28,7 @@ PV = "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: x}\nspec: SPEC\n"
 CLASS = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: x}\nprovisioner: "
 DRIVER = "apiVersion: storage.k8s.io/v1\nkind: CSIDriver\nmetadata: {name: smb.csi.k8s.io}\n"
 DEPLOYMENT = (
-    "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {volumes: [{name: a, nfs: "
+    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {template: {spec: {volumes: [{name: a, nfs: "
     f"{NFS}}}]}}}}}}\n"
 )
 LOCKS = Volume(type="nfs", locks=True)

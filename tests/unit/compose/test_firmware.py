@@ -17,7 +17,7 @@ from edgeimg.tree import Kind
 from pydantic import ValidationError
 
 from tests.samples import deb_bytes, make_deb, member, read_deb
-from tests.unit.compose.test_kernel import make_kernel
+from tests.unit.compose.test_kernel_deb import make_kernel
 
 MODULES = {
     "net/r8169": {"depends": "phy", "firmware": ["rtl_nic/a.fw", "rtl_nic/gone.fw"]},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from edgeimg.arch import ARCHITECTURES, ARM, X86_64, Arch
-from edgeimg.compose import certificates, dpkg, identity, ldcache, packages, prune
+from edgeimg.compose import certificates, dpkg, dpkg_root, identity, ldcache, prune
 from edgeimg.errors import ArchiveError
 from edgeimg.recipe.model import Recipe
 from edgeimg.tree import Kind, Tree, file, symlink
@@ -20,7 +20,7 @@ from tests.samples import elf, make_deb
 def test_packages_land_in_the_merged_usr(tmp_path: Path) -> None:
     one = make_deb(tmp_path, {"bin/sh": b"sh", "lib/x": b"x"}, name="one")
     two = make_deb(tmp_path, {"usr/bin/tool": b"t", "sbin/init": b"i"}, name="two")
-    tree = packages.merge([one, two])
+    tree = dpkg_root.merge([one, two])
     assert {"usr/bin/sh", "usr/lib/x", "usr/bin/tool", "usr/sbin/init"} <= dict(tree.items()).keys()
     assert {path: tree[path].target for path in ("bin", "lib", "sbin")} == {
         "bin": "usr/bin",
@@ -37,14 +37,14 @@ def test_the_order_of_packages_does_not_matter(tmp_path: Path) -> None:
         make_deb(tmp_path, {f"usr/{name}": b"x", "usr/same": b"y"}, name=name)
         for name in ("aa", "bb", "cc")
     ]
-    assert packages.merge(debs).digest() == packages.merge(debs[::-1]).digest()
+    assert dpkg_root.merge(debs).digest() == dpkg_root.merge(debs[::-1]).digest()
 
 
 def test_a_conflict_is_an_error_that_names_both(tmp_path: Path) -> None:
     one = make_deb(tmp_path, {"usr/bin/x": b"1"}, name="one")
     two = make_deb(tmp_path, {"bin/x": b"2"}, name="two")
     with pytest.raises(ArchiveError, match=r"/usr/bin/x is in both one 1\.0 and two 1\.0"):
-        packages.merge([one, two])
+        dpkg_root.merge([one, two])
 
 
 @pytest.mark.parametrize("winner", ["one", "two"])
@@ -55,7 +55,7 @@ def test_replaces_settles_a_conflict(tmp_path: Path, winner: str) -> None:
         make_deb(tmp_path, {"usr/x": winner.encode()}, name=winner, control=replaces),
         make_deb(tmp_path, {"usr/x": loser.encode()}, name=loser),
     ]
-    assert packages.merge(debs)["usr/x"].read() == winner.encode()
+    assert dpkg_root.merge(debs)["usr/x"].read() == winner.encode()
 
 
 def test_prune_keeps_copyright_files() -> None:

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgeimg.arch import ALIASES, ARCHITECTURES, Arch, find
+from edgeimg.arch import ALIASES, ARCHITECTURES, Arch, find_arch
 from edgeimg.cache.store import Store
-from edgeimg.compose import firmware, patterns, rootfs
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose import firmware, kernel_deb, patterns, rootfs
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.compose.module_files import normal_alias
 from edgeimg.errors import MachineError
 from edgeimg.hardware import aliases, drivers, known, lines, reading
@@ -34,7 +33,7 @@ from hypothesis import strategies as st
 from tests.hardware_modules import DATA, FILE, machines
 from tests.samples import make_deb
 from tests.shell_files import ROOT
-from tests.unit.compose.test_kernel import make_kernel
+from tests.unit.compose.test_kernel_deb import make_kernel
 
 EXTRACT = json.loads(FILE.read_text())
 SCRIPT = ROOT / "overlays/base/usr/lib/edgeimg/hardware"
@@ -68,7 +67,7 @@ class Images:
     def cover(
         self, name: str, recipe: Recipe | None = None, debs: tuple[Deb, ...] = ()
     ) -> Coverage:
-        arch = find(CASES[name][0])
+        arch = find_arch(CASES[name][0])
         kernel, recipe = self.kernel(arch), recipe or Recipe()
         tree = rootfs.root_modules(recipe, kernel, self.store)
         tree = tree.merge(firmware.select(recipe.firmware, debs, kernel).files)
@@ -77,7 +76,7 @@ class Images:
             machines()[name],
             drivers.of_tree(tree, kernel.version),
             drivers.of_kernel(kernel, self.store),
-            excluded=kernels.match(kernel, unneeded, strict=False),
+            excluded=kernel_deb.match(kernel, unneeded, strict=False),
             image="gateway",
             arch=arch.name,
         )
@@ -133,7 +132,7 @@ def test_what_a_gateway_does_not_need_is_no_gap_but_named(images: Images) -> Non
 
 def test_a_module_of_the_kernel_image_is_a_driver(images: Images) -> None:
     described = reading.parse(b"00:03.0 0200: 1af4:1041\n\tKernel driver in use: virtio\n", "x")
-    kernel = images.kernel(find("x86-64"))
+    kernel = images.kernel(find_arch("x86-64"))
     root = drivers.of_tree(Tree(), kernel.version)
     found = cover(
         described, root, drivers.of_kernel(kernel, images.store), excluded=(), image="", arch=""
@@ -372,7 +371,7 @@ def test_no_text_of_a_machine_moves_the_cursor_or_leaves_a_comment(images: Image
         '/sys/devices/\x1b[2J\u202e]"/modalias:usb:v8087p0029d0001dcE0dsc01dp01icE0isc01ip01in00\n'
     )
     described = reading.parse(hostile.encode(), "x")
-    kernel = images.kernel(find("x86-64"))
+    kernel = images.kernel(find_arch("x86-64"))
     root = drivers.of_tree(Tree(), kernel.version)
     found = cover(
         described, root, drivers.of_kernel(kernel, images.store), excluded=(), image="", arch=""

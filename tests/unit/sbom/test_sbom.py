@@ -14,7 +14,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from edgeimg import sbom, tree
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
-from edgeimg.compose import kernel as kernels
+from edgeimg.compose import kernel_deb
 from edgeimg.image.manifest import Contents, K3sFacts
 from edgeimg.lock.model import ImagePin, Package
 from edgeimg.sbom import Component, Kind, Sbom, Source
@@ -84,7 +84,7 @@ class Sample:
         }
         pinned = {"reference": "example.org/db:3", "digest": f"sha256:{'d' * 64}"}
         self.images = {"db": ImagePin(**pinned, source=f"example.org/db@sha256:{'e' * 64}")}
-        self.kernel = kernels.from_deb(kernel[1])
+        self.kernel = kernel_deb.from_deb(kernel[1])
         self.k3s = self.unpack_k3s(standin)
         self.root = self.compose()
         facts = K3sFacts(version="v1", source="file", sha256="0" * 64, standin=standin)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from edgeimg.arch import ARM, ARM64, X86_64, Arch
 from edgeimg.cache.store import Store
-from edgeimg.compose import kernel as kernels
-from edgeimg.compose import kmod_index, modinfo, module_files, patterns
-from edgeimg.compose.kernel import Kernel
+from edgeimg.compose import kernel_deb, kmod_index, modinfo, module_files, patterns
+from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.errors import ArchiveError, RecipeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,11 +51,11 @@ def make_kernel(tmp_path: Path, arch: Arch = X86_64, modules: object = MODULES) 
         f"{BASE}/modules.builtin.modinfo": b"virtio.alias=of:N*Cvirtio-mmio\0virtio.license=GPL\0",
         f"{BASE}/modules.order": "".join(f"kernel/{path}.ko\n" for path in modules).encode(),
     }
-    return kernels.from_deb(make_deb(tmp_path, files, name="linux-image-test"))
+    return kernel_deb.from_deb(make_deb(tmp_path, files, name="linux-image-test"))
 
 
 def names(tree: object) -> set[str]:
-    return {kernels.name_of(path) for path, _ in tree.items() if path.endswith(".ko")}  # type: ignore[attr-defined]
+    return {kernel_deb.name_of(path) for path, _ in tree.items() if path.endswith(".ko")}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("arch", [X86_64, ARM64, ARM])
@@ -69,57 +68,57 @@ def test_the_kernel_of_a_package(tmp_path: Path, arch: Arch) -> None:
 
 def test_a_package_without_a_kernel_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="0 kernels"):
-        kernels.from_deb(make_deb(tmp_path, {"usr/bin/x": b""}))
+        kernel_deb.from_deb(make_deb(tmp_path, {"usr/bin/x": b""}))
     with pytest.raises(ArchiveError, match="vmlinuz"):
-        kernels.from_deb(make_deb(tmp_path, {f"{BASE}/modules.order": b""}))
+        kernel_deb.from_deb(make_deb(tmp_path, {f"{BASE}/modules.order": b""}))
 
 
 @pytest.mark.parametrize("arch", [X86_64, ARM])
 def test_a_name_brings_dependencies_and_soft_ones_by_alias(tmp_path: Path, arch: Arch) -> None:
-    tree = kernels.select(make_kernel(tmp_path, arch), ["ext4"], store=Store(tmp_path / "c"))
+    tree = kernel_deb.select(make_kernel(tmp_path, arch), ["ext4"], store=Store(tmp_path / "c"))
     assert names(tree) == {"ext4", "jbd2", "mbcache", "crc32c_generic"}
     content = tree[f"{BASE}/kernel/fs/ext4/ext4.ko"].read()
     assert modinfo.parse(content, "ext4").depends == ("jbd2", "mbcache")
 
 
 def test_globs_run_over_paths(tmp_path: Path) -> None:
-    tree = kernels.select(make_kernel(tmp_path), ["drivers/net/*"], store=Store(tmp_path / "c"))
+    tree = kernel_deb.select(make_kernel(tmp_path), ["drivers/net/*"], store=Store(tmp_path / "c"))
     assert names(tree) == {"tun", "usbnet", "asix", "mii"}
 
 
 def test_what_is_excluded_takes_along_what_needs_it(tmp_path: Path) -> None:
     store = Store(tmp_path / "c")
-    tree = kernels.select(make_kernel(tmp_path), ["drivers/*"], ["sound/*"], store=store)
+    tree = kernel_deb.select(make_kernel(tmp_path), ["drivers/*"], ["sound/*"], store=store)
     assert names(tree) == {"tun", "usbnet", "asix", "mii"}
 
 
 def test_built_in_names_are_fine(tmp_path: Path) -> None:
-    tree = kernels.select(make_kernel(tmp_path), ["virtio", "tun"], store=Store(tmp_path / "c"))
+    tree = kernel_deb.select(make_kernel(tmp_path), ["virtio", "tun"], store=Store(tmp_path / "c"))
     assert names(tree) == {"tun"}
 
 
 def test_unknown_names_are_an_error_with_a_near_match(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="usbnett") as caught:
-        kernels.select(make_kernel(tmp_path), ["usbnett"], store=Store(tmp_path / "c"))
+        kernel_deb.select(make_kernel(tmp_path), ["usbnett"], store=Store(tmp_path / "c"))
     assert "usbnet" in (caught.value.hint or "")
 
 
 def test_a_missing_dependency_is_an_error(tmp_path: Path) -> None:
     kernel = make_kernel(tmp_path, modules={"fs/a": {"depends": "gone"}})
     with pytest.raises(ArchiveError, match="a needs gone"):
-        kernels.select(kernel, ["a"], store=Store(tmp_path / "c"))
+        kernel_deb.select(kernel, ["a"], store=Store(tmp_path / "c"))
 
 
 def test_selection_is_the_same_whatever_the_order_of_patterns(tmp_path: Path) -> None:
     kernel = make_kernel(tmp_path)
     wanted = ["asix", "ext4", "tun"]
-    one = kernels.select(kernel, wanted, store=Store(tmp_path / "one"))
-    other = kernels.select(kernel, wanted[::-1], store=Store(tmp_path / "two"))
+    one = kernel_deb.select(kernel, wanted, store=Store(tmp_path / "one"))
+    other = kernel_deb.select(kernel, wanted[::-1], store=Store(tmp_path / "two"))
     assert one.digest() == other.digest()
 
 
 def test_module_files(tmp_path: Path) -> None:
-    tree = kernels.select(make_kernel(tmp_path), ["*"], store=Store(tmp_path / "c"))
+    tree = kernel_deb.select(make_kernel(tmp_path), ["*"], store=Store(tmp_path / "c"))
     dep = dict(line.split(":") for line in tree.read(f"{BASE}/modules.dep").decode().splitlines())
     assert dep["kernel/drivers/net/usb/asix.ko"].split() == [
         "kernel/drivers/net/usb/usbnet.ko",
