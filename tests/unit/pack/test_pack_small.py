@@ -151,7 +151,6 @@ UKI = {
     ".linux": bytes(99),
 }
 _TABLE = 0x40 + 24 + 112 + 8 * 16
-_COUNT = 0x40 + 6
 
 
 def made_uki(path: Path, *, behind: bytes = b"", **raw: int) -> Path:
@@ -163,7 +162,6 @@ def made_uki(path: Path, *, behind: bytes = b"", **raw: int) -> Path:
         if (size := raw.get(name[1:])) is not None:
             struct.pack_into("<I", data, row + 8, size)
             struct.pack_into("<II", data, row + 16, size, 0)
-    struct.pack_into("<H", data, _COUNT, raw.get("count", len(UKI)))
     path.write_bytes(data)
     return path
 
@@ -175,7 +173,7 @@ def test_sections_of_a_uki_are_read_within_bounds(tmp_path: Path) -> None:
     assert (found.os_release, found.sizes[".linux"]) == ({"ID": "x"}, 99)
     megabyte = bytes(1 << 20)
     assert uki.read(made_uki(path, behind=megabyte, linux=1 << 20)).sizes[".linux"] == 1 << 20
-    for wrong in ({"cmdline": 1 << 17}, {"linux": 1 << 24}, {"count": 97}, {"uname": 0xFFFFFFFF}):
+    for wrong in ({"cmdline": 1 << 17}, {"linux": 1 << 24}, {"uname": 0xFFFFFFFF}):
         with pytest.raises(ImageError, match="no unified kernel image"):
             uki.read(made_uki(path, behind=megabyte, **wrong))
 
