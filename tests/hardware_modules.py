@@ -21,6 +21,7 @@ from edgeimg.sources import deb
 
 PROJECT = Path(__file__).resolve().parent.parent
 DATA = PROJECT / "tests/data/hardware"
+PROBES = DATA / "probes"
 FILE = DATA / "modules.json"
 FIRMWARE = 12
 """Files of a module's list that are kept."""
@@ -31,9 +32,25 @@ def machines() -> dict[str, Machine]:
     return {path.stem: reading.read(path) for path in sorted(DATA.glob("*.txt"))}
 
 
-def extract(found: Drivers, described: Iterable[Machine]) -> dict[str, dict[str, object]]:
+def probes() -> dict[str, Machine]:
+    """Real machines by name: the PCI ids of public probes of hw-probe, as modalias lines."""
+    return {path.stem: reading.read(path) for path in sorted(PROBES.glob("*.txt"))}
+
+
+def title(name: str) -> str:
+    """Maker and model of a probe."""
+    first, _, _ = (PROBES / f"{name}.txt").read_text().partition(":")
+    return first.removeprefix("# ")
+
+
+def described() -> tuple[Machine, ...]:
+    """Whose devices are in modules.json."""
+    return (*machines().values(), *probes().values())
+
+
+def extract(found: Drivers, every: Iterable[Machine]) -> dict[str, dict[str, object]]:
     """The modules that claim the devices, and what those depend on, by path."""
-    devices = [device for machine in described for device in machine.devices]
+    devices = [device for machine in every for device in machine.devices]
     named = {name for one in devices for name in found.claims.modules(one.modalias)}
     named |= {name for one in devices for name in one.modules} & found.modules.keys()
     waiting = [*named, *(name for name in known.companions(named) if name in found.modules)]
@@ -43,12 +60,13 @@ def extract(found: Drivers, described: Iterable[Machine]) -> dict[str, dict[str,
         if name not in kept and name in found.modules:
             kept[name] = found.modules[name]
             waiting += kept[name].depends
+    matcher = Aliases((alias, alias) for one in kept.values() for alias in one.aliases)
+    fitting = {alias for one in {x.modalias for x in devices} for alias in matcher.modules(one)}
     return {
         one.path: {
             "depends": ",".join(one.depends),
             "alias": [
-                alias for alias in one.aliases
-                if any(Aliases([(alias, "x")]).modules(device.modalias) for device in devices)
+                alias for alias in one.aliases if alias in fitting
             ],
             "firmware": list(one.firmware[:FIRMWARE]),
         }
@@ -65,7 +83,7 @@ def of_lock(arch: str, store: Store) -> Drivers:
 
 
 if __name__ == "__main__":
-    every = machines().values()
+    every = described()
     store = Store(default_root())
     made = {arch: extract(of_lock(arch, store), every) for arch in ("arm", "arm64", "x86-64")}
     FILE.write_text(json.dumps(made, indent=0, sort_keys=True) + "\n")

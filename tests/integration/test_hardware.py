@@ -17,12 +17,12 @@ from edgeimg.tools import Toolbox
 from edgeimg.tree import file, symlink
 
 from tests.conftest import TinyImages
-from tests.hardware_modules import FILE, extract, machines, of_lock
+from tests.hardware_modules import FILE, described, extract, of_lock
 
 
 @pytest.mark.usefixtures("downloads")
 def test_the_extract_of_the_unit_tests_is_of_the_locks_kernel(cache: Store) -> None:
-    found = extract(of_lock("x86-64", cache), machines().values())
+    found = extract(of_lock("x86-64", cache), described())
     assert found == json.loads(FILE.read_text())["x86-64"]
 
 

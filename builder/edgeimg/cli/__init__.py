@@ -140,6 +140,9 @@ def _run(answer: Answer) -> int:
             return _bug(answer, error)
         message = f"cannot use {error.filename}: {error.strerror}"
         return _fail(answer, message, HOSTS_FAULT[error.errno], HostError.exit_code)
+    except MemoryError:
+        hint = "free some memory, or look for an input that is far larger than others"
+        return _fail(answer, "the memory of this host is used up", hint, HostError.exit_code)
     except Exception as error:
         return _bug(answer, error)
     return 0

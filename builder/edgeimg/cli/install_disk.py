@@ -24,8 +24,8 @@ from edgeimg.install.rules import Rules
 
 
 @contextlib.contextmanager
-def prepared(app: App, plan: Plan, rules: Rules, ledger: Ledger) -> Iterator[Callable[[], Outcome]]:
-    """All that needs the network, programs or room for files; what it yields writes the disk.
+def writer(app: App, plan: Plan, rules: Rules, ledger: Ledger) -> Iterator[Callable[[], Outcome]]:
+    """Do all that needs the network, programs or room for files; what it yields writes the disk.
 
     So a countdown ends with a written disk, not with a message. Raises HostError when the disk or
     the ledger cannot be written, or when the disk is another one than planned.

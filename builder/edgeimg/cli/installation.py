@@ -167,7 +167,7 @@ class Installation:
         if self._dry_run:
             self._result({**plan.to_json(), "installed": False}, plan.lines())
             return
-        with install_disk.prepared(self._app, plan, self._rules, self._ledger) as write:
+        with install_disk.writer(self._app, plan, self._rules, self._ledger) as write:
             agree()
             outcome = write()
         if outcome.interrupted:

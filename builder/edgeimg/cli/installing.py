@@ -78,14 +78,14 @@ def install(
         others = (image, fleet_file, defaults, key, ledger, logs)
         if any(one is not None for one in others) or removable or after != "stay":
             raise click.UsageError("--rules says all of it: leave out the other options and IMAGE")
-        loaded = rules.load(rules_file)
-        Installation(app, loaded, folder=rules_file.parent, dry_run=dry_run).unattended()
+        unattended = rules.load(rules_file)
+        Installation(app, unattended, folder=rules_file.parent, dry_run=dry_run).unattended()
         return
     if image is None:
         raise click.UsageError("expected IMAGE or --rules FILE; --help has examples")
     if defaults is not None and fleet_file is None:
         raise click.UsageError("--defaults are for a fleet: add --fleet FILE")
-    chosen = Rules.model_validate(
+    attended = Rules.model_validate(
         {
             "image": image,
             "key": key,
@@ -99,7 +99,7 @@ def install(
         }
     )
     folder = image if image.is_dir() else image.parent
-    Installation(app, chosen, folder=folder, dry_run=dry_run).attended()
+    Installation(app, attended, folder=folder, dry_run=dry_run).attended()
 
 
 COMMANDS: tuple[click.Command, ...] = (install,)

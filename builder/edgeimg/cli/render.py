@@ -22,6 +22,8 @@ from edgeimg.ui import human
 
 LARGEST = 12
 MOST_CHANGES = 40
+ROWS = 1000
+"""Of a table that others may have filled."""
 
 
 def images(console: Console, built: Sequence[Built]) -> None:
@@ -70,7 +72,7 @@ def vulnerabilities(console: Console, judged: Sequence[Judged]) -> None:
     """The known vulnerabilities of each image."""
     for report in judged:
         table = new_table("Vulnerability", "In", "Version", "Fixed in", title=report.title)
-        for vulnerability in report.vulnerabilities:
+        for vulnerability in report.vulnerabilities[:ROWS]:
             style = "yellow" if vulnerability.minor else "red"
             table.add_row(
                 Text(vulnerability.id, style=style, no_wrap=True),
@@ -80,6 +82,9 @@ def vulnerabilities(console: Console, judged: Sequence[Judged]) -> None:
             )
         if report.vulnerabilities:
             console.print(table)
+        if len(report.vulnerabilities) > ROWS:
+            more = len(report.vulnerabilities) - ROWS
+            console.print(f"and {more} more: --json lists all of them")
         summary = f"{len(report.vulnerabilities)} known vulnerabilities"
         if report.ignored:
             summary += f", {len(report.ignored)} ignored"

@@ -5,17 +5,20 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeimg.cve import osv, tracker
 from edgeimg.cve.vulnerability import Index, Vulnerability
 from edgeimg.errors import ArchiveError
+from edgeimg.streams.limits import UNTRUSTED, Budget
 from edgeimg.text import bounded, json_text
 
 _MAX_BYTES = 160 << 20
 """The file of Debian's tracker has some 75 MB."""
 _MAX_VALUES = 12_000_000
+_LIMITS = replace(UNTRUSTED, seconds=15.0)
 _HINT = (
     "give the JSON file of Debian's security tracker, or records in the OSV format: "
     "a file, a directory or a zip"
@@ -27,12 +30,13 @@ def search(path: Path, index: Index) -> Iterator[Vulnerability]:
 
     Raises ArchiveError when it is damaged or has an unknown format.
     """
-    understood = 0
+    understood, budget = 0, Budget(label=str(path), limits=_LIMITS)
     for label, content in _documents(path):
+        budget.move(len(content) >> 3)
         for document in _parsed(content, label):
             understood += 1
             try:
-                yield from _search(document, index, label)
+                yield from _search(document, index, label, budget)
             except (TypeError, AttributeError, LookupError, ValueError) as error:
                 raise ArchiveError(
                     f"{label}: malformed: {json_text.reason(error)}", hint=_HINT
@@ -41,11 +45,11 @@ def search(path: Path, index: Index) -> Iterator[Vulnerability]:
         raise ArchiveError(f"{path} holds no vulnerabilities", hint=_HINT)
 
 
-def _search(document: Any, index: Index, label: str) -> Iterator[Vulnerability]:
+def _search(document: Any, index: Index, label: str, budget: Budget) -> Iterator[Vulnerability]:
     if osv.looks_like(document):
-        yield from osv.vulnerabilities(document, index)
+        yield from osv.vulnerabilities(document, index, budget)
     elif tracker.looks_like(document):
-        yield from tracker.vulnerabilities(document, index)
+        yield from tracker.vulnerabilities(document, index, budget)
     else:
         raise ArchiveError(f"{label} is neither Debian's security tracker nor OSV", hint=_HINT)
 
@@ -64,11 +68,14 @@ def _documents(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _zipped(path: Path) -> Iterator[tuple[str, bytes]]:
+    # Several entries of a zip may be the same bytes of the file.
+    total, most = 0, UNTRUSTED.output(path.stat().st_size)
     try:
         with zipfile.ZipFile(path) as archive:
             for info in sorted(archive.infolist(), key=lambda info: info.filename):
                 if info.filename.endswith(".json"):
-                    if info.file_size > _MAX_BYTES:
+                    total += info.file_size
+                    if info.file_size > _MAX_BYTES or total > most:
                         raise ArchiveError(f"{path}: {info.filename} is too large")
                     yield f"{path}: {info.filename}", archive.read(info)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:

@@ -13,7 +13,11 @@ from typing import Any
 from edgeimg.cve.subjects import COMPARE, GO, Subject
 from edgeimg.cve.versions import Compare
 from edgeimg.cve.vulnerability import Index, Vulnerability, identify
+from edgeimg.errors import ArchiveError
+from edgeimg.streams.limits import Budget
 
+_MAX_EVENTS = 10_000
+"""Of one range; the records of Debian and Go have less than 100."""
 _BOUNDS = ("introduced", "fixed", "last_affected", "limit")
 
 
@@ -22,8 +26,13 @@ def looks_like(data: Any) -> bool:
     return isinstance(data, dict) and "id" in data and ("modified" in data or "affected" in data)
 
 
-def vulnerabilities(record: Mapping[str, Any], index: Index) -> Iterator[Vulnerability]:
-    """The vulnerabilities of the subjects in one record. A withdrawn record has none."""
+def vulnerabilities(
+    record: Mapping[str, Any], index: Index, budget: Budget
+) -> Iterator[Vulnerability]:
+    """The vulnerabilities of the subjects in one record. A withdrawn record has none.
+
+    Raises ArchiveError when that is too much work.
+    """
     if record.get("withdrawn"):
         return
     for affected in record.get("affected") or ():
@@ -32,18 +41,22 @@ def vulnerabilities(record: Mapping[str, Any], index: Index) -> Iterator[Vulnera
         name = str(package.get("name", ""))
         key = (ecosystem, name.lower() if ecosystem == GO else name)
         for subject in index.get(key, ()):
+            budget.move(0)
             if release in ("", subject.release):
-                hit, fixed = _evaluate(affected, subject)
+                hit, fixed = _evaluate(affected, subject, budget)
                 if hit:
                     yield _vulnerability(record, affected, subject, fixed)
 
 
-def _evaluate(affected: Mapping[str, Any], subject: Subject) -> tuple[bool, str]:
+def _evaluate(affected: Mapping[str, Any], subject: Subject, budget: Budget) -> tuple[bool, str]:
     """Whether the subject is affected, and the first version that no longer is."""
     compare = COMPARE[subject.ecosystem]
     hit = subject.version in (affected.get("versions") or ())
     fixes: list[str] = []
     for span in affected.get("ranges") or ():
+        budget.move(0)
+        if len(span.get("events") or ()) > _MAX_EVENTS:
+            raise ArchiveError(f"{budget.label}: more than {_MAX_EVENTS} events of one range")
         if span.get("type") in ("ECOSYSTEM", "SEMVER"):
             try:
                 inside, later = _in_range(span.get("events") or (), subject.version, compare)

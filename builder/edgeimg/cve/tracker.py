@@ -8,6 +8,7 @@ from typing import Any
 from edgeimg.cve import versions
 from edgeimg.cve.subjects import DEBIAN, Subject
 from edgeimg.cve.vulnerability import Index, Vulnerability, identify
+from edgeimg.streams.limits import Budget
 
 _PREFIXES = ("CVE-", "TEMP-")
 
@@ -25,14 +26,18 @@ def looks_like(data: Any) -> bool:
     return False
 
 
-def vulnerabilities(data: Mapping[str, Any], index: Index) -> Iterator[Vulnerability]:
+def vulnerabilities(
+    data: Mapping[str, Any], index: Index, budget: Budget
+) -> Iterator[Vulnerability]:
     """The vulnerabilities of the subjects' versions in their release.
 
-    Undetermined issues, and releases that it does not mention, count as not affected.
+    Undetermined issues, and releases that it does not mention, count as not affected. Raises
+    ArchiveError when that is too much work.
     """
     for (ecosystem, name), subjects in index.items():
         if ecosystem == DEBIAN:
             for issue_name, issue in (data.get(name) or {}).items():
+                budget.move(0)
                 for subject in subjects:
                     entry = (issue.get("releases") or {}).get(subject.codename) or {}
                     if _affected(entry, subject):

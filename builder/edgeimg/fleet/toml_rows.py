@@ -31,11 +31,12 @@ def read(path: Path) -> Rows:
     if not isinstance(defaults, dict):
         problems.append(f"{path}:{lines['defaults',]}: defaults: expected a table, [defaults]")
         defaults = {}
-    starts = [number for number, line in enumerate(text.splitlines(), 1) if _HEADER.match(line)]
+    all_lines = text.splitlines()
+    starts = [number for number, line in enumerate(all_lines, 1) if _HEADER.match(line)]
     starts += [lines.get(("gateway",), 1)] * (len(own) - len(starts))  # written inline
     return Rows(
         rows=tuple(
-            _row(path, row, text, start, end)
+            _row(path, row, all_lines, start, end)
             for row, start, end in zip(own, starts, [*starts[1:], 1 << 30], strict=False)
         ),
         defaults=Defaults(
@@ -53,9 +54,9 @@ def defaults(path: Path) -> Defaults:
     return Defaults(data=anchored(data, path.parent), places=places)
 
 
-def _row(path: Path, data: dict[str, object], text: str, start: int, end: int) -> Row:
+def _row(path: Path, data: dict[str, object], text: list[str], start: int, end: int) -> Row:
     """A row; `start` and `end` are lines: keys of other rows have the same names."""
-    part = "\n".join(text.splitlines()[start - 1 : end - 1])
+    part = "\n".join(text[start - 1 : end - 1])
     lines = {key: start - 1 + line for key, line in toml_text.key_lines(part).items()}
     return Row(
         data=anchored(data, path.parent),

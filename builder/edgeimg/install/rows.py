@@ -115,10 +115,10 @@ def last_run(
 def _holds(sign: Sign, gateway: Gateway, machine: Machine, device: Device) -> bool:
     match sign:
         case "dmi-serial":
-            return bool(machine.serial) and gateway.box.serial == machine.serial
+            return gateway.box.serial == machine.serial
         case "mac":
             cards = (card.mac for card in gateway.settings.network.values())
             macs = {mac.lower() for mac in (gateway.mac, *cards) if mac}
             return bool(macs & set(machine.macs))
         case "disk-serial":
-            return bool(device.serial) and gateway.box.disk_serial == device.serial
+            return gateway.box.disk_serial == device.serial

@@ -22,6 +22,9 @@ from edgeimg.errors import ImageError
 from edgeimg.tools import Toolbox
 
 TIMEOUT = 120.0
+_LONGEST = 64 << 10
+"""Bytes of a section that holds a text."""
+_TEXTS = (".cmdline", ".osrel", ".uname", ".profile")
 RESET_WORD = "edgeimg.reset=yes"
 """On the command line of the factory reset's profile; `init` looks for it."""
 RESET_PROFILE = "ID=reset\nTITLE=Factory reset: erase all data, keep provisioning\n"
@@ -156,27 +159,38 @@ def read(path: Path) -> Uki:
     """Read a UKI. Raises ImageError for any other file."""
     try:
         with pefile.PE(str(path), fast_load=True) as pe:
-            named = [
-                (
-                    section.Name.rstrip(b"\0").decode(),
-                    section.get_data()[: section.Misc_VirtualSize],
-                )
-                for section in pe.sections
-            ]
+            _check_bounds(pe.sections, path.stat().st_size)
+            named = [(section.Name.rstrip(b"\0").decode(), section) for section in pe.sections]
+            texts = [(name, _text(section)) for name, section in named if name in _TEXTS]
+            sizes = {
+                name: min(section.Misc_VirtualSize, section.SizeOfRawData)
+                for name, section in reversed(named)
+            }
         # Those of the system come first; a later profile repeats what it has of its own.
-        sections = dict(reversed(named))
-        profiles = [
-            parse_os_release(data.rstrip(b"\0")) for name, data in named if name == ".profile"
-        ]
+        first = dict(reversed(texts))
+        profiles = [parse_os_release(data) for name, data in texts if name == ".profile"]
         return Uki(
-            cmdline=sections[".cmdline"].rstrip(b"\0").decode().strip(),
+            cmdline=first[".cmdline"].decode().strip(),
             profiles=tuple(profile.get("ID", "") for profile in profiles),
-            os_release=parse_os_release(sections[".osrel"].rstrip(b"\0")),
-            uname=sections[".uname"].rstrip(b"\0").decode().strip(),
-            sizes={name: len(data) for name, data in sections.items()},
+            os_release=parse_os_release(first[".osrel"]),
+            uname=first[".uname"].decode().strip(),
+            sizes=sizes,
         )
-    except (pefile.PEFormatError, KeyError, UnicodeDecodeError) as error:
+    except (pefile.PEFormatError, KeyError, ValueError) as error:
         raise ImageError(f"{path.name} is no unified kernel image") from error
+
+
+def _check_bounds(sections: Sequence[pefile.SectionStructure], size: int) -> None:
+    """Raise ValueError for sections that are the same bytes of the file, or none of its bytes."""
+    if sum(section.SizeOfRawData for section in sections) > size:
+        raise ValueError("sections out of bounds")
+
+
+def _text(section: pefile.SectionStructure) -> bytes:
+    if section.SizeOfRawData > _LONGEST:
+        raise ValueError("a text out of bounds")
+    data: bytes = section.get_data()
+    return data[: section.Misc_VirtualSize].rstrip(b"\0")
 
 
 def parse_os_release(data: bytes) -> dict[str, str]:

@@ -189,7 +189,9 @@ class Settings(Table):
         description="a shell script that the gateway runs once, if its image allows one",
     )  # fmt: skip
     network: dict[NetworkName, Network] = Field(
-        default_factory=dict, description="cards and VLANs, by names of your choice"
+        default_factory=dict,
+        max_length=100,
+        description="cards and VLANs, by names of your choice",
     )
     wireguard: Wireguard | None = None
     wifi: Wifi | None = None
@@ -197,7 +199,9 @@ class Settings(Table):
     proxy: Proxy | None = None
     k3s: K3s | None = None
     registries: dict[RegistryName, Registry] = Field(
-        default_factory=dict, description="by registry, such as \"docker.io\"; '*' are all"
+        default_factory=dict,
+        max_length=100,
+        description="by registry, such as \"docker.io\"; '*' are all",
     )
 
     rollout: Rollout | None = None

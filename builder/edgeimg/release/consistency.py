@@ -13,10 +13,12 @@ from edgeimg.release.facts import ReleasedImage, ReleaseFacts
 from edgeimg.release.layout import FACTS, UPDATE_SUMS
 from edgeimg.smoke import report as smoke
 from edgeimg.smoke.report import SmokeReport
-from edgeimg.text import json_text
+from edgeimg.text import bounded, json_text
 
 Digests = Mapping[str, str]
 """SHA-256 by name, of the files of one directory, each of which has been checked."""
+_MAX_BMAP = 16 << 20
+_MAX_UKI = 256 << 20
 _SIZE = re.compile(rb"<ImageSize>\s*(\d+)\s*</ImageSize>")
 
 
@@ -69,7 +71,7 @@ def _manifest(directory: Path, file: str, listed: Digests) -> Iterator[str]:
     if f"{name}.raw.zst" not in listed:
         yield f"{file}: there is no {name}.raw.zst"
     bmap = f"{name}.bmap"
-    size = _SIZE.search((directory / bmap).read_bytes()) if bmap in listed else None
+    size = _SIZE.search(bounded.read(directory / bmap, _MAX_BMAP)) if bmap in listed else None
     if size and int(size[1]) != manifest.disk.size:
         yield f"{bmap} is for a disk of {int(size[1])} bytes, {file} differs"
     if FACTS in listed:
@@ -88,7 +90,7 @@ def _update_files(directory: Path, name: str, manifest: Manifest, listed: Digest
     uki = directory / f"{name}.efi"
     if uki.name not in listed or uki.stat().st_size != manifest.sizes["uki"]:
         yield f"{uki.name} is not the boot file that the manifest describes"
-    elif manifest.root_hash.encode() not in uki.read_bytes():
+    elif manifest.root_hash.encode() not in bounded.read(uki, _MAX_UKI):
         yield f"{uki.name} does not boot the root of {name}"
 
 

@@ -10,6 +10,7 @@ from edgeimg.cache.store import sha256_file
 from edgeimg.errors import VerifyError
 from edgeimg.progress import Progress
 from edgeimg.release.layout import SUMS
+from edgeimg.text import bounded
 
 NAME = SUMS
 LARGEST = 1 << 20
@@ -20,13 +21,9 @@ _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[0-9A-Za-z][0-9A-Za-z._~
 def read(path: Path) -> bytes:
     """The content of a small file of a release. Raises VerifyError when it is missing or large."""
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+        return bounded.read(path, LARGEST)
     except OSError as error:
         raise VerifyError(f"cannot read {path}: {error.strerror}") from error
-    if len(data) > LARGEST:
-        raise VerifyError(f"{path} is larger than any {path.name} of a release")
-    return data
 
 
 def parse(data: bytes, path: Path) -> dict[str, str]:

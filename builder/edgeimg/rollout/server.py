@@ -14,6 +14,8 @@ from edgeimg.text.json_text import Json, JsonObject
 
 PAGE = 500
 """The most entries that the server returns at once."""
+PAGES = 2000
+"""The most pages of one list: a million entries."""
 _ROOT = "/rest/v1"
 
 
@@ -52,7 +54,7 @@ class Server:
     def entries(self, path: str, query: str = "", **more: str) -> Iterator[JsonObject]:
         """All entries of a list, which the server returns page by page; `query` is RSQL."""
         start = 0
-        while True:
+        for _ in range(PAGES):
             wanted: dict[str, str | int] = {"limit": PAGE, "offset": start, **more}
             if query:
                 wanted["q"] = query
@@ -62,6 +64,7 @@ class Server:
             start += len(page["content"])
             if not page["content"] or start >= self._number(page, "total", path):
                 return
+        raise self._odd(path, f"a list of more than {PAGES} pages")
 
     def post(self, path: str, body: Json = None) -> Json:
         """The answer to a change; None when it has no content."""

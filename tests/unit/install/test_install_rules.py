@@ -39,6 +39,7 @@ def test_paths_are_those_beside_the_file(tmp_path: Path) -> None:
         ('[disk]\nserial = "x"\n', "image: is missing"),
         ('image = "x"\n[disk]\n', r":2: disk: expected one of serial, model, path"),
         ('image = "x"\n[disk]\nerase = true\n', "expected one of serial"),
+        ('image = "x"\n[disk]\nserial = ""\n', r":3: disk\.serial: expected a serial number"),
         ('image = "x"\n[disk]\npath = "sda"\n', r":3: disk\.path: expected a device"),
         ('image = "x"\n[disk]\nmin_size = "2 GB"\nmax_size = "1 GB"\n', "larger than max_size"),
         ('image = "x"\n[disk]\nonly_internal = true\nremovable = true\n', "contradict"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from edgeimg.streams import sparse
 from edgeimg.tree import Tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests import pe_files
 
 
 def test_cpio_records() -> None:
@@ -139,6 +142,40 @@ def test_what_is_no_uki_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(ImageError):
             uki.read(path)
+
+
+UKI = {
+    ".cmdline": b"roothash=1 quiet\0",
+    ".osrel": b"ID=x\n",
+    ".uname": b"6.1",
+    ".linux": bytes(99),
+}
+_TABLE = 0x40 + 24 + 112 + 8 * 16
+
+
+def made_uki(path: Path, *, behind: bytes = b"", **raw: int) -> Path:
+    """A UKI; `raw` are sizes that its headers have for sections instead of the right ones."""
+    data = bytearray(pe_files.program(*UKI.values(), behind=behind))
+    for number, name in enumerate(UKI):
+        row = _TABLE + 40 * number
+        data[row : row + 8] = name.encode().ljust(8, b"\0")
+        if (size := raw.get(name[1:])) is not None:
+            struct.pack_into("<I", data, row + 8, size)
+            struct.pack_into("<II", data, row + 16, size, 0)
+    path.write_bytes(data)
+    return path
+
+
+def test_sections_of_a_uki_are_read_within_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "x.efi"
+    found = uki.read(made_uki(path))
+    assert (found.cmdline, found.root_hash, found.uname) == ("roothash=1 quiet", "1", "6.1")
+    assert (found.os_release, found.sizes[".linux"]) == ({"ID": "x"}, 99)
+    megabyte = bytes(1 << 20)
+    assert uki.read(made_uki(path, behind=megabyte, linux=1 << 20)).sizes[".linux"] == 1 << 20
+    for wrong in ({"cmdline": 1 << 17}, {"linux": 1 << 24}, {"uname": 0xFFFFFFFF}):
+        with pytest.raises(ImageError, match="no unified kernel image"):
+            uki.read(made_uki(path, behind=megabyte, **wrong))
 
 
 def test_the_reset_sorts_after_every_version_of_the_system() -> None:

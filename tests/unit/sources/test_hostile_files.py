@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 import resource
+import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,7 +98,180 @@ def flashed(size: str) -> Maker:
     return make
 
 
+def repeated(count: int) -> Maker:
+    """A zip of 150 KB whose entries are one record of 150 MB, `count` times."""
+
+    def make(directory: Path) -> list[str | Path]:
+        command = feed(b'{"id": "X-1", "affected": []}')(directory)
+        record = b" " * (150 * MIB) + b'{"id": "X-1", "affected": []}'
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        packed = packer.compress(record) + packer.flush()
+        facts = (8, 0, 0, zlib.crc32(record), len(packed), len(record), 6)
+        local = struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, *facts, 0) + b"a.json" + packed
+        entry = struct.pack("<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, *facts, *[0] * 6)
+        entries = (entry + b"a.json") * count
+        sizes = (0, 0, count, count, len(entries), len(local), 0)
+        end = struct.pack("<IHHHHIIH", 0x06054B50, *sizes)
+        written(directory / "osv.zip", local + entries + end)
+        return command
+
+    return make
+
+
+def vulnerable(record: object, versions: int = 300) -> Maker:
+    """A feed of one JSON document, for one package with some versions."""
+
+    def make(directory: Path) -> list[str | Path]:
+        components = [
+            {"name": "x", "purl": f"pkg:deb/debian/x@{number}?distro=debian-13"}
+            for number in range(versions)
+        ]
+        sbom = {"bomFormat": "CycloneDX", "components": components}
+        bill = written(directory / "x.cdx.json", json.dumps(sbom).encode())
+        feed = written(directory / "feed.json", json.dumps(record).encode())
+        return ["cve", feed, "--sbom", bill, "--offline"]
+
+    return make
+
+
+def affected(**facts: object) -> dict[str, object]:
+    package = {"ecosystem": "Debian:13", "name": "x"}
+    return {"id": "X-1", "affected": [{"package": package, **facts}]}
+
+
+def span(count: int) -> dict[str, object]:
+    events = [{"introduced": "0"}, *({"fixed": f"{number}"} for number in range(count))]
+    return {"type": "ECOSYSTEM", "events": events}
+
+
+def release(files: Mapping[str, bytes | int]) -> Maker:
+    """The directory of a build; numbers are bytes of zeros, as holes."""
+
+    def make(directory: Path) -> list[str | Path]:
+        rows = []
+        for name, content in sorted(files.items()):
+            with (directory / name).open("wb") as file:
+                if isinstance(content, int):
+                    file.truncate(content)
+                else:
+                    file.write(content)
+            with (directory / name).open("rb") as file:
+                rows.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
+        written(directory / "SHA256SUMS", "".join(rows).encode())
+        return ["verify", directory]
+
+    return make
+
+
+def manifest(**sizes: int) -> bytes:
+    """Of an image, as `edgeimg build` writes it."""
+    root = "0123456789abcdef" * 4
+    halves = [f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}" for h in (root[:32], root[32:])]
+    partitions = [
+        {"name": name, "label": name, "type": "x", "uuid": uuid, "start": 0, "size": 1}
+        for name, uuid in zip(("root-a", "root-a-verity"), halves, strict=True)
+    ]
+    return json.dumps({
+        "schema": "edgeimg-manifest-1", "kernel": "6", "packages": [], "components": {},
+        "image": {"id": "x", "version": "1", "arch": "arm64", "epoch": 0}, "k3s": None,
+        "sizes": sizes, "root_hash": root,
+        "disk": {"uuid": "u", "size": 65536, "partitions": partitions},
+    }).encode()  # fmt: skip
+
+
+UPDATE = {
+    "release.json": b"{}", "x_1_arm64.raw.zst": b"x",
+    "x_1_arm64_01234567-89ab-cdef-0123-456789abcdef.root.xz": b"x",
+    "x_1_arm64_01234567-89ab-cdef-0123-456789abcdef.verity.xz": b"x",
+}  # fmt: skip
+
+
+def toml(text: str, *command: str) -> Maker:
+    return lambda directory: [*command, written(directory / "x.toml", text.encode())]
+
+
+def nocloud(size: int) -> Maker:
+    def make(directory: Path) -> list[str | Path]:
+        folder = directory / "nocloud"
+        written(folder / "user-data", b"#cloud-config\n")
+        with (folder / "user-data").open("r+b") as file:
+            file.truncate(size)
+        return ["provision", "--check", folder]
+
+    return make
+
+
+def cards(count: int) -> str:
+    return "".join(
+        f'[network.n{number}]\ninterface = "e{number}"\ndhcp = true\nmetric = {number + 1}\n'
+        for number in range(count)
+    )
+
+
 CASES = {
+    "a feed of one large record, again and again": Case(
+        make=repeated(1000), code=7, says="a.json is too large"
+    ),
+    "a feed of one large record": Case(make=repeated(1), code=0, says=""),
+    "a range of 200,000 events": Case(
+        make=vulnerable(affected(ranges=[span(200_000)])), code=7, says="more than 10000 events"
+    ),
+    "100 ranges for 300 versions": Case(
+        make=vulnerable(affected(ranges=[span(1000)] * 100)), code=7, says="too much work"
+    ),
+    "a range of 1,000 events": Case(
+        make=vulnerable(affected(ranges=[span(1000)])), code=0, says=""
+    ),
+    "100,000 vulnerabilities": Case(
+        make=vulnerable(
+            [{**affected(versions=["0"]), "id": f"X-{n}"} for n in range(100_000)], versions=1
+        ),
+        code=11,
+        says="100000 known vulnerabilities",
+    ),
+    "a release with a block map of 1200 MiB": Case(
+        make=release(
+            {
+                "x_1_arm64.manifest.json": manifest(),
+                "x_1_arm64.raw.zst": b"x",
+                "x_1_arm64.bmap": 1200 << 20,
+            }
+        ),
+        code=16,
+        says="larger than 16 MiB",
+    ),
+    "a release with a UKI of 1200 MiB": Case(
+        make=release(
+            {
+                **UPDATE,
+                "x_1_arm64.manifest.json": manifest(uki=1200 << 20),
+                "x_1_arm64.efi": 1200 << 20,
+            }
+        ),
+        code=16,
+        says="larger than 256 MiB",
+    ),
+    "a release with a UKI of another root": Case(
+        make=release(
+            {**UPDATE, "x_1_arm64.manifest.json": manifest(uki=3), "x_1_arm64.efi": b"abc"}
+        ),
+        code=16,
+        says="x_1_arm64.efi does not boot the root",
+    ),
+    "a NoCloud file of 64 MB": Case(make=nocloud(64 << 20), code=19, says="larger than 1 MiB"),
+    "settings of 5,000 cards": Case(
+        make=toml(cards(5000), "provision", "--check"), code=19, says="network"
+    ),
+    "settings of 100 cards": Case(make=toml(cards(100), "provision", "--check"), code=0, says=""),
+    "a fleet of 20,000 gateways": Case(
+        make=toml(
+            "".join(f'[[gateway]]\nhostname = "g{number}"\n' for number in range(20_000)),
+            "fleet",
+            "check",
+        ),
+        code=0,
+        says="",
+    ),
     "diff of /dev/zero": Case(
         make=lambda _: ["diff", "/dev/zero", "/dev/zero"], code=14, says="/dev/zero"
     ),
