@@ -28,8 +28,8 @@ PV = "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: x}\nspec: SPEC\n"
 CLASS = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: x}\nprovisioner: "
 DRIVER = "apiVersion: storage.k8s.io/v1\nkind: CSIDriver\nmetadata: {name: smb.csi.k8s.io}\n"
 DEPLOYMENT = (
-    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {template: {spec: {volumes: [{name: a, nfs: "
-    f"{NFS}}}]}}}}}}\n"
+    "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n"
+    f"spec: {{template: {{spec: {{volumes: [{{name: a, nfs: {NFS}}}]}}}}}}\n"
 )
 LOCKS = Volume(type="nfs", locks=True)
 SMB = Volume(type="csi", driver="smb.csi.k8s.io")
