@@ -54,8 +54,9 @@ MODULES = (
     "arch/*/crypto/sha2*",
     "arch/*/crypto/crc32*",
 )
-"""Which modules reach and read the root, as compose.kernel_deb.select takes them; a pattern that one
-architecture does not have, or has built in, is nothing. `kernel.initrd` of a recipe adds more."""
+"""Which modules reach and read the root, as compose.kernel_deb.select takes them. A pattern that
+one architecture does not have, or has built in, is nothing. `kernel.initrd` of a recipe adds more.
+"""
 
 
 def make(contents: Tree, output: Path, *, toolbox: Toolbox) -> None:
