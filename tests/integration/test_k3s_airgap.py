@@ -85,7 +85,7 @@ def test_the_archive_is_locked_fetched_and_trimmed(server: FileServer, tmp_path:
     assert asset is not None
     assert asset.size == len(server.files[f"{FOLDER}/k3s-airgap-images-amd64.tar.zst"])
     blob = k3s_release.fetch(asset, store, offline=False, progress=Silent(), env={})
-    archive = k3s_airgap.unpack(blob, asset, store)
+    archive = k3s_airgap.unpack(blob, asset.sha256, store)
     wanted = k3s_airgap.select(archive, source.k3s.airgap)
     assert set(wanted) == {
         "docker.io/rancher/mirrored-coredns-coredns:1.13.1",

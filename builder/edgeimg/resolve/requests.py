@@ -167,10 +167,9 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
         if pin is None or pin.reference != reference:
             of = f" of {name}" if name != reference else ""
             yield f"not locked: the image {reference}{of}"
-    if bool(variant.k3s.airgap) != (image.airgap is not None):
-        yield (
-            "K3s' air-gap images are not locked" if variant.k3s.airgap else "airgap is empty now"
-        )
+    wanted = variant.k3s.takes_airgap_release
+    if wanted != (image.airgap is not None):
+        yield "K3s' air-gap images are not locked" if wanted else "airgap is empty now"
     if variant.k3s.is_absent and image.k3s is not None:
         yield "the recipe is without K3s now"
     elif _k3s_differs(variant, arch, image.k3s):
@@ -188,7 +187,7 @@ def _image_facts(recipe: Recipe, arch: Arch) -> dict[str, dict[str, str]]:
 
 def _airgap_facts(recipe: Recipe) -> dict[str, str]:
     """The archive of K3s' images. The lock does not depend on which of its images are used."""
-    return {"airgap": recipe.k3s.version} if recipe.k3s.airgap else {}
+    return {"airgap": recipe.k3s.version} if recipe.k3s.takes_airgap_release else {}
 
 
 def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str | None] | None:
