@@ -173,6 +173,10 @@ class K3s(Table):
         description="packaged components whose images come along, out of the release's air-gap "
         "archive; those of others are pulled",
     )
+    airgap_sha256: dict[ArchKey, Sha256] = Field(
+        default_factory=dict,
+        description="pinned sha256 of the release's air-gap archive (.tar.zst) by architecture",
+    )
     disabled_kinds: Literal["deny", "warn", "allow"] = Field(
         "deny",
         description="what the API server does with objects that need a part which [k3s.config] "

@@ -47,12 +47,15 @@ def resolve(
 ) -> K3sAsset | None:
     """The archive's entry for the lock; None when the recipe uses no images of a release.
 
+    Its sha256 is the recipe's pin, else that of `previous`, else the release's.
+
     Raises FetchError when the release's checksum file is needed and cannot be had.
     """
     if not recipe.k3s.takes_airgap_release:
         return None
+    pinned = recipe.k3s.airgap_sha256.get(arch.name)
     return k3s_release.locked(
-        recipe, arch, asset_name(arch), previous=previous, pinned=None, progress=progress, env=env
+        recipe, arch, asset_name(arch), previous=previous, pinned=pinned, progress=progress, env=env
     )
 
 
