@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from edgeimg.arch import Arch
 
@@ -51,9 +51,12 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
+M = TypeVar("M", bound=Named)
+
+
 @dataclass(frozen=True)
-class Cluster:
-    members: Sequence[Named]
+class Cluster(Generic[M]):
+    members: Sequence[M]
     gateways: tuple[Gateway, ...]
 
     @property

@@ -65,6 +65,7 @@ class Root:
             "usr/lib/edgeimg/services/wifi/config.json": "{}",
             "usr/lib/edgeimg/services/lte/config.json": "{}",
             "usr/lib/edgeimg/rollout": "",
+            "usr/lib/edgeimg/update.conf": "rollback_index=0\n",
             "etc/ssl/certs/ca-certificates.crt": "CERTIFICATES OF THE IMAGE\n",
             "etc/containerd/config.toml": 'version = 3\n[grpc]\naddress = "x"\n',
         }.items():

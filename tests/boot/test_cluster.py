@@ -76,7 +76,7 @@ class Member:
 @pytest.fixture(scope="module")
 def cluster(
     cache: Store, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
+) -> Iterator[Cluster[Member]]:
     root = tmp_path_factory.mktemp("cluster")
     key = root / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
@@ -112,7 +112,7 @@ def cluster(
         yield Cluster(members, tuple(pool.map(stack.enter_context, guests)))
 
 
-def test_gateways_form_a_cluster_that_survives_restarts(cluster: Cluster) -> None:
+def test_gateways_form_a_cluster_that_survives_restarts(cluster: Cluster[Member]) -> None:
     clock = Stopwatch()
     clocks_stood_still_and_do_not_matter(cluster)
     cluster.until(cluster.ready, "not all nodes are Ready")
@@ -153,7 +153,7 @@ def test_gateways_form_a_cluster_that_survives_restarts(cluster: Cluster) -> Non
     clock.say("an agent restarted, with a bad file")
 
 
-def clocks_stood_still_and_do_not_matter(cluster: Cluster) -> None:
+def clocks_stood_still_and_do_not_matter(cluster: Cluster[Member]) -> None:
     """The hardware's clock has not the time; the system's is at the floor, the same for all.
 
     That is the image's epoch, or the time at which its systemd was built if that is later.
@@ -185,7 +185,7 @@ def a_clock_that_jumps_renews_certificates(gateway: Gateway) -> None:
     gateway.until(f"[ {main} != {before} ] && systemctl -q is-active k3s.service", PATIENCE)
 
 
-def a_bad_file_is_told_and_changes_nothing(cluster: Cluster, index: int) -> None:
+def a_bad_file_is_told_and_changes_nothing(cluster: Cluster[Member], index: int) -> None:
     gateway, member = cluster.gateways[index], cluster.members[index]
     gateway.run(
         "mkdir /tmp/config && mount /dev/disk/by-partlabel/config /tmp/config &&"

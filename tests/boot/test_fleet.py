@@ -76,7 +76,7 @@ BOXES = tuple(Box(number, arch) for number, arch in enumerate(ARCHS, 1))
 @dataclass(frozen=True)
 class Fleet:
     folder: Path
-    cluster: Cluster
+    cluster: Cluster[Box]
 
     @property
     def token(self) -> str:
@@ -187,7 +187,7 @@ def it_is_the_one_of_its_row(box: Box, gateway: Gateway) -> None:
     )
 
 
-def no_two_share_a_key(cluster: Cluster) -> None:
+def no_two_share_a_key(cluster: Cluster[Box]) -> None:
     """Machine ids, ssh host keys, every private key of K3s, and the nodes' certificates."""
     ask = {
         "machine-id": "cat /etc/machine-id",

@@ -79,8 +79,9 @@ def _fuzz(name: str, seconds: float, findings: Path) -> Score:
         while (left := int(end - time.monotonic())) > 0:
             prefix = findings / f"{name}-"
             options = [
-                str(corpus), f"-dict={words}", f"-max_total_time={left}", f"-timeout={SECONDS}",
+                str(corpus), f"-max_total_time={left}", f"-timeout={SECONDS}",
                 f"-rss_limit_mb={MEMORY}", f"-max_len={LARGEST}", f"-artifact_prefix={prefix}",
+                *([f"-dict={words}"] if reader.tokens else []),  # it refuses an empty one
             ]  # fmt: skip
             process = _start(name, options, stderr=subprocess.PIPE)
             _, log = process.communicate()

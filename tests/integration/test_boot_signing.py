@@ -17,7 +17,7 @@ from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.build.result import Built
 from edgeimg.errors import BudgetError, RecipeError, SigningKeyError, SmokeError, VerifyError
 from edgeimg.image.manifest import Manifest, encode
-from edgeimg.pack import boot_files, esp, fat
+from edgeimg.pack import boot_files, esp, fat, publish
 from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.recipe.trust import Trust
 from edgeimg.release import artifacts, boot_check, boot_parts, boot_signing, gates
@@ -62,7 +62,7 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(tiny, publish_image: Callable[..., object], tmp_path_factory) -> Made:
+def made(tiny, publish_image: Callable[..., publish.Published], tmp_path_factory) -> Made:
     """A tiny image of a recipe that names certificates, unsigned and signed."""
     root = tmp_path_factory.mktemp("made")
     public = root / "keys/secure-boot"

@@ -4,11 +4,11 @@
     python tests/mutate/run.py [--sample N] [--seed N] [--json FILE] [ROOM]...
 
 cosmic-ray makes one small change after another in a copy of the project, and runs the unit tests
-of that room, then its integration tests. A change that no test notices has survived. All changes
-of a room take hours, so a sample of them is tried unless `--sample 0` asks for all; the same seed
-gives the same sample. Changes of annotations, which Python does not evaluate here, and `==` to
-`is` for constants are left out: they have no effect. Ends with 1 when the tests fail without any
-change.
+that reach the changed line, then all unit tests of that room, then its integration tests. A change
+that no test notices has survived. All changes of a room take hours, so a sample of them is tried
+unless `--sample 0` asks for all; the same seed gives the same sample. Changes of annotations, which
+Python does not evaluate here, and `==` to `is` for constants are left out: they have no effect.
+Ends with 1 when the tests fail without any change.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,34 +34,31 @@ from cosmic_ray.commands.init import init
 from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkItem
+from coverage import CoverageData
 
 PROJECT = Path(__file__).parents[2]
 COPIED = ("builder", "docs", "overlays", "recipes", "tests", "pyproject.toml")
 TIMEOUT = 600.0
 """Seconds for the tests of one room; a change may make them wait for ever, which is noticed."""
+PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--basetemp=work"]
+MOST_FIRST = 60
+"""Tests of one line that are run before the others; of more, all are run at once."""
 ROOMS = {
-    "cache": ("cache", "test_store test_store_limit test_result test_cli_streams", ""),
+    "cache": ("cache", "cache test_k3s_release test_cli_streams", ""),
     "fetch": (
         "fetch",
-        "test_fetch test_mirrors test_k3s_release test_store test_shared_cache",
+        "fetch test_k3s_release test_store test_rollout",
         "test_fetch test_fetch_hostile",
     ),
     "gates": ("release/gates.py", "test_gates test_survivors", ""),
-    "flash": (
-        "flash",
-        "test_flash test_flash_kernel test_flash_sectors test_flash_signatures test_survivors",
-        "test_flash_sectors test_flash",
-    ),
+    "flash": ("flash", "flash test_survivors", "test_flash_sectors test_flash"),
     "lock": ("lock", "test_lock_file test_lock", "test_lock"),
     "deb": ("sources/deb.py", "test_deb", ""),
-    "provision": (
-        "provision",
-        "test_provision test_provision_agree test_provision_cli test_provision_nocloud "
-        "test_provision_settings test_provision_signed test_settings_cases test_survivors",
-        "test_provision",
-    ),
+    "provision": ("provision", "provision test_survivors", "test_provision"),
 }
-"""What is changed, below the package; the unit tests, and the integration tests, by name."""
+"""What is changed, below the package; unit tests and integration tests, by name or directory."""
+Reached = Mapping[tuple[str, int], frozenset[str]]
+"""Tests by the module, as a path in the copy, and the line that they run."""
 _IDENTITY = ("Eq_Is", "NotEq_IsNot", "Eq_IsNot", "NotEq_Is", "Is_Eq", "IsNot_NotEq")
 """Ends of operators of cosmic-ray that replace equality by identity, or the reverse."""
 
@@ -134,15 +132,18 @@ def measure(room: str, most: int, seed: int) -> Score:
         tests_of("unit", units),
         *([tests_of("integration", integration)] * bool(integration)),
     ]
-    for argv in stages:
-        require_sound(room, modules[0], argv)
+    require_copy(modules[0])
+    require_sound(room, [*stages[0], "--cov=edgeimg", "--cov-context=test", "--cov-report="])
+    reached = lines_reached(Path(".coverage"))
+    for argv in stages[1:]:
+        require_sound(room, argv)
     with use_db(Path(f"{room}.sqlite"), mode=WorkDB.Mode.create) as database:
         init(modules, database, {})
         pending = [item for item in database.pending_work_items if has_effect(item)]
         items = sorted(pending, key=lambda item: repr(item.mutations))
     chosen = random.Random(seed).sample(items, min(most, len(items))) if most else items
     survivors = []
-    for number, diff in enumerate(survive(chosen, [shlex.join(argv) for argv in stages]), 1):
+    for number, diff in enumerate(survive(chosen, stages, reached), 1):
         if diff:
             survivors.append(diff)
             print(f"{room}: survivor {len(survivors)} after {number}\n{diff}\n", flush=True)
@@ -157,9 +158,13 @@ def measure(room: str, most: int, seed: int) -> Score:
 
 def tests_of(level: str, names: str) -> list[str]:
     """The command that runs tests of a level, and stops at the first that fails."""
-    files = [path for name in names.split() for path in Path("tests", level).rglob(f"{name}.py")]
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--basetemp=work"]
-    return [sys.executable, "-m", "pytest", *options, *map(str, files)]
+    place = Path("tests", level)
+    files = [
+        path
+        for name in names.split()
+        for path in ([place / name] if (place / name).is_dir() else place.rglob(f"{name}.py"))
+    ]
+    return [*PYTEST, *map(str, files)]
 
 
 def has_effect(item: WorkItem) -> bool:
@@ -190,26 +195,46 @@ def annotations(module: Path) -> tuple[tuple[tuple[int, int], tuple[int, int]], 
     )
 
 
-def survive(items: list[WorkItem], commands: list[str]) -> Iterator[str]:
+def lines_reached(measured: Path) -> Reached:
+    """Which test functions run which line, as pytest-cov measured it."""
+    data = CoverageData(basename=str(measured))
+    data.read()
+    reached: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
+    for module in data.measured_files():
+        place = os.path.relpath(module)
+        for line, contexts in data.contexts_by_lineno(module).items():
+            tests = (context.partition("|")[0].partition("[")[0] for context in contexts)
+            reached[place, line].update(test for test in tests if test)
+    return {place: frozenset(tests) for place, tests in reached.items()}
+
+
+def survive(items: list[WorkItem], stages: list[list[str]], reached: Reached) -> Iterator[str]:
     """The diff of each change that all tests pass with; nothing for those that they notice."""
     for item in items:
+        (change,) = item.mutations
+        lines = range(change.start_pos[0], change.end_pos[0] + 1)
+        first = {test for n in lines for test in reached.get((str(change.module_path), n), ())}
         diff = ""
-        for command in commands:
-            result = mutate_and_test(item.mutations, command, TIMEOUT)
+        for argv in [[*PYTEST, *sorted(first)]] * (0 < len(first) <= MOST_FIRST) + stages:
+            result = mutate_and_test(item.mutations, shlex.join(argv), TIMEOUT)
             diff = result.diff or "" if result.test_outcome is TestOutcome.SURVIVED else ""
             if not diff:
                 break
         yield diff
 
 
-def require_sound(room: str, module: Path, argv: list[str]) -> None:
-    """Ends the program unless the tests pass, and read the copy."""
+def require_copy(module: Path) -> None:
+    """Ends the program unless the tests read the copy."""
     where = subprocess.run(
         [sys.executable, "-c", "import edgeimg; print(edgeimg.__file__)"],
         check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
     if Path(where.strip()).parent != Path("builder/edgeimg").resolve() or not module.is_file():
         sys.exit(f"the tests would read {where.strip()}, which is not the copy")
+
+
+def require_sound(room: str, argv: list[str]) -> None:
+    """Ends the program unless the tests pass without any change."""
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{room}: the tests fail without any change\n{done.stdout[-2000:]}")

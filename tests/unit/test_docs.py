@@ -19,6 +19,7 @@ import click
 import pytest
 from edgeimg import errors
 from edgeimg.cli import cli
+from edgeimg.install.rules import Rules
 from edgeimg.provision.settings import Settings
 from edgeimg.provision.settings import schema as settings_schema
 from edgeimg.recipe.model import Recipe
@@ -259,11 +260,12 @@ def test_every_recipe_and_every_settings_file_that_is_shown_is_good() -> None:
 
 
 def fits(values: dict[str, Any]) -> bool:
-    """As a recipe, as settings, or as rows of a fleet."""
+    """As a recipe, as settings, as rules of the installer, or as rows of a fleet."""
     recipe = {key: value for key, value in values.items() if key != "include"}
     if set(values) == {"defaults", "gateway"}:
         own = {"disk_serial", "serial", "mac", "arch"}
         rows = [{k: v for k, v in row.items() if k not in own} for row in values["gateway"]]
         return all(fits(row) for row in [values["defaults"], *rows])
-    validators = (Draft202012Validator(schema()) for schema in (recipe_schema, settings_schema))
+    schemas = (recipe_schema, settings_schema, Rules.model_json_schema)
+    validators = (Draft202012Validator(schema()) for schema in schemas)
     return any(validator.is_valid(recipe) for validator in validators)

@@ -88,7 +88,7 @@ def flash(
         raise HostError("one disk is named twice")
     if logs:
         logs.mkdir(parents=True, exist_ok=True)  # refused now, or never
-    with _laid_out(app, image, blocks, chosen) as large:
+    with laid_out(app, image, blocks, chosen) as large:
         _flash(app, image, blocks, chosen, large, yes=yes, logs=logs, ledger=ledger)
 
 
@@ -110,11 +110,7 @@ def _flash(
         if not agreed:
             raise FlashError("nothing was written: the answer was no")
     book = Ledger(ledger) if ledger else None
-    open_entries = _begin(book, image, chosen) if book else []
-    outcomes = job.flash(image, blocks, chosen, large=large, logs=logs, progress=app.ui)
-    if book:
-        for entry, outcome in zip(open_entries, outcomes, strict=True):
-            book.add(entries.ended(entry, outcome))
+    outcomes = write(app, image, blocks, chosen, large, logs=logs, book=book)
     data = {"image": str(image), "devices": [outcome.to_json() for outcome in outcomes]}
     app.result(data, lambda console: console.print(_outcomes(outcomes)))
     if any(outcome.interrupted for outcome in outcomes):
@@ -125,8 +121,27 @@ def _flash(
                          hint=failed[0].hint or None)  # fmt: skip
 
 
+def write(
+    app: App,
+    image: Path,
+    blocks: BlockMap,
+    chosen: list[Chosen],
+    large: SectorImage | None,
+    *,
+    logs: Path | None,
+    book: Ledger | None,
+) -> list[Outcome]:
+    """Write the image to the disks, with an entry in the ledger before and after each."""
+    open_entries = _begin(book, image, chosen) if book else []
+    outcomes = job.flash(image, blocks, chosen, large=large, logs=logs, progress=app.ui)
+    if book:
+        for entry, outcome in zip(open_entries, outcomes, strict=True):
+            book.add(entries.ended(entry, outcome))
+    return outcomes
+
+
 @contextlib.contextmanager
-def _laid_out(
+def laid_out(
     app: App, image: Path, blocks: BlockMap, chosen: list[Chosen]
 ) -> Iterator[SectorImage | None]:
     """The image as disks with sectors of 4096 bytes get it; None when no target has them.

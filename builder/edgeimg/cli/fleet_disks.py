@@ -57,7 +57,7 @@ def fleet_images(
 ) -> None:
     """Make an image of each gateway: IMAGE with its settings. They hold secrets: keep them safe."""
     signing = _signing(image, signing)
-    shop = _workshop(app, image, key, Ledger(fleet_options.beside(fleet.path)), None)
+    shop = workshop(app, image, key, Ledger(fleet_options.beside(fleet.path)), None)
     matching = _for_image(app, fleet.named(only), shop)
     image_rows: list[dict[str, object]] = []
     with disk_errors(output):
@@ -139,12 +139,12 @@ def fleet_flash(
         logs.mkdir(parents=True, exist_ok=True)  # refused now, or never
     fleet.named(again)  # names that are unknown
     signing = _signing(image, signing)
-    shop = _workshop(app, image, key, book, logs)
+    shop = workshop(app, image, key, book, logs)
     matching = _for_image(app, fleet.named(only), shop)
     fleet_options.tell_damage(app, book, book.read())
     app.store.sweep()
     orders = tuple(
-        _order(one, shop, style, label_folder, printer, signing) for one in matching.gateways
+        order(one, shop, style, label_folder, printer, signing) for one in matching.gateways
     )
     rows = [order.row for order in orders]
     station = Station(
@@ -182,7 +182,7 @@ def _tell_unused(station: Station) -> None:
         raise kind("\n  ".join(error.message for error in errors), hint=errors[0].hint)
 
 
-def _workshop(app: App, image: Path, key: Path | None, book: Ledger, logs: Path | None) -> Workshop:
+def workshop(app: App, image: Path, key: Path | None, book: Ledger, logs: Path | None) -> Workshop:
     """Everything but the gateways; the image is checked."""
     flash_options.verify_image(app, image, key)
     blocks = blockmap.read(blockmap.beside(image))
@@ -245,10 +245,11 @@ def _make(
     return output / raw.name
 
 
-def _order(
+def order(
     gateway: Gateway, shop: Workshop, style: Style, folder: Path | None, printer: str | None,
     signing: Signing | None,
 ) -> Order:  # fmt: skip
+    """What becomes of a disk as this gateway; with `folder`, a label is written there."""
     row = Row(
         name=gateway.name, disk_serial=gateway.box.disk_serial or "", settings=gateway.digest()
     )

@@ -49,7 +49,7 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
             image = kwargs.get("image")
             takes = consents.beside(image) if isinstance(image, Path) else None
             allowed = takes.allow if takes else load_recipe(None).recipe.provision.allowed
-            found = _load(
+            found = load(
                 app, path, defaults, generate_token=generate_token, secrets=secrets, allowed=allowed
             )
             for gateway in found.gateways:
@@ -63,7 +63,7 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
     return decorate
 
 
-def _load(
+def load(
     app: App,
     path: Path,
     defaults: Path | None,
@@ -72,6 +72,9 @@ def _load(
     secrets: bool,
     allowed: tuple[str, ...],
 ) -> Fleet:
+    """The gateways of a file. With `secrets`, secrets that are missing in the files are asked for;
+    without, they are left out. Raises ProvisionError.
+    """
     if not secrets and rollout_tokens.is_unreadable(path):
         app.ui.note(f"the tokens in {rollout_tokens.kept(path)} are another user's: not read")
         stored = {}

@@ -5,6 +5,7 @@ Pure: turns the output of lsblk(8) into plain values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,6 +34,11 @@ _MEMBERS = {
 _FLAT = ("disk", "loop")
 """Types of whole disks. All other types are on top of one."""
 _MEMORY = ("/dev/ram", "/dev/zram")
+_FIRMWARE = (
+    (re.compile(r"/dev/mmcblk\d+boot\d+"), "a boot partition of an eMMC"),
+    (re.compile(r"/dev/mtdblock\d+"), "a flash chip of the board (MTD)"),
+)
+"""Devices that the kernel shows as disks, and that hold the firmware of a board."""
 _SECTORS = (SECTOR, LARGE_SECTOR)
 """Bytes of the sectors that a partition table can count in (UEFI, 5.3: logical blocks)."""
 
@@ -88,6 +94,11 @@ def tangible(devices: Sequence[Device]) -> tuple[Device, ...]:
         if not device.path.startswith(_MEMORY)
         and (device.size or not device.path.startswith("/dev/loop"))
     )
+
+
+def firmware(path: str) -> str:
+    """What a device is when it holds the firmware of a board; empty for disks."""
+    return next((what for pattern, what in _FIRMWARE if pattern.fullmatch(path)), "")
 
 
 def disk_of(lsblk: Mapping[str, Any], path: str) -> str | None:
@@ -153,6 +164,8 @@ def _dangers(
         yield f"{path} is a part of a btrfs on several disks"
     if part is not disk and kind != "part":
         yield f"{path} ({kind}) stands on it"
+    if part is disk and (what := firmware(str(path))):
+        yield f"{path} is {what}: firmware is on it"
     if part is disk and part.get("ro"):
         yield f"{path} is write-protected"
     if part is disk and not int(part.get("size") or 0):

@@ -1,33 +1,41 @@
-"""Uses of a disk that lsblk(8) does not list: loop devices on it, and mounts of other processes.
+"""What lsblk(8) does not list: loop devices on a disk, mounts of other processes, eMMCs.
 
-Both are put where lsblk would have them, so that one set of rules judges all.
+All are put where lsblk would have them, so that one set of rules judges all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-LOOPS = Path("/sys/block")
+BLOCKS = Path("/sys/block")
 PROCESSES = Path("/proc")
 Mounts = Mapping[str, Sequence[str]]
 
 
-def complete(lsblk: Mapping[str, Any], loops: Mapping[str, str], mounts: Mounts) -> dict[str, Any]:
-    """The document with both added. Pure.
+def complete(
+    lsblk: Mapping[str, Any],
+    loops: Mapping[str, str],
+    mounts: Mounts,
+    *,
+    emmcs: Collection[str] = (),
+) -> dict[str, Any]:
+    """The document with all of it added. Pure.
 
     `loops` names the device below each loop device; `mounts` has places by `major:minor`, each with
-    who sees it.
+    who sees it; `emmcs` are not removable.
     """
     entries = list(lsblk["blockdevices"])
     below: dict[str, list[Any]] = {}
     for entry in entries:
         if entry["path"] in loops:
             below.setdefault(loops[entry["path"]], []).append(entry)
-    return {**lsblk, "blockdevices": [_with(entry, below, mounts) for entry in entries]}
+    found = [_with(entry, below, mounts) for entry in entries]
+    fixed = [{**one, "hotplug": False} if one["path"] in emmcs else one for one in found]
+    return {**lsblk, "blockdevices": fixed}
 
 
 def _with(entry: Mapping[str, Any], loops: Mapping[str, list[Any]], mounts: Mounts) -> Any:
@@ -43,13 +51,23 @@ def _with(entry: Mapping[str, Any], loops: Mapping[str, list[Any]], mounts: Moun
     }
 
 
-def loops(blocks: Path = LOOPS) -> dict[str, str]:
+def loops(blocks: Path = BLOCKS) -> dict[str, str]:
     """Loop devices and the devices below them: `{"/dev/loop0": "/dev/sdb1"}`; no files."""
     backing_files = {}
     for link in sorted(blocks.glob("loop*/loop/backing_file")):
         with contextlib.suppress(OSError):
             backing_files[f"/dev/{link.parts[-3]}"] = os.path.realpath(link.read_text().strip())
     return {loop: backing for loop, backing in backing_files.items() if backing.startswith("/dev/")}
+
+
+def emmcs(blocks: Path = BLOCKS) -> frozenset[str]:
+    """The eMMCs: lsblk calls everything on an MMC bus hotpluggable, as SD cards are."""
+    found = set()
+    for card in blocks.glob("mmcblk*/device/type"):
+        with contextlib.suppress(OSError):
+            if card.read_text().strip() == "MMC":
+                found.add(f"/dev/{card.parts[-3]}")
+    return frozenset(found)
 
 
 def foreign_mounts(processes: Path = PROCESSES) -> dict[str, list[str]]:

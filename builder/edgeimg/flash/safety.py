@@ -65,7 +65,7 @@ def lsblk() -> dict[str, Any]:
             hint="lsblk of util-linux is needed, on Linux",
         ) from None
     listing = signatures.complete(listing, devices.is_member)
-    return kernel.complete(listing, kernel.loops(), kernel.foreign_mounts())
+    return kernel.complete(listing, kernel.loops(), kernel.foreign_mounts(), emmcs=kernel.emmcs())
 
 
 def choose(
@@ -97,18 +97,23 @@ def choose(
             if whole_disk
             else "`edgeimg devices` lists them",
         )
-    reasons = list(device.dangers)
-    if 0 < device.size < size:
-        reasons.append(f"it holds {human(device.size)}, the image needs {human(size)}")
-    if not (device.removable or fixed):
-        reasons.append("it is not removable: add --fixed to confirm")
-    if reasons:
+    if reasons := refusals(device, size, fixed=fixed):
         raise HostError(
             "\n  ".join([f"{argument} ({device.name}) is not written to:", *reasons]),
             hint="`edgeimg devices` lists the possible disks",
         )
     _require_writable(argument, real)
     return Chosen(argument=argument, real=real, device=device, identity=identity(device, real))
+
+
+def refusals(device: Device, size: int, *, fixed: bool) -> list[str]:
+    """Every reason against writing an image of `size` bytes to a disk; none when it may be."""
+    reasons = list(device.dangers)
+    if 0 < device.size < size:
+        reasons.append(f"it holds {human(device.size)}, the image needs {human(size)}")
+    if not (device.removable or fixed):
+        reasons.append("it is not removable: add --fixed to confirm")
+    return reasons
 
 
 def _new_file(argument: Path, real: Path) -> Chosen:

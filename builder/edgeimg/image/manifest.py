@@ -72,6 +72,8 @@ class ProvisionFacts:
     """They have the roll-out agent. None: unknown. Not in the file: its list of files says it."""
     k3s: bool | None = None
     """They have K3s. None: unknown. Not in the file: the table `k3s` says it."""
+    updates: bool | None = None
+    """They update themselves. None: unknown. Not in the file: its list of files says it."""
 
     def to_json(self) -> dict[str, object]:
         """The table `provision` of a manifest."""

@@ -20,6 +20,8 @@ _SHORT = "[0-9A-Fa-f]{1,2}((:[0-9A-Fa-f]{1,2}){5}|( [0-9A-Fa-f]{1,2}){5}|(-[0-9A
 """Of a MAC address: zeros in front of its parts may be missing, as BSD and Solaris print them."""
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 _SHEET = re.compile(r"\d([.,]\d+)?E[+-]?\d+", re.IGNORECASE).fullmatch
+_LONGEST = 512
+"""Characters of the address of a server that the gateway asks."""
 _HOST = rf"(\[{V6}\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:({PORT}))?"
 
 
@@ -33,6 +35,11 @@ def _is_host(text: str) -> bool:
         return bool(ipaddress.ip_address(host))
     except ValueError:
         return False
+
+
+def _is_address(text: str) -> bool:
+    """Whether the host of an address is one, and the gateway's programs take its length."""
+    return len(text) <= _LONGEST and _is_host(text)
 
 
 def _interface(text: str) -> str:
@@ -180,7 +187,12 @@ EndpointUrl = matching(
 RolloutUrl = matching(
     rf"^https?://{_HOST}(/[A-Za-z0-9._~/-]*)?$",
     "an address such as 'https://rollout.example.org'",
-    also=_is_host,
+    also=_is_address,
+)
+UpdateUrl = matching(
+    rf"^https?://{_HOST}(/[A-Za-z0-9._~/-]*)?$",
+    "an address such as 'https://updates.example.org/gateway'",
+    also=_is_address,
 )
 NoProxy = Annotated[
     str, AfterValidator(_no_proxy),

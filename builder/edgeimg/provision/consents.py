@@ -6,7 +6,7 @@ It is for messages at the desk: the gateway decides by the list in its own root.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgeimg.arch import ARCHITECTURES
 from edgeimg.errors import ImageError, ProvisionError
@@ -17,6 +17,7 @@ from edgeimg.tools import Toolbox
 
 _ROOTS = {arch.root_type for arch in ARCHITECTURES}
 _AGENT = "usr/lib/edgeimg/rollout"
+_UPDATES = "usr/lib/edgeimg/update.conf"
 _LARGEST = 64 << 20
 """Bytes of a manifest."""
 
@@ -36,12 +37,15 @@ def of_disk(raw: Path, *, toolbox: Toolbox) -> ProvisionFacts:
         raise ImageError(f"{raw.name} has no system in its slots", hint="flash it: `edgeimg flash`")
     common = set.intersection(*(set(one.provision.allow) for one in found))
     signed = any(one.provision.signed for one in found)
-    directory, _, name = _AGENT.rpartition("/")
-    agent = all(
-        name in erofs.names(raw, directory, toolbox=toolbox, offset=part.start) for part in slots
+    directory = str(PurePosixPath(_AGENT).parent)
+    programs = [erofs.names(raw, directory, toolbox=toolbox, offset=part.start) for part in slots]
+    return ProvisionFacts(
+        allow=tuple(sorted(common)),
+        signed=signed,
+        agent=all(PurePosixPath(_AGENT).name in names for names in programs),
+        k3s=all(one.k3s is not None for one in found),
+        updates=all(PurePosixPath(_UPDATES).name in names for names in programs),
     )
-    k3s = all(one.k3s is not None for one in found)
-    return ProvisionFacts(allow=tuple(sorted(common)), signed=signed, agent=agent, k3s=k3s)
 
 
 def beside(image: Path) -> ProvisionFacts | None:
@@ -55,14 +59,16 @@ def beside(image: Path) -> ProvisionFacts | None:
         return None
     with path.open("rb") as file:
         manifest = Manifest.from_json(file.read(_LARGEST), str(path))
-    agent = None if manifest.files is None else _AGENT in manifest.files
+    agent, updates = (
+        None if manifest.files is None else path in manifest.files for path in (_AGENT, _UPDATES)
+    )
     contents = manifest.contents
-    return replace(contents.provision, agent=agent, k3s=contents.k3s is not None)
+    return replace(contents.provision, agent=agent, k3s=contents.k3s is not None, updates=updates)
 
 
 def require_parts(takes: ProvisionFacts | None, settings: Settings, title: str) -> None:
-    """Raises ProvisionError for [rollout] and an image without the agent, and for [k3s] or
-    [registries] and an image without K3s.
+    """Raises ProvisionError for [rollout] and an image without the agent, for [update] and an image
+    without updates, and for [k3s] or [registries] and an image without K3s.
 
     Its gateways would refuse all settings. `title` names the image, or the gateway and the image.
     """
@@ -70,6 +76,12 @@ def require_parts(takes: ProvisionFacts | None, settings: Settings, title: str) 
         raise ProvisionError(
             f"{title} has no roll-out agent, and the settings have [rollout]",
             hint='add `include = [..., "edgeimg:rollout"]` to its recipe, or remove [rollout]',
+        )
+    if settings.update is not None and takes is not None and takes.updates is False:
+        raise ProvisionError(
+            f"{title} does not update itself, and the settings have [update]",
+            hint='add [update] and `include = [..., "edgeimg:updates"]` to its recipe, '
+            "or remove [update]",
         )
     tables = [name for name in ("k3s", "registries") if getattr(settings, name)]
     if tables and takes is not None and takes.k3s is False:

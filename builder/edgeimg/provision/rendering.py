@@ -33,7 +33,8 @@ SECRET = (
 SIGNED = ("settings.sums", "settings.sums.gpg")
 """Digests of a signed set, and their signature; the gateway wipes them, too."""
 NAMES = (
-    "hostname", "authorized_keys", "ntp", "timezone", *SECRET, "network", "ca", "registry-ca",
+    "hostname", "authorized_keys", "ntp", "timezone", "update.conf", *SECRET,
+    "network", "ca", "registry-ca",
 )  # fmt: skip
 """Files and directories in DIRECTORY. The gateway's own list is in its script `provision`."""
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
@@ -95,6 +96,8 @@ def _texts(settings: Settings) -> Iterator[tuple[str, str]]:
     yield from _registries(settings.registries)
     if settings.rollout:
         yield "rollout.conf", _rollout(settings.rollout)
+    if settings.update:
+        yield "update.conf", f"URL={settings.update.url}\n"
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from edgeimg.provision import networks
-from edgeimg.provision.addresses import EndpointUrl, NoProxy, ProxyUrl, RolloutUrl, ServerName
+from edgeimg.provision.addresses import (
+    EndpointUrl,
+    NoProxy,
+    ProxyUrl,
+    RolloutUrl,
+    ServerName,
+    UpdateUrl,
+)
 from edgeimg.provision.k3s import K3s
 from edgeimg.provision.network import Network
 from edgeimg.provision.values import (
@@ -153,6 +160,14 @@ class Rollout(Table):
     site: Site | None = Field(None, description="reported to the server, for groups and reports")
 
 
+class Update(Table):
+    """New versions, for images with [update]. Their key is the image's."""
+
+    url: UpdateUrl = Field(
+        description="directory with the files of the newest release, in place of the recipe's"
+    )
+
+
 class Settings(Table):
     """One gateway."""
 
@@ -186,6 +201,7 @@ class Settings(Table):
     )
 
     rollout: Rollout | None = None
+    update: Update | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

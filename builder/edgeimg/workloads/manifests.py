@@ -16,7 +16,7 @@ from edgeimg.errors import RecipeError
 from edgeimg.recipe.image_name import full_reference, is_latest, is_valid
 from edgeimg.text import json_text, yaml_text
 from edgeimg.tree import Kind, Tree
-from edgeimg.workloads import kinds, objects
+from edgeimg.workloads import kinds, names, objects
 from edgeimg.workloads.objects import ImageReference
 from edgeimg.workloads.operators import Unseen, unseen
 from edgeimg.workloads.volumes import Volume, drivers, volumes
@@ -74,7 +74,7 @@ def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> M
     if not manifests:
         raise RecipeError(f"workloads.{workload}.manifests: there are no manifests")
     problems: list[str] = []
-    names: set[str] = set()
+    named: set[str] = set()
     unseen_objects: set[Unseen] = set()
     mounted: set[Volume] = set()
     registered: set[str] = set()
@@ -91,7 +91,7 @@ def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> M
         except RecursionError:
             problems.append(f"{path}:1: not YAML: nested too deeply")
         else:
-            names.update(full_reference(item.image) for item in containers)
+            named.update(full_reference(item.image) for item in containers)
             problems += [item for node in documents for item in _of_object(path, node)]
             problems += [line for item in containers for line in _of_image(path, item, images)]
     if problems:
@@ -101,7 +101,7 @@ def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> M
     data = "".join(f"---\n{text.rstrip()}\n" for text in manifests.values()).encode()
     return Manifests(
         data=data,
-        images=frozenset(names),
+        images=frozenset(named),
         unseen=tuple(sorted(unseen_objects)),
         volumes=tuple(sorted(mounted)),
         drivers=frozenset(registered),
@@ -144,9 +144,12 @@ def _of_object(path: str, node: yaml.Node) -> Iterator[str]:
     if why := kinds.fault(version, kind):
         yield f"{path}:{fields['kind'].start_mark.line + 1}: {why}"
     items = fields.get("items")
-    if fields["kind"].value == "List" and isinstance(items, yaml.SequenceNode):
-        for item in items.value:
+    if kind.endswith("List") and isinstance(items, yaml.SequenceNode):
+        for item in items.value if kind == "List" else ():
             yield from _of_object(path, item)
+    elif found := names.fault(fields):
+        place = found[0] or node
+        yield f"{path}:{place.start_mark.line + 1}: {found[1]}"
 
 
 def _is_kustomization(fields: dict[str, yaml.Node]) -> bool:

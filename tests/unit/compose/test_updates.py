@@ -489,6 +489,18 @@ def test_from_another_place(gateway: Gateway, tmp_path: Path) -> None:
     assert "\nPath=file:///mnt/a%%20&b\n[Target]\nPath=auto\n" in copy.read_text()
 
 
+def test_from_where_the_gateway_was_provisioned_to_look(gateway: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run/update.env").write_text("URL=https://site.example/gw\n")
+    assert gateway("install", available="1.1.0").returncode == 0
+    copy = tmp_path / "run/transfers/10-root.transfer"
+    assert "\nPath=https://site.example/gw\n[Target]\nPath=auto\n" in copy.read_text()
+    assert f"--definitions={copy.parent}" in done(tmp_path)[-1]
+    assert "none at https://site.example/gw" in gateway().stdout
+    gateway("install", "--from", "file:///mnt/stick", available="1.2.0")
+    assert "\nPath=file:///mnt/stick\n" in copy.read_text()
+
+
 def test_a_restart_only_into_a_version_that_waits(gateway: Gateway, tmp_path: Path) -> None:
     gateway("restart", "--quiet")
     assert done(tmp_path) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from edgeimg.cache.store import Store
 from edgeimg.errors import DamageError, DigestError, FetchError, LockError
-from edgeimg.fetch import Download, fetch, fetch_file, transfer
+from edgeimg.fetch import Download, fetch, fetch_file, http, read, transfer
 from edgeimg.progress import Silent
 
 from tests.integration.fileserver import FileServer
@@ -109,3 +109,20 @@ def test_a_download_that_the_lock_sizes_wrongly_is_refused(
         with pytest.raises(LockError, match=f"the lock names {size}"):
             fetch_file(want(server, size), store, offline=True, progress=Silent())
     assert store.has_blob(SHA256)
+
+
+def test_an_index_that_is_not_there_is_asked_for_once(
+    server: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(http.time, "sleep", pauses.append)
+    urls = [f"{server.url}/{name}" for name in ("absent", "busy", "thing")]
+    server.files["/busy"] = b"busy"
+    server.faults["/busy"] = [503] * http.TRIES
+    assert read(urls, limit=1 << 20, name="thing") == CONTENT
+    asked = [path for path, _ in server.log]
+    assert asked == ["/absent", *["/busy"] * http.TRIES, "/thing"]
+    assert pauses == [http.BACKOFF * 2**attempt for attempt in range(http.TRIES - 1)]
+    with pytest.raises(FetchError) as raised:
+        read(urls[:1], limit=1 << 20, name="thing")
+    assert raised.value.message.count("/absent") == 1

@@ -336,6 +336,15 @@ def test_without_a_list_of_secrets_there_is_no_bundle(gateway: Gateway, program:
     assert gateway.left() == []
 
 
+def test_an_image_without_k3s_misses_none_of_its_files(gateway: Gateway) -> None:
+    for name in ("var", "run/edgeimg", "etc/rancher"):
+        shutil.rmtree(gateway.root.path / name)
+    (gateway.root.path / "usr/lib/edgeimg/unready").touch()
+    readme = parts(gateway.run().stdout)["README.txt"]
+    assert "this image has no K3s" in readme
+    assert "K3s has written no" not in readme
+
+
 def test_a_long_journal_is_cut_at_a_line_and_its_end_is_kept(gateway: Gateway) -> None:
     with gateway.journal.open("w") as file:
         file.writelines(f"{number:08} {'x' * 4000}\n" for number in range(1700))
@@ -343,6 +352,7 @@ def test_a_long_journal_is_cut_at_a_line_and_its_end_is_kept(gateway: Gateway) -
         shutil.rmtree(gateway.root.path / name)
     found = parts(gateway.run().stdout)
     assert "K3s has written no" in found["README.txt"]
+    assert "no K3s" not in found["README.txt"]
     assert 6 << 20 > len(found["journal.txt"]) > (6 << 20) - 5000
     assert re.match(r"\d{8} ", found["journal.txt"])
     assert found["journal.txt"].splitlines()[-1].startswith("00001699")

@@ -6,6 +6,7 @@ The real agent, edgeimg-update and trial run here; only systemd's programs are s
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -271,6 +272,11 @@ def test_the_attributes_of_a_gateway(server: HawkBit, device: Device) -> None:
     (device.directory / "k3s").write_text("failed\n")
     device.poll()
     assert server.targets["gw1"].attributes["k3s"] == "failed"
+    shutil.copytree(UPDATES / "lib/edgeimg", device.directory / "lib")
+    (device.directory / "lib/unready").touch()
+    device.extra["EDGEIMG_LIB"] = str(device.directory / "lib")
+    device.poll()
+    assert server.targets["gw1"].attributes["k3s"] == "none"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from edgeimg.errors import ProvisionError
-from edgeimg.provision import nocloud, values, zones
+from edgeimg.provision import addresses, nocloud, zones
 from edgeimg.provision.rendering import files
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxvb2sgbm8gZnVydGhlciwgdGhlcmUgaXMgbm8ga2V5 me@desk"
@@ -102,13 +102,13 @@ def test_a_file_of_almost_the_right_name(tmp_path: Path) -> None:
     ["52:54:0:1:2:3", "52 54 0 1 2 3", "0x525400010203", " 52-54-00-01-02-03 ", "5254.0001.0203"],
 )
 def test_forms_of_a_mac_address(text: str) -> None:
-    assert values.mac(text) == "52:54:00:01:02:03"
+    assert addresses.mac(text) == "52:54:00:01:02:03"
 
 
 @pytest.mark.parametrize("text", ["52:54:0:1:2", "52:54:0:1:2:333", "52:54:0:1:2:3\n", "0x52"])
 def test_what_is_no_mac_address(text: str) -> None:
     with pytest.raises(ValueError, match="MAC"):
-        values.mac(text)
+        addresses.mac(text)
 
 
 @pytest.mark.parametrize(

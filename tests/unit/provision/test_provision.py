@@ -326,6 +326,16 @@ def test_a_token_is_refused_where_no_agent_would_read_it(root: Root) -> None:
     assert "the image has no roll-out agent" in root.start()
 
 
+def test_updates_come_from_where_the_settings_say(root: Root) -> None:
+    url = "https://[fd00::1]:8443/gateway"
+    root.put(whole(update={"url": url}))
+    assert root.start() == ""
+    assert root.read("run/edgeimg/update.env") == f"URL={url}\n"
+    (root.path / "usr/lib/edgeimg/update.conf").unlink()
+    root.put({"edgeimg/update.conf": b"URL=https://a/b\n"})
+    assert "the image does not update itself" in root.start()
+
+
 @pytest.mark.parametrize("left", ["new", "partial"])
 def test_a_power_cut_leaves_the_old_set_or_the_new(root: Root, left: str) -> None:
     root.put(files(BOX))
@@ -485,6 +495,16 @@ BAD = {
         (b"TOKEN=a\nSITE=" + b"a" * 65 + b"\n", "line 2: expected SERVER="),
         (b"TOKEN=a\nSERVER=https://me:x@a\n", "line 2: expected SERVER="),
         (b"TOKEN=a\nSERVER=https:///\n", "line 2: expected SERVER="),
+    ],
+    "update.conf": [
+        (b"URL=ftp://a\n", "expected one line such as URL="),
+        (b"URL=https://a\nURL=https://b\n", "expected one line"),
+        (b"URL=https://a/$(reboot)\n", "expected one line"),
+        (b"URL=https://a/b c\n", "expected one line"),
+        (b"URL=https://me:x@a\n", "expected one line"),
+        (b"KEY=/x\n", "expected one line"),
+        (b"URL=https://a/" + b"b" * 503 + b"\n", "expected one line"),
+        (b"# none\n", "expected one line"),
     ],
     "script": [
         (b"reboot\n", "'#!/bin/sh' first"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgeimg.provision import values, zones
+from edgeimg.provision import addresses, zones
 from edgeimg.provision.rendering import files, refused
 from edgeimg.provision.settings import Settings
 from edgeimg.recipe import provisioning
@@ -53,7 +53,7 @@ def network_of(text: str) -> str:
         return text
 
 
-HOST = form(values._HOST)
+HOST = form(addresses._HOST)
 NAME = form("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 ADDRESS = st.ip_addresses().map(str)
 ODD = st.sampled_from(["fe80::1%eth0", "::ffff:10.0.0.1", "::", "10.0.0.1", "fd00::"])
@@ -181,6 +181,9 @@ TABLES: dict[str, st.SearchStrategy[Any]] = {
         optional={"server": URL, "tenant": form("[A-Za-z0-9._-]{1,64}"),
                   "site": form("[A-Za-z0-9._:-]{1,64}")},
     ),
+    "update": st.fixed_dictionaries({
+        "url": st.one_of(URL, form("https?://[a-z0-9.]{1,9}(:[0-9]{1,6})?(/[A-Za-z0-9._~/-]{0,600})?"))
+    }),
     "proxy": st.fixed_dictionaries(
         {"http": st.builds("http://{}".format, HOST)},
         optional={**LOGIN, "no_proxy": st.lists(form("[A-Za-z0-9.:*/-]{1,20}"), max_size=3)},
@@ -211,7 +214,8 @@ def root(tmp_path: Path) -> Path:
     shutil.copytree(BASE / "usr/lib/edgeimg", tmp_path / "usr/lib/edgeimg")
     for service in ("wifi", "lte"):
         (tmp_path / "usr/lib/edgeimg/services" / service).mkdir(parents=True)
-    (tmp_path / "usr/lib/edgeimg/rollout").touch()
+    for name in ("rollout", "update.conf"):
+        (tmp_path / "usr/lib/edgeimg" / name).touch()
     (tmp_path / "usr/share/edgeimg").mkdir(parents=True)
     (tmp_path / "usr/share/edgeimg/card").write_bytes(provisioning.table([]))
     return tmp_path

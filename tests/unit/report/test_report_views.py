@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from edgeimg.check.findings import Finding
 from edgeimg.report import Component
@@ -98,7 +100,8 @@ def test_the_root_is_told_largest_first() -> None:
     assert [row.name for row in found.rows] == ["k3s", "kernel", "systemd", "busybox", "base"]
     assert found.rows[2].note == "257.1-1"
     assert found.rows[0].share == pytest.approx(80.2, abs=0.1)
-    assert found.tree["size"] == sum(group["size"] for group in found.tree["children"])
+    tree: Any = found.tree
+    assert tree["size"] == sum(group["size"] for group in tree["children"])
     assert found.packed == "100.0 MiB"
 
 

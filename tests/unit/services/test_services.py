@@ -122,7 +122,8 @@ def test_run_belongs_to_the_services_user() -> None:
 
 def test_a_class_of_devices_is_the_gateways_dev_behind_a_filter() -> None:
     made = service(devices=["char-ttyUSB", "/dev/ttyS1"])
-    places = {m["destination"]: m for m in spec.config("mine", made, UID, None)["mounts"]}
+    runtime: Any = spec.config("mine", made, UID, None)
+    places = {mount["destination"]: mount for mount in runtime["mounts"]}
     assert places["/dev/gateway"]["source"] == "/dev"
     assert {"bind", "ro"} <= set(places["/dev/gateway"]["options"])
     assert places["/dev/ttyS1"]["source"] == "/dev/ttyS1"

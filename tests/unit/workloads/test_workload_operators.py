@@ -25,23 +25,25 @@ POD = (
 HELM = "apiVersion: helm.cattle.io/v1\nkind: HelmChart\nmetadata: {name: x}\nspec: "
 CRD = (
     "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n"
-    "spec: {group: GROUP, names: {kind: Alert}}\n"
+    "metadata: {name: x}\nspec: {group: GROUP, names: {kind: Alert}}\n"
 )
+NAMED = "metadata: {name: x}\n"
 CHART = Unseen(kind="HelmChart.helm.cattle.io")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("apiVersion: v1\nkind: ConfigMap\n", []),
-        ("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n", []),
-        ("apiVersion: traefik.io/v1\nkind: IngressRoute\n", []),
-        ("apiVersion: a.example/v1\nkind: Alert\n", [Unseen(kind="Alert.a.example")]),
+        (f"apiVersion: v1\nkind: ConfigMap\n{NAMED}", []),
+        (f"apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n{NAMED}", []),
+        (f"apiVersion: traefik.io/v1\nkind: IngressRoute\n{NAMED}", []),
+        (f"apiVersion: a.example/v1\nkind: Alert\n{NAMED}", [Unseen(kind="Alert.a.example")]),
         (
-            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: a.example/v1, kind: Alert}\n",
+            "apiVersion: v1\nkind: List\nitems:\n"
+            "- {apiVersion: a.example/v1, kind: Alert, metadata: {name: x}}\n",
             [Unseen(kind="Alert.a.example")],
         ),
-        (f"apiVersion: a.example/v1\nkind: Alert\nspec: {{image: '{APP}'}}\n", []),
+        (f"apiVersion: a.example/v1\nkind: Alert\n{NAMED}spec: {{image: '{APP}'}}\n", []),
         (CRD.replace("GROUP", "a.example"), [Unseen(kind="Alert.a.example")]),
         (CRD.replace("GROUP", "traefik.io"), []),
         (CRD.partition("spec")[0], [Unseen(kind="CustomResourceDefinition")]),
@@ -79,7 +81,7 @@ def objects(directory: Path, named: str) -> containers.Objects:
         f"[workloads.w]\nmanifests = 'm'\nimages = {named}\n[workloads.v]\nmanifests = 'v'\n"
     )
     recipe = load(directory / "recipe.toml").recipe
-    operator = b"apiVersion: a.example/v1\nkind: Alert\n"
+    operator = f"apiVersion: a.example/v1\nkind: Alert\n{NAMED}".encode()
     given = {"w": operator + f"---\n{HELM}{{chart: x}}\n".encode(), "v": POD.encode()}
     root = images.compose([ContainerImage(name=APP, tree=Tree(), run={})], X86_64, 0)
     trees = {name: Tree().with_nodes({"a.yaml": file(data)}) for name, data in given.items()}

@@ -23,6 +23,7 @@ from edgeimg.workloads.layout import ARCHIVE, LIST
 
 EPOCH = 1767225600
 APP = "localhost/acme/app:1"
+CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
 POD = """\
 apiVersion: v1
 kind: Pod
@@ -239,6 +240,7 @@ def test_images_of_init_containers_and_templates_count_and_anchors_are_no_bomb()
     text = """\
 apiVersion: apps/v1
 kind: Deployment
+metadata: {name: app}
 spec:
   template:
     spec:
@@ -277,7 +279,8 @@ spec:
     ],
 )
 def test_manifests_are_read_as_kubernetes_reads_them(text: str, told: str) -> None:
-    assert told in problems(f"apiVersion: v1\nkind: X\n{text}\n")[0]
+    named = "" if "metadata" in text else "metadata: {name: x}\n"
+    assert told in problems(f"apiVersion: v1\nkind: X\n{text}\n{named}")[0]
 
 
 def test_what_is_in_a_list_is_an_object_too() -> None:
@@ -288,11 +291,12 @@ def test_what_is_in_a_list_is_an_object_too() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '{\n\t"apiVersion": "v1",\n\t"kind": "Pod"\n}',
-        "apiVersion: v1\nkind: ConfigMap\ndata: {a: 'summary: {{ $value }}'}\n",
-        "apiVersion: v1\nkind: ConfigMap\ndata: {a: 'containers: [{image: x}]'}\n",
-        "# nothing\n---\napiVersion: v1\nkind: A\n---\n",
-        "apiVersion: v1\nkind: CustomResourceDefinition\nspec: {properties: {containers: "
+        '{\n\t"apiVersion": "v1",\n\t"kind": "Pod",\n\t"metadata": {"name": "x"}\n}',
+        f"{CONFIG_MAP}data: {{a: 'summary: {{{{ $value }}}}'}}\n",
+        f"{CONFIG_MAP}data: {{a: 'containers: [{{image: x}}]'}}\n",
+        "# nothing\n---\napiVersion: v1\nkind: A\nmetadata: {name: a}\n---\n",
+        "apiVersion: v1\nkind: CustomResourceDefinition\nmetadata: {name: a.b}\n"
+        "spec: {properties: {containers: "
         "{type: array, items: {properties: {image: {type: string}}}}}}\n",
     ],
 )
@@ -301,8 +305,67 @@ def test_manifests_that_are_right(text: str) -> None:
 
 
 def test_a_byte_order_mark_does_not_get_into_the_file() -> None:
-    files = Tree().with_nodes({"a.yaml": file(b"\xef\xbb\xbfapiVersion: v1\nkind: A\n")})
-    assert manifests.join("w", manifests.texts(files), ()).data == b"---\napiVersion: v1\nkind: A\n"
+    text = b"apiVersion: v1\nkind: A\nmetadata: {name: a}\n"
+    files = Tree().with_nodes({"a.yaml": file(b"\xef\xbb\xbf" + text)})
+    assert manifests.join("w", manifests.texts(files), ()).data == b"---\n" + text
+
+
+REFUSED_NAMES = {
+    "{}": "a.yaml:3: the object has no metadata.name (or generateName)",
+    "{name: }": "has no metadata.name",
+    "{name: ''}": "has no metadata.name",
+    "{labels: {name: x}}": "has no metadata.name",
+    "[name]": "has no metadata.name",
+    "{name: 123}": "metadata.name is not a text: write it in quotes",
+    "{name: yes}": "is not a text",
+    "{name: 2026-11-29}": "is not a text",
+    "{name: {a: b}}": "is not a text",
+    "{name: My App}": "a.yaml:3: metadata.name 'My App' is no name of an object: expected small",
+    "{name: app_1}": "is no name",
+    "{name: -app}": "is no name",
+    "{name: app.}": "is no name",
+    "{name: 'app\\n'}": "is no name",
+    '{name: "app\\n"}': "is no name",
+    f"{{name: {'a' * 254}}}": "is no name",
+    "{generateName: A-}": "metadata.generateName 'A-' is no name",
+}
+
+
+@pytest.mark.parametrize("metadata", REFUSED_NAMES)
+def test_names_that_the_api_server_refuses(metadata: str) -> None:
+    (line,) = problems(f"apiVersion: v1\nkind: ConfigMap\nmetadata: {metadata}\n")
+    assert REFUSED_NAMES[metadata] in line
+    (line,) = problems(
+        "apiVersion: v1\nkind: List\nitems:\n"
+        f"- {{apiVersion: v1, kind: ConfigMap, metadata: {metadata}}}\n"
+    )
+    assert "a.yaml:4: " in line
+
+
+def test_an_object_without_metadata_has_no_name() -> None:
+    assert problems("# x\napiVersion: v1\nkind: A\n") == [
+        "a.yaml:2: the object has no metadata.name (or generateName)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "metadata"),
+    [
+        ("v1", "{name: a}"),
+        ("v1", "{name: '123'}"),
+        ("v1", "{generateName: job-}"),
+        ("v1", "{name: '', generateName: job-}"),
+        ("v1", f"{{name: {'a' * 253}}}"),
+        ("apiextensions.k8s.io/v1", "{name: alerts.acme.example}"),
+        ("rbac.authorization.k8s.io/v1", "{name: 'system:Acme'}"),
+        ("networking.k8s.io/v1", "{name: 'fd00::1'}"),
+    ],
+)
+def test_names_that_the_api_server_takes(version: str, metadata: str) -> None:
+    text = f"apiVersion: {version}\nkind: A\nmetadata: {metadata}\n"
+    assert manifests.join("w", {"a.yaml": text}, ())
+    merged = f"x: &x {metadata}\napiVersion: {version}\nkind: A\nmetadata: {{<<: *x}}\n"
+    assert manifests.join("w", {"a.yaml": merged}, ())
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,10 @@ services() {
 }
 
 objects() {
+    if [ -e "$root/usr/lib/edgeimg/unready" ]; then
+        missing "this image has no K3s"
+        return
+    fi
     if [ ! -r "$KUBECONFIG" ]; then
         missing "K3s has written no $KUBECONFIG"
         return
