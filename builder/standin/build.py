@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Build the stand-in for one architecture, as one file like K3s's release asset.
+"""Build the stand-in for one architecture, as one file like K3s's release asset, or the images of
+its components, as one file like K3s's air-gap archive.
 
     python3 build.py --arch arm64 --output k3s-arm64
+    python3 build.py --arch arm64 --output k3s-airgap-images-arm64.tar.zst --airgap busybox-static
 
 Needs a Go toolchain and the PyPI package zstandard. Go's caches are those of
 the environment (GOCACHE, GOMODCACHE). Progress goes to stderr, as lines
@@ -95,6 +97,18 @@ PLUGINS = {
     "portmap": "plugins/meta/portmap",
 }
 
+# In the components' program (cmd/components): what is a program upstream, by its name in images.
+COMPONENTS = {"local-path-provisioner": "github.com/rancher/local-path-provisioner"}
+COMPONENTS_PLACE = "usr/lib/components"
+# What the helper pods of the local-path provisioner run.
+APPLETS = ("chmod", "mkdir", "rm", "sh")
+# Where the images' names are, and the module that each tag is the version of.
+IMAGE_NAMES = HERE / "internal" / "packaged" / "packaged.go"
+IMAGE_MODULES = {
+    "ImageDNS": "github.com/coredns/coredns",
+    "ImageLocalPath": "github.com/rancher/local-path-provisioner",
+}
+
 # K3s compresses with "zstd --long=25", so consumers must allow that window.
 WINDOW_LOG = 25
 LEVEL = 9
@@ -150,11 +164,130 @@ def build(arch: str, output: Path, go_program: str) -> Path:
     return output
 
 
+def build_airgap(arch: str, busybox: Path, output: Path, go_program: str) -> Path:
+    """Build the images of the components in one archive, as of `docker save`.
+
+    `busybox` is a static one for `arch`: the image of helper pods.
+    """
+    go = Go(program=go_program, environment={**os.environ, **GO_ENVIRONMENT, "GOARCH": arch})
+    with tempfile.TemporaryDirectory(prefix="standin-") as temporary:
+        work = Path(temporary)
+        say("downloading modules")
+        go.output("mod", "download")
+        names = image_names(go)
+        program = compile_components(go, work)
+        say("packing")
+        made = work / "airgap"
+        made.write_bytes(compress(pack_images(arch, images(names, program, busybox.read_bytes()))))
+        publish(made, output)
+    say(f"wrote {output}, {output.stat().st_size} bytes")
+    return output
+
+
+def compile_components(go: Go, work: Path) -> bytes:
+    """Compile cmd/components."""
+    out = work / "components"
+    overlay = write_overlay(
+        work / "components.json",
+        program_packages(go, work / "sources", "components", "programs", COMPONENTS),
+    )
+    total = len(
+        go.output("list", "-deps", *FLAGS, f"-overlay={overlay}", "./cmd/components").split()
+    )
+    arguments = [*FLAGS, f"-ldflags={LINK_FLAGS}", f"-overlay={overlay}", "-o", str(out)]
+    compile_counting(go, [*arguments, "./cmd/components"], total)
+    return out.read_bytes()
+
+
+def image_names(go: Go) -> dict[str, str]:
+    """The images' names by their constants. A tag that is not its module's version is an error."""
+    names = dict(re.findall(r'^\t(Image\w+) += "(.+)"$', IMAGE_NAMES.read_text(), flags=re.M))
+    for constant, module in IMAGE_MODULES.items():
+        version = go.output("list", "-m", "-f={{.Version}}", module).strip()
+        if names[constant].rpartition(":")[2].removeprefix("v") != version.removeprefix("v"):
+            raise OSError(f"{IMAGE_NAMES}: {names[constant]}, but go.mod has {module} {version}")
+    return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A container image: its layers, the lowest first, and its program."""
+
+    name: str
+    layers: Sequence[bytes]
+    program: str
+
+
+def images(names: Mapping[str, str], program: bytes, busybox: bytes) -> list[Image]:
+    """The images, named and laid out as those that K3s's manifests refer to."""
+    folders = [Entry(name=name) for name in ("usr", "usr/bin", "usr/lib")]
+    shared = pack([*folders, Entry(name=COMPONENTS_PLACE, content=program)])
+    local_path = "usr/bin/local-path-provisioner"
+    shell = [
+        Entry(name="bin"),
+        Entry(name="bin/busybox", content=busybox),
+        *(Entry(name=f"bin/{name}", target="busybox") for name in APPLETS),
+    ]
+    return [
+        Image(
+            name=names["ImageDNS"],
+            layers=[shared, pack([Entry(name="coredns", target=COMPONENTS_PLACE)])],
+            program="/coredns",
+        ),
+        Image(
+            name=names["ImageLocalPath"],
+            layers=[shared, pack([Entry(name=local_path, target="../lib/components")])],
+            program="local-path-provisioner",
+        ),
+        Image(name=names["ImageHelper"], layers=[pack(shell)], program="sh"),
+    ]
+
+
+def pack_images(arch: str, made: Sequence[Image]) -> bytes:
+    """An archive of `docker save`; a layer that images share is in it once."""
+    files: dict[str, bytes] = {}
+    manifest = []
+    for image in made:
+        digests = [hashlib.sha256(layer).hexdigest() for layer in image.layers]
+        files |= {
+            f"{digest}.tar": layer for digest, layer in zip(digests, image.layers, strict=True)
+        }
+        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        config = {
+            "architecture": arch,
+            "os": "linux",
+            "config": {"Entrypoint": [image.program], "Env": [path], "WorkingDir": "/"},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+        }
+        text = json.dumps(config, sort_keys=True).encode()
+        name = f"{hashlib.sha256(text).hexdigest()}.json"
+        files[name] = text
+        manifest.append(
+            {
+                "Config": name,
+                "RepoTags": [image.name],
+                "Layers": [f"{digest}.tar" for digest in digests],
+            }
+        )
+    files["manifest.json"] = json.dumps(manifest).encode()
+    entries = [Entry(name=name, content=content) for name, content in sorted(files.items())]
+    return pack(entries, root="")
+
+
 def compile_programs(go: Go, work: Path) -> dict[str, bytes]:
     """Compile the programs of the bundle; their content by name."""
     out = work / "out"
     out.mkdir()
-    overlay = write_overlay(work / "programs.json", plugin_packages(go, work / "plugins"))
+    overlay = write_overlay(
+        work / "programs.json",
+        program_packages(
+            go,
+            work / "plugins",
+            "cni",
+            "plugins",
+            {name: f"{PLUGIN_MODULE}/{path}" for name, path in PLUGINS.items()},
+        ),
+    )
     commands = [f"./cmd/{command}" for command in PROGRAMS]
     total = len(go.output("list", "-deps", *FLAGS, f"-overlay={overlay}", *commands).split())
     link = f"-ldflags={LINK_FLAGS} {version_flags(go)}"
@@ -194,30 +327,31 @@ def compile_counting(go: Go, arguments: Sequence[str], total: int) -> None:
     say(f"progress {total} {total}")
 
 
-def plugin_packages(go: Go, folder: Path) -> dict[Path, Path]:
-    """Copy the network plugins' sources so that they can be imported.
+def program_packages(
+    go: Go, folder: Path, command: str, variable: str, programs: Mapping[str, str]
+) -> dict[Path, Path]:
+    """Copy the sources of programs, packages by name, so that cmd/`command` can import them.
 
-    Each is a program. In the copy its package has a name of its own and its
-    main function is exported. One more file registers them with cmd/cni.
-    Returns where the copies shall seem to be.
+    In the copy the package has a name of its own and its main function is exported. One more file
+    registers them in the command's `variable`. Returns where the copies shall seem to be.
     """
-    here = HERE / "cmd" / "cni"
+    here = HERE / "cmd" / command
     imports, registrations, places = "", "", {}
-    for plugin, path in sorted(PLUGINS.items()):
-        package = plugin.replace("-", "")
-        for copy in export_plugin(go, f"{PLUGIN_MODULE}/{path}", folder / package):
-            places[here / "plugins" / package / copy.name] = copy
-        imports += f'import "{MODULE}/cmd/cni/plugins/{package}"\n'
-        registrations += f'func init() {{ plugins["{plugin}"] = {package}.Main }}\n'
+    for name, path in sorted(programs.items()):
+        package = name.replace("-", "")
+        for copy in export_program(go, path, folder / package):
+            places[here / variable / package / copy.name] = copy
+        imports += f'import "{MODULE}/cmd/{command}/{variable}/{package}"\n'
+        registrations += f'func init() {{ {variable}["{name}"] = {package}.Main }}\n'
     register = folder / "register.go"
     register.write_text(f"package main\n{imports}{registrations}")
     places[here / "register.go"] = register
     return places
 
 
-def export_plugin(go: Go, plugin: str, folder: Path) -> list[Path]:
-    """Write a plugin's sources to a folder, as a package with a function Main."""
-    listed = json.loads(go.output("list", "-json=Dir,GoFiles", plugin))
+def export_program(go: Go, program: str, folder: Path) -> list[Path]:
+    """Write a program's sources to a folder, as a package with a function Main."""
+    listed = json.loads(go.output("list", "-json=Dir,GoFiles", program))
     folder.mkdir(parents=True)
     copies, mains = [], 0
     for name in listed["GoFiles"]:
@@ -272,12 +406,12 @@ def bundle(programs: Mapping[str, bytes]) -> list[Entry]:
     )
 
 
-def pack(entries: Sequence[Entry]) -> bytes:
+def pack(entries: Sequence[Entry], root: str = "./") -> bytes:
     """Write a tar archive that holds nothing of where and when it was made."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for entry in entries:
-            info = tarfile.TarInfo(f"./{entry.name}")
+            info = tarfile.TarInfo(f"{root}{entry.name}")
             info.mode = 0o755
             if entry.target is not None:
                 info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry.target, 0o777
@@ -348,10 +482,20 @@ def main() -> int:
     parser.add_argument(
         "--output", required=True, type=Path, help="file to write, or the folder to write it to"
     )
+    parser.add_argument(
+        "--airgap",
+        type=Path,
+        metavar="BUSYBOX",
+        help="write the images of the components instead, with this static busybox",
+    )
     parser.add_argument("--go", default="go", help="the go program (default: the one on PATH)")
     arguments = parser.parse_args()
+    output = arguments.output.absolute()
     try:
-        print(build(arguments.arch, arguments.output.absolute(), arguments.go))
+        if arguments.airgap:
+            print(build_airgap(arguments.arch, arguments.airgap, output, arguments.go))
+        else:
+            print(build(arguments.arch, output, arguments.go))
     except subprocess.CalledProcessError as error:
         say(f"{' '.join(map(str, error.cmd[:2]))} failed with exit code {error.returncode}")
         say((error.stderr or "").strip())

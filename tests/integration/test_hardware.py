@@ -16,14 +16,24 @@ from edgeimg.inspect import image as inspect
 from edgeimg.tools import Toolbox
 from edgeimg.tree import file, symlink
 
+from tests import hardware_modules, hardware_probes
 from tests.conftest import TinyImages
 from tests.hardware_modules import FILE, described, extract, of_lock
+from tests.hardware_probes import Images
 
 
 @pytest.mark.usefixtures("downloads")
 def test_the_extract_of_the_unit_tests_is_of_the_locks_kernel(cache: Store) -> None:
     found = extract(of_lock("x86-64", cache), described())
     assert found == json.loads(FILE.read_text())["x86-64"]
+
+
+@pytest.mark.usefixtures("downloads")
+def test_the_table_of_the_documentation_is_that_of_the_locks_kernel(cache: Store) -> None:
+    page = (hardware_modules.PROJECT / "docs/reference/hardware.md").read_text().splitlines()
+    found = list(hardware_probes.table(Images(cache)))
+    start = page.index(found[0])
+    assert page[start : start + len(found) + 1] == [*found, ""]
 
 
 @pytest.mark.usefixtures("downloads")

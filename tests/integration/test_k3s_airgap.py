@@ -85,7 +85,7 @@ def test_the_archive_is_locked_fetched_and_trimmed(server: FileServer, tmp_path:
     assert asset is not None
     assert asset.size == len(server.files[f"{FOLDER}/k3s-airgap-images-amd64.tar.zst"])
     blob = k3s_release.fetch(asset, store, offline=False, progress=Silent(), env={})
-    archive = k3s_airgap.unpack(blob, asset, store)
+    archive = k3s_airgap.unpack(blob, asset.sha256, store)
     wanted = k3s_airgap.select(archive, source.k3s.airgap)
     assert set(wanted) == {
         "docker.io/rancher/mirrored-coredns-coredns:1.13.1",
@@ -104,6 +104,19 @@ def test_the_archive_is_locked_fetched_and_trimmed(server: FileServer, tmp_path:
     assert again == asset
     with pytest.raises(FetchError):
         k3s_airgap.resolve(source, X86_64, previous=None, progress=Silent(), env={})
+
+
+def test_a_pin_needs_no_checksum_file(server: FileServer) -> None:
+    source = recipe(server.url, "coredns")
+    del server.files[f"{FOLDER}/sha256sum-amd64.txt"]
+    with pytest.raises(FetchError) as caught:
+        k3s_airgap.resolve(source, X86_64, previous=None, progress=Silent(), env={})
+    assert "[k3s.airgap_sha256]" in (caught.value.hint or "")
+    k3s = source.k3s.model_copy(update={"airgap_sha256": {"x86-64": "1" * 64}})
+    pinned = source.model_copy(update={"k3s": k3s})
+    asset = k3s_airgap.resolve(pinned, X86_64, previous=None, progress=Silent(), env={})
+    assert asset is not None
+    assert asset.sha256 == "1" * 64
 
 
 def test_a_recipe_without_components_wants_no_archive() -> None:

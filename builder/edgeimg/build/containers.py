@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeimg.build.plan import BuildPlan
-from edgeimg.cache.store import Store
+from edgeimg.cache.store import Store, sha256_file
 from edgeimg.errors import RecipeError
 from edgeimg.lock.model import Package
 from edgeimg.recipe.model import Recipe
@@ -123,10 +123,16 @@ def pod_images(plan: BuildPlan, groups: Groups, images: Images) -> Tree:
 
 def _airgap(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> dict[str, Image]:
     """The images of the K3s components that the recipe selects."""
-    if k3s_airgap.KEY not in archives or plan.inputs.airgap is None:
+    if k3s_airgap.KEY not in archives:
         return {}
     images = {}
-    archive = k3s_airgap.unpack(archives[k3s_airgap.KEY], plan.inputs.airgap, store)
+    blob, asset = archives[k3s_airgap.KEY], plan.inputs.airgap
+    # The stand-in's is compiled here, and no lock has it.
+    if plan.recipe.k3s.source == "standin" or asset is None:
+        digest = sha256_file(blob)
+    else:
+        digest = asset.sha256
+    archive = k3s_airgap.unpack(blob, digest, store)
     for reference, tag in k3s_airgap.select(archive, plan.recipe.k3s.airgap).items():
         with open_image(archive, plan.arch, tag) as image:
             images[reference] = container_image.described(image, store, f"image:{reference}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from edgeimg.progress import Progress
 from edgeimg.resolve.update import KERNEL
 from edgeimg.sources import container_images, deb, k3s, k3s_airgap, kubernetes, standin
 from edgeimg.sources import k3s_release as releases
+from edgeimg.sources.builtin_images import static_busybox
 from edgeimg.sources.deb import Deb
 from edgeimg.sources.k3s import K3sBundle
 from edgeimg.tools import Toolbox
@@ -110,13 +111,19 @@ def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
                 hint="start again when the file is complete",
             )
         return bundle
+    debian_go = _go(plan, store, progress)
+    binary = standin.build(arch, store=store, progress=progress, toolbox_go=debian_go)
+    return k3s.unpack(binary, arch, store, source="standin", label=f"the stand-in for {arch.name}")
 
-    def debian_go() -> Path:
+
+def _go(plan: BuildPlan, store: Store, progress: Progress) -> Callable[[], Path]:
+    """Debian's Go, for hosts without one."""
+
+    def find() -> Path:
         toolbox = host_tools(plan.lock, "go", store, offline=plan.offline, progress=progress)
         return toolbox.path("usr/bin/go")
 
-    binary = standin.build(arch, store=store, progress=progress, toolbox_go=debian_go)
-    return k3s.unpack(binary, arch, store, source="standin", label=f"the stand-in for {arch.name}")
+    return find
 
 
 def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dict[str, Path]:
@@ -137,12 +144,27 @@ def container_archives(plan: BuildPlan, store: Store, progress: Progress) -> dic
         )
         for name, contents in sorted(container_images.contents(plan.recipe).items())
     }
-    # The stand-in has no components that would run them.
-    if plan.inputs.airgap is not None and plan.recipe.k3s.source != "standin":
-        archives[k3s_airgap.KEY] = releases.fetch(
-            plan.inputs.airgap, store, offline=plan.offline, progress=progress
-        )
+    if airgap := _airgap(plan, store, progress):
+        archives[k3s_airgap.KEY] = airgap
     return archives
+
+
+def _airgap(plan: BuildPlan, store: Store, progress: Progress) -> Path | None:
+    """The archive with the images of K3s' components; None when the recipe uses none."""
+    if plan.recipe.k3s.source == "standin":
+        if not standin.COMPONENTS.intersection(plan.recipe.k3s.airgap):
+            return None
+        busybox = static_busybox(group(plan, "containers", store, progress), plan.arch)
+        return standin.build_airgap(
+            plan.arch,
+            busybox,
+            store=store,
+            progress=progress,
+            toolbox_go=_go(plan, store, progress),
+        )
+    if plan.inputs.airgap is None:
+        return None
+    return releases.fetch(plan.inputs.airgap, store, offline=plan.offline, progress=progress)
 
 
 def unpack(

@@ -12,6 +12,7 @@ from edgeimg.image.layout import FILES, SHARED, SUMS
 from edgeimg.image.manifest import SUFFIX, Manifest
 from edgeimg.pack.publish import PublishedFile, describe
 from edgeimg.progress import Progress
+from edgeimg.sources import standin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +91,11 @@ def announce(plan: BuildPlan, progress: Progress) -> None:
             f"{plan.arch.name}: the K3s inside is the stand-in of builder/standin, NOT K3s: "
             "for tests and demonstrations only"
         )
-        if plan.recipe.k3s.airgap:
+        lacking = [name for name in plan.recipe.k3s.airgap if name not in standin.COMPONENTS]
+        if lacking:
             progress.note(
-                f"{plan.arch.name}: the stand-in has no {' or '.join(plan.recipe.k3s.airgap)}: "
-                "[k3s] airgap adds nothing"
+                f"{plan.arch.name}: the stand-in has no {' or '.join(lacking)}: "
+                "[k3s] airgap adds nothing for it"
             )
     if plan.inputs.unsigned_index:
         progress.note(

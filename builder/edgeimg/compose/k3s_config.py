@@ -20,6 +20,9 @@ DIRECTORY = "etc/rancher/k3s"
 ROLES = "usr/share/edgeimg/k3s"
 """The options for each role, `server.yaml` and `agent.yaml`: provisioning may change the role."""
 CERTS = "etc/containerd/certs.d"
+PROVED = "usr/share/edgeimg/smoke/components"
+"""A line for each component that the smoke test uses (overlays/base/usr/lib/edgeimg/report)."""
+_PROVABLE = ("coredns", "local-storage")
 AGENT_OPTIONS = (
     "airgap-extra-registry", "alsologtostderr", "container-runtime-endpoint", "data-dir", "debug",
     "default-runtime", "disable-apiserver-lb", "disable-default-registry-endpoint", "docker",
@@ -44,6 +47,9 @@ def nodes(k3s: K3s) -> dict[str, Node]:
         for role in ("server", "agent"):
             files[f"{ROLES}/{role}.yaml"] = _yaml(options(k3s, role), mode=0o600)
         files[f"{DIRECTORY}/config.yaml"] = files[f"{ROLES}/{k3s.role}.yaml"]
+    proved = [name for name in _PROVABLE if name in k3s.airgap]
+    if proved:
+        files[PROVED] = file("".join(f"{name}\n" for name in proved).encode())
     if k3s.role != "server":
         files[f"{DIRECTORY}/k3s.env"] = file(f"K3S_ROLE={k3s.role}\n".encode())
     if k3s.registries:

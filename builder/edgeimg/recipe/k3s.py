@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
@@ -110,6 +110,24 @@ OptionName = Annotated[str, AfterValidator(_option)]
 Component = Literal["coredns", "local-storage", "metrics-server", "servicelb", "traefik"]
 
 
+def _enabled(config: dict[str, ConfigValue]) -> dict[str, ConfigValue]:
+    """`!name` in `disable` takes the name off, for recipes that include others."""
+    names = config.get("disable")
+    if not isinstance(names, list):
+        return config
+    disabled: dict[ConfigValue, None] = {}
+    for name in names:
+        bare = name[1:] if isinstance(name, str) and name.startswith("!") else None
+        if bare is None:
+            disabled[name] = None
+        elif bare in get_args(Component):
+            disabled.pop(bare, None)
+        else:
+            expected = ", ".join(f"'!{known}'" for known in get_args(Component))
+            raise ValueError(f"disable has '!{bare}', expected one of {expected}")
+    return {**config, "disable": list(disabled)}
+
+
 class Registry(Table):
     """Where images of a registry are pulled from."""
 
@@ -155,6 +173,10 @@ class K3s(Table):
         description="packaged components whose images come along, out of the release's air-gap "
         "archive; those of others are pulled",
     )
+    airgap_sha256: dict[ArchKey, Sha256] = Field(
+        default_factory=dict,
+        description="pinned sha256 of the release's air-gap archive (.tar.zst) by architecture",
+    )
     disabled_kinds: Literal["deny", "warn", "allow"] = Field(
         "deny",
         description="what the API server does with objects that need a part which [k3s.config] "
@@ -165,7 +187,7 @@ class K3s(Table):
         description="'cis': options by K3s' CIS hardening guide: Pod Security, encrypted Secrets, "
         "an audit log; 'off' by default, as its memory is not measured",
     )
-    config: dict[OptionName, ConfigValue] = Field(
+    config: Annotated[dict[OptionName, ConfigValue], AfterValidator(_enabled)] = Field(
         default_factory=dict, description="written to /etc/rancher/k3s/config.yaml"
     )
 
@@ -173,6 +195,11 @@ class K3s(Table):
     def is_absent(self) -> bool:
         """The image has no K3s, and with it no containerd and no pods."""
         return self.source == "none"
+
+    @property
+    def takes_airgap_release(self) -> bool:
+        """Images of components come from a release. The stand-in brings its own."""
+        return bool(self.airgap) and self.source in ("release", "file")
 
     @model_validator(mode="after")
     def _configures_what_runs(self) -> Self:

@@ -65,7 +65,7 @@ def digest(recipe: Recipe) -> str:
             },
             "k3s": _k3s_facts(recipe.for_arch(arch), arch),
             **_image_facts(recipe.for_arch(arch), arch),
-            **_airgap_facts(recipe.for_arch(arch)),
+            **_airgap_facts(recipe.for_arch(arch), arch),
         }
         for arch in recipe.archs
     }
@@ -167,10 +167,12 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
         if pin is None or pin.reference != reference:
             of = f" of {name}" if name != reference else ""
             yield f"not locked: the image {reference}{of}"
-    if bool(variant.k3s.airgap) != (image.airgap is not None):
-        yield (
-            "K3s' air-gap images are not locked" if variant.k3s.airgap else "airgap is empty now"
-        )
+    wanted = variant.k3s.takes_airgap_release
+    pinned = variant.k3s.airgap_sha256.get(arch.name)
+    if wanted != (image.airgap is not None):
+        yield "K3s' air-gap images are not locked" if wanted else "airgap is empty now"
+    elif image.airgap is not None and pinned not in (None, image.airgap.sha256):
+        yield "K3s' air-gap images have another sha256 than locked"
     if variant.k3s.is_absent and image.k3s is not None:
         yield "the recipe is without K3s now"
     elif _k3s_differs(variant, arch, image.k3s):
@@ -186,9 +188,12 @@ def _image_facts(recipe: Recipe, arch: Arch) -> dict[str, dict[str, str]]:
     return {"images": references} if references else {}
 
 
-def _airgap_facts(recipe: Recipe) -> dict[str, str]:
+def _airgap_facts(recipe: Recipe, arch: Arch) -> dict[str, str]:
     """The archive of K3s' images. The lock does not depend on which of its images are used."""
-    return {"airgap": recipe.k3s.version} if recipe.k3s.airgap else {}
+    if not recipe.k3s.takes_airgap_release:
+        return {}
+    pinned = recipe.k3s.airgap_sha256.get(arch.name)
+    return {"airgap": recipe.k3s.version, **({"airgap_sha256": pinned} if pinned else {})}
 
 
 def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str | None] | None:

@@ -89,8 +89,9 @@ def compare(first: JsonObject, second: JsonObject, *, k3s: bool = True) -> tuple
             ("node", ("node", "uid")),
             ("pod", ("pod", "uid")),
             ("image version", ("image_version",)),
+            *((("data in the volume", ("volume",)),) if "volume" in first else ()),
         )
-        if (k3s and first.get("role") != "agent") or path[0] not in ("node", "pod")
+        if (k3s and first.get("role") != "agent") or path[0] not in ("node", "pod", "volume")
     ]
     again = first.get("boot_id") == second.get("boot_id")
     checks.append(Check(name="it did restart", failure="the boot ID is the same" if again else ""))
@@ -160,7 +161,22 @@ def _kubernetes(report: JsonObject) -> list[Check]:
             name="pod answers on its address",
             failure="" if report.get("http") else f"no HTTP answer from {pod.get('ip') or 'it'}",
         ),
+        *_components(report),
     ]
+
+
+def _components(report: JsonObject) -> list[Check]:
+    """Those of K3s' components that the image has work. The guest reports on these only."""
+    checks = []
+    if "dns" in report:
+        failure = "" if report["dns"] else "no address for kubernetes.default.svc.cluster.local"
+        checks.append(Check(name="names resolve in a pod", failure=failure))
+    if "volume" in report:
+        failure = "" if report["volume"] else "no answer from the pod with the claim"
+        checks.append(
+            Check(name="a claim is bound, and a pod writes to its volume", failure=failure)
+        )
+    return checks
 
 
 def _memory(report: JsonObject) -> list[Check]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from edgeimg.arch import Arch
 from edgeimg.errors import ArchiveError
@@ -25,7 +25,7 @@ def builtin_images(arch: Arch, packages: Mapping[str, Deb]) -> tuple[ContainerIm
     of another architecture, ArchiveError when one is missing or is not a static program.
     """
     catatonit = _program(packages, "catatonit", "usr/bin/catatonit", arch)
-    busybox = _program(packages, "busybox-static", "usr/bin/busybox", arch)
+    busybox = _busybox(packages, arch)
     return (
         ContainerImage(
             name=PAUSE,
@@ -34,6 +34,18 @@ def builtin_images(arch: Arch, packages: Mapping[str, Deb]) -> tuple[ContainerIm
         ),
         ContainerImage(name=HELLO, tree=_hello(busybox), run=_HELLO_CONFIG.to_json()),
     )
+
+
+def static_busybox(packages: Iterable[Deb], arch: Arch) -> bytes:
+    """The program of `busybox-static` of `arch`, for the stand-in's images.
+
+    Raises ArchitectureError, ArchiveError.
+    """
+    return _busybox({package.name: package for package in packages}, arch).read()
+
+
+def _busybox(packages: Mapping[str, Deb], arch: Arch) -> Node:
+    return _program(packages, "busybox-static", "usr/bin/busybox", arch)
 
 
 _PAUSE_CONFIG = ImageConfig(

@@ -45,19 +45,23 @@ def resolve(
     progress: Progress,
     env: Mapping[str, str] = os.environ,
 ) -> K3sAsset | None:
-    """The archive's entry for the lock; None when the recipe uses none of its images.
+    """The archive's entry for the lock; None when the recipe uses no images of a release.
+
+    Its sha256 is the recipe's pin, else that of `previous`, else the release's.
 
     Raises FetchError when the release's checksum file is needed and cannot be had.
     """
-    if not recipe.k3s.airgap:
+    if not recipe.k3s.takes_airgap_release:
         return None
+    pinned = recipe.k3s.airgap_sha256.get(arch.name)
     return k3s_release.locked(
-        recipe, arch, asset_name(arch), previous=previous, pinned=None, progress=progress, env=env
+        recipe, arch, asset_name(arch), previous=previous, pinned=pinned, progress=progress, env=env
     )
 
 
-def unpack(blob: Path, asset: K3sAsset, store: Store) -> Path:
-    """The archive as a plain tar, in the cache. Raises ArchiveError for a damaged one."""
+def unpack(blob: Path, sha256: str, store: Store) -> Path:
+    """The archive with that digest as a plain tar, in the cache. Raises ArchiveError for a damaged
+    one."""
 
     def make(result: Path) -> None:
         with disk_errors(result), blob.open("rb") as packed, result.open("wb") as plain:
@@ -66,7 +70,7 @@ def unpack(blob: Path, asset: K3sAsset, store: Store) -> Path:
             for piece in decoding.pieces(packed, "K3s' air-gap images", method=method, packed=size):
                 plain.write(piece)
 
-    return store.derived(key("k3s-airgap", "1", asset.sha256), make)
+    return store.derived(key("k3s-airgap", "1", sha256), make)
 
 
 def select(archive: Path, components: tuple[str, ...]) -> dict[str, str]:

@@ -94,7 +94,7 @@ def locked(
         sha256 = _published_sha256(recipe, arch, name, env)
         progress.note(
             f"{name} {k3s.version} is not pinned: took {sha256} from the release's own checksum "
-            "file on trust" + ("; pin it in [k3s.sha256]" if name == asset_name(arch) else "")
+            f"file on trust; pin it in {_table(name, arch)}"
         )
     url = asset_url(k3s.url, k3s.version, name)
     size = earlier.size if earlier and earlier.sha256 == sha256 else None
@@ -134,6 +134,11 @@ def fetch(
         raise DigestError(error.message, hint=_HINT_DIGEST) from error
 
 
+def _table(name: str, arch: Arch) -> str:
+    """Where a recipe pins a release's file."""
+    return "[k3s.sha256]" if name == asset_name(arch) else "[k3s.airgap_sha256]"
+
+
 def _urls(url: str, version: str, name: str, env: Mapping[str, str]) -> tuple[str, ...]:
     mirrors = env.get(VARIABLE, "").split()
     return tuple(asset_url(base, version, name) for base in mirrors) or (url,)
@@ -146,7 +151,7 @@ def _published_sha256(recipe: Recipe, arch: Arch, asset: str, env: Mapping[str, 
         text = downloads.read(urls, limit=_MAX_CHECKSUMS, name=f"{name} of K3s {version}")
     except FetchError as error:
         raise FetchError(
-            error.message, hint=f"pin it in [k3s.sha256]; or {_ALTERNATIVES}"
+            error.message, hint=f"pin it in {_table(asset, arch)}; or {_ALTERNATIVES}"
         ) from error
     return parse_checksums(text.decode("utf-8", "replace"), asset, urls[0])
 

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -25,6 +26,8 @@ from edgeimg.errors import HostError, ToolError
 from edgeimg.progress import Advance, Progress
 
 SOURCES = builtin.directory("standin").resolve()
+COMPONENTS = frozenset(("coredns", "local-storage"))
+"""K3s' packaged components that the stand-in has."""
 DEADLINE = 3600.0
 """Seconds for one build. Without caches it takes about nine minutes on two idle cores."""
 _GO_DEADLINE = 900.0
@@ -50,26 +53,55 @@ def build(
     require(sources)
     go = _find_go(toolbox_go)
     version = _go_version(go, sources)
-    name = _key(arch, version, sources)
 
     def make(result: Path) -> None:
         progress.note(
             f"compiling the K3s stand-in for {arch.name} with {version} (not K3s; for tests only); "
             "this takes minutes, once"
         )
-        argv: list[str | Path] = [
-            sys.executable,
-            "build.py",
-            "--arch",
-            arch.goarch,
-            "--output",
-            result.absolute(),
-            "--go",
-            go,
-        ]
+        argv = _argv(arch, go, result)
         _run(argv, sources, f"stand-in {arch.name}", progress)
 
-    return store.derived(name, make)
+    return store.derived(_key(arch, version, sources), make)
+
+
+def build_airgap(
+    arch: Arch,
+    busybox: bytes,
+    *,
+    store: Store,
+    progress: Progress,
+    toolbox_go: Callable[[], Path] | None = None,
+    sources: Path = SOURCES,
+) -> Path:
+    """The images of the stand-in's components for `arch`, like K3s' air-gap archive.
+
+    `busybox` is a static one for `arch`. See `build`.
+    """
+    require(sources)
+    go = _find_go(toolbox_go)
+    version = _go_version(go, sources)
+
+    def make(result: Path) -> None:
+        progress.note(
+            f"compiling CoreDNS and the local-path provisioner for {arch.name} with {version}, for "
+            "the K3s stand-in; this takes minutes, once"
+        )
+        with tempfile.NamedTemporaryFile(prefix="edgeimg-busybox-") as program:
+            program.write(busybox)
+            program.flush()
+            argv = [*_argv(arch, go, result), "--airgap", program.name]
+            _run(argv, sources, f"stand-in's images {arch.name}", progress)
+
+    digest = hashlib.sha256(busybox).hexdigest()
+    return store.derived(key("standin-airgap", _key(arch, version, sources), digest), make)
+
+
+def _argv(arch: Arch, go: Path, result: Path) -> list[str | Path]:
+    output = result.absolute()
+    return [
+        sys.executable, "build.py", "--arch", arch.goarch, "--output", output, "--go", go,
+    ]  # fmt: skip
 
 
 def require(sources: Path = SOURCES) -> None:

@@ -49,8 +49,9 @@ def test_the_official_k3s_needs_no_remark(plan: BuildPlan) -> None:
 def test_a_stand_in_is_named_and_what_it_does_not_bring(plan: BuildPlan) -> None:
     (told,) = announced(plan, source="standin", airgap=())
     assert "NOT K3s" in told
-    _, lacks = announced(plan, source="standin", airgap=("coredns", "traefik"))
-    assert "no coredns or traefik" in lacks
+    assert len(announced(plan, source="standin", airgap=("coredns", "local-storage"))) == 1
+    _, lacks = announced(plan, source="standin", airgap=("coredns", "servicelb", "traefik"))
+    assert "no servicelb or traefik" in lacks
 
 
 def test_an_index_without_a_good_signature_is_named() -> None:

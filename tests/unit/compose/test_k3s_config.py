@@ -50,6 +50,14 @@ def test_an_agents_image_starts_as_one() -> None:
     assert files["etc/rancher/k3s/k3s.env"].read() == b"K3S_ROLE=agent\n"
 
 
+def test_the_smoke_test_uses_the_components_whose_images_are_there() -> None:
+    path = "usr/share/edgeimg/smoke/components"
+    files = nodes(k3s(airgap=["local-storage", "metrics-server", "coredns"]))
+    assert files[path].read() == b"coredns\nlocal-storage\n"
+    assert path not in nodes(k3s(airgap=["metrics-server"]))
+    assert path not in nodes(load(RECIPE).recipe.k3s)
+
+
 def test_mirrors_are_told_to_both_in_order() -> None:
     mirrors = ["https://mirror.lan:5000", "http://old.lan/v2/hub"]
     files = nodes(

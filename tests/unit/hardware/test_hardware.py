@@ -67,13 +67,17 @@ class Images:
     def cover(
         self, name: str, recipe: Recipe | None = None, debs: tuple[Deb, ...] = ()
     ) -> Coverage:
-        arch = find_arch(CASES[name][0])
+        return self.of(machines()[name], find_arch(CASES[name][0]), recipe, debs)
+
+    def of(
+        self, machine: Machine, arch: Arch, recipe: Recipe | None = None, debs: tuple[Deb, ...] = ()
+    ) -> Coverage:
         kernel, recipe = self.kernel(arch), recipe or Recipe()
         tree = rootfs.root_modules(recipe, kernel, self.store)
         tree = tree.merge(firmware.select(recipe.firmware, debs, kernel).files)
         unneeded = (*patterns.excluded_modules(), *known.unneeded())
         return cover(
-            machines()[name],
+            machine,
             drivers.of_tree(tree, kernel.version),
             drivers.of_kernel(kernel, self.store),
             excluded=kernel_deb.match(kernel, unneeded, strict=False),

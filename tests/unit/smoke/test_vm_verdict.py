@@ -70,6 +70,27 @@ def test_one_wrong_fact_fails_its_check(path: str, value: Any, name: str) -> Non
     assert name in failures(judge(Boot(stages=ALL, report=changed(path, value))))
 
 
+PROOFS = GOOD | {"dns": "10.43.0.1", "volume": "one"}
+
+
+def test_components_are_judged_where_the_guest_has_them() -> None:
+    names = {check.name for check in judge(Boot(stages=ALL, report=PROOFS))}
+    new = names - {check.name for check in judge(Boot(stages=ALL, report=GOOD))}
+    assert len(new) == 2
+    for proof in ("dns", "volume"):
+        (failure,) = failures(judge(Boot(stages=ALL, report=PROOFS | {proof: ""})))
+        assert failure in new
+
+
+def test_a_volume_has_the_same_data_after_the_restart() -> None:
+    again = PROOFS | {"boot_id": "two"}
+    assert failures(compare(PROOFS, again)) == []
+    assert failures(compare(PROOFS, again | {"volume": "other"})) == [
+        "same data in the volume after the restart"
+    ]
+    assert failures(compare(PROOFS, {**GOOD, "boot_id": "two"})) != []
+
+
 def service(**facts: Any) -> dict[str, Any]:
     usual = {"name": "ssh", "state": "active", "health": "ok", "at_boot": True}
     return GOOD | {"services": [usual | facts]}

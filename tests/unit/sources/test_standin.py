@@ -85,6 +85,24 @@ def test_built_once_per_architecture_and_state(sources: Path, tmp_path: Path) ->
     assert runs.read_text() == "xxxx"
 
 
+def test_images_are_built_once_for_each_busybox(sources: Path, tmp_path: Path) -> None:
+    (sources / "build.py").write_text(
+        "import sys, pathlib\n"
+        "arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
+        "program = pathlib.Path(arguments['--airgap']).read_bytes()\n"
+        "pathlib.Path(arguments['--output']).write_bytes(program)\n"
+    )
+    store = Store(tmp_path / "cache")
+
+    def build(busybox: bytes) -> Path:
+        return standin.build_airgap(ARM, busybox, store=store, progress=Silent(), sources=sources)
+
+    first, again, other = build(b"1.37"), build(b"1.37"), build(b"1.38")
+    assert first == again
+    assert (first.read_bytes(), other.read_bytes()) == (b"1.37", b"1.38")
+    assert standin.cached(ARM, store, sources=sources) is None, "the program is another file"
+
+
 def test_a_failed_build_shows_its_log(sources: Path, tmp_path: Path) -> None:
     (sources / "build.py").write_text("import sys; sys.exit('main.go:3: undefined: x')")
     with pytest.raises(ToolError, match=r"status 1\n  main\.go:3: undefined: x") as caught:

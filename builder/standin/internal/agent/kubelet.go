@@ -166,7 +166,7 @@ func (n *Node) setClients(dependencies *kubelet.Dependencies) error {
 
 // resolvConf is the file that pods' name servers come from: that of
 // systemd-resolved if it is there, the host's unless it names this machine,
-// else an empty one.
+// else one with the server that K3s puts in: CoreDNS does not start without any.
 func (n *Node) resolvConf() (string, error) {
 	for _, path := range []string{"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"} {
 		content, err := os.ReadFile(path)
@@ -175,7 +175,7 @@ func (n *Node) resolvConf() (string, error) {
 		}
 	}
 	path := filepath.Join(n.path("etc"), "resolv.conf")
-	return path, pki.WriteFile(path, []byte("# no name server that pods could reach\n"), 0o644)
+	return path, pki.WriteFile(path, []byte("nameserver 8.8.8.8\n"), 0o644)
 }
 
 func usableResolvConf(content string) bool {

@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -30,13 +32,15 @@ const (
 
 // deployer applies the files of the manifests folder whenever they change.
 type deployer struct {
-	dir     string
+	dir string
+	// dropped are files whose objects are to be deleted, and then the files.
+	dropped []string
 	client  dynamic.Interface
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
 	applied map[string]time.Time
 }
 
-func newDeployer(dir string, config *rest.Config) (*deployer, error) {
+func newDeployer(dir string, dropped []string, config *rest.Config) (*deployer, error) {
 	plain := rest.CopyConfig(config)
 	plain.ContentType = ""
 	client, err := dynamic.NewForConfig(plain)
@@ -48,9 +52,9 @@ func newDeployer(dir string, config *rest.Config) (*deployer, error) {
 		return nil, err
 	}
 	return &deployer{
-		dir: dir, client: client, applied: map[string]time.Time{},
+		dir: dir, dropped: dropped, client: client, applied: map[string]time.Time{},
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(found)),
-	}, os.MkdirAll(dir, 0o700)
+	}, nil
 }
 
 // run looks at the folder now and then until ctx ends. A file that fails is
@@ -59,6 +63,7 @@ func (d *deployer) run(ctx context.Context) error {
 	ticker := time.NewTicker(manifestsEvery)
 	defer ticker.Stop()
 	for {
+		d.deleteDropped(ctx)
 		d.applyChanged(ctx)
 		select {
 		case <-ctx.Done():
@@ -68,15 +73,32 @@ func (d *deployer) run(ctx context.Context) error {
 	}
 }
 
+// deleteDropped deletes what disabled components had deployed.
+func (d *deployer) deleteDropped(ctx context.Context) {
+	d.dropped = slices.DeleteFunc(d.dropped, func(file string) bool {
+		err := d.eachObject(file, func(item *unstructured.Unstructured) error { return d.deleteObject(ctx, item) })
+		if err == nil {
+			err = os.Remove(file)
+		}
+		if err != nil {
+			klog.ErrorS(err, "objects of a disabled component not deleted, trying again", "file", file)
+			return false
+		}
+		klog.InfoS("component deleted, it is disabled", "file", file)
+		return true
+	})
+}
+
 func (d *deployer) applyChanged(ctx context.Context) {
 	files, _ := filepath.Glob(filepath.Join(d.dir, "*.y*ml"))
 	sort.Strings(files)
 	for _, file := range files {
 		info, err := os.Stat(file)
-		if err != nil || d.applied[file].Equal(info.ModTime()) {
+		if err != nil || d.applied[file].Equal(info.ModTime()) || slices.Contains(d.dropped, file) {
 			continue
 		}
-		if err := d.applyFile(ctx, file); err != nil {
+		err = d.eachObject(file, func(item *unstructured.Unstructured) error { return d.applyObject(ctx, item) })
+		if err != nil {
 			klog.ErrorS(err, "manifest not applied, trying again", "file", file)
 			d.mapper.Reset()
 			continue
@@ -86,7 +108,8 @@ func (d *deployer) applyChanged(ctx context.Context) {
 	}
 }
 
-func (d *deployer) applyFile(ctx context.Context, path string) error {
+// eachObject calls do for all objects of a file, in their order.
+func (d *deployer) eachObject(path string, do func(*unstructured.Unstructured) error) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -106,7 +129,7 @@ func (d *deployer) applyFile(ctx context.Context, path string) error {
 		if len(item.Object) == 0 {
 			continue
 		}
-		if err := d.applyObject(ctx, item); err != nil {
+		if err := do(item); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -118,22 +141,47 @@ func (d *deployer) applyObject(ctx context.Context, item *unstructured.Unstructu
 			return d.applyObject(ctx, element.(*unstructured.Unstructured))
 		})
 	}
-	kind := item.GroupVersionKind()
-	mapping, err := d.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	target, err := d.resource(item)
 	if err != nil {
 		return err
 	}
-	var target dynamic.ResourceInterface = d.client.Resource(mapping.Resource)
-	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
-		namespace := item.GetNamespace()
-		if namespace == "" {
-			namespace = metav1.NamespaceDefault
-		}
-		target = d.client.Resource(mapping.Resource).Namespace(namespace)
-	}
 	_, err = target.Apply(ctx, item.GetName(), item, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
+	return named(item, err)
+}
+
+func (d *deployer) deleteObject(ctx context.Context, item *unstructured.Unstructured) error {
+	target, err := d.resource(item)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", kind.Kind, item.GetName(), err)
+		return err
 	}
-	return nil
+	background := metav1.DeletePropagationBackground
+	err = target.Delete(ctx, item.GetName(), metav1.DeleteOptions{PropagationPolicy: &background})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return named(item, err)
+}
+
+// resource is where the API has an object.
+func (d *deployer) resource(item *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	kind := item.GroupVersionKind()
+	mapping, err := d.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return nil, err
+	}
+	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
+		return d.client.Resource(mapping.Resource), nil
+	}
+	namespace := item.GetNamespace()
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	return d.client.Resource(mapping.Resource).Namespace(namespace), nil
+}
+
+func named(item *unstructured.Unstructured, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", item.GetKind(), item.GetName(), err)
 }

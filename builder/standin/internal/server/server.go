@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +20,7 @@ import (
 
 	"edgeimg.local/standin/internal/agent"
 	"edgeimg.local/standin/internal/datastore"
+	"edgeimg.local/standin/internal/packaged"
 	"edgeimg.local/standin/internal/settings"
 	"edgeimg.local/standin/internal/token"
 )
@@ -51,7 +54,11 @@ func Run(ctx context.Context, s *settings.Settings, ready func()) error {
 			return fmt.Errorf("API server: %w", err)
 		}
 		return withAPIServer(ctx, api, func(ctx context.Context) error {
-			return runComponents(ctx, s, p, api.client, func(ctx context.Context) error {
+			dropped, err := stage(s, p, cluster, address)
+			if err != nil {
+				return fmt.Errorf("packaged components: %w", err)
+			}
+			return runComponents(ctx, s, p, dropped, api.client, func(ctx context.Context) error {
 				if s.DisableAgent {
 					ready()
 					<-ctx.Done()
@@ -76,6 +83,26 @@ func clusterOf(s *settings.Settings) (agent.Cluster, error) {
 		PodCIDR: s.ClusterCIDR, DNS: dns, Domain: s.ClusterDomain,
 		KubeProxy: !s.DisableKubeProxy, BridgeNetwork: s.FlannelBackend != "none",
 	}, nil
+}
+
+// stage writes the manifests of the packaged components, and returns the files
+// of those that are disabled now.
+func stage(s *settings.Settings, p paths, cluster agent.Cluster, address net.IP) ([]string, error) {
+	if err := os.MkdirAll(p.manifests(), 0o700); err != nil {
+		return nil, err
+	}
+	name, err := agent.Name(s)
+	if err != nil {
+		return nil, err
+	}
+	storage := s.DefaultStoragePath
+	if storage == "" {
+		storage = filepath.Join(s.DataDir, "storage")
+	}
+	return packaged.Stage(p.manifests(), s.Disable, packaged.Values{
+		ClusterDNS: cluster.DNS, ClusterDomain: cluster.Domain, StoragePath: storage,
+		NodeHosts: address.String() + " " + name,
+	})
 }
 
 // withDatastore runs f while the datastore is served. The datastore ends last,
@@ -148,7 +175,7 @@ func waitReady(ctx context.Context, config *rest.Config) error {
 
 // runComponents starts what works through the API, one after the other, and
 // ends when the first of them does.
-func runComponents(ctx context.Context, s *settings.Settings, p paths, client *rest.Config, node func(context.Context) error) error {
+func runComponents(ctx context.Context, s *settings.Settings, p paths, dropped []string, client *rest.Config, node func(context.Context) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(name string, run func() error) {
 		group.Go(func() error {
@@ -165,7 +192,7 @@ func runComponents(ctx context.Context, s *settings.Settings, p paths, client *r
 	if !s.DisableScheduler {
 		start("scheduler", func() error { return runScheduler(ctx, s, client) })
 	}
-	manifests, err := newDeployer(p.manifests(), client)
+	manifests, err := newDeployer(p.manifests(), dropped, client)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func (c *command) serverFlags(s *Settings) {
 	f.StringVar(&s.FlannelBackend, "flannel-backend", "host-gw", "none, or anything else for a bridge and routes")
 	f.StringVarP(&s.KubeconfigPath, "write-kubeconfig", "o", "/etc/rancher/k3s/k3s.yaml", "where to write the administrator's kubeconfig")
 	f.StringVar(&s.KubeconfigMode, "write-kubeconfig-mode", "0600", "its mode")
-	f.StringArrayVar(&s.Disable, "disable", nil, "packaged component not to deploy (the stand-in has none)")
+	f.StringArrayVar(&s.Disable, "disable", nil, "packaged component not to deploy (the stand-in has coredns and local-storage)")
 	f.BoolVar(&s.DisableAgent, "disable-agent", false, "run no node in this process")
 	f.BoolVar(&s.DisableScheduler, "disable-scheduler", false, "run no scheduler")
 	f.BoolVar(&s.DisableControllers, "disable-controller-manager", false, "run no controllers")
