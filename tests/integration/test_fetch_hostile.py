@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
 import socket
 import threading
@@ -13,7 +15,10 @@ import pytest
 from edgeimg import fetch as downloads
 from edgeimg.cache.store import Store
 from edgeimg.errors import FetchError
-from edgeimg.fetch import Download, fetch, http, session, transfer
+from edgeimg.fetch import Download, api, fetch, http, session, shared_cache, transfer
+from edgeimg.fetch.api import Api
+from edgeimg.fetch.shared_address import Address
+from edgeimg.fetch.shared_cache import SharedCache
 
 from tests.integration.fileserver import FileServer
 
@@ -28,7 +33,9 @@ Serve = Callable[[bytes, float], str]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "BACKOFF", 0.01)
     monkeypatch.setattr(transfer, "BACKOFF", 0.01)
+    monkeypatch.setattr(api, "BACKOFF", 0.01)
     monkeypatch.setattr(session, "PATIENCE", 1.5)
+    monkeypatch.setattr(shared_cache, "PATIENCE", 1.5)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -98,6 +105,13 @@ NONSENSE = {
     "chunk": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
     "gzip": OK + b"Content-Encoding: gzip\r\nConnection: close\r\n\r\nno gzip",
     "header": OK + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
+    "encodings": OK + b"Content-Encoding: " + b", ".join([b"gzip"] * 3000) + b"\r\n\r\nabc",
+    "bomb": OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(64 << 20)),
+    "chunk-negative": OK + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nabc",
+    "chunk-digits": OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 5000 + b"\r\nabc",
+    "range": b"HTTP/1.1 206 Part\r\nContent-Range: \xff\xb2\r\nContent-Length: 3\r\n\r\nabc",
+    "status-digits": b"HTTP/1.1 999999 x\r\nContent-Length: 0\r\n\r\n",
+    "switch": b"HTTP/1.1 101 Switch\r\nUpgrade: x\r\n\r\n",
 }
 
 
@@ -115,6 +129,21 @@ def test_nonsense_means_the_next_mirror(
     with pytest.raises(FetchError):
         downloads.read([bad], limit=1000, name="x")
     assert [str(warning.message) for warning in recwarn if "cookie" in str(warning.message)] == []
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_nonsense_is_a_miss_of_the_shared_cache_and_an_answer_or_error_of_an_api(
+    serve: Serve, tmp_path: Path, name: str
+) -> None:
+    base = serve(NONSENSE[name], 0).removesuffix("/x")
+    cache, desk = SharedCache(Address(url=base, writes=True)), Api(base, "user", "password")
+    assert not cache.blob(SHA256, len(CONTENT), tmp_path / "blob")
+    assert (cache.hits, cache.misses, list(tmp_path.iterdir())) == (0, 1, [])
+    cache.put_entry("0" * 64, CONTENT)
+    with contextlib.suppress(FetchError):
+        assert len(desk.call("GET", "/x").body) <= api.MAX_BYTES
+    cache.close()
+    desk.close()
 
 
 TRICKLES = {

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from click.testing import CliRunner
 from edgeimg.arch import X86_64
 from edgeimg.cli import cli
 from edgeimg.cli.answer import Answer
+from edgeimg.flash import devices
+from edgeimg.flash.devices import Device
 from edgeimg.flash.write import MARK
 from edgeimg.install import machine
 from edgeimg.pack import disk as disks
@@ -247,6 +250,70 @@ def test_what_it_does_afterwards(made: Made, tmp_path: Path) -> None:  # noqa: F
             )
             assert done.returncode == code
         assert (tmp_path / "asked").read_text() == "poweroff\n"
+
+
+def test_a_disk_is_installed_once(
+    made: Made,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk has a serial number, as real ones have and loop devices have not."""
+    (tmp_path / "bin").mkdir()
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    with blank(tmp_path, 32 * MIB) as (disk,):
+        listed = devices.disks
+
+        def with_serial(lsblk: Any) -> tuple[Device, ...]:
+            return tuple(
+                replace(one, serial="L-1") if one.path == str(disk) else one
+                for one in listed(lsblk)
+            )
+
+        monkeypatch.setattr(devices, "disks", with_serial)
+        file = rules(tmp_path, made.image, 'serial = "L-1"', 'after = "poweroff"\n')
+        book = tmp_path / "install.ledger.jsonl"
+
+        def install(*options: str) -> Any:
+            return CliRunner().invoke(
+                cli, ["install", "--rules", str(file), *options], obj=Answer()
+            )
+
+        assert install().exit_code == 0
+        assert made.on(disk)
+        assert [entry["serial"] for entry in ledger(book)] == ["L-1", "L-1"]
+        (tmp_path / "asked").unlink()
+        # The same once more: nothing is written, and it goes on as if it were.
+        before = disk.read_bytes()
+        with disk.open("r+b") as opened:
+            opened.seek(31 * MIB)
+            opened.write(b"data of the gateway")
+        assert install("--dry-run").exit_code == 0
+        assert not (tmp_path / "asked").exists()
+        assert install().exit_code == 0
+        assert (tmp_path / "asked").read_text() == "poweroff\n"
+        assert len(ledger(book)) == 2
+        assert disk.read_bytes() != before
+        # A ledger of another image knows nothing of it: what is on the disk is data.
+        lines = book.read_text().splitlines()
+        book.write_text("\n".join(line.replace(entry_digest(line), "0" * 64) for line in lines))
+        assert "it holds data" in str(install().exception)
+        # Interrupted between the last byte and the ledger: it starts over.
+        book.write_text(lines[0] + "\n")
+        assert install().exit_code == 0
+        assert [entry["result"] for entry in ledger(book)] == ["started", "started", "ok"]
+        assert made.on(disk)
+        # The disk was erased since.
+        with disk.open("r+b") as opened:
+            opened.write(bytes(32 * MIB))
+        assert install().exit_code == 0
+        assert made.on(disk)
+
+
+def entry_digest(line: str) -> str:
+    return str(json.loads(line)["digest"])
 
 
 def test_a_row_of_a_fleet(

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from edgeimg import __main__ as program
 from edgeimg.cache import partials
 from edgeimg.ui import clean
 
@@ -160,6 +161,29 @@ def test_signals_end_it_in_order(number: signal.Signals) -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"interrupted" in errors
+
+
+def test_an_interrupted_start_shows_no_traceback(tmp_path: Path) -> None:
+    """As if Ctrl-C were pressed while the command line is imported."""
+    package = tmp_path / "edgeimg"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "__main__.py").write_bytes(Path(program.__file__).read_bytes())
+    (package / "cli.py").write_text("print('ready', flush=True)\nimport time\ntime.sleep(60)\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "edgeimg"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert errors == b""
 
 
 def test_nohup_is_heeded() -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,76 +25,9 @@ from edgeimg.rollout.server import Server
 from edgeimg.tree import Tree, file
 from pydantic import ValidationError
 
-from tests.hawkbit import PASSWORD, HawkBit, environment
+from tests.hawkbit import PASSWORD, HawkBit
+from tests.rollout_desk import STEPS, fleet, run
 from tests.rollout_device import Device
-
-STEPS = """
-[[group]]
-name = "canary"
-gateways = ["gw1", "agent1"]
-
-[[group]]
-name = "half"
-percent = 50
-failures = 10
-
-[[group]]
-name = "rest"
-percent = 100
-failures = 20
-"""
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HawkBit]:
-    made = HawkBit()
-    for name, value in environment(made.url).items():
-        monkeypatch.setenv(name, value)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def steps(tmp_path: Path) -> Path:
-    path = tmp_path / "steps.toml"
-    path.write_text(STEPS)
-    return path
-
-
-@pytest.fixture
-def release(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A release in a directory, and where a web server has it."""
-    path = tmp_path / "release"
-    path.mkdir()
-    (path / "SHA256SUMS").write_text(f"{'0' * 64}  gw_1.1.0_arm64.efi\n")
-    facts: dict[str, Any] = {"id": "gw", "version": "1.1.0", "overrides": [], "images": []}
-    (path / "release.json").write_text(json.dumps({**facts, "files": []}))
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    shop = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(path)))
-    threading.Thread(target=shop.serve_forever, args=(0.05,), daemon=True).start()
-    yield path, f"http://127.0.0.1:{shop.server_port}"
-    shop.shutdown()
-    shop.server_close()
-
-
-def run(*arguments: object) -> dict[str, Any]:
-    """What a command prints with --json."""
-    answer = Answer()
-    words = ["rollout", *map(str, arguments), "--json"]
-    cli.main(words, standalone_mode=False, obj=answer)
-    return answer._parts
-
-
-def fleet(server: HawkBit, *, singles: int = 4, agents: int = 2) -> None:
-    common = {"image": "gw", "version": "1.0.0", "ha": "no"}
-    for number in range(1, singles + 1):
-        server.add(f"gw{number}", role="server", **common)
-    for number in range(1, agents + 1):
-        server.add(f"agent{number}", role="agent", **common)
 
 
 def test_from_a_release_to_a_gateway_that_runs_it(

@@ -14,7 +14,7 @@ from edgeimg.fetch.api import Answer
 from edgeimg.rollout.server import Server
 
 from tests.hawkbit import HawkBit
-from tests.unit.rollout.test_rollout import fleet, release, run, server, steps  # noqa: F401
+from tests.rollout_desk import fleet, run
 
 CHANGES = int(os.environ.get("EDGEIMG_TEST_ANSWERS", "40"))
 """Of one value in one answer, for each command."""
@@ -49,9 +49,9 @@ def changed(value: Any, random: Random) -> Any:
 @pytest.mark.parametrize("command", ["publish", "start", "status", "report", "stop"])
 def test_a_changed_answer_is_used_or_refused(
     command: str,
-    server: HawkBit,  # noqa: F811
-    steps: Path,  # noqa: F811
-    release: tuple[Path, str],  # noqa: F811
+    server: HawkBit,
+    steps: Path,
+    release: tuple[Path, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -87,7 +87,7 @@ def test_a_changed_answer_is_used_or_refused(
     assert refused > 0
 
 
-def test_a_list_without_end_is_left(server: HawkBit) -> None:  # noqa: F811
+def test_a_list_without_end_is_left(server: HawkBit) -> None:
     page = b'{"content": [{"name": "x"}], "total": 1000000000000}'
     server.answers["GET /rest/v1/rollouts"] = (200, page)
     with pytest.raises(RolloutError, match="more than 2000 pages"):
