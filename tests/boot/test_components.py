@@ -1,7 +1,12 @@
-"""K3s' components for names and volumes, started with the gateway: CoreDNS and local-path."""
+"""K3s' components for names and volumes, started with the gateway: CoreDNS and local-path.
+
+They take a minute to compile and the guest several to start, so it is asked for:
+EDGEIMG_TEST_COMPONENTS=1. Needs Go.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -17,6 +22,10 @@ from tests.gateway import PROJECT, Gateway, booted, built, edgeimg
 pytestmark = [
     pytest.mark.boot,
     pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh: apt install openssh-client"),
+    pytest.mark.skipif(
+        os.environ.get("EDGEIMG_TEST_COMPONENTS") != "1",
+        reason="asked for with EDGEIMG_TEST_COMPONENTS=1",
+    ),
 ]
 RECIPE = """\
 include = ["gateway.toml"]
