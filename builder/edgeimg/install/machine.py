@@ -21,7 +21,7 @@ _PLACEHOLDER = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """This machine; texts are empty where it says nothing."""
+    """This machine. An identifier that its firmware does not have is empty."""
 
     maker: str = ""
     model: str = ""

@@ -31,7 +31,7 @@ class Menu:
         return found[self._number([path.name for path in found], "Image", {})]
 
     def disk(self, candidates: Sequence[Candidate]) -> Candidate:
-        """One of the disks that may be written to. Raises HostError when there is none."""
+        """The disk to write, as chosen. Raises HostError when every disk is refused."""
         if all(one.reasons for one in candidates):
             lines = [f"{one.title}: {'; '.join(one.reasons)}" for one in candidates]
             raise HostError(

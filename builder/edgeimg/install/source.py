@@ -14,8 +14,9 @@ _ENDINGS = (".raw.zst", ".raw")
 
 
 def images(path: Path, arch: Arch) -> tuple[Path, ...]:
-    """The image files that `path` names: itself, or those in the directory, without images of
-    another architecture. Raises ImageError when there is none, and for a file of another one.
+    """The image file `path`, or the image files for `arch` in the directory `path`.
+
+    Raises ImageError for a file or a directory without an image for `arch`.
     """
     if not path.is_dir():
         if not path.is_file():
