@@ -116,9 +116,7 @@ def test_a_row_that_says_something_else_is_refused(tmp_path: Path) -> None:
     box = gateways["box-3"]
     rows.require_match(box, Machine(serial="X-1", macs=("52:54:00:aa:00:09",)), S1, arch="x86-64")
     rows.require_match(box, Machine(), S1, arch="")
-    with pytest.raises(
-        HostError, match="disk_serial is S1, and that of /dev/nvme0n1 is S99"
-    ):
+    with pytest.raises(HostError, match="disk_serial is S1, and that of /dev/nvme0n1 is S99"):
         rows.require_match(box, Machine(), DEVICE, arch="x86-64")
     with pytest.raises(HostError, match="arch is x86-64, and the image is for arm64"):
         rows.require_match(box, Machine(), S1, arch="arm64")
