@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-from build import FLAGS, GO_ENVIRONMENT, HERE
+from toolchain import FLAGS, GO_ENVIRONMENT, HERE
 
 
 def main(arguments: list[str]) -> int:

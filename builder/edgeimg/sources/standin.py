@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import zstandard
@@ -50,19 +51,16 @@ def build(
     `toolbox_go` returns a Go program for hosts without one. Raises HostError without sources or
     Go, ToolError with the end of the log when it does not compile.
     """
-    require(sources)
-    go = _find_go(toolbox_go)
-    version = _go_version(go, sources)
+    compiler = _Compiler.find(arch, toolbox_go, sources)
 
     def make(result: Path) -> None:
         progress.note(
-            f"compiling the K3s stand-in for {arch.name} with {version} (not K3s; for tests only); "
-            "this takes minutes, once"
+            f"compiling the K3s stand-in for {arch.name} with {compiler.version} "
+            "(not K3s; for tests only); this takes minutes, once"
         )
-        argv = _argv(arch, go, result)
-        _run(argv, sources, f"stand-in {arch.name}", progress)
+        compiler.run(result, f"stand-in {arch.name}", progress)
 
-    return store.derived(_key(arch, version, sources), make)
+    return store.derived(compiler.key, make)
 
 
 def build_airgap(
@@ -78,30 +76,21 @@ def build_airgap(
 
     `busybox` is a static one for `arch`. See `build`.
     """
-    require(sources)
-    go = _find_go(toolbox_go)
-    version = _go_version(go, sources)
+    compiler = _Compiler.find(arch, toolbox_go, sources)
 
     def make(result: Path) -> None:
         progress.note(
-            f"compiling CoreDNS and the local-path provisioner for {arch.name} with {version}, for "
-            "the K3s stand-in; this takes minutes, once"
+            f"compiling CoreDNS and the local-path provisioner for {arch.name} with "
+            f"{compiler.version}, for the K3s stand-in; this takes minutes, once"
         )
         with tempfile.NamedTemporaryFile(prefix="edgeimg-busybox-") as program:
             program.write(busybox)
             program.flush()
-            argv = [*_argv(arch, go, result), "--airgap", program.name]
-            _run(argv, sources, f"stand-in's images {arch.name}", progress)
+            label = f"stand-in's images {arch.name}"
+            compiler.run(result, label, progress, "--airgap", program.name)
 
     digest = hashlib.sha256(busybox).hexdigest()
-    return store.derived(key("standin-airgap", _key(arch, version, sources), digest), make)
-
-
-def _argv(arch: Arch, go: Path, result: Path) -> list[str | Path]:
-    output = result.absolute()
-    return [
-        sys.executable, "build.py", "--arch", arch.goarch, "--output", output, "--go", go,
-    ]  # fmt: skip
+    return store.derived(key("standin-airgap", compiler.key, digest), make)
 
 
 def require(sources: Path = SOURCES) -> None:
@@ -116,14 +105,37 @@ def require(sources: Path = SOURCES) -> None:
 def cached(arch: Arch, store: Store, *, sources: Path = SOURCES) -> Path | None:
     """The binary that `build` would return without compiling, or None.
 
-    Raises HostError without Go, ToolError when Go cannot be used.
+    Raises HostError without sources or Go, ToolError when Go cannot be used.
     """
-    path = store.root / "derived" / _key(arch, _go_version(_find_go(None), sources), sources)
+    path = store.root / "derived" / _Compiler.find(arch, None, sources).key
     return path if path.is_file() else None
 
 
-def _key(arch: Arch, go_version: str, sources: Path) -> str:
-    return key("standin", _VERSION, digest(sources), arch.goarch, go_version, zstandard.__version__)
+@dataclass(frozen=True, kw_only=True)
+class _Compiler:
+    """The build script of the stand-in, with a Go, for one architecture."""
+
+    arch: Arch
+    sources: Path
+    go: Path
+    version: str
+
+    @classmethod
+    def find(cls, arch: Arch, toolbox_go: Callable[[], Path] | None, sources: Path) -> _Compiler:
+        require(sources)
+        go = _find_go(toolbox_go)
+        return cls(arch=arch, sources=sources, go=go, version=_go_version(go, sources))
+
+    @property
+    def key(self) -> str:
+        """Of the binary, in the cache."""
+        parts = (_VERSION, digest(self.sources), self.arch.goarch, self.version)
+        return key("standin", *parts, zstandard.__version__)
+
+    def run(self, result: Path, label: str, progress: Progress, *options: str) -> None:
+        argv: list[str | Path] = [sys.executable, "build.py", "--arch", self.arch.goarch]
+        argv += ["--output", result.absolute(), "--go", self.go, *options]
+        _run(argv, self.sources, label, progress)
 
 
 def digest(sources: Path) -> str:
