@@ -19,13 +19,13 @@ import pytest
 from edgeimg import tools
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
-from edgeimg.errors import EdgeimgError
-from edgeimg.sources import k3s, kubernetes, standin
+from edgeimg.sources import k3s, kubernetes
 from edgeimg.tools import Toolbox
 from edgeimg.vm.disk import raw_image
 
 from tests.console import Console, Switch, switched
 from tests.gateway import EMPTY, FILL, PROJECT, built
+from tests.standin import compiled
 
 pytestmark = pytest.mark.boot
 CUTS = int(os.environ.get("EDGEIMG_TEST_POWER_CUTS", "2"))
@@ -195,11 +195,7 @@ def unpacked(text: str) -> bytes:
 
 def _k3s(cache: Store) -> Path:
     """The stand-in's program for this host."""
-    try:
-        binary = standin.cached(tools.build_host(), cache)
-    except EdgeimgError as error:
-        pytest.skip(error.message)
-    assert binary is not None
+    binary = compiled(tools.build_host(), cache)
     bundle = k3s.unpack(binary, tools.build_host(), cache, source="standin")
     program = kubernetes.kubectl(bundle, cache).with_name("k3s")
     if not program.exists():

@@ -15,15 +15,16 @@ import pytest
 from edgeimg import fetch, process, tools, tree
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.cache.store import Store
-from edgeimg.errors import EdgeimgError
 from edgeimg.fetch import mirrors
 from edgeimg.lock.model import Lock
 from edgeimg.recipe.image_name import short_name
-from edgeimg.sources import deb, k3s, standin
+from edgeimg.sources import deb, k3s
 from edgeimg.sources.builtin_images import HELLO_PAGE, builtin_images
 from edgeimg.sources.oci import ContainerImage
 from edgeimg.workloads import images
 from edgeimg.workloads.layout import ARCHIVE, IMAGES
+
+from tests.standin import compiled
 
 pytestmark = pytest.mark.integration
 EPOCH = 1767225600
@@ -94,12 +95,7 @@ def containerd(cache: Store, tmp_path: Path) -> Iterator[list[str | Path]]:
     if os.geteuid() != 0:
         pytest.skip("containerd needs root")
     host = tools.build_host()
-    try:
-        binary = standin.cached(host, cache)
-    except EdgeimgError as error:
-        pytest.skip(error.message)
-    if binary is None:
-        pytest.skip("the stand-in has not been compiled yet: run `tests/run images`")
+    binary = compiled(host, cache)
     k3s.unpack(binary, host, cache, source="standin").tree.extract(tmp_path / "root")
     programs = tmp_path / "root/usr/lib/k3s/current/bin"
     address = tmp_path / "c.sock"

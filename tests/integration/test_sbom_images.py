@@ -22,11 +22,10 @@ from edgeimg.build.options import BuildOptions, K3sChoice
 from edgeimg.build.plan import plan_build
 from edgeimg.cache.store import Store
 from edgeimg.cve import cve, versions
-from edgeimg.errors import EdgeimgError
 from edgeimg.lock.model import Lock
 from edgeimg.recipe.file import load
 from edgeimg.sbom import Kind, Sbom, gomod
-from edgeimg.sources import k3s, standin
+from edgeimg.sources import k3s
 from edgeimg.tools import Toolbox
 from edgeimg.ui import Ui
 from license_expression import get_spdx_licensing
@@ -34,6 +33,7 @@ from spdx_tools.spdx.parser.parse_anything import parse_file
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from tests.fake_k3s import FakeK3s
+from tests.standin import compiled
 
 pytestmark = pytest.mark.integration
 PROJECT = Path(__file__).parents[2]
@@ -132,12 +132,7 @@ def test_a_fix_of_the_kernel_is_found_missing(
 def test_modules_are_those_that_go_itself_sees(
     cache: Store, toolbox: Callable[[str], Toolbox], arch: Arch, tmp_path: Path
 ) -> None:
-    try:
-        binary = standin.cached(arch, cache)
-    except EdgeimgError as error:
-        pytest.skip(error.message)
-    if binary is None:
-        pytest.skip("needs the stand-in compiled: run `tests/run images`")
+    binary = compiled(arch, cache)
     go = shutil.which("go") or toolbox("go").path("usr/bin/go")
     bundle = k3s.unpack(binary, arch, cache, source="standin")
     node = bundle.tree[bundle.tree.resolve("usr/bin/k3s")]

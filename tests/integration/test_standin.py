@@ -9,23 +9,18 @@ import pytest
 from edgeimg import process, tools
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.cache.store import Store
-from edgeimg.errors import ArchitectureError, EdgeimgError
+from edgeimg.errors import ArchitectureError
 from edgeimg.sources import k3s, standin
 from edgeimg.tools import Toolbox
+
+from tests.standin import compiled
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
 def test_the_standin_is_taken_apart(cache: Store, arch: Arch, tmp_path: Path) -> None:
-    try:
-        binary = standin.cached(arch, cache)
-    except EdgeimgError as error:
-        pytest.skip(error.message)
-    if binary is None:
-        pytest.skip(
-            f"the stand-in for {arch.name} has not been compiled yet: run `tests/run images`"
-        )
+    binary = compiled(arch, cache)
     bundle = k3s.unpack(binary, arch, cache, source="standin")
     assert bundle.standin
     assert bundle.version.endswith("+standin")

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from edgeimg import tools
 from edgeimg.cache.store import Store
-from edgeimg.errors import EdgeimgError
-from edgeimg.sources import standin
 
 from tests.gateway import free_port
+from tests.standin import compiled
 
 pytestmark = pytest.mark.integration
 SECONDS = 240
@@ -29,13 +28,7 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def binary(cache: Store) -> Path:
-    try:
-        found = standin.cached(tools.build_host(), cache)
-    except EdgeimgError as error:
-        pytest.skip(error.message)
-    if found is None:
-        pytest.skip("the stand-in has not been compiled yet: run `tests/run images`")
-    return found
+    return compiled(tools.build_host(), cache)
 
 
 @contextlib.contextmanager

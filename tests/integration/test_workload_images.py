@@ -14,9 +14,9 @@ from edgeimg.build import pipeline
 from edgeimg.build.options import BuildOptions, K3sChoice
 from edgeimg.build.plan import plan_build
 from edgeimg.cache.store import Store
-from edgeimg.errors import EdgeimgError, RecipeError
+from edgeimg.errors import RecipeError
 from edgeimg.recipe.file import load
-from edgeimg.sources import k3s, kubernetes, standin
+from edgeimg.sources import k3s, kubernetes
 from edgeimg.tree import Tree, file
 from edgeimg.ui import Ui
 
@@ -25,6 +25,7 @@ from tests.gateway import PROJECT
 from tests.integration import docker_engine
 from tests.integration.docker_engine import archive
 from tests.samples import elf
+from tests.standin import compiled
 
 pytestmark = pytest.mark.integration
 EDGEIMG = shutil.which("edgeimg") or "edgeimg"
@@ -80,12 +81,7 @@ def program(arch, name: str) -> Tree:
 @pytest.fixture(scope="module")
 def kubectl(cache: Store) -> Path:
     """Of the stand-in for this host."""
-    try:
-        binary = standin.cached(tools.build_host(), cache)
-    except EdgeimgError as error:
-        pytest.skip(error.message)
-    if binary is None:
-        pytest.skip("the stand-in has not been compiled yet: run `tests/run images`")
+    binary = compiled(tools.build_host(), cache)
     bundle = k3s.unpack(binary, tools.build_host(), cache, source="standin")
     return kubernetes.kubectl(bundle, cache)
 
