@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from edgeimg.cve import feeds, subjects
 from edgeimg.cve.vulnerability import Vulnerability, index
 from edgeimg.errors import ArchiveError
 from edgeimg.text import json_text
+from edgeimg.text.json_text import JsonObject
 
 RULE = "known-vulnerability"
 _LONGEST = 100
@@ -48,7 +49,7 @@ class Judged:
 
 
 def judge(
-    document: bytes | Mapping[str, object],
+    document: bytes | JsonObject,
     feed_paths: Iterable[Path],
     *,
     ignore: Sequence[str] = (),

@@ -15,6 +15,7 @@ from edgeimg.cve.versions import Compare
 from edgeimg.cve.vulnerability import Index, Vulnerability, identify
 from edgeimg.errors import ArchiveError
 from edgeimg.streams.limits import Budget
+from edgeimg.text.json_text import JsonObject
 
 _MAX_EVENTS = 10_000
 """Of one range; the records of Debian and Go have less than 100."""
@@ -26,9 +27,7 @@ def looks_like(data: Any) -> bool:
     return isinstance(data, dict) and "id" in data and ("modified" in data or "affected" in data)
 
 
-def vulnerabilities(
-    record: Mapping[str, Any], index: Index, budget: Budget
-) -> Iterator[Vulnerability]:
+def vulnerabilities(record: JsonObject, index: Index, budget: Budget) -> Iterator[Vulnerability]:
     """The vulnerabilities of the subjects in one record. A withdrawn record has none.
 
     Raises ArchiveError when that is too much work.
@@ -48,7 +47,7 @@ def vulnerabilities(
                     yield _vulnerability(record, affected, subject, fixed)
 
 
-def _evaluate(affected: Mapping[str, Any], subject: Subject, budget: Budget) -> tuple[bool, str]:
+def _evaluate(affected: JsonObject, subject: Subject, budget: Budget) -> tuple[bool, str]:
     """Whether the subject is affected, and the first version that no longer is."""
     compare = COMPARE[subject.ecosystem]
     hit = subject.version in (affected.get("versions") or ())
@@ -95,7 +94,7 @@ def _in_range(
 
 
 def _vulnerability(
-    record: Mapping[str, Any], affected: Mapping[str, Any], subject: Subject, fixed: str
+    record: JsonObject, affected: JsonObject, subject: Subject, fixed: str
 ) -> Vulnerability:
     aliases = [*(record.get("aliases") or ()), *(record.get("upstream") or ())]
     name, cves = identify(str(record["id"]), [str(alias) for alias in aliases])

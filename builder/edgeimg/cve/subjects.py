@@ -5,10 +5,9 @@ It works with any document, not only edgeimg's: package URLs identify components
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from edgeimg.cve import versions
 from edgeimg.cve.versions import Compare
@@ -16,6 +15,7 @@ from edgeimg.errors import ArchiveError
 from edgeimg.sbom import purl
 from edgeimg.sbom.model import PROPERTY
 from edgeimg.text import json_text
+from edgeimg.text.json_text import JsonObject
 
 DEBIAN = "Debian"
 GO = "Go"
@@ -40,7 +40,7 @@ class Subject:
     """Which components of the image come from it, by name."""
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> JsonObject:
     """The CycloneDX document (JSON) in a file. Raises ArchiveError for other files."""
     try:
         document = json_text.read(path)
@@ -57,7 +57,7 @@ def load(path: Path) -> dict[str, Any]:
     )
 
 
-def title(document: Mapping[str, Any]) -> str:
+def title(document: JsonObject) -> str:
     """The subject of the document: `gateway 0.1.0`."""
     component = (document.get("metadata") or {}).get("component") or {}
     arch = _properties(component).get("arch", [])
@@ -65,7 +65,7 @@ def title(document: Mapping[str, Any]) -> str:
     return " ".join(str(word) for word in words if word) or "unnamed"
 
 
-def of(document: Mapping[str, Any]) -> tuple[list[Subject], int]:
+def of(document: JsonObject) -> tuple[list[Subject], int]:
     """The subjects, sorted, and how many components have a name but no version to compare."""
     names_by_subject: dict[Subject, set[str]] = {}
     without_version = 0
@@ -91,20 +91,20 @@ def _comparable(subject: Subject) -> bool:
     return True
 
 
-def _components(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _components(node: JsonObject) -> Iterator[JsonObject]:
     for component in node.get("components") or ():
         yield component
         yield from _components(component)
 
 
-def _codename(document: Mapping[str, Any]) -> str:
+def _codename(document: JsonObject) -> str:
     for component in _components(document):
         if component.get("type") == "operating-system":
             return next(iter(_properties(component).get("codename", ())), "")
     return ""
 
 
-def _subjects(component: Mapping[str, Any], codename: str) -> Iterator[Subject]:
+def _subjects(component: JsonObject, codename: str) -> Iterator[Subject]:
     url = purl.parse(component.get("purl", ""))
     if url is None:
         return
@@ -133,7 +133,7 @@ def _words(text: str) -> tuple[str, str, str]:
     return text.partition(" ")
 
 
-def _properties(component: Mapping[str, Any]) -> dict[str, list[str]]:
+def _properties(component: JsonObject) -> dict[str, list[str]]:
     """Our own properties, without their prefix."""
     properties: dict[str, list[str]] = {}
     for entry in component.get("properties") or ():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from edgeimg.cve import versions
 from edgeimg.cve.subjects import DEBIAN, Subject
 from edgeimg.cve.vulnerability import Index, Vulnerability, identify
 from edgeimg.streams.limits import Budget
+from edgeimg.text.json_text import JsonObject
 
 _PREFIXES = ("CVE-", "TEMP-")
 
@@ -26,9 +27,7 @@ def looks_like(data: Any) -> bool:
     return False
 
 
-def vulnerabilities(
-    data: Mapping[str, Any], index: Index, budget: Budget
-) -> Iterator[Vulnerability]:
+def vulnerabilities(data: JsonObject, index: Index, budget: Budget) -> Iterator[Vulnerability]:
     """The vulnerabilities of the subjects' versions in their release.
 
     Undetermined issues, and releases that it does not mention, count as not affected. Raises
@@ -44,7 +43,7 @@ def vulnerabilities(
                         yield _vulnerability(issue_name, issue, entry, subject)
 
 
-def _affected(entry: Mapping[str, Any], subject: Subject) -> bool:
+def _affected(entry: JsonObject, subject: Subject) -> bool:
     if entry.get("status") == "open":
         return True
     fixed = str(entry.get("fixed_version", ""))
@@ -57,7 +56,7 @@ def _affected(entry: Mapping[str, Any], subject: Subject) -> bool:
 
 
 def _vulnerability(
-    issue_name: str, issue: Mapping[str, Any], entry: Mapping[str, Any], subject: Subject
+    issue_name: str, issue: JsonObject, entry: JsonObject, subject: Subject
 ) -> Vulnerability:
     name, cves = identify(issue_name, ())
     return Vulnerability(

@@ -6,11 +6,11 @@ Pure: turns the output of lsblk(8) into plain values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from edgeimg.image.partitions import LARGE_SECTOR, SECTOR
+from edgeimg.text.json_text import JsonObject
 
 COLUMNS = (
     "NAME", "PATH", "TYPE", "SIZE", "MODEL", "VENDOR", "SERIAL", "WWN", "TRAN", "RM", "HOTPLUG",
@@ -70,12 +70,12 @@ class Device:
         """Vendor and model, as far as the disk reports them."""
         return self.model or "unnamed"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values, for `--json`."""
         return {**asdict(self), "eligible": not self.dangers}
 
 
-def disks(lsblk: Mapping[str, Any]) -> tuple[Device, ...]:
+def disks(lsblk: JsonObject) -> tuple[Device, ...]:
     """The whole disks in the document that `lsblk --json --bytes` prints, by path."""
     entries = lsblk["blockdevices"]
     shared = _shared(entries)
@@ -101,7 +101,7 @@ def firmware(path: str) -> str:
     return next((what for pattern, what in _FIRMWARE if pattern.fullmatch(path)), "")
 
 
-def disk_of(lsblk: Mapping[str, Any], path: str) -> str | None:
+def disk_of(lsblk: JsonObject, path: str) -> str | None:
     """The whole disk below a device; None if the device is a whole disk itself."""
     for entry in lsblk["blockdevices"]:
         if any(below["path"] == path for below in _below(entry)):
@@ -109,7 +109,7 @@ def disk_of(lsblk: Mapping[str, Any], path: str) -> str | None:
     return None
 
 
-def _shared(entries: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+def _shared(entries: Sequence[JsonObject]) -> frozenset[str]:
     """Identifiers of btrfs file systems that are on more than one device."""
     places: dict[str, set[str]] = {}
     for entry in entries:
@@ -119,7 +119,7 @@ def _shared(entries: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     return frozenset(uuid for uuid, paths in places.items() if uuid and len(paths) > 1)
 
 
-def _device(entry: Mapping[str, Any], shared: frozenset[str]) -> Device:
+def _device(entry: JsonObject, shared: frozenset[str]) -> Device:
     names = (_text(entry, "vendor"), _text(entry, "model"))
     model = " ".join(name for name in names if name and not name.startswith("0x"))
     entries = [entry, *_below(entry)]
@@ -139,16 +139,14 @@ def _device(entry: Mapping[str, Any], shared: frozenset[str]) -> Device:
     )
 
 
-def _below(entry: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _below(entry: JsonObject) -> Iterator[JsonObject]:
     """Partitions, and the devices on top of them: mapped devices, arrays, volumes."""
     for child in entry.get("children") or ():
         yield child
         yield from _below(child)
 
 
-def _dangers(
-    disk: Mapping[str, Any], part: Mapping[str, Any], shared: frozenset[str]
-) -> Iterator[str]:
+def _dangers(disk: JsonObject, part: JsonObject, shared: frozenset[str]) -> Iterator[str]:
     path, kind = part["path"], part.get("type") or "?"
     for place in _mounts(part):
         if place == "[SWAP]":
@@ -186,7 +184,7 @@ def _member(fstype: str) -> str:
     return _MEMBERS.get(fstype, "")
 
 
-def _content(part: Mapping[str, Any]) -> str:
+def _content(part: JsonObject) -> str:
     label = _text(part, "label") or _text(part, "partlabel")
     fstype = _text(part, "fstype")
     if not fstype:
@@ -194,9 +192,9 @@ def _content(part: Mapping[str, Any]) -> str:
     return f"{fstype} {label!r}" if label else fstype
 
 
-def _mounts(part: Mapping[str, Any]) -> Sequence[str]:
+def _mounts(part: JsonObject) -> Sequence[str]:
     return [place for place in part.get("mountpoints") or () if place]
 
 
-def _text(entry: Mapping[str, Any], key: str) -> str:
+def _text(entry: JsonObject, key: str) -> str:
     return str(entry.get(key) or "").strip()

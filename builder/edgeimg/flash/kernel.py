@@ -11,18 +11,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeimg.text.json_text import JsonObject
+
 BLOCKS = Path("/sys/block")
 PROCESSES = Path("/proc")
 Mounts = Mapping[str, Sequence[str]]
 
 
 def complete(
-    lsblk: Mapping[str, Any],
+    lsblk: JsonObject,
     loops: Mapping[str, str],
     mounts: Mounts,
     *,
     emmcs: Collection[str] = (),
-) -> dict[str, Any]:
+) -> JsonObject:
     """The document with all of it added. Pure.
 
     `loops` names the device below each loop device; `mounts` has places by `major:minor`, each with
@@ -38,7 +40,7 @@ def complete(
     return {**lsblk, "blockdevices": fixed}
 
 
-def _with(entry: Mapping[str, Any], loops: Mapping[str, list[Any]], mounts: Mounts) -> Any:
+def _with(entry: JsonObject, loops: Mapping[str, list[Any]], mounts: Mounts) -> Any:
     # Each loop device is taken once, so a loop device on itself ends here.
     other_loops = {path: backing for path, backing in loops.items() if path != entry["path"]}
     children = [*(entry.get("children") or ()), *loops.get(entry["path"], ())]

@@ -9,13 +9,13 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeimg import process
 from edgeimg.errors import HostError, ToolError
 from edgeimg.flash import devices, kernel, signatures, target
 from edgeimg.flash.devices import Device
 from edgeimg.image.partitions import SECTOR
+from edgeimg.text.json_text import JsonObject
 
 _TIMEOUT = 60.0
 SYS = Path("/sys/dev/block")
@@ -49,7 +49,7 @@ class Chosen:
         return f"{self.argument}: {', '.join(filter(None, facts))}"
 
 
-def lsblk() -> dict[str, Any]:
+def lsblk() -> JsonObject:
     """All block devices as lsblk(8) lists them, completed by `kernel` and `signatures`.
 
     Raises HostError without it.
@@ -58,7 +58,7 @@ def lsblk() -> dict[str, Any]:
         out = process.run(
             ["lsblk", "--json", "--bytes", "--output", ",".join(devices.COLUMNS)], timeout=_TIMEOUT
         )
-        listing: dict[str, Any] = json.loads(out)
+        listing: JsonObject = json.loads(out)
     except (ToolError, ValueError) as error:
         raise HostError(
             f"the disks of this machine cannot be listed: {error}",
@@ -69,7 +69,7 @@ def lsblk() -> dict[str, Any]:
 
 
 def choose(
-    argument: Path, size: int, *, fixed: bool, listing: Callable[[], dict[str, Any]] = lsblk
+    argument: Path, size: int, *, fixed: bool, listing: Callable[[], JsonObject] = lsblk
 ) -> Chosen:
     """The target that `argument` names, for an image of `size` bytes.
 
@@ -146,7 +146,7 @@ def _require_writable(argument: Path, real: Path) -> None:
         raise target.refusal(argument, PermissionError(errno.EACCES, ""))
 
 
-def still_the_same(chosen: Chosen, *, listing: Callable[[], dict[str, Any]] = lsblk) -> None:
+def still_the_same(chosen: Chosen, *, listing: Callable[[], JsonObject] = lsblk) -> None:
     """Raises HostError when the name leads to another disk or file than before."""
     if not chosen.exists:
         return

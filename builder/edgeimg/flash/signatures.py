@@ -6,16 +6,16 @@ udev also stores none for a device with signatures of several kinds. wipefs(8) r
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from edgeimg import process
 from edgeimg.errors import HostError, ToolError
+from edgeimg.text.json_text import JsonObject
 
 _TIMEOUT = 60.0
 _TABLES = ("PMBR", "atari", "bsd", "dos", "gpt", "mac", "sgi", "sun")
 """Partition tables. Their partitions have their own entries."""
-Signature = Mapping[str, Any]
+Signature = JsonObject
 Read = Callable[[str], Sequence[Signature]]
 
 
@@ -28,22 +28,20 @@ def read(path: str) -> Sequence[Signature]:
         return ()
 
 
-def complete(
-    lsblk: Mapping[str, Any], telling: Callable[[str], bool], *, read: Read = read
-) -> dict[str, Any]:
+def complete(lsblk: JsonObject, telling: Callable[[str], bool], *, read: Read = read) -> JsonObject:
     """The document of lsblk with file system types that it lacks.
 
     Of several kinds on one device, the first that is `telling` is taken, else the first.
     """
 
-    def with_type(entry: Mapping[str, Any]) -> dict[str, Any]:
+    def with_type(entry: JsonObject) -> JsonObject:
         children = [with_type(child) for child in entry.get("children") or ()]
         return {**entry, **_type(entry, telling, read), "children": children}
 
     return {**lsblk, "blockdevices": [with_type(entry) for entry in lsblk["blockdevices"]]}
 
 
-def _type(entry: Mapping[str, Any], telling: Callable[[str], bool], read: Read) -> dict[str, Any]:
+def _type(entry: JsonObject, telling: Callable[[str], bool], read: Read) -> JsonObject:
     if entry.get("fstype") or not entry.get("size"):
         return {}
     signatures = [

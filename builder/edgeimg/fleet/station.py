@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from edgeimg.errors import EdgeimgError, FlashError
 from edgeimg.flash import devices, safety
@@ -19,6 +19,7 @@ from edgeimg.fleet import match
 from edgeimg.fleet.match import Row
 from edgeimg.fleet.writing import Finished, Order, Workshop, begin, write
 from edgeimg.progress import Progress
+from edgeimg.text.json_text import JsonObject
 
 PAUSE = 1.0
 """Seconds between two looks at the disks."""
@@ -71,7 +72,7 @@ class Station:
     progress: Progress
     holds: Callable[[Path], str]
     """The gateway that a disk says it was made for, or nothing."""
-    listing: Callable[[], dict[str, Any]] = safety.lsblk
+    listing: Callable[[], JsonObject] = safety.lsblk
     rest: Callable[[], None] = lambda: time.sleep(PAUSE)
     """Between two looks."""
     done: list[Finished] = field(default_factory=list)

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgeimg.errors import HostError
 from edgeimg.flash import devices, safety
 from edgeimg.flash.devices import Device
 from edgeimg.install import contents
 from edgeimg.install.rules import Disk
+from edgeimg.text.json_text import JsonObject
 
 _NOTHING = "nothing was written"
 _HINT = "[disk] of the rules says which disk: serial, model, path, min_size, max_size"
@@ -46,7 +46,7 @@ class Candidate:
         """What is on it now, for people."""
         return self.data or "empty"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain values, for `--json`."""
         return {
             **self.device.to_json(), "data": self.data, "reasons": self.reasons,
@@ -58,7 +58,7 @@ def look(
     size: int,
     *,
     removable: bool,
-    listing: Callable[[], dict[str, Any]] = safety.lsblk,
+    listing: Callable[[], JsonObject] = safety.lsblk,
     data_on: Callable[[Device], str] = contents.data_on,
 ) -> tuple[Candidate, ...]:
     """All disks, judged for an image of `size` bytes by the rules of `edgeimg flash`.

@@ -7,12 +7,12 @@ specification, which has none.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from edgeimg.arch import Arch
 from edgeimg.errors import ArchiveError
 from edgeimg.text import json_text
+from edgeimg.text.json_text import JsonObject
 
 PATH = "usr/share/containers/seccomp.json"
 _ALWAYS = {
@@ -30,7 +30,7 @@ _LOG = "SECCOMP_FILTER_FLAG_LOG"
 """Denied calls are in the kernel's log: `explain` reads it."""
 
 
-def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> dict[str, Any]:
+def profile(data: bytes, arch: Arch, capabilities: Collection[str]) -> JsonObject:
     """The profile in `data` for programs that have `capabilities` (without `CAP_`).
 
     Raises ArchiveError when `data` is not such a profile.
@@ -70,7 +70,7 @@ def guarded(data: bytes) -> dict[str, str]:
     return guards
 
 
-def _applies(entry: Mapping[str, Any], goarch: str, capabilities: Collection[str]) -> bool:
+def _applies(entry: JsonObject, goarch: str, capabilities: Collection[str]) -> bool:
     includes, excludes = entry.get("includes") or {}, entry.get("excludes") or {}
     if goarch not in (includes.get("arches") or [goarch]):
         return False
@@ -90,9 +90,9 @@ def _lacking(capabilities: Collection[str]) -> set[str]:
     }
 
 
-def _rule(entry: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+def _rule(entry: JsonObject, without: Collection[str]) -> JsonObject:
     names = [name for name in entry["names"] if name not in without]
-    rule: dict[str, Any] = {"names": names, "action": entry["action"]}
+    rule: JsonObject = {"names": names, "action": entry["action"]}
     if entry.get("errnoRet") is not None:
         rule["errnoRet"] = int(entry["errnoRet"])
     if entry.get("args"):

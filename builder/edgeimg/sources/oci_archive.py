@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from edgeimg.arch import Arch
 from edgeimg.errors import ArchiveError
@@ -19,6 +19,7 @@ from edgeimg.sources.oci_blobs import digest_of, parse_json, read_small
 from edgeimg.sources.oci_files import Archive, Tar
 from edgeimg.sources.oci_layers import Layer
 from edgeimg.sources.oci_selection import Candidate, choose, find_candidates
+from edgeimg.text.json_text import JsonObject
 
 _UNREADABLE = (KeyError, TypeError, AttributeError, IndexError, ValueError, OSError, EOFError)
 
@@ -38,7 +39,7 @@ class OciImage:
     environment: dict[str, str]
     workdir: str
     user: str
-    run: dict[str, Any]
+    run: JsonObject
     """Its settings for running it (image-spec, config.md, `config`)."""
     layers: tuple[Layer, ...] = field(repr=False)
 

@@ -6,10 +6,10 @@ Format: image-spec 1.1, config.md. Errors are ValueErrors that name the field.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from edgeimg.arch import Arch
+from edgeimg.text.json_text import JsonObject
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _USER = re.compile(r"[A-Za-z0-9_.$-]{0,64}(:[A-Za-z0-9_.$-]{1,64})?", re.ASCII)
@@ -35,14 +35,14 @@ def texts(value: Any, label: str) -> tuple[str, ...]:
     return tuple(items)
 
 
-def mapping(value: Any, label: str) -> dict[str, Any]:
+def mapping(value: Any, label: str) -> JsonObject:
     """An object. None becomes an empty one."""
     if value is not None and not isinstance(value, dict):
         raise ValueError(f"{label} should be an object, and is {_short(value)}")
     return value or {}
 
 
-def run(config: Mapping[str, Any]) -> dict[str, Any]:
+def run(config: JsonObject) -> JsonObject:
     """How a container is run: the field `config`, every part of which is of its kind."""
     settings = mapping(config.get("config"), "config")
     for key in ("Entrypoint", "Cmd", "OnBuild", "Shell"):
@@ -62,7 +62,7 @@ def run(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def rank(platform: Mapping[str, Any] | None, arch: Arch) -> int | None:
+def rank(platform: JsonObject | None, arch: Arch) -> int | None:
     """How well a platform fits the gateway's processor: 0 is best, None does not fit.
 
     As containerd orders them: an older variant runs, a newer one may not. An entry without a
@@ -76,7 +76,7 @@ def rank(platform: Mapping[str, Any] | None, arch: Arch) -> int | None:
     return arch.oci_variants.index(variant) if variant in arch.oci_variants else None
 
 
-def platform_name(platform: Mapping[str, Any]) -> str:
+def platform_name(platform: JsonObject) -> str:
     """`linux/arm/v7`."""
     parts = (platform.get(key) for key in ("os", "architecture", "variant"))
     return "/".join(str(part)[:40] for part in parts if part) or "an unnamed platform"

@@ -12,6 +12,7 @@ from edgeimg.recipe.image_name import full_reference, split
 from edgeimg.sources import oci_config
 from edgeimg.sources.oci_blobs import blob_path, digest_of, parse_json, read_blob, read_small
 from edgeimg.sources.oci_files import Archive
+from edgeimg.text.json_text import JsonObject
 
 _DEPTH = 4
 """How deep indexes may be nested."""
@@ -109,11 +110,11 @@ def _of_index(
             yield from _fitting(called, config, described, entry["digest"], layers, arch, platforms)
 
 
-def _notes(entry: dict[str, Any]) -> dict[str, Any]:
+def _notes(entry: JsonObject) -> JsonObject:
     return oci_config.mapping(entry.get("annotations"), "annotations")
 
 
-def _names(entry: dict[str, Any]) -> tuple[str, ...]:
+def _names(entry: JsonObject) -> tuple[str, ...]:
     """What an entry of an index is called: with its repository, or its tag alone."""
     notes = _notes(entry)
     return tuple(str(notes[key]) for key in _NAMES if notes.get(key))
@@ -126,7 +127,7 @@ def _called(names: Iterable[str], tag: str) -> bool:
     return any(tag in (name, split(name)[1]) for name in names)
 
 
-def _is_image(manifest: dict[str, Any]) -> bool:
+def _is_image(manifest: JsonObject) -> bool:
     """Whether a manifest is of an image: signatures and attestations look alike."""
     kinds = [str(layer.get("mediaType") or "tar") for layer in manifest["layers"]]
     return not manifest.get("artifactType") and all(
@@ -157,7 +158,7 @@ def _of_save(
 def _fitting(
     names: tuple[str, ...],
     config: bytes,
-    platform: dict[str, Any],
+    platform: JsonObject,
     manifest: str,
     layers: tuple[str, ...],
     arch: Arch,
