@@ -18,7 +18,7 @@ from edgeimg.cache.store import sha256_file
 from edgeimg.errors import ImageError
 from edgeimg.image import bmap
 from edgeimg.inspect import image as inspect
-from edgeimg.pack import erofs, fat, image, initrd, publish
+from edgeimg.pack import disk, erofs, fat, image, initrd, publish
 from edgeimg.pack.image import Packed
 from edgeimg.services.layout import SERVICES
 
@@ -200,20 +200,41 @@ def test_inspect_refuses_other_files(
     assert "\n" not in error.value.message
 
 
+def damaged_copy(raw: Path, directory: Path, place: int, size: int = 1) -> Path:
+    """A copy of an image with other bytes at `place`, from the end when it is negative."""
+    path = directory / "disk.raw"
+    subprocess.run(["cp", "--sparse=always", raw, path], check=True)
+    with path.open("r+b") as file:
+        file.seek(place, io.SEEK_SET if place >= 0 else io.SEEK_END)
+        old = file.read(size)
+        file.seek(-size, io.SEEK_CUR)
+        file.write(bytes(byte ^ 0xFF for byte in old))
+    return path
+
+
 @pytest.mark.parametrize("partition", ["root-a", "root-a-verity", "esp"])
 def test_inspect_notices_one_changed_byte(
     partition: str, tiny, packed: Packed, tmp_path: Path
 ) -> None:
-    path = tmp_path / "disk.raw"
-    subprocess.run(["cp", "--sparse=always", packed.raw, path], check=True)
     offset = {"root-a": 5000, "root-a-verity": 4096 + 5, "esp": 0}[partition]
-    with path.open("r+b") as disk:
-        disk.seek(packed.plan[partition].start + offset)
-        size = 1 if offset else 512
-        old = disk.read(size)
-        disk.seek(-size, io.SEEK_CUR)
-        disk.write(bytes(byte ^ 0xFF for byte in old))
+    size = 1 if offset else 512
+    path = damaged_copy(packed.raw, tmp_path, packed.plan[partition].start + offset, size)
     with pytest.raises(ImageError):
+        inspect.inspect(path, toolbox=tiny.pack, work=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [(512 + 40, "first"), (2 * 512, "first"), (-512 + 40, "second"), (-33 * 512, "second")],
+    ids=["first header", "first entries", "second header", "second entries"],
+)
+def test_inspect_notices_a_damaged_partition_table(
+    tiny, packed: Packed, tmp_path: Path, place: int, words: str
+) -> None:
+    """sfdisk takes the other table and says nothing."""
+    path = damaged_copy(packed.raw, tmp_path, place)
+    assert disk.read(path, toolbox=tiny.pack).uuid == packed.plan.uuid
+    with pytest.raises(ImageError, match=f"its {words} partition table"):
         inspect.inspect(path, toolbox=tiny.pack, work=tmp_path)
 
 

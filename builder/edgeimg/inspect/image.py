@@ -14,7 +14,7 @@ from edgeimg.image import manifest
 from edgeimg.image.manifest import Contents
 from edgeimg.image.partitions import DiskPlan, Partition
 from edgeimg.image.raw import is_compressed, unpack
-from edgeimg.pack import disk, erofs, fat, fat_bounds, uki, verity
+from edgeimg.pack import disk, erofs, fat, fat_bounds, gpt, uki, verity
 from edgeimg.pack.uki import Uki
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
@@ -80,6 +80,7 @@ def opened(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Iterato
             raw = scratch / "disk.raw"
             unpack(path, raw)
         layout = disk.read(raw, name=path.name, toolbox=toolbox)
+        gpt.verify(raw, name=path.name)
         entry, kernel = _boot_entry(raw, layout, scratch, toolbox)
         root_hash = kernel.root_hash
         if root_hash is None or len(root_hash) != 64:

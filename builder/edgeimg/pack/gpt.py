@@ -6,6 +6,7 @@ places count in sectors of the disk.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -19,6 +20,8 @@ _FAT32_LBA = 0x0C
 _PROTECTIVE = 0xEE
 _ENTRIES = 128 * 128
 """Bytes of the entries of an image without a board."""
+_MOST_ENTRIES = 1 << 20
+"""Bytes of the entries that are read."""
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 _MBR = 446
 
@@ -64,6 +67,45 @@ def hybrid(part: Partition) -> bytes:
         for kind, first, length in rows
     ]
     return b"".join(packed).ljust(64, b"\0")
+
+
+def verify(image: Path, *, name: str) -> None:
+    """Check both partition tables of an image, called `name` in errors, and that they agree.
+
+    Firmware and sfdisk(8) take the second when the first is damaged, and say nothing. Raises
+    ImageError.
+    """
+    with image.open("rb") as file:
+        last = file.seek(0, os.SEEK_END) // SECTOR - 1
+        tables = [_read(file, 1, last), _read(file, last, 1)]
+    for title, table in zip(("first", "second"), tables, strict=True):
+        if table is None:
+            raise ImageError(
+                f"{name} is damaged: its {title} partition table does not match its checksums",
+                hint="build or download the image again",
+            )
+    if tables[0] != tables[1]:
+        raise ImageError(f"{name} is damaged: its two partition tables differ")
+
+
+def _read(file: BinaryIO, place: int, other: int) -> tuple[object, ...] | None:
+    """What the table whose header is in sector `place` says; None when it is damaged."""
+    file.seek(place * SECTOR)
+    sector = file.read(SECTOR)
+    if len(sector) < SECTOR:
+        return None
+    (magic, _, size, crc, _, here, copy, first, last, guid, start, count, each, entries_crc) = (
+        _HEADER.unpack_from(sector)
+    )
+    if magic != b"EFI PART" or not _HEADER.size <= size <= SECTOR or (here, copy) != (place, other):
+        return None
+    if zlib.crc32(sector[:16] + bytes(4) + sector[20:size]) != crc or count * each > _MOST_ENTRIES:
+        return None
+    file.seek(start * SECTOR)
+    entries = file.read(count * each)
+    if len(entries) < count * each or zlib.crc32(entries) != entries_crc:
+        return None
+    return first, last, guid, each, entries
 
 
 def table_size(sector: int) -> int:
