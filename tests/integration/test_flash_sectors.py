@@ -97,7 +97,7 @@ def test_a_disk_with_large_sectors_holds_the_same_image(made: Made, tmp_path: Pa
 
 def assert_table(made: Made, device: Path) -> None:
     table = json.loads(made.pack.run("sfdisk", "--json", device, timeout=60))["partitiontable"]
-    assert (table["sectorsize"], table["firstlba"]) == (4096, 256)
+    assert (table["sectorsize"], table["firstlba"]) == (4096, 6)
     assert table["id"].lower() == made.plan.uuid
     found = [
         (row["start"] * 4096, row["size"] * 4096, row["uuid"].lower(), row["name"])

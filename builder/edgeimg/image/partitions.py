@@ -11,6 +11,8 @@ SECTOR = 512
 LARGE_SECTOR = 4096
 """Bytes of the sectors of disks that images are laid out anew for."""
 ALIGNMENT = 1 << 20
+_FIRST_USABLE = 34
+"""The sector after the usual table. A later one invites Windows to move the entries there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class DiskPlan:
             f"label-id: {self.uuid}",
             "unit: sectors",
             f"sector-size: {SECTOR}",
-            f"first-lba: {(self.head.first if self.head else ALIGNMENT) // SECTOR}",
+            f"first-lba: {self.head.first // SECTOR if self.head else _FIRST_USABLE}",
             *([f"table-length: {self.head.entries}"] if self.head else []),
             "",
         ]

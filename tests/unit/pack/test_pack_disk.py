@@ -72,7 +72,7 @@ def test_every_content_that_does_not_fit_is_named() -> None:
 def test_script_for_sfdisk() -> None:
     lines = plan().script().splitlines()
     assert lines[0] == "label: gpt"
-    assert "first-lba: 2048" in lines
+    assert "first-lba: 34" in lines
     rows = [line for line in lines if line.startswith("start=")]
     assert len(rows) == 6
     assert rows[1] == (
