@@ -10,6 +10,7 @@ from edgeimg.arch import ARM, ARM64, X86_64, Arch
 from edgeimg.check.containers import Absent
 from edgeimg.recipe.tables import Budget, Check
 from edgeimg.sources import oci
+from edgeimg.sources.deb import Deb
 from edgeimg.tree import Node, Tree, file, replace
 from edgeimg.workloads.operators import Unseen
 from edgeimg.workloads.volumes import Volume
@@ -34,6 +35,7 @@ class Defect:
     initrd: frozenset[str] = clean.INITRD
     recipe: dict[str, Any] = field(default_factory=dict)
     absent: Absent = field(default_factory=Absent)
+    packages: tuple[Deb, ...] = ()
     listening: tuple[str, ...] = ()
     sizes: dict[str, int] = field(default_factory=dict)
 
@@ -50,6 +52,13 @@ def image(name: str, node: Node) -> Node:
     config = oci.ImageConfig(entrypoint=("/x",))
     made = oci.ContainerImage(name="x", tree=Tree().with_nodes({name: node}), run=config.to_json())
     return file(oci.archive([made], X86_64, 0).data)
+
+
+def deb(name: str, licence_question: str) -> Deb:
+    return Deb(
+        control={"Package": name, "Version": "1"}, control_text="", conffiles=(), md5sums="",
+        licence_question=licence_question, sha256="", tree=Tree(),
+    )  # fmt: skip
 
 
 NET_RAW = struct.pack("<IIIII", 0x0200_0001, 1 << 13, 0, 0, 0)
@@ -142,6 +151,10 @@ DEFECTS = {
     "a volume of a file server": Defect(
         rule="volume-type", path="workloads.w.manifests", item="nfs",
         absent=Absent(volumes={"w": [Volume(type="nfs")]}),
+    ),
+    "a licence to accept": Defect(
+        rule="licence-terms", path="packages", item="firmware-x",
+        packages=(deb("firmware-x", "Do you agree?"), deb("firmware-free", "")),
     ),
     "open port": Defect(
         rule="listening", path="check.listening", item="8080/tcp", listening=("tcp6 [::]:8080",)

@@ -66,6 +66,16 @@ class Inputs:
         """Those of the root file system."""
         return self.groups["root"]
 
+    def image_packages(self) -> list[Deb]:
+        """Those with files in the image: of firmware's, only some files of some are in the root."""
+        origins = {node.origin for _, node in self.firmware.files.items()}
+        return [
+            deb
+            for group, packages in self.groups.items()
+            for package, deb in packages
+            if group != "firmware" or f"package:{package.name}" in origins
+        ]
+
 
 def fetch_packages(
     packages: Iterable[Package], store: Store, *, offline: bool, progress: Progress

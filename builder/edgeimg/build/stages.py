@@ -160,6 +160,7 @@ def check(composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
             kernel,
             initrd=kernel_deb.match(kernel, initrd_modules, strict=False),
             absent=composed.inputs.absent,
+            packages=composed.inputs.image_packages(),
         ),
         *size.check(plan.recipe.budget, Sizes(parts=sizes, components=components)),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from edgeimg.arch import Arch
 from edgeimg.check import (
@@ -12,6 +12,7 @@ from edgeimg.check import (
     elf,
     hardening,
     kernel,
+    licences,
     modes,
     secrets,
     services,
@@ -23,6 +24,7 @@ from edgeimg.check.containers import Absent
 from edgeimg.check.findings import Finding
 from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.recipe.model import Recipe
+from edgeimg.sources.deb import Deb
 from edgeimg.tree import Tree
 from edgeimg.workloads.layout import IMAGES
 
@@ -35,11 +37,12 @@ def everything(
     *,
     initrd: Collection[str],
     absent: Absent,
+    packages: Iterable[Deb] = (),
 ) -> list[Finding]:
     """Every defect of one image that can be seen without starting it, sorted.
 
     `initrd` are the names of the initrd's kernel modules, `absent` is what of containers is not in
-    the root. Sizes are not looked at (size.check),
+    the root, `packages` are those with files in the image. Sizes are not looked at (size.check),
     nor are open ports (listening.check): both are known later. Each file is read once, and its
     headers once more when it is a program.
     """
@@ -57,6 +60,7 @@ def everything(
             *sysctl.check(root),
             *units.check(root),
             *services.check(recipe),
+            *licences.check(packages),
             *containers.check(absent),
             *volumes.check(absent.volumes, absent.drivers, root, linux),
         ]

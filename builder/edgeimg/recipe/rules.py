@@ -139,6 +139,11 @@ _ALL = [
          "Its pod stays in ContainerCreating for ever."),
     ),
     *_rules(
+        "licences", "error", "recipe",
+        ("licence-terms", "Licence that has to be accepted",
+         "Its terms may forbid to pass the file on, as a release does."),
+    ),
+    *_rules(
         "listening", "error", "guest",
         ("listening", "Unexpected listening port",
          "Every open port is a way in."),

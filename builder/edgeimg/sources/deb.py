@@ -18,11 +18,17 @@ from edgeimg.sources import tree_index
 from edgeimg.sources.archive import ArMember, ar_members, decompress, tar_nodes
 from edgeimg.tree import Kind, Node, Tree, directory
 
-_VERSION = "1"
+_VERSION = "2"
 _MAX_CONTROL = 16 << 20
 _TEXT = r"[^\x00-\x08\x0a-\x1f\x7f]"
 _FIELD = re.compile(rf"(?P<name>[!$-,./-9;-~][!-9;-~]*):(?P<value>{_TEXT}*)")
 _CONTINUATION = re.compile(rf"[ \t](?=.*\S){_TEXT}*")
+
+_CONTROL_FILES = ("control", "conffiles", "md5sums", "templates")
+_QUESTION = re.compile(
+    r"^Template: *\S*(?:licen[cs]e|eula)\S* *\n(?:(?!Description:).+\n)*Description: *(.+)",
+    re.MULTILINE | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,8 @@ class Deb:
     """Paths (relative) of its configuration files."""
     md5sums: str
     """The package's own digests of its files, in the format of md5sum(1)."""
+    licence_question: str = ""
+    """What it asks for the consent to a licence (debconf-devel(7)); empty for most packages."""
     sha256: str
     """Digest of the whole .deb."""
     tree: Tree = field(repr=False)
@@ -137,7 +145,7 @@ def _unpack(path: Path, result: Path, label: str) -> None:
     files = {
         name: node.read().decode("utf-8", "replace")
         for name, node in tar_nodes(result / "control", f"{label}: {control.name}").items()
-        if node.kind is Kind.FILE and name in ("control", "conffiles", "md5sums")
+        if node.kind is Kind.FILE and name in _CONTROL_FILES
     }
     (result / "control").unlink()
     parse_control(files.get("control", ""), label)
@@ -168,6 +176,7 @@ def _load(unpacked: Path, sha256: str, origin: str) -> Deb:
         control_text=files["control"],
         conffiles=_conffiles(files.get("conffiles", "")),
         md5sums=files.get("md5sums", ""),
+        licence_question=_licence_question(files.get("templates", "")),
         sha256=sha256,
         tree=Tree(nodes),
     )
@@ -184,3 +193,8 @@ def _conffiles(text: str) -> tuple[str, ...]:
     # A line may begin with a flag such as "remove-on-upgrade" (deb-conffiles(5)).
     lines = (line.split() for line in text.splitlines())
     return tuple(words[0].lstrip("/") for words in lines if len(words) == 1)
+
+
+def _licence_question(templates: str) -> str:
+    match = _QUESTION.search(templates)
+    return match[1].strip() if match else ""

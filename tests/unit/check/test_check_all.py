@@ -27,7 +27,15 @@ def look(defect: Defect) -> list[Finding]:
     root = root.without(lambda path, _: path == defect.gone)
     kernel = clean.kernel(**defect.kernel)
     return [
-        *everything(root, recipe, defect.arch, kernel, initrd=defect.initrd, absent=defect.absent),
+        *everything(
+            root,
+            recipe,
+            defect.arch,
+            kernel,
+            initrd=defect.initrd,
+            absent=defect.absent,
+            packages=defect.packages,
+        ),
         *size.check(recipe.budget, Sizes(parts=defect.sizes)),
         *listening.check(defect.listening, recipe.check.listening),
     ]

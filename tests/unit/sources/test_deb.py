@@ -47,6 +47,36 @@ def test_a_sound_package(tmp_path: Path) -> None:
     assert package.tree["etc"].kind is Kind.DIRECTORY
 
 
+@pytest.mark.parametrize(
+    ("template", "question"),
+    [
+        (
+            "Template: firmware-x/license/accepted\nType: boolean\nDefault: false\n"
+            "Description: Do you agree to the licence?\n Terms follow.\n",
+            "Do you agree to the licence?",
+        ),
+        (
+            "Template: x/mode\nType: string\nDescription: Mode of x\n\n"
+            "Template: shared/accepted-EULA\nType: select\nDescription: Terms of x\n",
+            "Terms of x",
+        ),
+        (
+            "Template: x/mode\nType: string\nDescription: Mode\n The license is MIT.\n",
+            "",
+        ),
+    ],
+)
+def test_the_consent_that_a_package_asks_for(tmp_path: Path, template: str, question: str) -> None:
+    control = tar(
+        [
+            member("./control", b"Package: sample\nVersion: 1.0\n"),
+            member("./templates", template.encode()),
+        ]
+    )
+    data = ar({"debian-binary": b"2.0\n", "control.tar": control, "data.tar": tar([])})
+    assert read_deb(data, tmp_path).licence_question == question
+
+
 def test_a_second_read_does_not_unpack_again(tmp_path: Path) -> None:
     data = deb_bytes([member("./x", b"1")])
     first = read_deb(data, tmp_path)
