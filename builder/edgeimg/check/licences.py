@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from edgeimg.check.findings import Finding, finding
 from edgeimg.sources.deb import Deb
 
-_FIX = "read /usr/share/doc/{name}/copyright of the package, and accept the finding or leave it out"
+_FIX = "read usr/share/doc/{name}/copyright in the package; accept the finding or leave it out"
 
 
 def check(packages: Iterable[Deb]) -> list[Finding]:
@@ -17,8 +17,7 @@ def check(packages: Iterable[Deb]) -> list[Finding]:
         finding(
             "licence-terms",
             "packages",
-            f"{name} may be used, and passed on in an image, on its licence's terms only: "
-            f"{question}",
+            f"the licence of {name} has to be accepted, and may forbid to pass it on: {question}",
             _FIX.format(name=name),
             item=name,
         )

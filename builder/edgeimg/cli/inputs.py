@@ -78,7 +78,7 @@ def lock(
         ui=app.ui,
     )
     data = {"lock": str(source.lock_path), "changes": changes}
-    lines = [*changes, f"{source.lock_path}: {len(changes)} changes"]
+    lines = [*changes, f"{source.lock_path}: {len(changes)} change{'s' * (len(changes) != 1)}"]
     app.result(data, lambda c: c.print("\n".join(lines), highlight=False, markup=False))
 
 

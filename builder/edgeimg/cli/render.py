@@ -47,7 +47,8 @@ def images(console: Console, built: Sequence[Built]) -> None:
 def checks(console: Console, reports: Sequence[CheckReport]) -> None:
     """The findings and the largest components of each image."""
     for report in reports:
-        title = f"{report.arch}: {len(report.findings)} findings"
+        count = len(report.findings)
+        title = f"{report.arch}: {count} finding{'s' * (count > 1)}"
         table = new_table("Severity", "Rule", "Where", "What", title=title)
         for finding in report.findings:
             style = "red" if finding.severity == "error" else "yellow"
@@ -165,7 +166,7 @@ def diff(console: Console, difference: Diff) -> None:
     if not difference.sections:
         console.print(Text("✓ no differences", style="green"))
     for section, changes in difference.sections.items():
-        title = f"{section.replace('_', ' ')}: {len(changes)} changes"
+        title = f"{section.replace('_', ' ')}: {len(changes)} change{'s' * (len(changes) > 1)}"
         table = new_table("", difference.old, difference.new, "", title=title)
         ranked = sorted(changes, key=lambda change: (-abs(change.growth), change.name))
         for change in ranked[:MOST_CHANGES]:
