@@ -144,6 +144,9 @@ def measure(room: str, most: int, seed: int) -> Score:
     chosen = random.Random(seed).sample(items, min(most, len(items))) if most else items
     survivors = []
     for number, diff in enumerate(survive(chosen, stages, reached), 1):
+        passed = time.monotonic() - began
+        result = "survived" if diff else "noticed"
+        print(f"{room}: {number} of {len(chosen)}: {result}, {passed:.0f} s", file=sys.stderr)
         if diff:
             survivors.append(diff)
             print(f"{room}: survivor {len(survivors)} after {number}\n{diff}\n", flush=True)
