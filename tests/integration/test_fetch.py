@@ -83,7 +83,11 @@ def test_a_whole_part_needs_no_request(server: FileServer, store: Store) -> None
     assert server.log == []
 
 
-@pytest.mark.parametrize("part", [b"\0" * 600_000, CONTENT + b"more"], ids=["wrong", "too long"])
+@pytest.mark.parametrize(
+    "part",
+    [b"\0" * 600_000, bytes([CONTENT[0] ^ 1]), CONTENT + b"more"],
+    ids=["wrong", "one wrong byte", "too long"],
+)
 def test_a_bad_part_is_fetched_anew(server: FileServer, store: Store, part: bytes) -> None:
     server.files["/x"] = CONTENT
     begun(store, part)
