@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -9,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from edgeimg.cache.store import Store
 from edgeimg.errors import DigestError, FetchError, HostError
 from edgeimg.fetch import Download, fetch, http, transfer
+from edgeimg.progress import Advance, Silent
 
 from tests.integration.fileserver import FileServer
 
@@ -74,6 +77,41 @@ def test_an_interrupted_download_is_continued(server: FileServer, store: Store) 
     assert_published(store)
     assert server.log == [("/x", "bytes=600000-")]
     assert server.sent == 400_000
+
+
+class Bars(Silent):
+    """The steps of all bars."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    @contextlib.contextmanager
+    def task(self, label: str, total: int | None, unit: str = "bytes") -> Iterator[Advance]:
+        yield self.steps.append
+
+
+@pytest.mark.parametrize("part", [b"", CONTENT[:600_000], b"\0" * 600_000], ids=["", "part", "bad"])
+def test_the_bar_ends_at_the_size_of_the_file(
+    server: FileServer, store: Store, part: bytes
+) -> None:
+    server.files["/x"] = CONTENT
+    if part:
+        begun(store, part)
+    bars = Bars()
+    fetch([want(f"{server.url}/x")], store, offline=False, progress=bars)
+    assert sum(bars.steps) == len(CONTENT)
+    assert len(bars.steps) > 2
+
+
+@pytest.mark.parametrize(("missing", "more"), [(5, ""), (6, " and 1 more")])
+def test_offline_five_missing_files_are_named(store: Store, missing: int, more: str) -> None:
+    wanted = [
+        Download(f"{n}.deb", hashlib.sha256(bytes([n])).hexdigest(), 1, ()) for n in range(missing)
+    ]
+    with pytest.raises(FetchError) as caught:
+        fetch(wanted, store, offline=True)
+    names = "0.deb, 1.deb, 2.deb, 3.deb, 4.deb"
+    assert caught.value.message.endswith(f"not in the cache: {names}{more}")
 
 
 def test_a_whole_part_needs_no_request(server: FileServer, store: Store) -> None:
