@@ -187,6 +187,7 @@ def booted(
 
     `watch` is called while that is waited for, and raises when there is no use in waiting.
     """
+    console.parent.mkdir(parents=True, exist_ok=True)
     port = free_port()
     reached = replace(options, forwards=((port, 22), *options.forwards))
     for attempt in range(LOSSES + 1):

@@ -1,6 +1,6 @@
-"""K3s' components for names and volumes, started with the gateway: CoreDNS and local-path.
+"""K3s' components for names and volumes, and its network policies, started with the gateway.
 
-They take a minute to compile and the guest several to start, so it is asked for:
+They take a minute to compile and the guest up to a quarter of an hour to start, so it is asked for:
 EDGEIMG_TEST_COMPONENTS=1. Needs Go.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 from edgeimg.arch import X86_64
@@ -43,6 +44,7 @@ airgap = ["coredns", "local-storage"]
 
 [k3s.config]
 disable = ["!coredns", "!local-storage"]
+disable-network-policy = false
 """
 CLIENT = """\
 apiVersion: v1
@@ -86,6 +88,19 @@ spec:
       persistentVolumeClaim:
         claimName: data
 """
+DENY_ALL = """\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: deny-all
+spec:
+  podSelector: {}
+  policyTypes: [Ingress]
+"""
+OPTIONS = replace(gateways.OPTIONS, memory=1024)
+"""With 512 MiB, an emulated guest on a busy host swaps so much at its start that requests to the
+API run out of time (docs/reference/measurements.md)."""
+SECONDS = X86_64.qemu.boot_seconds
 INSIDE = "kubectl exec hello -- busybox"
 FOLDER = "/var/lib/rancher/k3s/storage"
 
@@ -101,15 +116,15 @@ def gateway(
     edgeimg(root, "lock", "-r", "recipes/components.toml")
     raw = raw_image(built(root, X86_64, "-r", "recipes/components.toml"), cache)
     console = PROJECT / "out/test/components.log"
-    with booted(raw, key, toolbox=toolbox("qemu"), console=console) as running:
-        running.until("kubectl get serviceaccount default", 600)
-        running.run(f"kubectl apply -f - << 'EOF'\n{CLIENT}EOF")
-        running.until("kubectl get pod hello | grep Running", 900)
+    with booted(raw, key, toolbox=toolbox("qemu"), console=console, options=OPTIONS) as running:
+        running.until("kubectl get serviceaccount default", SECONDS)
+        running.until(f"kubectl apply -f - << 'EOF'\n{CLIENT}EOF", SECONDS)
+        running.until("kubectl get pod hello | grep Running", SECONDS)
         yield running
 
 
 def test_a_pod_finds_services_by_their_names(gateway: Gateway) -> None:
-    gateway.run("kubectl -n kube-system rollout status deployment coredns --timeout=100s")
+    gateway.until("kubectl -n kube-system rollout status deployment coredns --timeout=60s", SECONDS)
     page = gateway.until(f"{INSIDE} wget -q -T 10 -O - http://hello/")
     assert page == "edgeimg hello\n"
     name = "kubernetes.default.svc.cluster.local"
@@ -117,14 +132,27 @@ def test_a_pod_finds_services_by_their_names(gateway: Gateway) -> None:
     assert "10.43.0.1" in found
 
 
+def test_a_policy_denies_and_stops_denying_when_removed(gateway: Gateway) -> None:
+    address = gateway.run("kubectl get pod hello -o jsonpath={.status.podIP}")
+    other = f"kubectl exec edgeimg-hello -- busybox wget -q -T 10 -O - http://{address}:8080/"
+    assert gateway.until(other) == "edgeimg hello\n"
+    gateway.until(f"kubectl apply -f - << 'EOF'\n{DENY_ALL}EOF")
+    gateway.until(f"{other} 2>&1 | grep 'timed out'")
+    node = gateway.run(f"busybox wget -q -T 20 -O - http://{address}:8080/")
+    assert node == "edgeimg hello\n"  # as the kubelet's probes
+    gateway.until("kubectl delete networkpolicy deny-all --ignore-not-found")
+    assert gateway.until(other) == "edgeimg hello\n"
+
+
 def test_a_claim_is_bound_to_a_folder_of_the_data_partition(gateway: Gateway) -> None:
     claim = gateway.run("kubectl get pvc data -o jsonpath={.status.phase}/{.spec.storageClassName}")
     assert claim == "Bound/local-path"
     gateway.run(f"{INSIDE} sh -c 'echo kept > /data/file'")
     (path,) = gateway.run(f"ls {FOLDER}/*_default_data/file").split()
-    assert gateway.run(f"cat {path}") == "kept\n"
-    gateway.run("kubectl delete pod hello")
-    gateway.run("kubectl delete pvc data")
+    gateway.restart(SECONDS / 2)
+    assert gateway.until(f"{INSIDE} cat /data/file", SECONDS) == "kept\n"
+    gateway.until("kubectl delete pod hello --ignore-not-found", SECONDS)
+    gateway.until("kubectl delete pvc data --ignore-not-found", SECONDS)
     gateway.until(f"! [ -e {path} ]")
 
 

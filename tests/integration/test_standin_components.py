@@ -18,6 +18,7 @@ from tests.standin import compiled
 
 pytestmark = pytest.mark.integration
 SECONDS = 240
+ROLE = "standin-network-policy"
 Kubectl = Callable[..., str]
 NAMES = {
     "deployment.apps/coredns", "deployment.apps/local-path-provisioner", "service/kube-dns",
@@ -72,12 +73,15 @@ def test_components_are_deployed_and_deleted_by_disable(binary: Path, tmp_path: 
     manifests = tmp_path / "data/server/manifests"
     with served(binary, tmp_path, "--disable", "traefik") as kubectl:
         until(lambda: deployed(kubectl) >= NAMES)
+        until(lambda: ROLE in kubectl("get", "clusterroles", "-o", "name"))
         address = "jsonpath={.spec.clusterIP}"
         assert kubectl("get", "service", "-n", "kube-system", "kube-dns", "-o", address) == (
             "10.43.0.10"
         )
         until(lambda: "local-path (default)" in kubectl("get", "storageclasses"))
-    with served(binary, tmp_path, "--disable", "coredns,traefik") as kubectl:
+    options = ("--disable", "coredns,traefik", "--disable-network-policy")
+    with served(binary, tmp_path, *options) as kubectl:
         until(lambda: not any("dns" in name for name in deployed(kubectl) or ["dns"]))
+        until(lambda: ROLE not in (kubectl("get", "clusterroles", "-o", "name") or ROLE))
         assert deployed(kubectl) >= {name for name in NAMES if "dns" not in name}
     assert [path.name for path in manifests.glob("*.yaml")] == ["local-storage.yaml"]

@@ -44,6 +44,8 @@ type Cluster struct {
 	Domain        string `json:"clusterDomain"`
 	KubeProxy     bool   `json:"kubeProxy"`
 	BridgeNetwork bool   `json:"bridgeNetwork"`
+	// Policies tells whether network policies are enforced.
+	Policies bool `json:"networkPolicies"`
 }
 
 // Name is the node's name: what the settings say, or the host's.
@@ -110,6 +112,7 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 			group.Go(func() error { return n.followRoutes(ctx, neighbours) })
 		}
+		group.Go(func() error { return n.runPolicies(ctx) })
 		if n.Cluster.KubeProxy {
 			group.Go(func() error { return n.runProxy(ctx) })
 		}

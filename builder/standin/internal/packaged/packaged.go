@@ -22,8 +22,12 @@ const (
 	ImageHelper    = "rancher/mirrored-library-busybox:1.37.0"
 )
 
+// Policies is what nodes need to enforce network policies. K3s has an option
+// for that part, not a name in "disable".
+const Policies = "network-policy"
+
 // Names are those in K3s's "disable"; NAME.yaml is the file of each.
-var names = []string{"coredns", "local-storage"}
+var names = []string{"coredns", "local-storage", Policies}
 
 // Values are what the manifests have to be told.
 type Values struct {

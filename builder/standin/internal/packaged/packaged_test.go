@@ -39,7 +39,7 @@ func stage(t *testing.T, dir string, disable ...string) []string {
 }
 
 func TestDisabledComponentsAreNotStaged(t *testing.T) {
-	for _, disable := range [][]string{{"traefik", "coredns"}, {"traefik,coredns"}} {
+	for _, disable := range [][]string{{"traefik", "coredns", Policies}, {"traefik,coredns", Policies}} {
 		dir := t.TempDir()
 		if dropped := stage(t, dir, disable...); dropped != nil {
 			t.Errorf("%v were never deployed", dropped)
@@ -65,7 +65,7 @@ func TestASkipFileLeavesTheManifestAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	stage(t, dir)
-	if got := files(t, dir); !reflect.DeepEqual(got, []string{"coredns.yaml.skip", "local-storage.yaml"}) {
+	if got := files(t, dir); !reflect.DeepEqual(got, []string{"coredns.yaml.skip", "local-storage.yaml", "network-policy.yaml"}) {
 		t.Errorf("staged %v", got)
 	}
 }
@@ -113,6 +113,7 @@ func TestManifestsAreWholeAndNameTheirObjectsAsK3sDoes(t *testing.T) {
 	for _, want := range []string{
 		"ConfigMap coredns", "Deployment coredns", "Service kube-dns", "ClusterRole system:coredns",
 		"ConfigMap local-path-config", "Deployment local-path-provisioner", "StorageClass local-path",
+		"ClusterRole system:standin-network-policy", "ClusterRoleBinding system:standin-network-policy",
 	} {
 		if !got[want] {
 			t.Errorf("no %s among %v", want, got)

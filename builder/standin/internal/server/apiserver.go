@@ -83,6 +83,10 @@ func defaultAPIServerArgs(s *settings.Settings, p paths, address net.IP) []strin
 		// start-up time.
 		"enable-priority-and-fairness=false",
 		"runtime-config=flowcontrol.apiserver.k8s.io/v1=false",
+		// Nor does anything but fairness ask how large lists are. Counting makes
+		// the cache of every kind wait for the datastore once a minute; on a
+		// slow machine these waits ran out of time and held up everything else.
+		"feature-gates=SizeBasedListCostEstimate=false",
 		// Handlers of watches of this process need not be waited for.
 		"shutdown-watch-termination-grace-period=0s",
 	}

@@ -100,11 +100,20 @@ func (d *deployer) applyChanged(ctx context.Context) {
 		err = d.eachObject(file, func(item *unstructured.Unstructured) error { return d.applyObject(ctx, item) })
 		if err != nil {
 			klog.ErrorS(err, "manifest not applied, trying again", "file", file)
-			d.mapper.Reset()
+			d.forget(err)
 			continue
 		}
 		klog.InfoS("manifest applied", "file", file)
 		d.applied[file] = info.ModTime()
+	}
+}
+
+// forget makes the next attempt ask for the API's kinds again where one was
+// missing. What failed otherwise, as on a slow machine, does not change them,
+// and to list them all would make it slower.
+func (d *deployer) forget(err error) {
+	if meta.IsNoMatchError(err) {
+		d.mapper.Reset()
 	}
 }
 

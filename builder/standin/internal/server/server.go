@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -82,6 +83,7 @@ func clusterOf(s *settings.Settings) (agent.Cluster, error) {
 	return agent.Cluster{
 		PodCIDR: s.ClusterCIDR, DNS: dns, Domain: s.ClusterDomain,
 		KubeProxy: !s.DisableKubeProxy, BridgeNetwork: s.FlannelBackend != "none",
+		Policies: !s.DisablePolicies,
 	}, nil
 }
 
@@ -99,7 +101,11 @@ func stage(s *settings.Settings, p paths, cluster agent.Cluster, address net.IP)
 	if storage == "" {
 		storage = filepath.Join(s.DataDir, "storage")
 	}
-	return packaged.Stage(p.manifests(), s.Disable, packaged.Values{
+	disable := s.Disable
+	if s.DisablePolicies {
+		disable = append(slices.Clone(disable), packaged.Policies)
+	}
+	return packaged.Stage(p.manifests(), disable, packaged.Values{
 		ClusterDNS: cluster.DNS, ClusterDomain: cluster.Domain, StoragePath: storage,
 		NodeHosts: address.String() + " " + name,
 	})

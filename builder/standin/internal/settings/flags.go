@@ -42,6 +42,7 @@ type Settings struct {
 	DisableScheduler     bool
 	DisableControllers   bool
 	DisableKubeProxy     bool
+	DisablePolicies      bool
 	APIServerArgs        []string
 	ControllerArgs       []string
 	SchedulerArgs        []string
@@ -118,12 +119,13 @@ func (c *command) serverFlags(s *Settings) {
 	f.BoolVar(&s.DisableScheduler, "disable-scheduler", false, "run no scheduler")
 	f.BoolVar(&s.DisableControllers, "disable-controller-manager", false, "run no controllers")
 	f.BoolVar(&s.DisableKubeProxy, "disable-kube-proxy", false, "run no kube-proxy")
+	f.BoolVar(&s.DisablePolicies, "disable-network-policy", false, "do not enforce network policies")
 	f.StringArrayVar(&s.APIServerArgs, "kube-apiserver-arg", nil, "flag for the API server")
 	f.StringArrayVar(&s.ControllerArgs, "kube-controller-manager-arg", nil, "flag for the controller manager")
 	f.StringArrayVar(&s.SchedulerArgs, "kube-scheduler-arg", nil, "flag for the scheduler")
 	f.StringVar(&s.EgressSelectorMode, "egress-selector-mode", "disabled", "only disabled does anything here")
 	f.StringVar(&s.DefaultStoragePath, "default-local-storage-path", "", "folder of local volumes")
-	c.ignoreBools("disable-cloud-controller", "disable-network-policy", "disable-helm-controller", "disable-etcd",
+	c.ignoreBools("disable-cloud-controller", "disable-helm-controller", "disable-etcd",
 		"disable-apiserver", "cluster-init", "cluster-reset", "secrets-encryption", "embedded-registry",
 		"supervisor-metrics", "flannel-ipv6-masq", "flannel-external-ip",
 		"etcd-expose-metrics", "etcd-disable-snapshots", "multi-cluster-cidr")
