@@ -111,7 +111,7 @@ def _from(name: str, node: Node) -> Node:
 
 def _denied(profile: bytes, arch: Arch, capabilities: Sequence[str]) -> str:
     """Lines `NUMBER NAME CAPABILITY`: system calls that the service lacks a capability for."""
-    import system_calls  # noqa: PLC0415 - Debian has no package of it: not in the installer
+    import system_calls
 
     table = system_calls.syscalls()
     lines = []
