@@ -160,7 +160,7 @@ def powered(
     """A guest with the disk in `work`, made over `raw` when there is none; killed at the end.
 
     `screen` is one of QEMU's graphics cards, `drive` more properties of the disk (`readonly=on`),
-    `disk` another device of QEMU for it (`nvme,serial=x`), `more` arguments of QEMU before all others.
+    `disk` another device of QEMU for it (`nvme,serial=x`), `more` are QEMU's first arguments.
     """
     kept = work / "disk.qcow2"
     first = not kept.exists()

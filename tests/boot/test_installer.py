@@ -42,8 +42,10 @@ def test_a_blank_disk_is_installed_and_starts(
     toolbox: Callable[[str], Toolbox], tmp_path: Path
 ) -> None:
     image = built(PROJECT, X86_64, "-o", "out/test")
-    rules, stick, internal = tmp_path / "rules.toml", tmp_path / "stick.raw", tmp_path / "internal"
+    rules, internal = tmp_path / "rules.toml", tmp_path / "internal"
     rules.write_text(RULES)
+    stick = PROJECT / "out/test/stick.raw"  # beside the image that it is made from
+    stick.unlink(missing_ok=True)
     edgeimg(
         PROJECT, "installer", "--arch", X86_64.name, "--image", image, "--rules", rules,
         "--output", stick,
