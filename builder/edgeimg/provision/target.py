@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from edgeimg import process
 from edgeimg.cache import partials
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import HostError, ImageError, ProvisionError
@@ -24,8 +23,6 @@ from edgeimg.pack import publish
 from edgeimg.provision import folder, partition
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
-
-_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +133,7 @@ def copy(image: Path, output: Path, change: Callable[[Path], None], *, toolbox: 
         if image.suffix == ".zst":
             unpack(image, raw)
         else:
-            process.run(["cp", "--sparse=always", "--no-preserve=mode", image, raw],
-                        timeout=_TIMEOUT)  # fmt: skip
+            sparse.clone(image, raw)
         change(raw)
         _block_map(image, raw, output, toolbox)
         if output.suffix == ".zst":
