@@ -14,6 +14,7 @@ import select
 import struct
 import sys
 import termios
+import time
 import tty
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ _SIZE = struct.pack("HHHH", 24, 80, 0, 0)
 _CHUNK = 4096
 _WAITING = 1 << 16
 """Bytes that wait for a console. A serial line may have nobody at its end."""
+_LAST = 1.0
+"""Seconds for the last lines of a program."""
 
 
 class Console:
@@ -88,10 +91,7 @@ def run(argv: Sequence[str], paths: Sequence[Path], log: BinaryIO) -> int:
     while (text := _exchange(master, consoles)) is not None:
         log.write(text)
         log.flush()
-    for console in consoles:
-        os.set_blocking(console.fd, True)
-        console.write()
-        os.close(console.fd)
+    _finish(consoles)
     os.close(master)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
@@ -116,6 +116,17 @@ def _exchange(master: int, consoles: Sequence[Console]) -> bytes | None:
     for console in consoles:
         console.show(text)
     return text or None
+
+
+def _finish(consoles: Sequence[Console]) -> None:
+    """Write what waits, as far as the consoles take it within a second, and close them."""
+    end = time.monotonic() + _LAST
+    while (waiting := {one.fd: one for one in consoles if one.waiting}) and time.monotonic() < end:
+        _, writable, _ = select.select([], list(waiting), [], _LAST / 10)
+        for fd in writable:
+            waiting[fd].write()
+    for console in consoles:
+        os.close(console.fd)
 
 
 def main() -> NoReturn:
