@@ -18,7 +18,7 @@ from edgeimg.build.options import BuildOptions
 from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cli import flash_options, fleet_options, options, signing_options
 from edgeimg.cli.app import App, with_app
-from edgeimg.errors import HostError, ImageError
+from edgeimg.errors import HostError, ImageError, ProvisionError
 from edgeimg.install import source, stick
 from edgeimg.provision import consents
 from edgeimg.recipe import file as recipes
@@ -157,11 +157,16 @@ def _require_fleet(app: App, files: Mapping[str, Path], images: Sequence[Path]) 
         for at, path in files.items():
             if "/" not in at:
                 (folder / at).symlink_to(path.resolve())
+        defaults = folder / stick.DEFAULTS if stick.DEFAULTS in files else None
         for allowed in {facts.allow if facts else policy.allowed for facts in takes or [None]}:
-            fleet_options.load(
-                app, folder / place, folder / stick.DEFAULTS if stick.DEFAULTS in files else None,
-                generate_token=False, secrets=False, allowed=allowed,
-            )  # fmt: skip
+            try:
+                fleet_options.load(
+                    app, folder / place, defaults,
+                    generate_token=False, secrets=False, allowed=allowed,
+                )  # fmt: skip
+            except ProvisionError as error:
+                message = error.message.replace(str(folder / place), str(files[place]))
+                raise ProvisionError(message, hint=error.hint) from None
 
 
 def _show(app: App, output: Path, files: Mapping[str, Path]) -> None:
