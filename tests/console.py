@@ -12,7 +12,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ class Console:
         """Cut the power."""
         self._process.kill()
         self._process.wait()
+
+    def wait_for_power_off(self, seconds: float = 120) -> None:
+        """Until the guest has powered itself off."""
+        assert self._process.wait(seconds) == 0
 
     def run(self, command: str, seconds: float = 120) -> str:
         """What a command says; fails when it does not succeed in time."""
@@ -151,11 +155,12 @@ def powered(
     screen: str | None = None,
     drive: str = "",
     disk: str = "",
+    more: Sequence[str] = (),
 ) -> Iterator[Console]:
     """A guest with the disk in `work`, made over `raw` when there is none; killed at the end.
 
     `screen` is one of QEMU's graphics cards, `drive` more properties of the disk (`readonly=on`),
-    `disk` another device of QEMU for it (`nvme,serial=x`).
+    `disk` another device of QEMU for it (`nvme,serial=x`), `more` are QEMU's first arguments.
     """
     kept = work / "disk.qcow2"
     first = not kept.exists()
@@ -176,6 +181,7 @@ def powered(
         argv += ["-device", screen]
     if disk:
         argv = [f"{disk},drive=disk" if word.startswith(DEVICE) else word for word in argv]
+    argv[1:1] = more
     if drive:
         argv = [f"{word},{drive}" if word.startswith(DISK) else word for word in argv]
     with subprocess.Popen(

@@ -22,9 +22,11 @@ from edgeimg.progress import Progress, Silent
 from edgeimg.sources import deb
 from edgeimg.tree import Node, Tree
 
-__all__ = ["TOOL_GROUPS", "Toolbox", "build_host", "packages", "prepare"]
+__all__ = ["TOOL_GROUPS", "Toolbox", "build_host", "of_this_system", "packages", "prepare"]
 
 _VERSION = "1"
+_INSTALLER = Path("/usr/lib/edgeimg/installer")
+"""A program that only the installer's stick has (overlays/installer)."""
 _BIN = ("usr/bin", "usr/sbin", "usr/lib/systemd", "usr/libexec")
 _PRUNED = (
     "etc/*",
@@ -138,6 +140,14 @@ def build_host() -> Arch:
             hint="use Linux on x86-64 or arm64, or a container or virtual machine of that kind",
         )
     return arch
+
+
+def of_this_system() -> Toolbox | None:
+    """The programs of the running system, where that is the installer's stick: it needs no network.
+
+    None everywhere else.
+    """
+    return Toolbox(Path("/"), build_host()) if _INSTALLER.exists() else None
 
 
 def packages(lock: Lock, group: str, host: Arch) -> tuple[Package, ...]:

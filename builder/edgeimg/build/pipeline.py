@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgeimg import fetch
+from edgeimg import fetch, tools
 from edgeimg import sbom as inventory
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import inputs as sources
@@ -182,6 +182,8 @@ def check_lock(source: RecipeFile) -> None:
 
 def pack_tools(source: RecipeFile, *, store: Store, ui: Ui) -> Toolbox:
     """The tools that look into images and change their config partition."""
+    if installed := tools.of_this_system():
+        return installed
     lock = locks.load(source.lock_path)
     return sources.host_tools(lock, "pack", store, offline=False, progress=ui)
 

@@ -41,7 +41,7 @@ PLACES = {
     "release": "release", "diff": "release", "genkey": "trust", "verify": "trust",
     "revoke": "boot_keys",
     "board": "boards", "sbom": "inventory", "cve": "inventory", "lock": "inputs",
-    "install": "installing",
+    "install": "installing", "installer": "installer",
     "hardware": "hardware", "rollout": "rollout", "mirror": "inputs", "clean": "inputs",
     "matrix": "matrix",
     "init": "project", "show": "project", "eject": "project", "doctor": "project",

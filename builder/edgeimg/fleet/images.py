@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeimg import process
 from edgeimg.cache.store import disk_errors, require_room
 from edgeimg.errors import EdgeimgError
 from edgeimg.flash import source
@@ -19,9 +18,8 @@ from edgeimg.image.blockmap import BlockMap
 from edgeimg.pack import publish
 from edgeimg.provision import partition, target
 from edgeimg.provision.rendering import DIRECTORY
+from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
-
-_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +59,7 @@ def make(
     require_room(directory, base.blocks.mapped)
     with disk_errors(directory):
         raw.touch(mode=0o600)
-        process.run(
-            ["cp", "--reflink=auto", "--sparse=always", "--no-preserve=mode", base.raw, raw],
-            timeout=_TIMEOUT,
-        )
+        sparse.clone(base.raw, raw)
         partition.write(raw, files, toolbox=toolbox)
         target.private(described)
         described.write_bytes(target.block_map(raw, base.blocks, toolbox=toolbox))

@@ -2,6 +2,8 @@
 
 SUMS = "SHA256SUMS"
 """As sha256sum(1) and systemd-sysupdate(8) read it."""
+SIGNATURE = f"{SUMS}.gpg"
+"""Detached OpenPGP signature over SUMS, where systemd-sysupdate looks for it."""
 SHARED = "shared-cache"
 """Beside an image from a shared cache: SHA-256 of its download. An image built here has none."""
 FILES = (".bmap", ".manifest.json", ".raw.zst")

@@ -31,4 +31,6 @@ def key_pressed(seconds: float) -> bool:
         time.sleep(seconds)
         return False
     ready, _, _ = select.select([sys.stdin], [], [], seconds)
+    if ready:
+        sys.stdin.readline()  # it is no answer to what is asked next
     return bool(ready)

@@ -10,11 +10,14 @@ from edgeimg.errors import ImageError
 from edgeimg.fleet.facts import stem
 from edgeimg.image.manifest import SUFFIX, Manifest
 
-_ENDINGS = (".raw.zst", ".raw")
+ENDINGS = (".raw.zst", ".raw")
+"""Of the names of image files."""
 
 
 def images(path: Path, arch: Arch) -> tuple[Path, ...]:
     """The image file `path`, or the image files for `arch` in the directory `path`.
+
+    Those of its subdirectories count, but for hidden ones.
 
     Raises ImageError for a file or a directory without an image for `arch`.
     """
@@ -28,7 +31,8 @@ def images(path: Path, arch: Arch) -> tuple[Path, ...]:
                 hint="name an image for it",
             )
         return (path,)
-    files = sorted(one for one in path.iterdir() if one.name.endswith(_ENDINGS))
+    below = (one for one in (*path.glob("*"), *path.glob("*/*")) if one.name.endswith(ENDINGS))
+    files = sorted(one for one in below if not _is_hidden(one.relative_to(path)))
     # A packed image and its raw one are the same image.
     packed = {one.with_suffix("") for one in files if one.suffix == ".zst"}
     found = [one for one in files if one not in packed and arch_of(one) in ("", arch.name)]
@@ -46,6 +50,10 @@ def one(found: Sequence[Path]) -> Path:
             hint="name one of them",
         )
     return found[0]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def arch_of(image: Path) -> str:

@@ -52,17 +52,37 @@ def write(
         for number, (path, content) in enumerate(sorted(wanted.items())):
             sources[path] = scratch / str(number)
             sources[path].write_bytes(content)
-        made = scratch / "config.fat"
-        fat.make(
-            made, sources, size=config.size, bits=16, label="CONFIG",
-            volume_id=int(config.uuid[:8], 16), epoch=Image().epoch, sector=opened.sector,
-            toolbox=toolbox,
-        )  # fmt: skip
-        if not _replace(opened, made, config.start):
-            raise differs(f"the config partition of {image}")
+        _make_anew(opened, image, config, sources, scratch / "config.fat", toolbox)
         for path, content in wanted.items():
             if read(image, path, toolbox=toolbox) != content:
                 raise differs(f"{path} on {image}")
+
+
+def add(image: Path, files: Mapping[str, Path], *, toolbox: Toolbox) -> None:
+    """Add files (path on the config partition → file of the host) to those of a raw disk image.
+
+    What is unfinished lies beside the image, in a directory of its owner's. Raises as `write`.
+    """
+    with (
+        target.opened(image) as opened,
+        partials.directory("edgeimg-config-", image.parent) as scratch,
+    ):
+        config = find(image, toolbox=toolbox)
+        sources = {**_others(image, config, scratch / "others", toolbox), **files}
+        _make_anew(opened, image, config, sources, scratch / "config.fat", toolbox)
+
+
+def _make_anew(
+    opened: target.Target, image: Path, config: Partition, sources: Mapping[str, Path],
+    made: Path, toolbox: Toolbox,
+) -> None:  # fmt: skip
+    fat.make(
+        made, sources, size=config.size, bits=16, label="CONFIG",
+        volume_id=int(config.uuid[:8], 16), epoch=Image().epoch, sector=opened.sector,
+        toolbox=toolbox,
+    )  # fmt: skip
+    if not _replace(opened, made, config.start):
+        raise differs(f"the config partition of {image}")
 
 
 def differs(what: str) -> ProvisionError:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from edgeimg import process
 from edgeimg.cache import partials
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import HostError, ImageError, ProvisionError
@@ -24,8 +23,6 @@ from edgeimg.pack import publish
 from edgeimg.provision import folder, partition
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
-
-_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +111,11 @@ def write(target: Target, files: Mapping[str, bytes], *, toolbox: Toolbox | None
         same = partial(safety.still_the_same, target.disk)
         partition.write(target.disk.real, files, toolbox=toolbox, unchanged=same)
     elif target.output is not None:
-        _copy(target.path, target.output, files, toolbox)
+
+        def provision(raw: Path) -> None:
+            partition.write(raw, files, toolbox=toolbox)
+
+        copy(target.path, target.output, provision, toolbox=toolbox)
     else:
         partition.find(target.path, toolbox=toolbox)  # what is no image stays as it is
         private(target.path)
@@ -122,15 +123,18 @@ def write(target: Target, files: Mapping[str, bytes], *, toolbox: Toolbox | None
         _block_map(target.path, target.path, target.path, toolbox)
 
 
-def _copy(image: Path, output: Path, files: Mapping[str, bytes], toolbox: Toolbox) -> None:
-    """A provisioned copy, readable by its owner alone, with a block map if the image has one."""
+def copy(image: Path, output: Path, change: Callable[[Path], None], *, toolbox: Toolbox) -> None:
+    """A copy of an image, readable by its owner alone, with a block map if the image has one.
+
+    `change` alters the config partition of the raw copy. Raises ImageError, HostError, ToolError,
+    and what `change` raises.
+    """
     with disk_errors(output), partials.file(output.with_name(f"{output.name}.raw")) as raw:
         if image.suffix == ".zst":
             unpack(image, raw)
         else:
-            process.run(["cp", "--sparse=always", "--no-preserve=mode", image, raw],
-                        timeout=_TIMEOUT)  # fmt: skip
-        partition.write(raw, files, toolbox=toolbox)
+            sparse.clone(image, raw)
+        change(raw)
         _block_map(image, raw, output, toolbox)
         if output.suffix == ".zst":
             with partials.file(output) as packed:

@@ -1,9 +1,7 @@
 """The names of a release's parts, for those who write it and those who check it."""
 
-from edgeimg.image.layout import SUMS
+from edgeimg.image.layout import SIGNATURE, SUMS
 
-SIGNATURE = f"{SUMS}.gpg"
-"""Detached OpenPGP signature over SUMS, where systemd-sysupdate looks for it."""
 UPDATE_SUMS = f"{SUMS}.update"
 """SHA-256 of the update files without compression, for gateways that assemble them."""
 UPDATE_SIGNATURE = f"{UPDATE_SUMS}.gpg"

@@ -7,8 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import system_calls
-
 from edgeimg.arch import Arch
 from edgeimg.errors import ArchiveError, RecipeError
 from edgeimg.recipe.services import CAPABILITIES, Service
@@ -113,6 +111,8 @@ def _from(name: str, node: Node) -> Node:
 
 def _denied(profile: bytes, arch: Arch, capabilities: Sequence[str]) -> str:
     """Lines `NUMBER NAME CAPABILITY`: system calls that the service lacks a capability for."""
+    import system_calls
+
     table = system_calls.syscalls()
     lines = []
     for name, capability in sorted(seccomp.guarded(profile).items()):

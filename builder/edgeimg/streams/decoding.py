@@ -203,21 +203,21 @@ class Stream:
     ) -> None:
         self._pieces = pieces(source, label, method=method, packed=packed, limits=limits)
         self._failure = failure
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes, fewer only at the end; all of them without it."""
-        parts, length = [self._ready], len(self._ready)
+        parts, length = [], 0
         while size < 0 or length < size:
-            piece = self._next()
-            if not piece:
+            # A piece may be large. What is left of it is not copied with each part.
+            piece = self._ready or memoryview(self._next())
+            part = piece if size < 0 else piece[: size - length]
+            if not part:
                 break
-            parts.append(piece)
-            length += len(piece)
-        data = b"".join(parts)
-        end = length if size < 0 else size
-        self._ready = data[end:]
-        return data[:end]
+            parts.append(part)
+            length += len(part)
+            self._ready = piece[len(part) :]
+        return b"".join(parts)
 
     def _next(self) -> bytes:
         try:

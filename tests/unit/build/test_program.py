@@ -1,0 +1,46 @@
+"""edgeimg itself as files of the installer's root."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from edgeimg import builtin
+from edgeimg.build import program
+
+PLACE = "usr/lib/python3/dist-packages/edgeimg"
+
+
+def test_it_has_the_modules_and_one_recipe() -> None:
+    tree = program.tree()
+    assert f"{PLACE}/cli/installing.py" in tree
+    assert tree.read(f"{PLACE}/data/recipes/gateway.toml") == (
+        builtin.directory("recipes/gateway.toml").read_bytes()
+    )
+    paths = [path for path, _ in tree.items()]
+    data = [path for path in paths if path.startswith(f"{PLACE}/data/")]
+    assert data == [f"{PLACE}/data/recipes", f"{PLACE}/data/recipes/gateway.toml"]
+    assert not [path for path in paths if "__pycache__" in path or path.endswith(".pyc")]
+
+
+def test_install_runs_from_it_alone(tmp_path: Path) -> None:
+    program.tree().extract(tmp_path)
+    place = tmp_path / PLACE
+    code = f"import edgeimg.cli.installing as it; assert it.__file__.startswith({str(place)!r})"
+    argv = [sys.executable, "-B", "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(place.parent)}
+    subprocess.run(argv, check=True, cwd=tmp_path, env=environment)
+
+
+def test_what_debian_has_no_package_of_is_not_needed_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys, edgeimg.cli.installing\n"
+        "used = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(*sorted(used - set(sys.stdlib_module_names)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    used = set(done.stdout.split())
+    assert "pydantic" in used
+    assert not used & {"system_calls", "cyclonedx", "packageurl", "jinja2", "markupsafe"}
