@@ -34,20 +34,28 @@ Examples:
 """
 
 
-PLACES = {
-    "build": "images", "check": "images", "inspect": "images",
-    "smoke": "guests", "run": "guests", "demo": "guests",
-    "devices": "flashing", "flash": "flashing", "provision": "provisioning", "fleet": "fleet",
-    "release": "release", "diff": "release", "genkey": "trust", "verify": "trust",
-    "revoke": "boot_keys",
-    "board": "boards", "sbom": "inventory", "cve": "inventory", "lock": "inputs",
-    "install": "installing", "installer": "installer",
-    "hardware": "hardware", "rollout": "rollout", "mirror": "inputs", "clean": "inputs",
-    "matrix": "matrix",
-    "init": "project", "show": "project", "eject": "project", "doctor": "project",
-    "completion": "project",
+SECTIONS = {
+    "Projects and their inputs": {
+        "init": "project", "lock": "inputs", "show": "project", "eject": "project",
+        "mirror": "inputs", "board": "boards",
+    },
+    "Images": {
+        "build": "images", "check": "images", "demo": "guests", "smoke": "guests",
+        "run": "guests", "inspect": "images", "diff": "release", "sbom": "inventory",
+        "cve": "inventory", "hardware": "hardware",
+    },
+    "Releases": {
+        "release": "release", "verify": "trust", "genkey": "trust", "revoke": "boot_keys",
+        "rollout": "rollout", "matrix": "matrix",
+    },
+    "Gateways": {
+        "devices": "flashing", "flash": "flashing", "install": "installing",
+        "installer": "installer", "provision": "provisioning", "fleet": "fleet",
+    },
+    "This computer": {"doctor": "project", "clean": "inputs", "completion": "project"},
 }  # fmt: skip
-"""Which module of this package has a command."""
+"""The commands as `--help` shows them, and which module of this package has each."""
+PLACES = {name: module for names in SECTIONS.values() for name, module in names.items()}
 
 
 HOSTS_FAULT = {
@@ -71,6 +79,20 @@ class Commands(click.Group):
         """All names."""
         del ctx
         return sorted(PLACES)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections, with their columns at one place."""
+        width = max(map(len, PLACES))
+        for title, names in SECTIONS.items():
+            commands = ((name, self.get_command(ctx, name)) for name in names)
+            with formatter.section(title):
+                formatter.write_dl(
+                    [
+                        (name.ljust(width), command.get_short_help_str(formatter.width - width - 6))
+                        for name, command in commands
+                        if command is not None
+                    ]
+                )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, if there is one."""

@@ -39,11 +39,12 @@ from edgeimg.trust import rotation, secure_boot
 def revoke(
     app: App, *, source: RecipeFile, versions: Sequence[str], home: Path, releases: Path
 ) -> None:
-    """Revoke the UKIs of releases: firmware that takes the list never starts them again.
+    """Revoke the UKIs of releases.
 
-    Adds their digests to dbx.auth in the directory that [trust] secure_boot names, signed by the
-    KEK. Later images enroll the list; gateways in the field take it by hand. There is no way to
-    take a digest back. Exits with 17 when the KEK cannot be used.
+    Firmware that takes the list never starts them again. Adds their digests to dbx.auth in the
+    directory that [trust] secure_boot names, signed by the KEK. Later images enroll the list;
+    gateways in the field take it by hand. There is no way to take a digest back. Exits with 17 when
+    the KEK cannot be used.
     """
     public = boot_signing.public_keys(source)
     if public is None:

@@ -60,12 +60,13 @@ def hardware(
     arch: Arch | None,
     offline: bool,
 ) -> None:
-    """Compare a machine with an image: drivers and firmware for each of its devices.
+    """Compare a machine with an image: drivers and firmware.
 
-    RECIPE ends with .toml, and nothing is built. Of an IMAGE (.raw or .raw.zst), the root is read;
-    --recipe names the recipe whose lock has the kernel package. Prints the lines of the recipe that
-    close the gaps. Exits with 20 when FILE cannot be read, names no device or is of
-    another architecture, with 21 when a driver or all firmware of a device is missing.
+    For each device of the machine. RECIPE ends with .toml, and nothing is built. Of an IMAGE (.raw
+    or .raw.zst), the root is read; --recipe names the recipe whose lock has the kernel package.
+    Prints the lines of the recipe that close the gaps. Exits with 20 when FILE cannot be read,
+    names no device or is of another architecture, with 21 when a driver or all firmware of a device
+    is missing.
     """
     machine = reading.read(described)
     if target is not None and target.suffix == ".toml":

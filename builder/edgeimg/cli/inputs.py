@@ -87,11 +87,11 @@ def lock(
 @options.recipe
 @with_app
 def mirror(app: App, *, directory: Path, source: RecipeFile) -> None:
-    """Keep every input of a lock in DIRECTORY, for builds when the archives have moved on.
+    """Keep every input of a lock in DIRECTORY.
 
-    Packages of all images and tools, and K3s' files: fetched, or checked when they are there. Locks
-    of several recipes and versions can share a directory; nothing is removed. Any web server can
-    serve it.
+    For builds when the archives have moved on: packages of all images and tools, and K3s' files,
+    fetched, or checked when they are there. Locks of several recipes and versions can share a
+    directory; nothing is removed. Any web server can serve it.
     """
     locked = file.load(source.lock_path)
     run = mirrors.keep(locked, directory, store=app.store, progress=app.ui)

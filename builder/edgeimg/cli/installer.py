@@ -79,7 +79,7 @@ def installer(
     output: Path | None,
     offline: bool,
 ) -> None:
-    """Make the image of a stick that installs images on internal disks.
+    """Make a stick that installs images on internal disks.
 
     The stick starts with UEFI and runs `edgeimg install`: with a menu on the screen and the serial
     line, or by rules. Images, fleet, rules and key are files on its partition CONFIG, and can be

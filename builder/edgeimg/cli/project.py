@@ -61,9 +61,9 @@ def _complete_name(
 @click.argument("name", required=False, shell_complete=_complete_name)
 @with_app
 def show(app: App, *, name: str | None) -> None:
-    """Print a built-in recipe or file; without NAME, list their names.
+    """Print a built-in recipe or file.
 
-    Recipes include built-in recipes as edgeimg:NAME.
+    Without NAME, list their names. Recipes include built-in recipes as edgeimg:NAME.
     """
     path = builtin.find(name) if name else builtin.directory()
     if path.is_file():
@@ -80,9 +80,9 @@ def show(app: App, *, name: str | None) -> None:
 @click.argument("name", shell_complete=_complete_name)
 @with_app
 def eject(app: App, *, name: str) -> None:
-    """Copy a built-in recipe or file into the project, to change it there.
+    """Copy a built-in recipe or file into the project.
 
-    Copied files get no more updates from edgeimg. Nothing is overwritten.
+    There it can be changed. Copied files get no more updates from edgeimg. Nothing is overwritten.
     """
     with disk_errors(Path()):
         copied = ejection.eject(name, Path())

@@ -68,10 +68,11 @@ def _require_address(address: str) -> None:
     "--url https://updates.example.org/gateway/0.3.0    edgeimg rollout status 'gateway 0.3.0'",
 )
 def rollout_group() -> None:
-    """Bring a release to many gateways in steps, with a hawkBit server.
+    """Bring a release to many gateways in steps.
 
-    EDGEIMG_ROLLOUT_USER and EDGEIMG_ROLLOUT_PASSWORD are your name and password at the server.
-    EDGEIMG_ROLLOUT_SERVER is its address, in place of --server.
+    A hawkBit server gives the orders and hears the results. EDGEIMG_ROLLOUT_USER and
+    EDGEIMG_ROLLOUT_PASSWORD are your name and password at the server. EDGEIMG_ROLLOUT_SERVER is its
+    address, in place of --server.
     """
 
 

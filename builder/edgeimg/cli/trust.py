@@ -170,12 +170,13 @@ def verify(
     k3s: K3sChoice | None,
     recipe: Path | None,
 ) -> None:
-    """Check that a release, or one file of it, is what its publisher signed. Works offline.
+    """Check that a release is what its publisher signed.
 
-    Signatures, the digest of every file, that nothing is missing or added, and that names and
-    contents agree; the signatures of boot files, if the recipe has [trust] secure_boot: every image
-    must be there and be signed, unless the signed release records the override unsigned-boot.
-    Without a key only digests are compared. Exits with 16 when anything is wrong.
+    Or one file of it. Works offline. Checks signatures, the digest of every file, that nothing is
+    missing or added, and that names and contents agree; the signatures of boot files, if the recipe
+    has [trust] secure_boot: every image must be there and be signed, unless the signed release
+    records the override unsigned-boot. Without a key only digests are compared. Exits with 16 when
+    anything is wrong.
     """
     if rebuild and not path.is_dir():
         raise click.UsageError("--rebuild needs the directory of a release")

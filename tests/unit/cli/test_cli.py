@@ -47,6 +47,15 @@ def test_what_needs_nothing_imports_nothing() -> None:
     assert {"docker", "requests", "pydantic", "PIL"} & set(loaded) == set()
 
 
+def test_the_help_lists_every_command_with_a_whole_sentence() -> None:
+    result = CliRunner().invoke(cli, ["--help"], terminal_width=80)
+    rows = [line.split(None, 1) for line in result.stdout.splitlines() if line.startswith("  ")]
+    listed = {row[0]: row[1] for row in rows if row[0] in PLACES and len(row) > 1}
+    assert set(listed) == set(PLACES)
+    assert [name for name, text in listed.items() if not text.endswith(".")] == []
+    assert [name for name, text in listed.items() if text.endswith("...")] == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_has_an_example(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--help"])
