@@ -45,12 +45,19 @@ def _with(entry: JsonObject, loops: Mapping[str, list[Any]], mounts: Mounts) -> 
     other_loops = {path: backing for path, backing in loops.items() if path != entry["path"]}
     children = [*(entry.get("children") or ()), *loops.get(entry["path"], ())]
     number = str(entry.get("maj:min") or "").strip()
-    places = [*(entry.get("mountpoints") or ()), *mounts.get(number, ())]
     return {
         **entry,
-        "mountpoints": places,
+        "mountpoints": _places(entry.get("mountpoints") or (), mounts.get(number, ())),
         "children": [_with(child, other_loops, mounts) for child in children],
     }
+
+
+def _places(here: Sequence[str], elsewhere: Sequence[str]) -> list[str]:
+    """Each place once: services have mount namespaces that repeat those of the system."""
+    places = {place: place for place in here}
+    for place in elsewhere:
+        places.setdefault(place.rpartition(" by ")[0], place)
+    return list(places.values())
 
 
 def loops(blocks: Path = BLOCKS) -> dict[str, str]:

@@ -49,6 +49,16 @@ def test_a_mount_of_another_process_counts() -> None:
     assert dangers(full, "/dev/sdb") == ("/dev/sdb1 is mounted on /data by dockerd (42)",)
 
 
+def test_the_namespaces_of_services_do_not_repeat_a_mount() -> None:
+    part = entry("/dev/sdb1", "part", **{"maj:min": "8:17", "mountpoints": [None, "/var"]})
+    told = {"blockdevices": [entry("/dev/sdb", children=[part])]}
+    mounts = ["/var by systemd-networkd (42)", "/data by dockerd (43)", "/data by runc (44)"]
+    assert dangers(kernel.complete(told, {}, {"8:17": mounts}), "/dev/sdb") == (
+        "/dev/sdb1 is mounted on /var",
+        "/dev/sdb1 is mounted on /data by dockerd (43)",
+    )
+
+
 def test_facts_are_read_from_the_kernel(tmp_path: Path) -> None:
     disk = tmp_path / "blocks/loop3/loop"
     disk.mkdir(parents=True)
