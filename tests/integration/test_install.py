@@ -7,10 +7,11 @@ import json
 import os
 import pty
 import random
+import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from tests.integration.test_flash import EDGEIMG, MIB, Made, began, made, run  #
 from tests.unit.install.test_install_rows import sysfs
 
 KILLS = int(os.environ.get("EDGEIMG_TEST_FLASHES", "6"))
+SECONDS = 120.0
+"""Until a program that waits for an answer which nobody gives is ended."""
 SEED = os.environ.get("EDGEIMG_TEST_SEED", "edgeimg")
 pytestmark = [pytest.mark.integration, bad_disks.needs_loop]
 
@@ -187,7 +190,11 @@ def test_ctrl_c_in_the_countdown_writes_nothing(made: Made, tmp_path: Path) -> N
         assert ledger(tmp_path / "install.ledger.jsonl") == []
 
 
-def answered(*arguments: str | Path, answers: list[tuple[str, str]]) -> tuple[int, str]:
+Typed = str | Callable[[str], str]
+"""What is typed, or how it follows from all that was shown."""
+
+
+def answered(*arguments: str | Path, answers: list[tuple[str, Typed]]) -> tuple[int, str]:
     """Run it on a terminal; each answer is typed after its question."""
     pid, terminal = pty.fork()
     if not pid:
@@ -195,20 +202,27 @@ def answered(*arguments: str | Path, answers: list[tuple[str, str]]) -> tuple[in
     told, left = "", list(answers)
     asked = 0
     with contextlib.suppress(OSError):  # EIO: it has ended
-        while data := os.read(terminal, 4096):
-            told += data.decode(errors="replace")
+        while select.select([terminal], [], [], SECONDS)[0]:
+            told += os.read(terminal, 4096).decode(errors="replace")
             if left and left[0][0] in told[asked:]:
                 asked = len(told)
-                os.write(terminal, f"{left.pop(0)[1]}\n".encode())
-    os.close(terminal)
+                answer = left.pop(0)[1]
+                text = answer if isinstance(answer, str) else answer(told)
+                os.write(terminal, f"{text}\n".encode())
+    os.close(terminal)  # one that still asks ends by SIGHUP
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     assert not left, told
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), told
+    return code, told
 
 
-def number(told: str, disk: Path) -> str:
-    """The number of a disk in the menu."""
-    (line,) = [line for line in told.splitlines() if f" {disk}: " in line]
-    return line.split()[0]
+def number(disk: Path) -> Callable[[str], str]:
+    """The number of a disk in the menu. Tests beside this one make disks and remove them."""
+
+    def of(told: str) -> str:
+        (line,) = [line for line in told.splitlines() if f" {disk}: " in line]
+        return line.split()[0]
+
+    return of
 
 
 def test_an_attended_installation(made: Made, tmp_path: Path) -> None:  # noqa: F811
@@ -219,12 +233,11 @@ def test_an_attended_installation(made: Made, tmp_path: Path) -> None:  # noqa: 
         command = ("install", made.image, "--removable", "--ledger", tmp_path / "book")
         code, told = answered(*command, answers=[("Disk (1-", "none")] * 5)
         assert code == 18, told
-        at = number(told, disk)
-        code, told = answered(*command, answers=[("Disk (1-", at), ("type the name", "yes")])
+        at = ("Disk (1-", number(disk))
+        code, told = answered(*command, answers=[at, ("type the name", "yes")])
         assert (code, is_blank(disk)) == (18, True)
         assert "now:   empty" in told
-        answers = [("Disk (1-", at), ("type the name", disk.name)]
-        code, told = answered(*command, answers=answers)
+        code, told = answered(*command, answers=[at, ("type the name", disk.name)])
         assert code == 0, told
         assert made.on(disk)
         assert [entry["result"] for entry in ledger(tmp_path / "book")] == ["started", "ok"]
