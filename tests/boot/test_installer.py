@@ -1,4 +1,4 @@
-"""The installer's stick: it stops when it is told to, asks, installs by rules, and powers off."""
+"""The installer's stick in a guest: a key stops the countdown, the menu, installation by rules."""
 
 from __future__ import annotations
 

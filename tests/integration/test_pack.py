@@ -231,7 +231,7 @@ def test_inspect_notices_one_changed_byte(
 def test_inspect_notices_a_damaged_partition_table(
     tiny, packed: Packed, tmp_path: Path, place: int, words: str
 ) -> None:
-    """sfdisk takes the other table and says nothing."""
+    """sfdisk(8) reads the other table, and its exit status is 0."""
     path = damaged_copy(packed.raw, tmp_path, place)
     assert disk.read(path, toolbox=tiny.pack).uuid == packed.plan.uuid
     with pytest.raises(ImageError, match=f"its {words} partition table"):
