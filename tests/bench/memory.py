@@ -30,7 +30,7 @@ from pathlib import Path
 import environment  # noqa: F401
 from edgeimg import process
 from edgeimg.arch import ARCHITECTURES, Arch
-from edgeimg.build import inputs
+from edgeimg.build import debian_packages
 from edgeimg.cache.store import Store, default_root
 from edgeimg.progress import Silent
 from edgeimg.resolve import lock
@@ -147,7 +147,7 @@ def prepare(
         role=role,
         raw=raw_image(gateway.built(root, arch, "-r", recipe, k3s=options.k3s), store),
         key=key,
-        toolbox=inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent()),
+        toolbox=debian_packages.host_tools(locked, "qemu", store, offline=False, progress=Silent()),
         directory=root,
         tls=tls if role == "agent" else None,
         port=options.port,

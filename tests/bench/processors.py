@@ -19,7 +19,7 @@ from pathlib import Path
 
 import environment  # noqa: F401
 from edgeimg.arch import find_arch
-from edgeimg.build import inputs
+from edgeimg.build import debian_packages
 from edgeimg.cache.store import Store, default_root
 from edgeimg.progress import Silent
 from edgeimg.resolve import lock
@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     arch, store = find_arch(options.arch), Store(default_root())
     locked = lock.load(PROJECT / "recipes/gateway.lock.toml")
-    toolbox = inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent())
+    toolbox = debian_packages.host_tools(locked, "qemu", store, offline=False, progress=Silent())
     seen: dict[tuple[int, int], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="edgeimg-bench.", dir=default_root()) as name:
         image = built(PROJECT, arch, "-o", Path(name, "out"), k3s=options.k3s)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import environment  # noqa: F401
 from edgeimg.arch import X86_64
-from edgeimg.build import inputs
+from edgeimg.build import debian_packages
 from edgeimg.cache.store import Store, default_root
 from edgeimg.progress import Silent
 from edgeimg.resolve import lock
@@ -48,7 +48,7 @@ def main() -> None:
         key = gateways.project(root)
         raw = raw_image(gateways.built(root, X86_64), store)
         locked = lock.load(root / "recipes/gateway.lock.toml")
-        qemu = inputs.host_tools(locked, "qemu", store, offline=False, progress=Silent())
+        qemu = debian_packages.host_tools(locked, "qemu", store, offline=False, progress=Silent())
         with gateways.booted(
             raw,
             key,

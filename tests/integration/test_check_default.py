@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from edgeimg import process, tools
 from edgeimg.arch import ARCHITECTURES, X86_64, Arch
-from edgeimg.build import inputs, plan, stages
+from edgeimg.build import debian_packages, inputs, plan, stages
 from edgeimg.build.options import BuildOptions, K3sChoice
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.stages import Composed
@@ -55,7 +55,9 @@ def _cached(store: Store, directory: Path) -> Made:
         source = load(PROJECT / "recipes/gateway.toml")
         options = BuildOptions(output=directory, k3s=K3sChoice(source="standin"))
         planned = plan.plan_build(source, arch, options)
-        inputs.fetch_packages(planned.inputs.packages(), store, offline=False, progress=Silent())
+        debian_packages.fetch_packages(
+            planned.inputs.packages(), store, offline=False, progress=Silent()
+        )
         try:
             k3s = inputs.get_k3s(replace(planned, offline=True), store, Silent())
         except EdgeimgError:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeimg.arch import Arch, find_arch
-from edgeimg.build import inputs
+from edgeimg.build import debian_packages
 from edgeimg.build.options import BuildOptions
 from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
@@ -69,7 +69,7 @@ def _kernel(
 ) -> tuple[Kernel, Drivers, dict[str, list[Deb]]]:
     """The kernel package, its modules, and the packages of `groups`."""
     with ui.step(f"{plan.arch.name}: get its packages"):
-        debs = {name: inputs.group(plan, name, store, ui) for name in groups}
+        debs = {name: debian_packages.group(plan, name, store, ui) for name in groups}
     kernel = kernel_deb.from_deb(debs["kernel"][0])
     with ui.step(f"{plan.arch.name}: read the modules of Linux {kernel.version}"):
         return kernel, drivers.of_kernel(kernel, store), debs

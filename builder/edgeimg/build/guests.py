@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeimg import process
 from edgeimg.arch import Arch
-from edgeimg.build import inputs
+from edgeimg.build import debian_packages
 from edgeimg.build.options import SmokeOptions
 from edgeimg.build.plan import image_name
 from edgeimg.cache.store import Store, disk_errors
@@ -94,7 +94,7 @@ def run(image: BootImage, lock: Lock, options: GuestOptions, *, store: Store, ui
 
 def _qemu(lock: Lock, store: Store, ui: Ui) -> Toolbox:
     with ui.step("get QEMU"):
-        return inputs.host_tools(lock, "qemu", store, offline=False, progress=ui)
+        return debian_packages.host_tools(lock, "qemu", store, offline=False, progress=ui)
 
 
 def _built_image(source: RecipeFile, arch: Arch, output: Path) -> BootImage:

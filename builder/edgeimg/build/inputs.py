@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeimg import fetch, tools
-from edgeimg.build import containers
+from edgeimg import tools
+from edgeimg.build import containers, debian_packages
 from edgeimg.build.plan import BuildPlan, k3s_file, k3s_release
 from edgeimg.cache.store import Store, key
 from edgeimg.check.containers import Absent
 from edgeimg.compose import firmware, kernel_deb
 from edgeimg.compose.firmware import Selection
 from edgeimg.compose.kernel_deb import Kernel
-from edgeimg.errors import DigestError, LockError, RecipeError
-from edgeimg.fetch import mirrors
-from edgeimg.lock.file import REPAIR
+from edgeimg.errors import DigestError, RecipeError
 from edgeimg.lock.groups import BOARD
-from edgeimg.lock.model import Lock, Package
+from edgeimg.lock.model import Package
 from edgeimg.pack import boards
 from edgeimg.pack.boards import Loader
 from edgeimg.progress import Progress
 from edgeimg.resolve.update import KERNEL
-from edgeimg.sources import container_images, deb, k3s, k3s_airgap, kubernetes, standin
+from edgeimg.sources import container_images, k3s, k3s_airgap, kubernetes, standin
 from edgeimg.sources import k3s_release as releases
 from edgeimg.sources.builtin_images import static_busybox
 from edgeimg.sources.deb import Deb
 from edgeimg.sources.k3s import K3sBundle
-from edgeimg.tools import Toolbox
 from edgeimg.tree import Tree, union
 from edgeimg.vm.argv import BoardModel
 
@@ -77,31 +73,6 @@ class Inputs:
         ]
 
 
-def fetch_packages(
-    packages: Iterable[Package], store: Store, *, offline: bool, progress: Progress
-) -> None:
-    """Download the missing packages. Raises FetchError, DigestError, HostError."""
-    lacking = [package for package in packages if not store.has_blob(package.sha256)]
-    if lacking:
-        downloads = fetch.package_downloads(lacking, mirrors.from_host(os.environ))
-        fetch.fetch(downloads, store, offline=offline, progress=progress)
-
-
-def host_tools(
-    lock: Lock, group: str, store: Store, *, offline: bool, progress: Progress
-) -> Toolbox:
-    """The tools tree of one group for this host, fetched and unpacked on first use."""
-    host = tools.build_host()
-    locked = tools.packages(lock, group, host)
-
-    def prepare() -> Toolbox:
-        fetch_packages(locked, store, offline=offline, progress=progress)
-        return tools.prepare(lock, group, store, host=host, progress=progress)
-
-    digests = [package.sha256 for package in locked]
-    return fetch.healed(digests, prepare, store, offline=offline, progress=progress)
-
-
 def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
     """Fetch, find or compile K3s according to the plan, and unpack it. The plan has one.
 
@@ -130,7 +101,9 @@ def _go(plan: BuildPlan, store: Store, progress: Progress) -> Callable[[], Path]
     """Debian's Go, for hosts without one."""
 
     def find() -> Path:
-        toolbox = host_tools(plan.lock, "go", store, offline=plan.offline, progress=progress)
+        toolbox = debian_packages.host_tools(
+            plan.lock, "go", store, offline=plan.offline, progress=progress
+        )
         return toolbox.path("usr/bin/go")
 
     return find
@@ -164,7 +137,9 @@ def _airgap(plan: BuildPlan, store: Store, progress: Progress) -> Path | None:
     if plan.recipe.k3s.source == "standin":
         if not standin.COMPONENTS.intersection(plan.recipe.k3s.airgap):
             return None
-        busybox = static_busybox(group(plan, "containers", store, progress), plan.arch)
+        busybox = static_busybox(
+            debian_packages.group(plan, "containers", store, progress), plan.arch
+        )
         return standin.build_airgap(
             plan.arch,
             busybox,
@@ -191,7 +166,7 @@ def unpack(
         def group(name: str) -> tuple[tuple[Package, Deb], ...]:
             opened = []
             for package in groups[name]:
-                opened.append((package, _read(package, plan, store, progress)))
+                opened.append((package, debian_packages.read(package, plan, store, progress)))
                 advance(1)
             return tuple(opened)
 
@@ -228,13 +203,6 @@ def unpack(
         )
 
 
-def group(plan: BuildPlan, name: str, store: Store, progress: Progress) -> list[Deb]:
-    """The packages of one group of the lock, opened; none when the lock has no such group."""
-    packages = plan.inputs.groups.get(name, ())
-    fetch_packages(packages, store, offline=plan.offline, progress=progress)
-    return [_read(package, plan, store, progress) for package in packages]
-
-
 def board_loader(plan: BuildPlan, store: Store, progress: Progress) -> Loader | None:
     """The files of the board with their places; None without a board. Raises RecipeError."""
     board = plan.recipe.board
@@ -249,7 +217,7 @@ def board_files(plan: BuildPlan, store: Store, progress: Progress) -> Tree:
     packages = [
         package for group in (KERNEL, BOARD) for package in plan.inputs.groups.get(group, ())
     ]
-    trees = [_read(package, plan, store, progress).tree for package in packages]
+    trees = [debian_packages.read(package, plan, store, progress).tree for package in packages]
     return union([*trees, plan.board])
 
 
@@ -293,17 +261,3 @@ def _host_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
     """K3s for this host in the version of the image. Its kubectl renders kustomizations."""
     host = tools.build_host()
     return get_k3s(replace(plan, arch=host), store, progress)
-
-
-def _read(package: Package, plan: BuildPlan, store: Store, progress: Progress) -> Deb:
-    if package.arch not in (plan.arch.debian, "all"):
-        raise LockError(
-            f"the lock's package {package.name} for {plan.arch.name} is of {package.arch}",
-            hint=REPAIR,
-        )
-
-    def use() -> Deb:
-        fetch_packages([package], store, offline=plan.offline, progress=progress)
-        return deb.read_blob(package, blobs=store, store=store)
-
-    return fetch.healed([package.sha256], use, store, offline=plan.offline, progress=progress)

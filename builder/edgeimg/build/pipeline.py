@@ -9,8 +9,8 @@ from pathlib import Path
 from edgeimg import fetch, tools
 from edgeimg import sbom as inventory
 from edgeimg.arch import ARCHITECTURES, Arch
+from edgeimg.build import debian_packages, result, shared, stages
 from edgeimg.build import inputs as sources
-from edgeimg.build import result, shared, stages
 from edgeimg.build.options import K3sChoice
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
@@ -107,7 +107,7 @@ def compose(plan: BuildPlan, store: Store, ui: Ui) -> Composed:
     """Everything up to the finished root: the common part of `build`, `check` and `sbom`."""
     name, packages = plan.arch.name, plan.inputs.packages()
     with ui.step(f"{name}: get its packages"):
-        sources.fetch_packages(packages, store, offline=plan.offline, progress=ui)
+        debian_packages.fetch_packages(packages, store, offline=plan.offline, progress=ui)
         images = sources.container_archives(plan, store, ui)
     k3s = None
     if not plan.recipe.k3s.is_absent:
@@ -185,13 +185,13 @@ def pack_tools(source: RecipeFile, *, store: Store, ui: Ui) -> Toolbox:
     if installed := tools.of_this_system():
         return installed
     lock = locks.load(source.lock_path)
-    return sources.host_tools(lock, "pack", store, offline=False, progress=ui)
+    return debian_packages.host_tools(lock, "pack", store, offline=False, progress=ui)
 
 
 def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspection:
     """Read an image file; only the tools come from the recipe's lock."""
     lock = locks.load(source.lock_path)
-    toolbox = sources.host_tools(lock, "pack", store, offline=False, progress=ui)
+    toolbox = debian_packages.host_tools(lock, "pack", store, offline=False, progress=ui)
     with ui.step(f"read {image.name}"), store.work("inspect") as work:
         return read_image(image, toolbox=toolbox, work=work)
 
@@ -217,4 +217,6 @@ def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice | None:
 
 def _pack_tools(plan: BuildPlan, store: Store, ui: Ui) -> Toolbox:
     with ui.step(f"{plan.arch.name}: get the tools that pack it"):
-        return sources.host_tools(plan.lock, "pack", store, offline=plan.offline, progress=ui)
+        return debian_packages.host_tools(
+            plan.lock, "pack", store, offline=plan.offline, progress=ui
+        )

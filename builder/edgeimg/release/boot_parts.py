@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from edgeimg.build import inputs
+from edgeimg.build import debian_packages
 from edgeimg.build.options import ReleaseOptions
 from edgeimg.build.plan import BuildPlan
 from edgeimg.cache.store import Store
@@ -111,4 +111,6 @@ def with_signatures(part: Part, source: RecipeFile, directory: Path, store: Stor
 
 def pack_tools(planned: BuildPlan, store: Store, ui: Ui) -> Toolbox:
     """The tools that read and write boot partitions."""
-    return inputs.host_tools(planned.lock, "pack", store, offline=planned.offline, progress=ui)
+    return debian_packages.host_tools(
+        planned.lock, "pack", store, offline=planned.offline, progress=ui
+    )
