@@ -14,11 +14,11 @@ from edgeimg.cache.store import Store, default_root
 from edgeimg.compose import kernel_deb
 from edgeimg.fetch import mirrors
 from edgeimg.image import manifest
+from edgeimg.lock.file import read_lock
 from edgeimg.lock.model import Lock
 from edgeimg.pack import image, publish
 from edgeimg.progress import Silent
 from edgeimg.recipe.model import Recipe
-from edgeimg.resolve import lock
 from edgeimg.sources import deb
 from edgeimg.sources.deb import Deb
 from edgeimg.tools import Toolbox
@@ -43,7 +43,7 @@ def cache() -> Store:
 
 @pytest.fixture(scope="session")
 def default_lock() -> Lock:
-    return lock.load(PROJECT / "recipes/gateway.lock.toml")
+    return read_lock(PROJECT / "recipes/gateway.lock.toml")
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +145,7 @@ def publish_tiny(tiny: TinyImages, packed: image.Packed, directory: Path) -> pub
         disk=packed.plan,
         sizes=packed.sizes,
     )
-    return publish.publish(
+    return publish.publish_build(
         packed.raw,
         told,
         directory,

@@ -76,7 +76,7 @@ def extract(found: Drivers, every: Iterable[Machine]) -> dict[str, dict[str, obj
 
 def of_lock(arch: str, store: Store) -> Drivers:
     """The modules of the lock's kernel package, which is in `store`."""
-    lock = file.load(PROJECT / "recipes/gateway.lock.toml")
+    lock = file.read_lock(PROJECT / "recipes/gateway.lock.toml")
     package = lock.images[arch].groups["kernel"][0]
     kernel = kernel_deb.from_deb(deb.read_blob(package, blobs=store, store=store))
     return drivers.of_kernel(kernel, store)

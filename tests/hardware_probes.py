@@ -36,7 +36,7 @@ class Images:
     """The lock's kernel, and the roots of recipes with it. No root has firmware."""
 
     def __init__(self, store: Store) -> None:
-        lock = file.load(PROJECT / "recipes/gateway.lock.toml")
+        lock = file.read_lock(PROJECT / "recipes/gateway.lock.toml")
         package = lock.images[ARCH].groups["kernel"][0]
         self.store = store
         self.kernel = kernel_deb.from_deb(deb.read_blob(package, blobs=store, store=store))

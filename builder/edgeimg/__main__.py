@@ -11,9 +11,9 @@ def main() -> NoReturn:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from edgeimg.cli import main as command_line
+    from edgeimg import cli
 
-    command_line()
+    cli.main()
 
 
 if __name__ == "__main__":

@@ -18,9 +18,9 @@ import click
 from edgeimg import __version__, builtin, errors
 from edgeimg.cli import cli
 from edgeimg.project import template
-from edgeimg.provision.settings import schema as settings_schema
+from edgeimg.provision.settings import settings_schema
 from edgeimg.recipe.file import shipped_boards
-from edgeimg.recipe.model import schema as recipe_schema
+from edgeimg.recipe.model import recipe_schema
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 OVERLAYS = PROJECT / "overlays"

@@ -24,10 +24,9 @@ from edgeimg.tools import Toolbox
 from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.machine import GuestLostError
 
-from tests import gateway as gateways
 from tests.bench import cluster
 from tests.bench.cluster import Api
-from tests.gateway import Gateway
+from tests.gateway import Gateway, booted, free_port
 
 POD = "edgeimg-hello"
 """Of a server: its checker makes it. Agents have one each."""
@@ -135,14 +134,14 @@ def trial(setup: Setup, mib: int, minutes: float, within: float | None = None) -
 def _attempt(setup: Setup, mib: int, minutes: float, within: float) -> Outcome:
     began = time.monotonic()
     console = setup.directory / f"{setup.role}-{setup.arch.name}-{mib}.log"
-    port = gateways.free_port()
+    port = free_port()
     server = setup.role == "server"
     if setup.tls is not None:
         # What an earlier agent of that name has left behind.
         agents = cluster.with_certificates(setup.port, setup.tls)
         agents.call("DELETE", f"{PODS}/{setup.pod}?gracePeriodSeconds=0")
         agents.call("DELETE", f"/api/v1/nodes/{setup.node}")
-    with gateways.booted(
+    with booted(
         setup.raw, setup.key, toolbox=setup.toolbox, console=console, arch=setup.arch,
         options=GuestOptions(
             memory=mib, cpus=2, forwards=((port, API if server else KUBELET),)

@@ -21,13 +21,12 @@ import environment  # noqa: F401
 from edgeimg.arch import X86_64
 from edgeimg.build import debian_packages
 from edgeimg.cache.store import Store, default_root
+from edgeimg.lock.file import read_lock
 from edgeimg.progress import Silent
-from edgeimg.resolve import lock
 from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.disk import raw_image
 
-from tests import gateway as gateways
-from tests.gateway import Gateway
+from tests.gateway import Gateway, booted, built, edgeimg, project
 
 FIELDS = ("Rss", "Pss", "Pss_Anon", "SwapPss")
 RECIPES = {
@@ -44,17 +43,17 @@ def main() -> None:
     store = Store(default_root())
     with tempfile.TemporaryDirectory(prefix="edgeimg-bench.", dir=default_root()) as name:
         root = Path(name)
-        key = gateways.project(root)
-        locked = lock.load(root / "recipes/gateway.lock.toml")
+        key = project(root)
+        locked = read_lock(root / "recipes/gateway.lock.toml")
         qemu = debian_packages.host_tools(locked, "qemu", store, offline=False, progress=Silent())
         rows = []
         for unit, recipe in RECIPES.items():
             path = root / f"recipes/{unit}.toml"
             path.write_text(f'{recipe}\n[image]\nid = "{unit}"\n')
-            gateways.edgeimg(root, "lock", "-r", path, "--accept-unsigned-index", "arm")
-            raw = raw_image(gateways.built(root, X86_64, "-r", path), store)
+            edgeimg(root, "lock", "-r", path, "--accept-unsigned-index", "arm")
+            raw = raw_image(built(root, X86_64, "-r", path), store)
             console = root / f"{unit}.log"
-            with gateways.booted(
+            with booted(
                 raw, key, toolbox=qemu, console=console, options=GuestOptions(cpus=2)
             ) as gateway:
                 gateway.until("systemctl is-active edgeimg-healthy.service", 900)

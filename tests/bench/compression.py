@@ -21,7 +21,7 @@ from pathlib import Path
 import environment  # noqa: F401
 from edgeimg import tools
 from edgeimg.cache.store import Store, default_root
-from edgeimg.resolve import lock
+from edgeimg.lock.file import read_lock
 from edgeimg.tools import Toolbox
 from edgeimg.tree import overlay
 
@@ -59,7 +59,7 @@ def main() -> None:
     arguments.add_argument("--level", action="append", type=int, default=[])
     chosen = arguments.parse_args()
     toolbox = tools.prepare(
-        lock.load(PROJECT / "recipes/gateway.lock.toml"),
+        read_lock(PROJECT / "recipes/gateway.lock.toml"),
         "pack",
         Store(default_root()),
         host=tools.build_host(),

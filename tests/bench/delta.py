@@ -22,8 +22,8 @@ import environment  # noqa: F401
 from edgeimg import tools
 from edgeimg.cache.store import Store, default_root
 from edgeimg.image.manifest import SUFFIX, Manifest
+from edgeimg.lock.file import read_lock
 from edgeimg.pack import fat
-from edgeimg.resolve import lock
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
 from edgeimg.vm.disk import raw_image
@@ -45,7 +45,7 @@ def main() -> None:
         parser.error("images come in pairs: OLD NEW")
     store = Store(default_root())
     pack = tools.prepare(
-        lock.load(PROJECT / "recipes/gateway.lock.toml"), "pack", store, host=tools.build_host()
+        read_lock(PROJECT / "recipes/gateway.lock.toml"), "pack", store, host=tools.build_host()
     )
     rows = []
     for old, new in zip(arguments.images[::2], arguments.images[1::2], strict=True):

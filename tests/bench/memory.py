@@ -32,8 +32,8 @@ from edgeimg import process
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import debian_packages
 from edgeimg.cache.store import Store, default_root
+from edgeimg.lock.file import read_lock
 from edgeimg.progress import Silent
-from edgeimg.resolve import lock
 from edgeimg.sources import standin
 from edgeimg.tools import build_host
 from edgeimg.vm.disk import raw_image
@@ -140,7 +140,7 @@ def prepare(
     options: argparse.Namespace, store: Store,
 ) -> Setup:  # fmt: skip
     """Build the image of a role."""
-    locked = lock.load(root / "recipes/gateway.lock.toml")
+    locked = read_lock(root / "recipes/gateway.lock.toml")
     recipe = f"recipes/{RECIPES[role]}.toml"
     return Setup(
         arch=arch,

@@ -23,7 +23,7 @@ from edgeimg.cache.store import Store, default_root
 from edgeimg.check import units
 from edgeimg.check.unit_files import services
 from edgeimg.compose import dpkg_root, rootfs
-from edgeimg.resolve import lock
+from edgeimg.lock.file import read_lock
 from edgeimg.tree import Tree, symlink
 
 from tests.integration.test_compose import RECIPE, SOURCE, Inputs
@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("archs", nargs="*", metavar="ARCH", default=("x86-64", "arm64", "arm"))
     names = parser.parse_args().archs
-    inputs = Inputs(Store(default_root()), lock.load(SOURCE.lock_path))
+    inputs = Inputs(Store(default_root()), read_lock(SOURCE.lock_path))
     with tempfile.TemporaryDirectory() as scratch:
         host = Path(scratch, "host")
         merged = dpkg_root.merge([found for _, found in inputs.group(tools.build_host(), "root")])

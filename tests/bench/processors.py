@@ -21,8 +21,8 @@ import environment  # noqa: F401
 from edgeimg.arch import find_arch
 from edgeimg.build import debian_packages
 from edgeimg.cache.store import Store, default_root
+from edgeimg.lock.file import read_lock
 from edgeimg.progress import Silent
-from edgeimg.resolve import lock
 from edgeimg.smoke.boots import Trial, boot_twice
 from edgeimg.vm import accel
 from edgeimg.vm.argv import GuestOptions
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     arch, store = find_arch(options.arch), Store(default_root())
-    locked = lock.load(PROJECT / "recipes/gateway.lock.toml")
+    locked = read_lock(PROJECT / "recipes/gateway.lock.toml")
     toolbox = debian_packages.host_tools(locked, "qemu", store, offline=False, progress=Silent())
     seen: dict[tuple[int, int], list[float]] = {}
     with tempfile.TemporaryDirectory(prefix="edgeimg-bench.", dir=default_root()) as name:

@@ -18,12 +18,12 @@ import environment  # noqa: F401
 from edgeimg.arch import X86_64
 from edgeimg.build import debian_packages
 from edgeimg.cache.store import Store, default_root
+from edgeimg.lock.file import read_lock
 from edgeimg.progress import Silent
-from edgeimg.resolve import lock
 from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.disk import raw_image
 
-from tests import gateway as gateways
+from tests.gateway import Gateway, booted, built, project
 
 FIELDS = ("Rss", "Pss", "Pss_Anon")
 CTR = "/usr/lib/k3s/current/bin/ctr -n system"
@@ -45,11 +45,11 @@ def main() -> None:
     store = Store(default_root())
     with tempfile.TemporaryDirectory(prefix="edgeimg-bench.", dir=default_root()) as name:
         root = Path(name)
-        key = gateways.project(root)
-        raw = raw_image(gateways.built(root, X86_64), store)
-        locked = lock.load(root / "recipes/gateway.lock.toml")
+        key = project(root)
+        raw = raw_image(built(root, X86_64), store)
+        locked = read_lock(root / "recipes/gateway.lock.toml")
         qemu = debian_packages.host_tools(locked, "qemu", store, offline=False, progress=Silent())
-        with gateways.booted(
+        with booted(
             raw,
             key,
             toolbox=qemu,
@@ -64,7 +64,7 @@ def main() -> None:
         print(f"| {way} | {' | '.join(f'{value:,.0f}' for value in values)} |")
 
 
-def measure(gateway: gateways.Gateway, way: str, count: int) -> list[float]:
+def measure(gateway: Gateway, way: str, count: int) -> list[float]:
     """KiB of what is started for one container: mean of the new processes of that name."""
     before = processes(gateway, way)
     for number in range(1, count + 1):
@@ -78,7 +78,7 @@ def measure(gateway: gateways.Gateway, way: str, count: int) -> list[float]:
     return [sum(values[at] for values in new.values()) / count for at in range(len(FIELDS))]
 
 
-def processes(gateway: gateways.Gateway, name: str) -> dict[int, list[int]]:
+def processes(gateway: Gateway, name: str) -> dict[int, list[int]]:
     """Memory in KiB, as FIELDS, of the processes whose name begins with `name`, by number."""
     told = gateway.run(
         f"for p in /proc/[0-9]*; do read -r comm < $p/comm && case $comm in {name}*) "

@@ -23,8 +23,7 @@ from edgeimg.provision.rendering import files
 from edgeimg.vm.argv import GuestOptions, Lan
 from edgeimg.vm.disk import raw_image
 
-from tests import gateway as gateways
-from tests.gateway import CPUS, Gateway, booted
+from tests.gateway import CPUS, Gateway, booted, project
 
 pytestmark = [
     pytest.mark.boot,
@@ -108,7 +107,7 @@ def mirror() -> Iterator[Mirror]:
 @pytest.fixture(scope="module")
 def gateway(mirror: Mirror, cache, toolbox, tmp_path_factory) -> Iterator[Gateway]:
     root = tmp_path_factory.mktemp("provisioned")
-    key = gateways.project(root)
+    key = project(root)
     (root / "recipes/scripted.toml").write_text(RECIPE)
     shutil.copy(root / "recipes/gateway.lock.toml", root / "recipes/scripted.lock.toml")
     done = subprocess.run(

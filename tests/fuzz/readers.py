@@ -31,7 +31,7 @@ from edgeimg.errors import (
 )
 from edgeimg.hardware import reading
 from edgeimg.image import blockmap
-from edgeimg.lock import file as lock_file
+from edgeimg.lock.file import read_lock
 from edgeimg.provision import nocloud, rendering
 from edgeimg.provision import reading as settings
 from edgeimg.services import image
@@ -222,7 +222,7 @@ def _image(data: bytes, random: Random) -> bytes:
 
 def _read_image(path: Path, directory: Path) -> object:
     with oci_archive.open_image(path, X86_64) as found:
-        described = image.described(found, Store(directory), "x")
+        described = image.read_described(found, Store(directory), "x")
     return _contents(node for _, node in described.tree.items())
 
 
@@ -326,6 +326,6 @@ READERS = {
     "bmap": _of_text(
         _block_maps(), lambda path, _: blockmap.read(path), ImageError, wrap=_block_map
     ),
-    "lock": _of_text([texts.LOCK.encode()], lambda path, _: lock_file.load(path), LockError),
+    "lock": _of_text([texts.LOCK.encode()], lambda path, _: read_lock(path), LockError),
     "machine": _of_text(_machines(), lambda path, _: reading.read(path), MachineError),
 }

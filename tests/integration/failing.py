@@ -19,9 +19,10 @@ from typing import Any
 
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store, default_root, key
+from edgeimg.lock.file import read_lock, write_lock
 from edgeimg.lock.model import Lock, Package
 from edgeimg.recipe.file import load
-from edgeimg.resolve import lock
+from edgeimg.resolve.requests import digest
 from edgeimg.sources import deb
 
 from tests.fake_k3s import FakeK3s
@@ -69,13 +70,13 @@ class Project:
         accepted = re.compile(r'  "(no-pie:[^"]*/services/|privileged-service:).*\n')
         self.recipe.write_text(accepted.sub("", tables.sub("\n", self.recipe.read_text())))
         path = self.recipe.with_suffix(".lock.toml")
-        locked = lock.load(path)
+        locked = read_lock(path)
         images = {}
         for name, image in locked.images.items():
             groups = {g: rows for g, rows in image.groups.items() if not g.startswith("service")}
             images[name] = replace(image, groups=groups)
-        wanted = lock.digest(load(self.recipe).recipe)
-        lock.write(replace(locked, images=images, recipe_digest=wanted), path)
+        wanted = digest(load(self.recipe).recipe)
+        write_lock(replace(locked, images=images, recipe_digest=wanted), path)
 
     def _settle(self, root: Path) -> None:
         self.root, self.output, self.cache = root, root / "out", root / "cache"
@@ -170,8 +171,8 @@ class Project:
         lines = (directory / "SHA256SUMS").read_text().splitlines()
         sums = {line[66:]: line[:64] for line in lines}
         assert names == {*sums, "SHA256SUMS"}
-        for name, digest in sums.items():
-            assert hashlib.sha256((directory / name).read_bytes()).hexdigest() == digest
+        for name, expected in sums.items():
+            assert hashlib.sha256((directory / name).read_bytes()).hexdigest() == expected
 
     def processes(self) -> list[str]:
         """Command lines of running programs that work on this project's files."""

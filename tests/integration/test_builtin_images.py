@@ -121,7 +121,7 @@ def test_containerd_imports_them(
 ) -> None:
     for arch in ARCHITECTURES:
         made = composed(arch, default_lock, cache)
-        images.compose(made, arch, EPOCH).extract(tmp_path / arch.name)
+        images.compose_images(made, arch, EPOCH).extract(tmp_path / arch.name)
         ctr = [*containerd, "-n", arch.name]
         archive = tmp_path / arch.name / ARCHIVE
         options = ("--no-unpack", "--all-platforms")
@@ -149,7 +149,7 @@ class Importing:
         """The layers that are links, by image, after a system with these images has started."""
         root = self.work / version
         if not root.exists():
-            images.compose(made, tools.build_host(), EPOCH).extract(root)
+            images.compose_images(made, tools.build_host(), EPOCH).extract(root)
         environment = {
             "IMAGES": str(root / IMAGES), "STATE": str(self.work / "kept"),
             "CONTAINERD": str(self.work / "data"), "CTR": str(self.work / "ctr"),

@@ -88,7 +88,7 @@ def test_what_the_exceptions_are_for_is_there(made: Made, arch: Arch) -> None:
     bare = recipe.model_copy(update={"check": recipe.check.model_copy(update={"accept": ()})})
     places = {finding.place for finding in look(replace(planned, recipe=bare), composed)}
     busyboxes = {f"{rootfs(name)}/usr/bin/busybox" for name in ("health", "ssh")}
-    listed = images.listed(composed.root)
+    listed = images.read_listing(composed.root)
     inside = {"hello": "bin/busybox", "pause": "catatonit"}
     pods = {f"{place}/{inside[short_name(reference)]}" for reference, (_, place) in listed.items()}
     assert places == {"usr/bin/mount", "usr/bin/umount", "services.ssh", *busyboxes, *pods}

@@ -22,7 +22,7 @@ from edgeimg.cache.store import Store
 from edgeimg.check import elf
 from edgeimg.compose import applets, dpkg_root, kernel_deb, ldcache, patterns, presets, rootfs
 from edgeimg.compose.kernel_deb import Kernel
-from edgeimg.fetch import mirrors as mirror_list
+from edgeimg.fetch.mirrors import from_host
 from edgeimg.lock.model import Lock, Package
 from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.sources import deb
@@ -49,7 +49,7 @@ class Inputs:
 
     def _group(self, arch: Arch, name: str) -> Debs:
         wanted = self._lock.images[arch.name].groups[name]
-        mirrors = mirror_list.from_host(os.environ)
+        mirrors = from_host(os.environ)
         fetch.fetch(fetch.package_downloads(wanted, mirrors), self.store, offline=False)
         return tuple(
             (

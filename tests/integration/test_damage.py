@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from edgeimg.cache import seal
 from edgeimg.cache.store import Store, sha256_file
-from edgeimg.lock.file import load
+from edgeimg.lock.file import read_lock
 
 from tests.integration.failing import NAME, Project
 from tests.integration.fileserver import FileServer
@@ -49,7 +49,7 @@ def test_damage_everywhere_is_noticed_and_healed(
 ) -> None:
     project = Project(tmp_path)
     project.share(unpacked=False)
-    packages = load(project.recipe.with_suffix(".lock.toml")).images["x86-64"].packages()
+    packages = read_lock(project.recipe.with_suffix(".lock.toml")).images["x86-64"].packages()
     for package in packages:
         blob = project.cache / "blobs" / package.sha256
         blob.unlink()

@@ -12,7 +12,7 @@ from edgeimg.cache.store import Store
 from edgeimg.compose import kernel_deb
 from edgeimg.errors import ImageError
 from edgeimg.hardware import drivers, image
-from edgeimg.inspect import image as inspect
+from edgeimg.inspect.image import open_image
 from edgeimg.tools import Toolbox
 from edgeimg.tree import file, symlink
 
@@ -50,10 +50,10 @@ def test_the_root_of_an_image_is_that_of_its_tree(
         }
     )
     packed = tiny.make(X86_64, dict(tree.items()), tmp_path)
-    with inspect.opened(packed.raw, toolbox=toolbox("pack"), work=tmp_path) as opened:
-        found = image.read(opened.root, kernel.version, toolbox("pack"))
+    with open_image(packed.raw, toolbox=toolbox("pack"), work=tmp_path) as opened:
+        found = image.read_root(opened.root, kernel.version, toolbox("pack"))
         with pytest.raises(ImageError, match=r"no readable /usr/lib/modules/other/modules\.dep"):
-            image.read(opened.root, "other", toolbox("pack"))
+            image.read_root(opened.root, "other", toolbox("pack"))
     expected = drivers.of_tree(tree, kernel.version)
     assert found.modules == expected.modules
     assert found.modules >= {"igb", "r8169", "realtek"}

@@ -14,7 +14,7 @@ import zstandard
 from edgeimg.arch import ARM64, X86_64
 from edgeimg.cache.store import Store
 from edgeimg.errors import ArchitectureError, ArchiveError, FetchError
-from edgeimg.lock import file as lock_file
+from edgeimg.lock.file import read_lock, write_lock
 from edgeimg.lock.model import ArchLock, Lock
 from edgeimg.progress import Silent
 from edgeimg.recipe.model import Recipe
@@ -84,7 +84,7 @@ def test_the_archive_is_locked_fetched_and_trimmed(server: FileServer, tmp_path:
     asset = k3s_airgap.resolve(source, X86_64, previous=None, progress=Silent(), env={})
     assert asset is not None
     assert asset.size == len(server.files[f"{FOLDER}/k3s-airgap-images-amd64.tar.zst"])
-    blob = k3s_release.fetch(asset, store, offline=False, progress=Silent(), env={})
+    blob = k3s_release.fetch_k3s(asset, store, offline=False, progress=Silent(), env={})
     archive = k3s_airgap.unpack(blob, asset.sha256, store)
     wanted = k3s_airgap.select(archive, source.k3s.airgap)
     assert set(wanted) == {
@@ -140,6 +140,6 @@ def test_the_lock_file_keeps_it(server: FileServer, tmp_path: Path) -> None:
     images = {"x86-64": ArchLock(groups={}, k3s=None, airgap=asset)}
     written = Lock(recipe_digest="0" * 64, suite="trixie", images=images)
     path = tmp_path / "x.lock.toml"
-    lock_file.write(written, path)
-    assert lock_file.load(path) == written
+    write_lock(written, path)
+    assert read_lock(path) == written
     assert json.dumps(asset.url if asset else "").endswith('amd64.tar.zst"')

@@ -60,7 +60,7 @@ def resolve(source: Recipe, arch: Arch, **more: object) -> K3sAsset:
 
 
 def fetch(asset: K3sAsset, store: Store, env: dict[str, str] | None = None) -> Path:
-    return k3s_release.fetch(asset, store, offline=False, progress=Silent(), env=env or {})
+    return k3s_release.fetch_k3s(asset, store, offline=False, progress=Silent(), env=env or {})
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
@@ -174,4 +174,4 @@ def test_unreachable_releases_leave_three_ways_on(
 def test_offline_says_so(tmp_path: Path) -> None:
     asset = K3sAsset(version=VERSION, url="http://127.0.0.1:9/k3s", size=1, sha256="d" * 64)
     with pytest.raises(FetchError, match="offline"):
-        k3s_release.fetch(asset, Store(tmp_path), offline=True, progress=Silent(), env={})
+        k3s_release.fetch_k3s(asset, Store(tmp_path), offline=True, progress=Silent(), env={})

@@ -12,6 +12,7 @@ import pytest
 from edgeimg.arch import ARM
 from edgeimg.cache.store import Store
 from edgeimg.errors import LockError
+from edgeimg.lock.groups import BOOT_PACKAGES, CONTAINER_PACKAGES, INITRD_PACKAGES
 from edgeimg.lock.model import Lock
 from edgeimg.recipe.model import Recipe
 from edgeimg.resolve import lock as locks
@@ -26,9 +27,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("gpg") is None, reason="this host has no gpg"),
 ]
 INDEX = "/debian/dists/trixie/main/binary-armhf/Packages.xz"
-BUILTIN = dict.fromkeys(
-    (*locks.BOOT_PACKAGES, *locks.INITRD_PACKAGES, *locks.CONTAINER_PACKAGES), "1"
-)
+BUILTIN = dict.fromkeys((*BOOT_PACKAGES, *INITRD_PACKAGES, *CONTAINER_PACKAGES), "1")
 PACKAGES = {
     **BUILTIN,
     "app": "2:1.0-1+b1",

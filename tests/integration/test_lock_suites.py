@@ -10,10 +10,13 @@ import pytest
 from edgeimg.arch import ARM
 from edgeimg.cache.store import Store
 from edgeimg.errors import LockError
+from edgeimg.lock.file import encode_lock, read_lock, write_lock
 from edgeimg.lock.model import Lock, Package
 from edgeimg.progress import Silent
 from edgeimg.recipe.model import Recipe
 from edgeimg.resolve import lock as locks
+from edgeimg.resolve.requests import verify
+from edgeimg.resolve.update import changes
 from edgeimg.sources import apt
 
 from tests.integration.archive import Archive
@@ -80,11 +83,11 @@ def test_a_pinned_package_comes_from_its_suite_and_its_dependencies_do_not(
 ) -> None:
     lock = resolve(archive, tmp_path, recipe(pin={"app": "experimental"}))
     assert rows(lock) == {"app": ("9", "experimental"), "liba": ("3.0", ""), "setup": ("5", "")}
-    text = locks.dumps(lock)
+    text = encode_lock(lock)
     assert ' experimental"' in text
-    locks.write(lock, tmp_path / "lock")
-    assert locks.load(tmp_path / "lock") == lock
-    locks.verify(recipe(pin={"app": "experimental"}), lock)
+    write_lock(lock, tmp_path / "lock")
+    assert read_lock(tmp_path / "lock") == lock
+    verify(recipe(pin={"app": "experimental"}), lock)
 
 
 def test_a_dependency_may_be_pinned_too(archive: Archive, tmp_path: Path) -> None:
@@ -256,18 +259,16 @@ def test_a_pin_that_comes_or_goes_renews_its_package_alone(
     with pytest.raises(
         LockError, match="app is pinned to experimental, the lock has that of trixie"
     ):
-        locks.verify(wanted, plain)
+        verify(wanted, plain)
     pinned = resolve(archive, tmp_path, wanted, previous=plain)
     assert rows(pinned) == {"app": ("9", "experimental"), "liba": ("3.0", ""), "setup": ("5", "")}
     with pytest.raises(
         LockError, match="app is pinned to trixie, the lock has that of experimental"
     ):
-        locks.verify(recipe(), pinned)
+        verify(recipe(), pinned)
     back = resolve(archive, tmp_path, recipe(), previous=pinned)
     assert rows(back) == rows(plain)
-    assert locks.changes(plain, pinned) == [
-        line for line in locks.changes(plain, pinned) if " app: " in line
-    ]
+    assert changes(plain, pinned) == [line for line in changes(plain, pinned) if " app: " in line]
 
 
 def test_without_new_keys_nothing_changes(archive: Archive, tmp_path: Path) -> None:
@@ -278,5 +279,5 @@ def test_without_new_keys_nothing_changes(archive: Archive, tmp_path: Path) -> N
     every: list[Package] = [*lock.images["arm"].packages()]
     assert every
     assert not any(package.suite for package in every)
-    assert "deb 7 " in locks.dumps(lock)
-    assert all(len(line.split()) <= 8 for line in locks.dumps(lock).splitlines() if ".deb " in line)
+    assert "deb 7 " in encode_lock(lock)
+    assert all(len(line.split()) <= 8 for line in encode_lock(lock).splitlines() if ".deb " in line)

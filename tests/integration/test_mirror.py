@@ -12,9 +12,9 @@ import pytest
 from edgeimg.build import mirror
 from edgeimg.cache.store import Store
 from edgeimg.errors import DigestError, FetchError
+from edgeimg.lock.file import read_lock, write_lock
 from edgeimg.lock.model import ArchLock, K3sAsset, Lock, Package
 from edgeimg.progress import Silent
-from edgeimg.resolve import lock as locks
 
 from tests.integration.failing import NAME, Project
 from tests.integration.fileserver import FileServer
@@ -61,7 +61,7 @@ def keep(lock: Lock, directory: Path, server: FileServer, cache: Path) -> mirror
         "EDGEIMG_MIRROR": f"{server.url}/debian",
         "EDGEIMG_SECURITY_MIRROR": f"{server.url}/security",
     }
-    return mirror.keep(lock, directory, store=Store(cache), progress=Silent(), env=env)
+    return mirror.mirror_files(lock, directory, store=Store(cache), progress=Silent(), env=env)
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -142,11 +142,11 @@ def test_an_image_built_from_it_alone_has_the_same_bytes(
     project = Project(tmp_path / "project")
     project.share()
     path = project.recipe.with_suffix(".lock.toml")
-    locked = locks.load(path)
+    locked = read_lock(path)
     images = {name: replace(image, k3s=None) for name, image in locked.images.items()}
     tools = {"pack": {"x86-64": locked.tools["pack"]["x86-64"]}}
     one = replace(locked, images={"x86-64": images["x86-64"]}, tools=tools)
-    locks.write(one, path)
+    write_lock(one, path)
     directory = tmp_path / "mirror"
     result = project.run("mirror", "--json", str(directory))
     assert result.returncode == 0, result.stderr
@@ -154,7 +154,7 @@ def test_an_image_built_from_it_alone_has_the_same_bytes(
     assert said["files"] == len(files(directory)) == len(said["added"])
     assert said["environment"]["EDGEIMG_K3S_URL"] == "http://HOST/k3s"
 
-    locks.write(replace(one, images=images), path)
+    write_lock(replace(one, images=images), path)
     project.succeeds()
     expected = (project.output / NAME / "SHA256SUMS").read_text()
     server.files.update({f"/{name}": data for name, data in files(directory).items()})
@@ -162,7 +162,7 @@ def test_an_image_built_from_it_alone_has_the_same_bytes(
     (other.root / "overlays/ballast/usr/lib/ballast").write_bytes(
         (project.root / "overlays/ballast/usr/lib/ballast").read_bytes()
     )
-    locks.write(replace(one, images=images), other.recipe.with_suffix(".lock.toml"))
+    write_lock(replace(one, images=images), other.recipe.with_suffix(".lock.toml"))
     other.env = {
         name: url.replace("http://HOST", server.url) for name, url in said["environment"].items()
     }

@@ -17,7 +17,7 @@ from edgeimg.arch import ARCHITECTURES, X86_64, Arch
 from edgeimg.cache.store import sha256_file
 from edgeimg.errors import ImageError
 from edgeimg.image import bmap
-from edgeimg.inspect import image as inspect
+from edgeimg.inspect.image import inspect_image
 from edgeimg.pack import disk, erofs, fat, image, initrd, publish
 from edgeimg.pack.image import Packed
 from edgeimg.services.layout import SERVICES
@@ -140,7 +140,7 @@ def test_block_map_suffices_to_flash(packed: Packed, tmp_path: Path, tiny) -> No
             source.seek(first * bmap.BLOCK)
             out.seek(first * bmap.BLOCK)
             out.write(source.read((last - first + 1) * bmap.BLOCK))
-    found = inspect.inspect(target, toolbox=tiny.pack, work=tmp_path)
+    found = inspect_image(target, toolbox=tiny.pack, work=tmp_path)
     assert found.root_hash == packed.root_hash
     for name in ("esp", "config"):
         part = packed.plan[name]
@@ -155,7 +155,7 @@ def test_inspect_agrees_with_what_was_built(
 ) -> None:
     compressed = published.directory / "gateway_0.1.0_x86-64.raw.zst"
     for path in (packed.raw, compressed):
-        found = inspect.inspect(path, toolbox=tiny.pack, work=tmp_path)
+        found = inspect_image(path, toolbox=tiny.pack, work=tmp_path)
         assert found.root_hash == packed.root_hash
         assert found.disk.size == packed.plan.size
         assert found.disk.uuid == packed.plan.uuid
@@ -196,7 +196,7 @@ def test_inspect_refuses_other_files(
     path = tmp_path / "some.img"
     path.write_bytes(_damaged(kind, packed.raw, published.directory / published.files[2].name))
     with pytest.raises(ImageError) as error:
-        inspect.inspect(path, toolbox=tiny.pack, work=tmp_path)
+        inspect_image(path, toolbox=tiny.pack, work=tmp_path)
     assert "\n" not in error.value.message
 
 
@@ -220,7 +220,7 @@ def test_inspect_notices_one_changed_byte(
     size = 1 if offset else 512
     path = damaged_copy(packed.raw, tmp_path, packed.plan[partition].start + offset, size)
     with pytest.raises(ImageError):
-        inspect.inspect(path, toolbox=tiny.pack, work=tmp_path)
+        inspect_image(path, toolbox=tiny.pack, work=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_inspect_notices_a_damaged_partition_table(
     path = damaged_copy(packed.raw, tmp_path, place)
     assert disk.read(path, toolbox=tiny.pack).uuid == packed.plan.uuid
     with pytest.raises(ImageError, match=f"its {words} partition table"):
-        inspect.inspect(path, toolbox=tiny.pack, work=tmp_path)
+        inspect_image(path, toolbox=tiny.pack, work=tmp_path)
 
 
 AGAIN = """
@@ -243,12 +243,12 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {project!r}]
 import conftest
-from edgeimg.lock import file as lock
+from edgeimg.lock.file import read_lock
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
 from edgeimg.tools import Toolbox, build_host
 tiny = conftest.TinyImages(
-    Store(Path({cache!r})), lock.load(conftest.PROJECT / "recipes/gateway.lock.toml"),
+    Store(Path({cache!r})), read_lock(conftest.PROJECT / "recipes/gateway.lock.toml"),
     Toolbox(Path({tools!r}), build_host()),
 )
 packed = tiny.make(X86_64, {{}}, Path({work!r}))

@@ -17,7 +17,7 @@ from edgeimg.cache.store import Store
 from edgeimg.errors import ArchitectureError, ArchiveError, DigestError, FetchError, LockError
 from edgeimg.lock.model import ImagePin
 from edgeimg.progress import Silent
-from edgeimg.services import image as service_image
+from edgeimg.services.image import Image, load_image
 from edgeimg.sources import engine
 from edgeimg.sources.oci_archive import open_image
 from edgeimg.tree import Tree, directory, file, symlink
@@ -81,7 +81,7 @@ def test_each_architecture_gets_its_own_image_by_digest(
     for arch, pin in pins.items():
         store = Store(tmp_path / "b")
         path = engine.fetch(pin, arch, store=store, offline=False, progress=Silent())
-        made = service_image.load(path, pin, arch, store=store, origin="service:x")
+        made = load_image(path, pin, arch, store=store, origin="service:x")
         assert made.tree["etc/version"].read() == b"one\n"
         assert made.tree["usr/bin/program"].read() == elf(arch)
         assert (made.command, made.user) == (("/usr/bin/program",), (1000, 1000))
@@ -137,10 +137,10 @@ def test_without_an_engine_the_way_on_is_named(
         engine.fetch(pin, X86_64, store=Store(tmp_path), offline=True, progress=Silent())
 
 
-def load(path: Path, store: Store, arch=X86_64) -> service_image.Image:
+def load(path: Path, store: Store, arch=X86_64) -> Image:
     with open_image(path, arch) as image:
         pin = ImagePin(reference="x", digest=image.digest)
-    return service_image.load(path, pin, arch, store=store, origin="service:x")
+    return load_image(path, pin, arch, store=store, origin="service:x")
 
 
 def test_files_tars_and_directories_are_the_same_image(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_another_image_than_the_locked_one_is_refused(tmp_path: Path) -> None:
     path.write_bytes(archive("x:1", files(), X86_64))
     pin = ImagePin(reference="x", digest=f"sha256:{'1' * 64}")
     with pytest.raises(DigestError, match="locked is sha256:1111") as caught:
-        service_image.load(path, pin, X86_64, store=Store(tmp_path / "s"), origin="x")
+        load_image(path, pin, X86_64, store=Store(tmp_path / "s"), origin="x")
     assert "edgeimg lock" in (caught.value.hint or "")
 
 

@@ -21,7 +21,7 @@ from edgeimg.errors import VerifyError
 from edgeimg.fetch import mirrors
 from edgeimg.lock.model import Lock
 from edgeimg.release import assemble
-from edgeimg.release.verify import verify
+from edgeimg.release.verify import verify_release
 from edgeimg.tools import Toolbox
 from edgeimg.trust import keys, openpgp, signatures
 from edgeimg.trust.keys import Key
@@ -106,7 +106,7 @@ def test_it_is_accepted_whole_and_file_by_file(release: Made, tmp_path: Path) ->
     files = [path for path in release.directory.rglob("*") if path.is_file()]
     assert told["files"] == len([path for path in files if path.suffix != ".gpg"]) - 2
     for path in files:
-        assert verify(path, release.public).signer is not None
+        assert verify_release(path, release.public).signer is not None
     shown = cli(release.directory, cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "name the public key with --key" in " ".join(shown.stdout.split())
@@ -134,7 +134,7 @@ def test_one_changed_byte_anywhere_is_refused(release: Made, tmp_path: Path) -> 
     A console log is empty when its guest was ended before it wrote.
     """
     copy = release.copy(tmp_path / "copy")
-    verify(copy, release.public)
+    verify_release(copy, release.public)
     files = sorted(path for path in copy.rglob("*") if path.is_file() and path.stat().st_size)
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
@@ -149,15 +149,15 @@ def test_one_changed_byte_anywhere_is_refused(release: Made, tmp_path: Path) -> 
             file.seek(at)
             file.write(bytes((before ^ chance.randrange(1, 256),)))
         with pytest.raises(VerifyError):
-            verify(copy, release.public)
+            verify_release(copy, release.public)
             pytest.fail(f"{path.relative_to(copy)}: byte {at} (seed {seed})")
         with pytest.raises(VerifyError):
-            verify(path, release.public)
+            verify_release(path, release.public)
             pytest.fail(f"{path.relative_to(copy)} by itself: byte {at} (seed {seed})")
         with path.open("r+b") as file:
             file.seek(at)
             file.write(bytes((before,)))
-    verify(copy, release.public)
+    verify_release(copy, release.public)
 
 
 def test_each_byte_of_a_signature_counts(release: Made) -> None:
@@ -273,7 +273,7 @@ def test_added_missing_and_moved_files_are_refused(
     copy = release.copy(tmp_path / "copy")
     harm(copy)
     with pytest.raises(VerifyError, match=reason):
-        verify(copy, release.public)
+        verify_release(copy, release.public)
 
 
 def test_a_release_signed_by_somebody_else_is_refused(release: Made, tmp_path: Path) -> None:
@@ -282,19 +282,19 @@ def test_a_release_signed_by_somebody_else_is_refused(release: Made, tmp_path: P
         public = tmp_path / "other.asc"
         public.write_bytes(keys.export(other))
         with pytest.raises(VerifyError, match="made with another key"):
-            verify(release.directory, public)
+            verify_release(release.directory, public)
         both = tmp_path / "both.asc"
         both.write_bytes(public.read_bytes() + release.public.read_bytes())
-        verify(release.directory, both)
+        verify_release(release.directory, both)
         copy = release.copy(tmp_path / "copy")
         signatures.sign(assemble.sums(copy / "evidence"), other)
         with pytest.raises(VerifyError, match="evidence/ was signed by Somebody"):
-            verify(copy, both)
+            verify_release(copy, both)
         copy = release.copy(tmp_path / "updates")
         signatures.sign(copy / "SHA256SUMS.update", other)
         for path in (copy, copy / "SHA256SUMS.update.gpg"):
             with pytest.raises(VerifyError, match=r"SHA256SUMS\.update was signed by Somebody"):
-                verify(path, both)
+                verify_release(path, both)
 
 
 def test_update_files_of_another_version_are_refused(release: Made, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_update_files_of_another_version_are_refused(release: Made, tmp_path: Pa
     index.write_text(index.read_text().replace(".root ", ".toor ", 1))
     release.sign(copy)
     with pytest.raises(VerifyError, match=r"SHA256SUMS\.update disagrees about .*\.toor"):
-        verify(copy, release.public)
+        verify_release(copy, release.public)
 
 
 LIES: dict[str, tuple[str, Callable[[Any], object], str]] = {
@@ -349,7 +349,7 @@ def test_files_that_contradict_each_other_are_refused_although_signed(
     edit(copy / name, change)
     release.sign(copy)
     with pytest.raises(VerifyError, match=reason):
-        verify(copy, release.public)
+        verify_release(copy, release.public)
 
 
 def test_evidence_of_another_image_is_refused_although_signed(
@@ -359,11 +359,11 @@ def test_evidence_of_another_image_is_refused_although_signed(
     edit(copy / f"evidence/{NAME}.smoke.json", lambda data: data.update(image_sha256="0" * 64))
     release.sign(copy / "evidence")
     with pytest.raises(VerifyError, match="another image was booted"):
-        verify(copy, release.public)
+        verify_release(copy, release.public)
     (copy / f"evidence/{NAME}.smoke.json").unlink()
     release.sign(copy / "evidence")
     with pytest.raises(VerifyError, match="was not booted"):
-        verify(copy, release.public)
+        verify_release(copy, release.public)
 
 
 def test_a_refusal_is_one_clear_error(release: Made, tmp_path: Path) -> None:

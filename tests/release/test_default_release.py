@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
+from edgeimg.lock.file import read_lock, write_lock
 from edgeimg.progress import Silent
 from edgeimg.project import template
 from edgeimg.recipe.file import load
-from edgeimg.resolve import lock
+from edgeimg.resolve.requests import digest
 from edgeimg.sources import standin
 
 from tests import installation
@@ -69,8 +70,8 @@ path = "{k3s}"
 """
     recipe.write_text(recipe.read_text() + sources)
     source = load(recipe)
-    digest = lock.digest(source.recipe)
-    lock.write(replace(lock.load(source.lock_path), recipe_digest=digest), source.lock_path)
+    locked = replace(read_lock(source.lock_path), recipe_digest=digest(source.recipe))
+    write_lock(locked, source.lock_path)
     return root
 
 

@@ -20,10 +20,8 @@ import pytest
 from edgeimg import errors
 from edgeimg.cli import cli
 from edgeimg.install.rules import Rules
-from edgeimg.provision.settings import Settings
-from edgeimg.provision.settings import schema as settings_schema
-from edgeimg.recipe.model import Recipe
-from edgeimg.recipe.model import schema as recipe_schema
+from edgeimg.provision.settings import Settings, settings_schema
+from edgeimg.recipe.model import Recipe, recipe_schema
 from edgeimg.text.validation import Table
 from jsonschema import Draft202012Validator
 

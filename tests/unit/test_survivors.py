@@ -54,7 +54,7 @@ def test_a_k3s_in_the_cache_is_hashed_again(tmp_path: Path) -> None:
     (tmp_path / "blobs").mkdir()
     store.blob(asset.sha256).write_bytes(data)
     with pytest.raises(DamageError, match="k3s v1"):
-        k3s_release.fetch(asset, store, offline=True, progress=Silent(), env={})
+        k3s_release.fetch_k3s(asset, store, offline=True, progress=Silent(), env={})
     assert not store.has_blob(asset.sha256)
 
 
@@ -269,7 +269,7 @@ def test_an_image_beyond_its_budget_is_not_published(
 
     packed = SimpleNamespace(raw=tmp_path, sizes=sizes)
     monkeypatch.setattr(stages.image, "make_disk", lambda *_, **__: packed)
-    monkeypatch.setattr(stages.publishing, "publish", publish)
+    monkeypatch.setattr(stages, "publish_build", publish)
     monkeypatch.setattr(stages, "_manifest", lambda *_: SimpleNamespace(to_json=dict))
     plan: Any = SimpleNamespace(
         recipe=SimpleNamespace(budget=Budget.model_validate({"download": 1000})),

@@ -13,17 +13,16 @@ from edgeimg.lock.model import Package
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.workloads import DISABLED_KINDS
 from edgeimg.services import compose, seccomp
-from edgeimg.services import image as container_image
-from edgeimg.services.image import Image
+from edgeimg.services.image import Image, load_image, read_described
 from edgeimg.sources import container_images, k3s_airgap
 from edgeimg.sources.builtin_images import builtin_images
 from edgeimg.sources.deb import Deb
 from edgeimg.sources.oci import ContainerImage
 from edgeimg.sources.oci_archive import open_image
 from edgeimg.tree import Tree, file
-from edgeimg.workloads import compose as workloads
 from edgeimg.workloads import disabled_kinds, manifests
-from edgeimg.workloads import images as pods
+from edgeimg.workloads.compose import compose_manifests
+from edgeimg.workloads.images import compose_images, make_pod_images, read_listing
 from edgeimg.workloads.operators import Unseen
 from edgeimg.workloads.volumes import Volume
 
@@ -62,7 +61,7 @@ def images(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> Image
     references = plan.recipe.pod_images
     contents = container_images.contents(plan.recipe)
     recipe = {
-        name: container_image.load(
+        name: load_image(
             path,
             plan.inputs.images[name],
             plan.arch,
@@ -103,7 +102,7 @@ def pod_images(plan: BuildPlan, groups: Groups, images: Images) -> Tree:
         return Tree()
     builtin = {package.name: deb for package, deb in groups["containers"]}
     own = [
-        pods.make(
+        make_pod_images(
             reference,
             image,
             plan.arch,
@@ -118,7 +117,7 @@ def pod_images(plan: BuildPlan, groups: Groups, images: Images) -> Tree:
         for reference, image in images.airgap.items()
     ]
     everything = [*builtin_images(plan.arch, builtin), *airgap, *own]
-    return pods.compose(everything, plan.arch, plan.recipe.image.epoch)
+    return compose_images(everything, plan.arch, plan.recipe.image.epoch)
 
 
 def _airgap(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> dict[str, Image]:
@@ -135,7 +134,7 @@ def _airgap(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> dict
     archive = k3s_airgap.unpack(blob, digest, store)
     for reference, tag in k3s_airgap.select(archive, plan.recipe.k3s.airgap).items():
         with open_image(archive, plan.arch, tag) as image:
-            images[reference] = container_image.described(image, store, f"image:{reference}")
+            images[reference] = read_described(image, store, f"image:{reference}")
     return images
 
 
@@ -162,7 +161,7 @@ def objects(
     An image of a workload that no manifest names is for objects that start pods by themselves.
     Raises RecipeError for manifests that would not run.
     """
-    available = pods.listed(images)
+    available = read_listing(images)
     joined = {}
     for name, workload in recipe.workloads.items():
         files = project_files[name]
@@ -180,7 +179,7 @@ def objects(
     image_names = frozenset[str]().union(*(item.images for item in joined.values()))
     policies = {} if recipe.k3s.is_absent else {DISABLED_KINDS: disabled_kinds.manifest(recipe.k3s)}
     return Objects(
-        tree=workloads.compose({**{name: item.data for name, item in joined.items()}, **policies}),
+        tree=compose_manifests({**{name: item.data for name, item in joined.items()}, **policies}),
         unseen={
             name: tuple(
                 unseen

@@ -14,11 +14,11 @@ from edgeimg.compose import dpkg_root, firmware, kernel_deb, patterns, rootfs
 from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.compose.prune import prune
 from edgeimg.hardware import coverage, drivers, known
-from edgeimg.hardware import image as images
 from edgeimg.hardware.coverage import Coverage
 from edgeimg.hardware.drivers import Drivers, Root
+from edgeimg.hardware.image import read_root
 from edgeimg.hardware.machine import Machine
-from edgeimg.inspect import image as inspection
+from edgeimg.inspect.image import open_image
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.sources.deb import Deb
 from edgeimg.tools import Toolbox
@@ -51,10 +51,10 @@ def of_image(
     with (
         ui.step(f"read {path.name}"),
         store.work("hardware") as work,
-        inspection.opened(path, toolbox=toolbox, work=work) as opened,
+        open_image(path, toolbox=toolbox, work=work) as opened,
     ):
         contents = opened.contents(toolbox)
-        root = images.read(opened.root, contents.kernel, toolbox)
+        root = read_root(opened.root, contents.kernel, toolbox)
     arch = find_arch(contents.arch)
     plan = plan_build(source, arch, BuildOptions(output=Path(), offline=offline))
     kernel, available, _ = _kernel(plan, store, ui, groups=("kernel",))

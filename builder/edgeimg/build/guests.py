@@ -16,14 +16,13 @@ from edgeimg.errors import ImageError
 from edgeimg.lock.model import Lock
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.model import Recipe
-from edgeimg.smoke import smoke as judge
 from edgeimg.smoke.junit import junit
 from edgeimg.smoke.report import SmokeReport
-from edgeimg.smoke.smoke import Expected
+from edgeimg.smoke.smoke import Expected, read_earlier, run_smoke
 from edgeimg.tools import Toolbox
 from edgeimg.ui import Ui
-from edgeimg.vm import run as interactive
 from edgeimg.vm.argv import GuestOptions
+from edgeimg.vm.run import run_guest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +55,12 @@ def smoke(
             writes=recipe.budget.writes if options.measure_writes else None,
         )
         if not options.again:
-            report = judge.earlier(directory, image.path, guest.memory, expected)
+            report = read_earlier(directory, image.path, guest.memory, expected)
             if report:
                 ui.note(f"{arch.name}: these bytes passed before, see {directory}")
                 return report
         with ui.step(f"{arch.name}: boot it twice with {guest.memory} MiB"):
-            return judge.smoke(
+            return run_smoke(
                 image.path,
                 arch,
                 guest,
@@ -82,7 +81,7 @@ def smoke(
 
 def run(image: BootImage, lock: Lock, options: GuestOptions, *, store: Store, ui: Ui) -> None:
     """Boot a built image on this terminal."""
-    interactive.run(
+    run_guest(
         image.path,
         image.arch,
         options,

@@ -23,10 +23,10 @@ from edgeimg.pack.boards import Loader
 from edgeimg.progress import Progress
 from edgeimg.resolve.update import KERNEL
 from edgeimg.sources import container_images, k3s, k3s_airgap, kubernetes, standin
-from edgeimg.sources import k3s_release as releases
 from edgeimg.sources.builtin_images import static_busybox
 from edgeimg.sources.deb import Deb
 from edgeimg.sources.k3s import K3sBundle
+from edgeimg.sources.k3s_release import fetch_k3s
 from edgeimg.tree import Tree, union
 from edgeimg.vm.argv import BoardModel
 
@@ -81,7 +81,7 @@ def get_k3s(plan: BuildPlan, store: Store, progress: Progress) -> K3sBundle:
     source, arch = plan.recipe.k3s.source, plan.arch
     if source == "release":
         asset = k3s_release(arch, plan.lock)
-        binary = releases.fetch(asset, store, offline=plan.offline, progress=progress)
+        binary = fetch_k3s(asset, store, offline=plan.offline, progress=progress)
         label = f"K3s {asset.version} for {arch.name}"
         return k3s.unpack(binary, arch, store, source=source, version=asset.version, label=label)
     if source == "file":
@@ -149,7 +149,7 @@ def _airgap(plan: BuildPlan, store: Store, progress: Progress) -> Path | None:
         )
     if plan.inputs.airgap is None:
         return None
-    return releases.fetch(plan.inputs.airgap, store, offline=plan.offline, progress=progress)
+    return fetch_k3s(plan.inputs.airgap, store, offline=plan.offline, progress=progress)
 
 
 def unpack(

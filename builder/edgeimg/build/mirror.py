@@ -39,7 +39,7 @@ class MirrorRun:
     """Paths of the files that were missing or damaged."""
 
 
-def keep(
+def mirror_files(
     lock: Lock,
     directory: Path,
     *,

@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeimg import fetch, tools
-from edgeimg import sbom as inventory
 from edgeimg.arch import ARCHITECTURES, Arch
 from edgeimg.build import debian_packages, result, shared, stages
-from edgeimg.build import inputs as sources
+from edgeimg.build.inputs import container_archives, get_k3s, unpack
 from edgeimg.build.options import K3sChoice
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
@@ -20,13 +19,15 @@ from edgeimg.cache.store import Store, disk_errors
 from edgeimg.check import sarif
 from edgeimg.errors import LockError
 from edgeimg.fetch.shared_cache import SharedCache
-from edgeimg.inspect.image import Inspection
-from edgeimg.inspect.image import inspect as read_image
-from edgeimg.pack import image as packing
+from edgeimg.inspect.image import Inspection, inspect_image
+from edgeimg.lock.file import read_lock, write_lock
+from edgeimg.pack.image import make_filesystems
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.resolve import builtin_parts
-from edgeimg.resolve import lock as locks
-from edgeimg.sbom import Sbom
+from edgeimg.resolve.lock import resolve
+from edgeimg.resolve.requests import verify
+from edgeimg.resolve.update import changes
+from edgeimg.sbom import Sbom, describe_contents
 from edgeimg.sources import k3s_release
 from edgeimg.tools import Toolbox
 from edgeimg.ui import Ui
@@ -68,7 +69,7 @@ def _make(plan: BuildPlan, composed: Composed | None, store: Store, ui: Ui) -> B
     with ui.step(f"{plan.arch.name}: check its programs"):
         stages.check_programs(composed)
     with ui.step(f"{plan.arch.name}: pack the root and the initrd"):
-        filesystems = packing.make_filesystems(composed.source, store=store, toolbox=toolbox)
+        filesystems = make_filesystems(composed.source, store=store, toolbox=toolbox)
     with ui.step(f"{plan.arch.name}: assemble and compress the disk"):
         return stages.publish(composed, filesystems, store, toolbox, ui)
 
@@ -85,7 +86,7 @@ def check(plan: BuildPlan, *, store: Store, ui: Ui) -> CheckReport:
     else:
         toolbox = _pack_tools(plan, store, ui)
         with ui.step(f"{plan.arch.name}: pack it, to know its sizes"):
-            filesystems = packing.make_filesystems(composed.source, store=store, toolbox=toolbox)
+            filesystems = make_filesystems(composed.source, store=store, toolbox=toolbox)
             sizes = stages.measure(composed, filesystems, store, toolbox)
     return check_composed(composed, sizes, ui)
 
@@ -108,13 +109,13 @@ def compose(plan: BuildPlan, store: Store, ui: Ui) -> Composed:
     name, packages = plan.arch.name, plan.inputs.packages()
     with ui.step(f"{name}: get its packages"):
         debian_packages.fetch_packages(packages, store, offline=plan.offline, progress=ui)
-        images = sources.container_archives(plan, store, ui)
+        images = container_archives(plan, store, ui)
     k3s = None
     if not plan.recipe.k3s.is_absent:
         with ui.step(f"{name}: get K3s ({plan.recipe.k3s.source})"):
-            k3s = sources.get_k3s(plan, store, ui)
+            k3s = get_k3s(plan, store, ui)
     with ui.step(f"{name}: unpack {len(packages)} packages"):
-        inputs = sources.unpack(plan, images, store, ui)
+        inputs = unpack(plan, images, store, ui)
     with ui.step(f"{name}: compose the root"):
         return stages.compose(plan, inputs, k3s, store)
 
@@ -128,7 +129,7 @@ def sbom(plan: BuildPlan, *, store: Store, ui: Ui) -> Sbom:
 def describe(composed: Composed, ui: Ui) -> Sbom:
     """The bill of materials of a composed root."""
     with ui.step(f"{composed.plan.arch.name}: list the contents"):
-        return inventory.describe(
+        return describe_contents(
             contents=composed.contents,
             root=composed.root,
             groups=composed.inputs.groups,
@@ -155,9 +156,9 @@ def lock(
         )
     # The lock of a board starts as a copy of the one without a board: their roots are the same.
     paths = (source.lock_path, source.path.with_suffix(".lock.toml"))
-    previous = next((locks.load(path) for path in paths if path.exists()), None)
+    previous = next((read_lock(path) for path in paths if path.exists()), None)
     with ui.step("resolve packages"):
-        resolved = locks.resolve(
+        resolved = resolve(
             source.recipe,
             archs=archs,
             tools_hosts=[arch for arch in ARCHITECTURES if arch.qemu.kvm_hosts],
@@ -169,14 +170,14 @@ def lock(
             progress=ui,
         )
     resolved = replace(resolved, builtin=builtin_parts.parts_of(source))
-    locks.write(resolved, source.lock_path)
-    return locks.changes(previous, resolved)
+    write_lock(resolved, source.lock_path)
+    return changes(previous, resolved)
 
 
 def check_lock(source: RecipeFile) -> None:
     """Raises LockError when the lock is missing or does not fit the recipe."""
-    lock = locks.load(source.lock_path)
-    locks.verify(source.recipe, lock)
+    lock = read_lock(source.lock_path)
+    verify(source.recipe, lock)
     builtin_parts.verify(source, lock)
 
 
@@ -184,16 +185,16 @@ def pack_tools(source: RecipeFile, *, store: Store, ui: Ui) -> Toolbox:
     """The tools that look into images and change their config partition."""
     if installed := tools.of_this_system():
         return installed
-    lock = locks.load(source.lock_path)
+    lock = read_lock(source.lock_path)
     return debian_packages.host_tools(lock, "pack", store, offline=False, progress=ui)
 
 
 def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspection:
     """Read an image file; only the tools come from the recipe's lock."""
-    lock = locks.load(source.lock_path)
+    lock = read_lock(source.lock_path)
     toolbox = debian_packages.host_tools(lock, "pack", store, offline=False, progress=ui)
     with ui.step(f"read {image.name}"), store.work("inspect") as work:
-        return read_image(image, toolbox=toolbox, work=work)
+        return inspect_image(image, toolbox=toolbox, work=work)
 
 
 def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice | None:
@@ -203,7 +204,7 @@ def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice | None:
     """
     if source.recipe.k3s.is_absent:
         return None
-    lock = locks.load(source.lock_path)
+    lock = read_lock(source.lock_path)
     asset = next((image.k3s for image in lock.images.values() if image.k3s), None)
     if asset and fetch.probe_size(k3s_release.download(asset).urls[0]) is not None:
         ui.note(f"using the official K3s {asset.version}")

@@ -15,12 +15,13 @@ from edgeimg.build import overlays, project_files
 from edgeimg.build.options import BuildOptions
 from edgeimg.cache.store import key, sha256_file, source_digest
 from edgeimg.errors import LockError, RecipeError
+from edgeimg.lock.file import read_lock
 from edgeimg.lock.model import ArchLock, K3sAsset, Lock
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.tables import Image
 from edgeimg.resolve import builtin_parts
-from edgeimg.resolve import lock as locks
+from edgeimg.resolve.requests import verify
 from edgeimg.sources import standin
 from edgeimg.tree import Tree
 
@@ -207,8 +208,8 @@ def _lock(source: RecipeFile) -> Lock:
         raise LockError(
             f"there is no {source.lock_path}", hint="make it: `edgeimg lock` with the same --board"
         )
-    lock = locks.load(source.lock_path)
-    locks.verify(source.recipe, lock)
+    lock = read_lock(source.lock_path)
+    verify(source.recipe, lock)
     return lock
 
 

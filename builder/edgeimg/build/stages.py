@@ -29,8 +29,8 @@ from edgeimg.image.manifest import (
     ServiceFacts,
 )
 from edgeimg.pack import image, initrd
-from edgeimg.pack import publish as publishing
 from edgeimg.pack.image import Filesystems, Packed, Source
+from edgeimg.pack.publish import compress, publish_build
 from edgeimg.progress import Progress
 from edgeimg.services.compose import require_runtime
 from edgeimg.services.layout import CONTAINERS, SERVICES
@@ -195,7 +195,7 @@ def measure(
     with store.work("disk") as work, disk_errors(store.root):
         packed = image.make_disk(composed.source, filesystems, work, toolbox=toolbox)
         download = work / "download"
-        publishing.compress(packed.raw, download, toolbox=toolbox)
+        compress(packed.raw, download, toolbox=toolbox)
         return {**packed.sizes, "download": download.stat().st_size}
 
 
@@ -222,7 +222,7 @@ def publish(
             for finding in judge(plan.recipe.budget, measured, previous):
                 progress.note(str(finding))
 
-        published = publishing.publish(
+        published = publish_build(
             packed.raw,
             manifest,
             plan.directory,

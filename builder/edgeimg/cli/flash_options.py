@@ -41,7 +41,7 @@ def verify_image(app: App, image: Path, key: Path | None) -> None:
         app.ui.note(f"{image.name} comes without {sums.NAME}: only its block map vouches for it")
         return
     with app.ui.step(f"verify {image.name}"):
-        verified_release = verify.verify(image, key)
-        verify.verify(blockmap.beside(image), key)
+        verified_release = verify.verify_release(image, key)
+        verify.verify_release(blockmap.beside(image), key)
     if verified_release.signer is None:
         app.ui.note("without --key only digests are verified, not who made the image")

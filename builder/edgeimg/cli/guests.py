@@ -17,8 +17,8 @@ from edgeimg.cli import options, render
 from edgeimg.cli.app import App, Command, with_app
 from edgeimg.errors import SmokeError
 from edgeimg.fetch import shared_cache
+from edgeimg.lock.file import read_lock
 from edgeimg.recipe.file import RecipeFile
-from edgeimg.resolve import lock as locks
 from edgeimg.vm.argv import GuestOptions
 
 accel = click.option(
@@ -52,7 +52,7 @@ deadline = click.option(
 )
 
 
-def guest(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def guest_options(*decorators: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Give a command some of the options above; it receives GuestOptions as `guest`."""
 
     def decorate(function: Command) -> Command:
@@ -81,7 +81,7 @@ def guest(*decorators: Callable[[Command], Command]) -> Callable[[Command], Comm
 @options.board
 @options.recipe
 @options.output
-@guest(memory, cpus, accel, deadline)
+@guest_options(memory, cpus, accel, deadline)
 @click.option(
     "-j",
     "--jobs",
@@ -115,7 +115,7 @@ def smoke(
     guest = replace(guest, board=boards.model(source, store=app.store, ui=app.ui))
     smoke_options = SmokeOptions(output=output, guest=guest, junit=junit, jobs=jobs)
     images = guests.built_images(source, archs, output)
-    lock = locks.load(source.lock_path)
+    lock = read_lock(source.lock_path)
     reports = guests.smoke(images, lock, smoke_options, store=app.store, ui=app.ui)
     data = {"reports": [report.to_json() for report in reports]}
     app.result(data, lambda console: render.smoke(console, reports))
@@ -132,7 +132,7 @@ def smoke(
 @options.board
 @options.recipe
 @options.output
-@guest(memory, cpus, accel)
+@guest_options(memory, cpus, accel)
 @click.option(
     "-f",
     "--forward",
@@ -165,7 +165,7 @@ def run(
         board=boards.model(source, store=app.store, ui=app.ui),
     )
     (image,) = guests.built_images(source, archs, output)
-    lock = locks.load(source.lock_path)
+    lock = read_lock(source.lock_path)
     guests.run(image, lock, run_options, store=app.store, ui=app.ui)
 
 
@@ -173,7 +173,7 @@ def run(
 @options.archs(default="x86-64")
 @options.recipe
 @options.build
-@guest(memory, cpus, accel)
+@guest_options(memory, cpus, accel)
 @with_app
 def demo(
     app: App,

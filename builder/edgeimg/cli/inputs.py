@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from edgeimg.arch import Arch, find_arch
-from edgeimg.build import mirror as mirrors
 from edgeimg.build import pipeline
+from edgeimg.build.mirror import VARIABLES, images_of_engines, mirror_files
 from edgeimg.cache import limit
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
@@ -93,12 +93,12 @@ def mirror(app: App, *, directory: Path, source: RecipeFile) -> None:
     fetched, or checked when they are there. Locks of several recipes and versions can share a
     directory; nothing is removed. Any web server can serve it.
     """
-    locked = file.load(source.lock_path)
-    run = mirrors.keep(locked, directory, store=app.store, progress=app.ui)
-    absent = mirrors.images_of_engines(source.recipe, locked)
+    locked = file.read_lock(source.lock_path)
+    run = mirror_files(locked, directory, store=app.store, progress=app.ui)
+    absent = images_of_engines(source.recipe, locked)
     for image in absent:
         app.ui.note(f"not kept, because an engine has it: {image}; use archive = FILE instead")
-    variables = {name: f"http://HOST/{part}" for name, part in mirrors.VARIABLES.items()}
+    variables = {name: f"http://HOST/{part}" for name, part in VARIABLES.items()}
     data = {
         "directory": str(directory),
         "files": run.files,

@@ -21,7 +21,7 @@ from edgeimg.cli.app import App, with_app
 from edgeimg.errors import HostError, ImageError, ProvisionError
 from edgeimg.install import source, stick
 from edgeimg.provision import consents
-from edgeimg.recipe import file as recipes
+from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.ui import human
 
 _RECIPE = "installer"
@@ -115,8 +115,8 @@ def installer(
         _show(app, output, files)
 
 
-def _recipe() -> recipes.RecipeFile:
-    return recipes.load(builtin.find(_RECIPE))
+def _recipe() -> RecipeFile:
+    return load(builtin.find(_RECIPE))
 
 
 def _plan(arch: Arch, build_options: BuildOptions) -> BuildPlan:

@@ -10,7 +10,6 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from edgeimg import sbom as inventory
 from edgeimg.arch import Arch
 from edgeimg.build import pipeline
 from edgeimg.build.options import BuildOptions, K3sChoice
@@ -18,10 +17,11 @@ from edgeimg.build.plan import plan_builds
 from edgeimg.cache.store import write_whole
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, with_app
-from edgeimg.cve import cve as judging
 from edgeimg.cve import subjects
+from edgeimg.cve.cve import judge
 from edgeimg.errors import CheckError
 from edgeimg.recipe.file import RecipeFile
+from edgeimg.sbom import cyclonedx, spdx
 
 SUFFIXES = {"cyclonedx": ".cdx.json", "spdx": ".spdx.json"}
 
@@ -66,7 +66,7 @@ def sbom(
     if len(archs) > 1 and (output is None or output.is_file()):
         raise click.UsageError("several architectures need --output DIRECTORY")
     build_options = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
-    encode = {"cyclonedx": inventory.cyclonedx, "spdx": inventory.spdx}[kind]
+    encode = {"cyclonedx": cyclonedx, "spdx": spdx}[kind]
     documents: list[dict[str, object]] = []
     for plan in plan_builds(source, archs, build_options):
         described = pipeline.sbom(plan, store=app.store, ui=app.ui)
@@ -133,13 +133,11 @@ def cve(
     else:
         build_options = BuildOptions(output=Path("out"), k3s=k3s, offline=offline)
         documents = [
-            json.loads(inventory.cyclonedx(pipeline.sbom(plan, store=app.store, ui=app.ui)))
+            json.loads(cyclonedx(pipeline.sbom(plan, store=app.store, ui=app.ui)))
             for plan in plan_builds(source, archs, build_options)
         ]
     with app.ui.step("look for known vulnerabilities"):
-        judged = [
-            judging.judge(document, feeds, ignore=ignore, fixable=fixable) for document in documents
-        ]
+        judged = [judge(document, feeds, ignore=ignore, fixable=fixable) for document in documents]
     data = {"reports": [report.to_json() for report in judged]}
     app.result(data, lambda console: render.vulnerabilities(console, judged))
     ids = {item.id for report in judged for item in report.vulnerabilities if not item.minor}

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.table import new_table
-from edgeimg.project import matrix as jobs_of
+from edgeimg.project.matrix import list_jobs, list_recipes
 
 
 @click.command(epilog="Example: edgeimg matrix --json recipes/gateway.toml --board raspberrypi")
@@ -29,7 +29,7 @@ def matrix(app: App, *, recipes: tuple[Path, ...], boards: tuple[str, ...]) -> N
 
     With --json, `github` is for `strategy: matrix` and `gitlab` for `parallel: matrix`.
     """
-    jobs = jobs_of.jobs(recipes or jobs_of.recipes(Path("recipes")), boards)
+    jobs = list_jobs(recipes or list_recipes(Path("recipes")), boards)
 
     def show(console: Console) -> None:
         table = new_table("recipe", "architecture", "board", "image")

@@ -15,8 +15,8 @@ from edgeimg.cache.store import disk_errors
 from edgeimg.cli.app import App, with_app
 from edgeimg.errors import HostError
 from edgeimg.project import copies, ejection, template
-from edgeimg.project import doctor as diagnosis
-from edgeimg.recipe.model import schema
+from edgeimg.project.doctor import examine_host
+from edgeimg.recipe.model import recipe_schema
 
 
 @click.command(epilog="Example: edgeimg init my-gateway && cd my-gateway && edgeimg lock")
@@ -34,7 +34,7 @@ def init(app: App, *, directory: Path, ci: str | None, only_schema: bool) -> Non
     Existing files are never overwritten.
     """
     if only_schema:
-        click.echo(json.dumps(schema(), indent=2))
+        click.echo(json.dumps(recipe_schema(), indent=2))
         return
     with disk_errors(directory):
         paths = template.write(directory, ci)
@@ -100,7 +100,7 @@ def eject(app: App, *, name: str) -> None:
 @with_app
 def doctor(app: App) -> None:
     """Report what this host supports and lacks. Exits with 13 if it cannot build."""
-    findings = [*diagnosis.examine(app.store), *copies.examine(Path())]
+    findings = [*examine_host(app.store), *copies.examine(Path())]
 
     def show(console: Console) -> None:
         marks = {"ok": ("✓", "green"), "note": ("•", "yellow"), "bad": ("✗", "red")}

@@ -22,7 +22,7 @@ from edgeimg.errors import HostError, ImageError, ProvisionError
 from edgeimg.image.manifest import ProvisionFacts
 from edgeimg.provision import advice, consents, masking, nocloud, reading, rendering, target
 from edgeimg.provision.reading import Ask
-from edgeimg.provision.settings import Settings, schema
+from edgeimg.provision.settings import Settings, settings_schema
 from edgeimg.provision.signing import Signing, signed
 from edgeimg.provision.target import Target
 from edgeimg.recipe.file import RecipeFile
@@ -85,7 +85,7 @@ def provision(
     if example:
         click.echo(EXAMPLE.read_text(), nl=False)
     elif only_schema:
-        click.echo(json.dumps(schema(), indent=2))
+        click.echo(json.dumps(settings_schema(), indent=2))
     elif check or show:
         allowed = source.recipe.provision.allowed
         _look(app, _settings(paths, app, secrets=False, allowed=allowed), show=show)

@@ -11,10 +11,9 @@ from edgeimg.arch import Arch
 from edgeimg.build.options import BuildOptions, ReleaseOptions, SmokeOptions
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, with_app
-from edgeimg.cli.guests import accel, cpus, deadline, memory
-from edgeimg.cli.guests import guest as guest_options
+from edgeimg.cli.guests import accel, cpus, deadline, guest_options, memory
 from edgeimg.fetch import shared_cache
-from edgeimg.inspect import diff as differences
+from edgeimg.inspect.diff import compare, read_manifest
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.types import Gate
 from edgeimg.release import make
@@ -139,7 +138,7 @@ def diff(app: App, *, old: Path, new: Path) -> None:
 
     OLD and NEW are manifests, or images that have theirs beside them.
     """
-    difference = differences.compare(differences.read(old), differences.read(new))
+    difference = compare(read_manifest(old), read_manifest(new))
     app.result(difference.to_json(), lambda console: render.diff(console, difference))
 
 

@@ -19,13 +19,12 @@ from edgeimg.errors import RolloutError
 from edgeimg.fetch.api import Api
 from edgeimg.fetch.http import has_credentials
 from edgeimg.report.rollout import rollout_page
-from edgeimg.rollout import facts as reporting
 from edgeimg.rollout import publish, start
-from edgeimg.rollout import state as states
-from edgeimg.rollout import steps as stepping
+from edgeimg.rollout.facts import read_facts
 from edgeimg.rollout.plan import Planned
 from edgeimg.rollout.server import Server, credentials
-from edgeimg.rollout.state import RolloutState, Verb
+from edgeimg.rollout.state import RolloutState, Verb, drive_rollout, find_rollout, read_state
+from edgeimg.rollout.steps import read_steps
 
 Function = Callable[..., object]
 _LOOKS = {"finished": "green", "error": "red", "running": "yellow", "paused": "yellow"}
@@ -128,7 +127,7 @@ def start_command(
     """
     order = start.Order(
         name=name or f"{image} {version}", image=image, version=version, kind=kind,
-        steps=stepping.read(steps),
+        steps=read_steps(steps),
     )  # fmt: skip
     groups = start.prepare(server, order)
     data: dict[str, object] = {
@@ -168,8 +167,8 @@ def status_command(app: App, *, server: Server, name: str, silent: int, wait: in
     Exits with 22 when the server has paused it because too many gateways failed, and when --wait
     is over before the roll-out has ended.
     """
-    number = states.find(server, name)
-    state = states.read(server, number, silent=silent * 60)
+    number = find_rollout(server, name)
+    state = read_state(server, number, silent=silent * 60)
     if wait is not None:
         state = _wait(app, server, number, silent * 60, wait * 60, state)
     app.result(state.to_json(), lambda console: _show(console, state))
@@ -200,7 +199,7 @@ def report_command(app: App, *, server: Server, name: str, output: Path, silent:
     The file holds everything it shows, and has no script.
     """
     with app.ui.task("The server lists the gateways", None):
-        facts = reporting.read(server, states.find(server, name), silent=silent * 60)
+        facts = read_facts(server, find_rollout(server, name), silent=silent * 60)
     store.write_whole(output, rollout_page(facts).encode())
     app.result(
         {"report": str(output), "gateways": len(facts.gateways)},
@@ -222,7 +221,7 @@ def _wait(
             if state.has_ended or time.monotonic() >= until:
                 return state
             time.sleep(min(_PAUSE, max(0.0, until - time.monotonic())))
-            state = states.read(server, number, silent=silent)
+            state = read_state(server, number, silent=silent)
 
 
 def _driver(verb: Verb, about: str) -> click.Command:
@@ -231,7 +230,7 @@ def _driver(verb: Verb, about: str) -> click.Command:
     @with_server
     @with_app
     def command(app: App, *, server: Server, name: str) -> None:
-        states.drive(server, states.find(server, name), verb)
+        drive_rollout(server, find_rollout(server, name), verb)
         past = {"pause": "paused", "resume": "resumed", "stop": "stopped"}[verb]
         data: dict[str, object] = {"name": name, "done": past}
         app.result(data, lambda console: console.print(Text(f"{name}: {past}")))

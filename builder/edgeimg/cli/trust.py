@@ -18,9 +18,8 @@ from edgeimg.cli.options import DEFAULT_RECIPE
 from edgeimg.errors import SigningKeyError, VerifyError
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.release import boot_check, difference, make
-from edgeimg.release import verify as verifying
 from edgeimg.release.boot_check import BootCheck
-from edgeimg.release.verify import Verified
+from edgeimg.release.verify import Verified, verify_release
 from edgeimg.trust import keys, secure_boot
 from edgeimg.trust.keys import Key, NewKey
 from edgeimg.ui import human
@@ -183,7 +182,7 @@ def verify(
     source = _source(recipe, needed=rebuild)
     key = key or _recipe_key(source)
     with app.ui.step(f"verify {path.name or path}"):
-        verified = verifying.verify(path, key, progress=app.ui)
+        verified = verify_release(path, key, progress=app.ui)
     boot = _boot_files(app, verified, key, source)
     if rebuild and source is not None:
         _rebuild(app, path, source, work, k3s)
@@ -213,7 +212,7 @@ def _boot_files(
         return BootCheck()
     if not path.is_dir():
         for file in boot_check.beside(path):
-            verifying.verify(file, key)
+            verify_release(file, key)
     toolbox = pipeline.pack_tools(source, store=app.store, ui=app.ui)
     with app.ui.step("check the signatures of its boot files"):
         return boot_check.check(

@@ -15,7 +15,7 @@ DIRECTORIES = 2000
 """Of firmware: Debian's packages together have some 150."""
 
 
-def read(root: Path, kernel: str, toolbox: Toolbox) -> Root:
+def read_root(root: Path, kernel: str, toolbox: Toolbox) -> Root:
     """What the root file system `root` (EROFS) has for the kernel `kernel`.
 
     Raises ImageError when it has no index of modules, or too many directories of firmware.

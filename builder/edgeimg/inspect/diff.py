@@ -43,7 +43,7 @@ class Diff:
         return asdict(self)
 
 
-def read(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """The manifest in the file `path`, or beside the image file `path`. Raises ImageError."""
     name = path.name.removesuffix(".zst").removesuffix(".raw")
     return Manifest.read(path if path.name.endswith(".json") else path.with_name(name + SUFFIX))

@@ -67,7 +67,7 @@ class Opened:
 
 
 @contextmanager
-def opened(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Iterator[Opened]:
+def open_image(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Iterator[Opened]:
     """The image `path` (.raw or .raw.zst), its root checked against its root hash.
 
     Temporary files go to a directory below `work`, which is removed. Raises ImageError when
@@ -89,9 +89,9 @@ def opened(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Iterato
         yield Opened(disk=layout, boot_entry=entry, uki=kernel, root_hash=root_hash, root=root)
 
 
-def inspect(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspection:
+def inspect_image(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspection:
     """Read the image `path`; see `opened`."""
-    with opened(path, toolbox=toolbox, work=work) as image:
+    with open_image(path, toolbox=toolbox, work=work) as image:
         return Inspection(
             path=path,
             size=path.stat().st_size,

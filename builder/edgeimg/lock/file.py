@@ -51,7 +51,7 @@ _MAX_SIZE = 4 << 30
 """Largest size of one input in bytes. The largest package of Debian is half as large."""
 
 
-def load(path: Path) -> Lock:
+def read_lock(path: Path) -> Lock:
     """Read a lock file. Raises LockError naming the key that is missing or malformed."""
     try:
         document = toml_text.parse(toml_text.decode(bounded.read(path, _MAX_BYTES)))
@@ -68,12 +68,12 @@ def load(path: Path) -> Lock:
         raise LockError(f"{path}: {text}", hint=REPAIR) from None
 
 
-def write(lock: Lock, path: Path) -> bool:
+def write_lock(lock: Lock, path: Path) -> bool:
     """Write a lock file by rename; return whether its content changed.
 
     Raises HostError when the place is full or not writable.
     """
-    data = dumps(lock).encode()
+    data = encode_lock(lock).encode()
     with disk_errors(path):
         if path.is_file() and path.read_bytes() == data:
             return False
@@ -81,7 +81,7 @@ def write(lock: Lock, path: Path) -> bool:
     return True
 
 
-def dumps(lock: Lock) -> str:
+def encode_lock(lock: Lock) -> str:
     """The file's text; the same lock always gives the same text."""
     document: dict[str, object] = {
         "format": FORMAT,

@@ -63,7 +63,7 @@ def compress(disk: Path, output: Path, *, toolbox: Toolbox) -> None:
     )  # fmt: skip
 
 
-def publish(
+def publish_build(
     disk: Path,
     manifest: Manifest,
     directory: Path,

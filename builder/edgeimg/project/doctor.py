@@ -33,7 +33,7 @@ class Fact:
         return asdict(self)
 
 
-def examine(store: Store) -> list[Fact]:
+def examine_host(store: Store) -> list[Fact]:
     """Look at everything a build, a lock and a boot need. Changes nothing."""
     return [
         _python(),

@@ -35,7 +35,7 @@ class Job:
         return {name.upper(): value for name, value in asdict(self).items()}
 
 
-def recipes(directory: Path) -> list[Path]:
+def list_recipes(directory: Path) -> list[Path]:
     """The locked recipes in `directory`: those without a lock are parts of others.
 
     Raises RecipeError for a directory without a locked recipe.
@@ -53,7 +53,7 @@ def recipes(directory: Path) -> list[Path]:
     return found
 
 
-def jobs(paths: Sequence[Path], boards: Sequence[str] = ()) -> list[Job]:
+def list_jobs(paths: Sequence[Path], boards: Sequence[str] = ()) -> list[Job]:
     """The jobs of the recipes at `paths`, each once.
 
     A recipe with a board has one job, any other one for each architecture. Each of `boards` adds a

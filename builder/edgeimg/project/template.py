@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgeimg import __version__, builtin
-from edgeimg.lock import file as lock_file
+from edgeimg.lock.file import encode_lock, read_lock
 from edgeimg.recipe.file import load
-from edgeimg.recipe.model import schema
+from edgeimg.recipe.model import recipe_schema
 from edgeimg.resolve import builtin_parts
 
 _RECIPE = """\
@@ -54,7 +54,7 @@ def write(directory: Path, ci: str | None = None) -> list[Path]:
     recipe = directory / "recipes/gateway.toml"
     files = {
         recipe: _RECIPE,
-        directory / "recipes/recipe.schema.json": json.dumps(schema(), indent=2) + "\n",
+        directory / "recipes/recipe.schema.json": json.dumps(recipe_schema(), indent=2) + "\n",
         directory / "overlays/mine/usr/share/doc/overlay.txt": _OVERLAY_NOTE,
         directory / ".gitignore": _IGNORED,
         **{directory / path: _pipeline(name) for path, name in PIPELINES.get(ci or "", {}).items()},
@@ -72,8 +72,8 @@ def _pipeline(name: str) -> str:
 
 def _lock(recipe: Path) -> str:
     """That of the default recipe, whose packages these are, with the built-in parts recorded."""
-    locked = lock_file.load(builtin.directory("recipes/gateway.lock.toml"))
-    return lock_file.dumps(replace(locked, builtin=builtin_parts.parts_of(load(recipe))))
+    locked = read_lock(builtin.directory("recipes/gateway.lock.toml"))
+    return encode_lock(replace(locked, builtin=builtin_parts.parts_of(load(recipe))))
 
 
 def _write_new(path: Path, text: str) -> bool:

@@ -243,7 +243,7 @@ def _access(registry: Registry) -> tuple[object, ...]:
     return registry.user, registry.password, registry.ca, registry.insecure
 
 
-def schema() -> dict[str, object]:
+def settings_schema() -> dict[str, object]:
     """The JSON Schema (2020-12) of settings, for editors and other programs."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

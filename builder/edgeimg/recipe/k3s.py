@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
-from edgeimg.recipe import hardening as cis
+from edgeimg.recipe.hardening import conflicts
 from edgeimg.recipe.harmless import PORT, V6
 from edgeimg.recipe.types import ArchKey, ConfigValue, Sha256
 from edgeimg.text.validation import Table
@@ -227,7 +227,7 @@ class K3s(Table):
 
     @model_validator(mode="after")
     def _is_as_hard_as_it_says(self) -> Self:
-        wrong = list(cis.conflicts(self.config)) if self.hardening == "cis" else []
+        wrong = list(conflicts(self.config)) if self.hardening == "cis" else []
         if wrong:
             lines = "; ".join(f"config.{line}" for line in wrong)
             raise ValueError(f'{lines}: remove it, or hardening = "cis"')

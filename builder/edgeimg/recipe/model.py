@@ -162,7 +162,7 @@ class Recipe(Table):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def schema() -> dict[str, object]:
+def recipe_schema() -> dict[str, object]:
     """The JSON Schema (2020-12) of a recipe, for editors and other programs."""
     described = Recipe.model_json_schema()
     described["properties"]["include"] = {

@@ -24,12 +24,12 @@ from edgeimg.errors import ImageError, ReleaseError
 from edgeimg.image.manifest import encode
 from edgeimg.recipe.updates import Update
 from edgeimg.release import artifacts, delta, os_list, provenance
-from edgeimg.release import sums as listings
 from edgeimg.release.facts import ReleasedFile, ReleasedImage, ReleaseFacts
 from edgeimg.release.gates import Hold
 from edgeimg.release.layout import FACTS, SIGNATURE, SUMS, UPDATE_SIGNATURE, UPDATE_SUMS
 from edgeimg.release.os_list import Entry
 from edgeimg.release.provenance import Origin
+from edgeimg.release.sums import encode_sums
 from edgeimg.sbom import Distribution
 from edgeimg.tools import Toolbox
 
@@ -97,7 +97,7 @@ def write(
         digests[name] = _write(directory / name, statement)
         facts = encode(_facts(parts, origin.overrides, directory, digests).to_json())
         digests[FACTS] = _write(directory / FACTS, facts)
-        (directory / SUMS).write_bytes(listings.encode(digests))
+        (directory / SUMS).write_bytes(encode_sums(digests))
 
 
 def update_sums(directory: Path, names: Iterable[str]) -> bytes:
@@ -106,7 +106,7 @@ def update_sums(directory: Path, names: Iterable[str]) -> bytes:
     for name in names:
         if name.endswith(delta.SUFFIX):
             listed |= delta.digests(directory / name)
-    return listings.encode(listed)
+    return encode_sums(listed)
 
 
 def sums(directory: Path) -> Path:
@@ -114,7 +114,7 @@ def sums(directory: Path) -> Path:
     excluded = (SUMS, SIGNATURE, UPDATE_SIGNATURE)
     files = [path for path in directory.iterdir() if path.is_file() and path.name not in excluded]
     listing = directory / SUMS
-    listing.write_bytes(listings.encode({path.name: sha256_file(path) for path in files}))
+    listing.write_bytes(encode_sums({path.name: sha256_file(path) for path in files}))
     return listing
 
 

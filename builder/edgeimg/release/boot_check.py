@@ -20,7 +20,7 @@ from edgeimg.release.layout import FACTS
 from edgeimg.tools import Toolbox
 from edgeimg.trust import authenticode, secure_boot
 from edgeimg.trust.pkcs7 import Certificate
-from edgeimg.vm import disk as guest_disk
+from edgeimg.vm.disk import raw_image
 
 _IMAGE, _UKI = ".raw.zst", ".efi"
 _ENTRIES = "EFI/Linux/"
@@ -242,7 +242,7 @@ def _image(
         enroll = source.recipe.trust.enroll
         variables = project_files.enrolment(source, source.recipe, arch)
     return problems(
-        guest_disk.raw_image(image, store),
+        raw_image(image, store),
         manifest,
         expected(arch, manifest, variables, enroll),
         firmware,

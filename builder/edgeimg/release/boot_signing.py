@@ -117,7 +117,7 @@ def _publish(
             sizes={**built.manifest.sizes, "uki": uki[0]},
             secure_boot=certificate.fingerprint,
         )
-        published = publish.publish(
+        published = publish.publish_build(
             signed, manifest, plan.directory, name=plan.name, toolbox=toolbox, progress=ui
         )
     return Built(

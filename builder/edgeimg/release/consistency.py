@@ -11,8 +11,7 @@ from edgeimg.image.manifest import SUFFIX, Manifest
 from edgeimg.release import delta, sums
 from edgeimg.release.facts import ReleasedImage, ReleaseFacts
 from edgeimg.release.layout import FACTS, UPDATE_SUMS
-from edgeimg.smoke import report as smoke
-from edgeimg.smoke.report import SmokeReport
+from edgeimg.smoke.report import REPORT_SUFFIX, SmokeReport
 from edgeimg.text import bounded, json_text
 
 Digests = Mapping[str, str]
@@ -37,15 +36,15 @@ def check_evidence(evidence: Path, listed: Digests, release: Digests) -> list[st
 
     def judge(directory: Path, name: str, _: Digests) -> Iterator[str]:
         report = SmokeReport.read(directory / name)
-        image = name.removesuffix(smoke.SUFFIX) + ".raw.zst"
+        image = name.removesuffix(REPORT_SUFFIX) + ".raw.zst"
         if report.image != image or report.image_sha256 != release.get(image):
             yield f"{name}: another image was booted than {image}"
 
     images = {name.removesuffix(SUFFIX) for name in release if name.endswith(SUFFIX)}
-    reports = {name.removesuffix(smoke.SUFFIX) for name in listed if name.endswith(smoke.SUFFIX)}
+    reports = {name.removesuffix(REPORT_SUFFIX) for name in listed if name.endswith(REPORT_SUFFIX)}
     problems = [f"{name} was not booted" for name in sorted(images - reports)]
     for name in sorted(reports):
-        problems += _guarded(judge, evidence, f"{name}{smoke.SUFFIX}", listed)
+        problems += _guarded(judge, evidence, f"{name}{REPORT_SUFFIX}", listed)
     return problems
 
 

@@ -105,7 +105,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 def _changes(before: Path, after: Path) -> Iterator[str]:
     """The changes of one image, one line each."""
     try:
-        difference = diff.compare(diff.read(before), diff.read(after))
+        difference = diff.compare(diff.read_manifest(before), diff.read_manifest(after))
     except ImageError:
         return
     for section in _SECTIONS:

@@ -9,10 +9,9 @@ from pathlib import Path
 from edgeimg import __version__, sbom, tools
 from edgeimg.arch import Arch, find_arch
 from edgeimg.build import guests, pipeline
-from edgeimg.build import plan as planning
 from edgeimg.build.guests import BootImage
 from edgeimg.build.options import BuildOptions, K3sChoice, ReleaseOptions
-from edgeimg.build.plan import BuildPlan
+from edgeimg.build.plan import BuildPlan, plan_build, plan_builds
 from edgeimg.build.stages import CheckReport
 from edgeimg.cache.store import Store, disk_errors, sha256_file, source_digest
 from edgeimg.check import codequality, sarif
@@ -51,7 +50,7 @@ def release(
     _without_board(source)
     allowed = options.allow | set(source.recipe.release.allow)
     build_options = replace(options.build, over_budget="budget" in allowed)
-    plans = planning.plan_builds(source, archs, build_options)
+    plans = plan_builds(source, archs, build_options)
     if finished := releases.finished(
         plans,
         options.directory,
@@ -145,7 +144,7 @@ def rebuild(
             k3s=k3s_file if k3s in ("file", None) else K3sChoice(source=k3s),
             over_budget=any(hold.gate == "budget" for hold in facts.overrides),
         )
-        planned = planning.plan_build(source, arch, build_options)
+        planned = plan_build(source, arch, build_options)
         part = _make(planned, fresh, ui)[0]
         parts.append(boot_parts.with_signatures(part, source, directory, fresh, ui))
     _write(source, parts, facts.overrides, work / "release", fresh, ui)

@@ -35,12 +35,12 @@ def parse(data: bytes, path: Path) -> dict[str, str]:
         if not match or match["name"] in digests:
             raise VerifyError(f"{path}:{number}: not a digest and the name of one file")
         digests[match["name"]] = match["digest"]
-    if not digests or encode(digests) != data:
+    if not digests or encode_sums(digests) != data:
         raise VerifyError(f"{path} is not sorted by name with one file a line, or is truncated")
     return digests
 
 
-def encode(digests: Mapping[str, str]) -> bytes:
+def encode_sums(digests: Mapping[str, str]) -> bytes:
     """The content of the file."""
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())).encode()
 

@@ -36,7 +36,7 @@ class Verified:
         return {**asdict(self), "path": str(self.path)}
 
 
-def verify(path: Path, key: Path | None, *, progress: Progress | None = None) -> Verified:
+def verify_release(path: Path, key: Path | None, *, progress: Progress | None = None) -> Verified:
     """Check a release's directory, or one file by the SHA256SUMS beside it; offline.
 
     `key` is a public key file; without one only digests are compared. Raises VerifyError that

@@ -14,31 +14,13 @@ from edgeimg.cache.store import Store
 from edgeimg.errors import LockError
 from edgeimg.fetch import mirrors
 from edgeimg.fetch.mirrors import Mirrors
-from edgeimg.lock.file import dumps, load, write
-from edgeimg.lock.groups import BOOT_PACKAGES, CONTAINER_PACKAGES, INITRD_PACKAGES, TOOL_GROUPS
+from edgeimg.lock.groups import TOOL_GROUPS
 from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
 from edgeimg.progress import Progress, Silent
 from edgeimg.recipe.model import Recipe
-from edgeimg.resolve.requests import Request, digest, image_requests, tool_requests, verify
-from edgeimg.resolve.update import KERNEL, changes, kept
+from edgeimg.resolve.requests import Request, digest, image_requests, tool_requests
+from edgeimg.resolve.update import KERNEL, kept
 from edgeimg.sources import container_images, debian, k3s_airgap, k3s_release
-
-__all__ = [
-    "BOOT_PACKAGES",
-    "CONTAINER_PACKAGES",
-    "INITRD_PACKAGES",
-    "ArchLock",
-    "K3sAsset",
-    "Lock",
-    "Package",
-    "changes",
-    "digest",
-    "dumps",
-    "load",
-    "resolve",
-    "verify",
-    "write",
-]
 
 
 def resolve(

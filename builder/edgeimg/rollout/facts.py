@@ -7,17 +7,17 @@ import time
 from collections.abc import Iterator, Set
 
 from edgeimg.report.rollout import GatewayFacts, Result, RolloutFacts
-from edgeimg.rollout import state as states
 from edgeimg.rollout.server import Server, quoted
+from edgeimg.rollout.state import read_state, target
 from edgeimg.text.json_text import JsonObject
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,128}")
 """Sites that can be asked for in a query. Gateways report them: others may be anything."""
 
 
-def read(server: Server, number: int, *, silent: float) -> RolloutFacts:
+def read_facts(server: Server, number: int, *, silent: float) -> RolloutFacts:
     """The facts; `silent` is in seconds since the last poll of a gateway. Raises RolloutError."""
-    state = states.read(server, number, silent=silent)
+    state = read_state(server, number, silent=silent)
     place = f"/rollouts/{number}/deploygroups"
     polled = {
         str(target.get("controllerId")): _time(target, "lastControllerRequestAt")
@@ -30,7 +30,7 @@ def read(server: Server, number: int, *, silent: float) -> RolloutFacts:
     for status, result in results:
         query = f"status=={status};rollout.id=={number}"
         for action in server.entries("/actions", query, representation="full"):
-            ended[states.target(action)] = result, _time(action, "lastModifiedAt")
+            ended[target(action)] = result, _time(action, "lastModifiedAt")
             starts.append(_time(action, "createdAt"))
     sites, quiet = _sites(server, polled.keys()), set(state.silent)
     return RolloutFacts(

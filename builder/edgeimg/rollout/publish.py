@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeimg.errors import RolloutError
-from edgeimg.fetch.http import read as download
+from edgeimg.fetch import http
 from edgeimg.release import sums
 from edgeimg.release.facts import ReleaseFacts
 from edgeimg.release.layout import FACTS, SUMS
@@ -43,7 +43,7 @@ def read(directory: Path, url: str) -> Version:
             hint="release it with a version of digits, letters, '.' and '-'",
         )
     listed = sums.read(directory / SUMS)
-    published = download([f"{url.rstrip('/')}/{SUMS}"], limit=sums.LARGEST, name=SUMS)
+    published = http.read([f"{url.rstrip('/')}/{SUMS}"], limit=sums.LARGEST, name=SUMS)
     if published != listed:
         raise RolloutError(
             f"{url}/{SUMS} is not the one of {directory}",

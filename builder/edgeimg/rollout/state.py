@@ -63,7 +63,7 @@ class RolloutState:
         return {**asdict(self), "failed": self.has_failed}
 
 
-def find(server: Server, name: str) -> int:
+def find_rollout(server: Server, name: str) -> int:
     """The id of a roll-out. Raises RolloutError for an unknown name."""
     # Not by a query: there, `*` stands for any text.
     latest: deque[str] = deque(maxlen=_SHOWN)
@@ -75,7 +75,7 @@ def find(server: Server, name: str) -> int:
     raise RolloutError(f"the server has no roll-out {name!r}", hint=shown)
 
 
-def read(server: Server, number: int, *, silent: float) -> RolloutState:
+def read_state(server: Server, number: int, *, silent: float) -> RolloutState:
     """The state of a roll-out; `silent` is in seconds since the last poll of a gateway."""
     rollout = server.get(f"/rollouts/{number}")
     place = f"/rollouts/{number}/deploygroups"
@@ -97,7 +97,7 @@ def read(server: Server, number: int, *, silent: float) -> RolloutState:
     )
 
 
-def drive(server: Server, number: int, verb: Verb) -> None:
+def drive_rollout(server: Server, number: int, verb: Verb) -> None:
     """Pause a roll-out, resume it with the next group, or stop it."""
     server.post(f"/rollouts/{number}/{verb}")
 

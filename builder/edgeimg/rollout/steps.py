@@ -75,7 +75,7 @@ class Steps(Table):
         return self
 
 
-def read(path: Path) -> Steps:
+def read_steps(path: Path) -> Steps:
     """The steps of a file. Raises RolloutError, which names all errors of the file."""
     data, lines = toml_text.read(path, _KIND)
     places = {location: Place(path=path, line=line) for location, line in lines.items()}

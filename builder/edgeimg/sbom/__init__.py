@@ -28,13 +28,13 @@ __all__ = [
     "Sbom",
     "Source",
     "cyclonedx",
-    "describe",
+    "describe_contents",
     "rows",
     "spdx",
 ]
 
 
-def describe(
+def describe_contents(
     *,
     contents: Contents,
     root: Tree,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from importlib.metadata import version as installed_version
 from uuid import UUID, uuid5
 
 from cyclonedx.model import HashAlgorithm, HashType, Property
@@ -55,7 +55,9 @@ def serial(sbom: Sbom) -> UUID:
 
 def _bom(sbom: Sbom) -> Bom:
     tool = cdx.Component(
-        type=cdx.ComponentType.APPLICATION, name="edgeimg", version=installed_version("edgeimg")
+        type=cdx.ComponentType.APPLICATION,
+        name="edgeimg",
+        version=importlib.metadata.version("edgeimg"),
     )
     metadata = BomMetaData(
         lifecycles=[PredefinedLifecycle(LifecyclePhase.BUILD)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from edgeimg import tree
 from edgeimg.arch import find_arch
 from edgeimg.image.manifest import Contents
 from edgeimg.lock.model import ImagePin
@@ -16,9 +17,8 @@ from edgeimg.sbom.debian import Groups
 from edgeimg.sbom.model import IMAGE, Component, Distribution, Kind
 from edgeimg.services.layout import rootfs
 from edgeimg.sources.k3s import K3sBundle
-from edgeimg.tree import Kind as NodeKind
 from edgeimg.tree import Tree
-from edgeimg.workloads import images as pods
+from edgeimg.workloads.images import read_listing
 
 _ARCHIVES = "usr/share/edgeimg/images"
 """Where overlays put container images for pods."""
@@ -41,7 +41,7 @@ def add_images(
     }
     by_sha256 = {c.sha256: c.ref for c in collection.components.values() if c.sha256}
     for path, node in root.under(_ARCHIVES):
-        if node.kind is not NodeKind.FILE or not path.endswith(".tar"):
+        if node.kind is not tree.Kind.FILE or not path.endswith(".tar"):
             continue
         for image in containers.read(node.content, arch, path):
             ref = collection.add(_image(image, path, arch.goarch), IMAGE)
@@ -70,7 +70,7 @@ def add_services(
     Their names begin the paths of the services' files, so files in them belong to them.
     """
     goarch = find_arch(contents.arch).goarch
-    inside = pods.listed(root)
+    inside = read_listing(root)
     for name, pin in sorted(images.items()):
         if name in inside:
             continue
@@ -103,7 +103,7 @@ def add_files(collection: Collection, root: Tree) -> None:
     The only such file of the initrd is its script.
     """
     for path, node in root.items():
-        if node.kind is NodeKind.FILE and node.origin.startswith(("overlay:", "edgeimg")):
+        if node.kind is tree.Kind.FILE and node.origin.startswith(("overlay:", "edgeimg")):
             name, _, overlay = node.origin.partition(":")
             collection.add(
                 Component(

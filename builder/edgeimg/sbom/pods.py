@@ -37,7 +37,7 @@ def add(
         for digest in deb.tree.digests().values()
     }
     by_sha256 = {c.sha256: c.ref for c in collection.components.values() if c.sha256}
-    for reference, (identity, base) in sorted(images.listed(root).items()):
+    for reference, (identity, base) in sorted(images.read_listing(root).items()):
         pin = pins.get(reference)
         ref = collection.add(_component(reference, pin, identity, base, goarch), IMAGE)
         for package, _ in groups.get(f"image:{reference}", ()):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from edgeimg import tree
 from edgeimg.sbom import gomod, purl
 from edgeimg.sbom.collection import Collection, digest_of
 from edgeimg.sbom.gomod import Program
 from edgeimg.sbom.model import IMAGE, Component, Kind
 from edgeimg.sources.k3s import K3sBundle
-from edgeimg.tree import Kind as NodeKind
 
 K3S_MODULE = "github.com/k3s-io/k3s"
 STANDIN = "k3s-standin"
@@ -90,7 +90,7 @@ def add_program(
 def add_opaque(collection: Collection, k3s: K3sBundle, go_programs: Container[str]) -> None:
     """Programs of K3s that are not written in Go (its `bin/aux`): their parts are unknown."""
     for path, node in k3s.tree.items():
-        if node.kind is NodeKind.FILE and node.mode & 0o111 and path not in go_programs:
+        if node.kind is tree.Kind.FILE and node.mode & 0o111 and path not in go_programs:
             collection.add(
                 Component(
                     ref=f"program:{path}",

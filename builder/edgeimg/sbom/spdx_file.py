@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import importlib.metadata
 import re
-from importlib.metadata import version as installed_version
 
-from edgeimg.image.manifest import encode as to_json
+from edgeimg.image import manifest
 from edgeimg.sbom import licences
 from edgeimg.sbom.cyclonedx_file import serial
 from edgeimg.sbom.model import IMAGE, Component, Kind, Sbom
@@ -40,7 +40,7 @@ def encode(sbom: Sbom) -> bytes:
         "documentNamespace": f"urn:uuid:{serial(sbom)}",
         "creationInfo": {
             "created": _time(sbom.epoch),
-            "creators": [f"Tool: edgeimg-{installed_version('edgeimg')}"],
+            "creators": [f"Tool: edgeimg-{importlib.metadata.version('edgeimg')}"],
         },
         "documentDescribes": [_ROOT],
         "packages": [_image(sbom), *(_package(c, ids[c.ref]) for c in sbom.components)],
@@ -48,7 +48,7 @@ def encode(sbom: Sbom) -> bytes:
     }
     if custom:
         document["hasExtractedLicensingInfos"] = [_extracted(name) for name in sorted(custom)]
-    return to_json(document)
+    return manifest.encode(document)
 
 
 def _identifier(component: Component) -> str:

@@ -30,7 +30,7 @@ class Image:
     """Paths of its devices and pipes, which are not in the tree."""
 
 
-def load(
+def load_image(
     path: Path, pin: ImagePin, arch: Arch, *, store: Store, origin: str, tag: str = ""
 ) -> Image:
     """The image for `arch` in the archive at `path`, which must be the locked one.
@@ -46,10 +46,10 @@ def load(
                 f"{path} holds {image.digest[:19]}… for {arch.name}, locked is {pin.digest[:19]}…",
                 hint="take the new one with `edgeimg lock`",
             )
-        return described(image, store, origin)
+        return read_described(image, store, origin)
 
 
-def described(image: OciImage, store: Store, origin: str) -> Image:
+def read_described(image: OciImage, store: Store, origin: str) -> Image:
     """The settings of an open container image, with its layers as one tree. Raises ArchiveError."""
     flat = flatten(image.layers, store=store, origin=origin)
     return Image(

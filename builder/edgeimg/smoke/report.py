@@ -10,7 +10,7 @@ from edgeimg.errors import ImageError
 from edgeimg.smoke.verdict import SETTLED, Boot, Check
 from edgeimg.text import json_text, typed
 
-SUFFIX = ".smoke.json"
+REPORT_SUFFIX = ".smoke.json"
 
 
 @dataclass(frozen=True, kw_only=True)

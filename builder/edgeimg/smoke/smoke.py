@@ -23,8 +23,8 @@ from edgeimg.smoke.boots import Trial, boot_twice
 from edgeimg.smoke.report import SmokeReport
 from edgeimg.smoke.verdict import Boot, Check, compare, judge
 from edgeimg.tools import Toolbox
-from edgeimg.vm import accel as accels
 from edgeimg.vm import disk
+from edgeimg.vm.accel import detect
 from edgeimg.vm.argv import Accel, GuestOptions
 
 PORTS = "only expected ports are open"
@@ -47,7 +47,7 @@ class Expected:
     """Bytes an hour that may be written at rest ([budget] writes); None: not measured."""
 
 
-def smoke(
+def run_smoke(
     image: Path,
     arch: Arch,
     options: GuestOptions,
@@ -64,9 +64,7 @@ def smoke(
     that fails is a report with failures. Raises ImageError, HostError or ToolError when it cannot
     be booted.
     """
-    accelerator = accels.detect(
-        arch, options.accel, toolbox=toolbox, store=store, progress=progress
-    )
+    accelerator = detect(arch, options.accel, toolbox=toolbox, store=store, progress=progress)
     raw = disk.raw_image(image, store)
     with disk_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -114,7 +112,9 @@ def smoke(
     return report
 
 
-def earlier(directory: Path, image: Path, memory: int, expected: Expected) -> SmokeReport | None:
+def read_earlier(
+    directory: Path, image: Path, memory: int, expected: Expected
+) -> SmokeReport | None:
     """The report in `directory` when the same bytes passed before with as much memory (MiB).
 
     The number of processors does not matter; the report has it. It is judged again: what

@@ -5,11 +5,11 @@ The asset's layout (`bin/`, `etc/`, `bin/.sha256sums`, `bin/.links`) is K3s' own
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import mmap
 import re
 from dataclasses import dataclass, field
-from dataclasses import replace as replace_limits
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +32,7 @@ DATA = "usr/lib/k3s/data"
 FACTS = "usr/share/edgeimg/k3s.json"
 COMMANDS = ("k3s", "kubectl", "crictl", "ctr")
 _VERSION = "1"
-_LIMITS = replace_limits(UNTRUSTED, bytes=1 << 30)
+_LIMITS = dataclasses.replace(UNTRUSTED, bytes=1 << 30)
 _STANDIN = "edgeimg.local/standin"
 _VERSION_FLAG = re.compile(r"k3s/pkg/version\.Version=(v\d[\w.+-]*)")
 _ORIGIN = "k3s"

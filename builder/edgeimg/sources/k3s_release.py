@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from edgeimg import fetch as downloads
 from edgeimg.arch import Arch
 from edgeimg.cache.store import Store
 from edgeimg.errors import DamageError, DigestError, FetchError
-from edgeimg.fetch import Download
+from edgeimg.fetch import Download, fetch_file, probe_size, read
 from edgeimg.lock.model import K3sAsset
 from edgeimg.progress import Progress
 from edgeimg.recipe.model import Recipe
@@ -100,7 +99,7 @@ def locked(
     size = earlier.size if earlier and earlier.sha256 == sha256 else None
     if size is None:
         mirrors = _urls(url, k3s.version, name, env)
-        size = next(filter(None, map(downloads.probe_size, mirrors)), None)
+        size = next(filter(None, map(probe_size, mirrors)), None)
     return K3sAsset(version=k3s.version, url=url, size=size, sha256=sha256)
 
 
@@ -111,7 +110,7 @@ def download(asset: K3sAsset, *, env: Mapping[str, str] = os.environ) -> Downloa
     return Download(f"{name} {asset.version}", asset.sha256, asset.size, urls)
 
 
-def fetch(
+def fetch_k3s(
     asset: K3sAsset,
     store: Store,
     *,
@@ -125,7 +124,7 @@ def fetch(
     """
     item = download(asset, env=env)
     try:
-        return downloads.fetch_file(item, store, offline=offline, progress=progress)
+        return fetch_file(item, store, offline=offline, progress=progress)
     except DamageError:
         raise
     except FetchError as error:
@@ -148,7 +147,7 @@ def _published_sha256(recipe: Recipe, arch: Arch, asset: str, env: Mapping[str, 
     version, name = recipe.k3s.version, f"sha256sum-{arch.k3s_airgap}.txt"
     urls = _urls(asset_url(recipe.k3s.url, version, name), version, name, env)
     try:
-        text = downloads.read(urls, limit=_MAX_CHECKSUMS, name=f"{name} of K3s {version}")
+        text = read(urls, limit=_MAX_CHECKSUMS, name=f"{name} of K3s {version}")
     except FetchError as error:
         raise FetchError(
             error.message, hint=f"pin it in {_table(asset, arch)}; or {_ALTERNATIVES}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeimg.cache.store import Store, key, sha256_file
-from edgeimg.image import raw as raw_file
+from edgeimg.image.raw import unpack
 from edgeimg.tools import Toolbox
 
 SIZE = 4 << 30
@@ -21,9 +21,7 @@ def raw_image(image: Path, store: Store) -> Path:
     if image.suffix != ".zst":
         return image
 
-    return store.derived(
-        key("raw", "1", sha256_file(image)), lambda path: raw_file.unpack(image, path)
-    )
+    return store.derived(key("raw", "1", sha256_file(image)), lambda path: unpack(image, path))
 
 
 def overlay(raw: Path, path: Path, *, toolbox: Toolbox) -> None:

@@ -17,7 +17,7 @@ from edgeimg.vm import accel, disk, machine
 from edgeimg.vm.argv import GuestOptions, qemu_argv
 
 
-def run(
+def run_guest(
     image: Path,
     arch: Arch,
     options: GuestOptions,

@@ -10,7 +10,7 @@ from edgeimg.workloads.layout import K3S_MANIFESTS, MANIFESTS
 _TMPFILES = "usr/lib/tmpfiles.d/edgeimg-workloads.conf"
 
 
-def compose(manifests: Mapping[str, bytes]) -> Tree:
+def compose_manifests(manifests: Mapping[str, bytes]) -> Tree:
     """Manifests by the workload's name, and links to them where K3s looks.
 
     What a manifest of an earlier version of the image made in the cluster stays, as K3s has it

@@ -28,7 +28,7 @@ _USERS = {"root": (0, "/root"), "nobody": (65534, "/")}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def make(
+def make_pod_images(
     reference: str,
     pod: PodImage,
     arch: Arch,
@@ -65,7 +65,7 @@ def make(
     return ContainerImage(name=reference, tree=tree, run=run.to_json())
 
 
-def compose(images: Sequence[ContainerImage], arch: Arch, epoch: int) -> Tree:
+def compose_images(images: Sequence[ContainerImage], arch: Arch, epoch: int) -> Tree:
     """All images at their places in the root; time stamps are `epoch` (seconds)."""
     nodes: dict[str, Node] = {}
     pointers, directories = [], {}
@@ -84,7 +84,7 @@ def compose(images: Sequence[ContainerImage], arch: Arch, epoch: int) -> Tree:
     )
 
 
-def listed(root: Tree) -> dict[str, tuple[str, str]]:
+def read_listing(root: Tree) -> dict[str, tuple[str, str]]:
     """The images of a root by reference: ID and the path of their files."""
     text = root.read(LIST).decode() if LIST in root else ""
     rows = (line.split() for line in text.splitlines())

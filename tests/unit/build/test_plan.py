@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,6 @@ from click.testing import CliRunner
 from edgeimg import tree
 from edgeimg.arch import ARCHITECTURES, ARM64, X86_64, Arch
 from edgeimg.build import guests, inputs, pipeline, stages
-from edgeimg.build import plan as planning
 from edgeimg.build.options import BuildOptions, K3sChoice, ReleaseOptions, SmokeOptions
 from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
@@ -48,13 +48,14 @@ def plan() -> BuildPlan:
 def planned(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each architecture's plan is made."""
     counts: Counter[str] = Counter()
-    original = planning.plan_build
 
     def counted(source: Any, arch: Arch, *rest: Any) -> BuildPlan:
         counts[arch.name] += 1
-        return original(source, arch, *rest)
+        return plan_build(source, arch, *rest)
 
-    monkeypatch.setattr(planning, "plan_build", counted)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("edgeimg.") and getattr(module, "plan_build", None) is plan_build:
+            monkeypatch.setattr(module, "plan_build", counted)
     return counts
 
 
@@ -76,11 +77,11 @@ def test_a_command_plans_each_architecture_once(
     monkeypatch.setattr(pipeline, "compose", compose)
     monkeypatch.setattr(pipeline, "_pack_tools", lambda *_: None)
     monkeypatch.setattr(pipeline, "describe", lambda *_: None)
-    monkeypatch.setattr("edgeimg.sbom.cyclonedx", lambda _: b"{}")
+    monkeypatch.setattr("edgeimg.cli.inventory.cyclonedx", lambda _: b"{}")
     monkeypatch.setattr(stages, "absent", lambda _: [])
     for stage in ("check_programs", "publish", "measure", "check"):
         monkeypatch.setattr(stages, stage, lambda *_: None)
-    monkeypatch.setattr("edgeimg.pack.image.make_filesystems", lambda *_, **__: None)
+    monkeypatch.setattr("edgeimg.build.pipeline.make_filesystems", lambda *_, **__: None)
     monkeypatch.setenv("EDGEIMG_CACHE", str(tmp_path / "cache"))
     out = [] if command == "cve" else ["-o", str(tmp_path)]
     feed = [str(RECIPE)] if command == "cve" else []
@@ -168,7 +169,7 @@ def test_a_root_that_is_composed_already_is_not_composed_again(
     monkeypatch.setattr(pipeline, "_pack_tools", lambda *_: None)
     monkeypatch.setattr(stages, "absent", lambda _: [])
     monkeypatch.setattr(stages, "check_programs", lambda _: None)
-    monkeypatch.setattr("edgeimg.pack.image.make_filesystems", lambda *_, **__: None)
+    monkeypatch.setattr("edgeimg.build.pipeline.make_filesystems", lambda *_, **__: None)
     monkeypatch.setattr(stages, "publish", lambda given, *_: made.append(given))
     plan = replace(plan, output=tmp_path)
     pipeline.build(plan, store=Store(tmp_path), ui=Ui(verbosity=-1), composed=composed)

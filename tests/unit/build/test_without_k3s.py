@@ -28,6 +28,7 @@ from edgeimg.compose import kernel_deb, presets
 from edgeimg.compose.firmware import Selection
 from edgeimg.errors import LockError, ProvisionError, RecipeError
 from edgeimg.image.manifest import Contents, ProvisionFacts
+from edgeimg.lock.file import encode_lock
 from edgeimg.lock.model import ArchLock, Lock, Package
 from edgeimg.progress import Silent
 from edgeimg.provision.consents import require_parts
@@ -35,8 +36,7 @@ from edgeimg.provision.settings import Settings
 from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.report.verdict import verdict
 from edgeimg.resolve import builtin_parts
-from edgeimg.resolve import lock as locks
-from edgeimg.resolve.requests import image_requests
+from edgeimg.resolve.requests import digest, image_requests, verify
 from edgeimg.smoke.boots import _boot
 from edgeimg.smoke.report import SmokeReport
 from edgeimg.smoke.verdict import SETTLED, Boot, Check, Stage, compare, judge
@@ -146,7 +146,7 @@ def lock_of(source: RecipeFile) -> Lock:
         for arch in source.recipe.archs
     }  # fmt: skip
     return Lock(
-        recipe_digest=locks.digest(source.recipe),
+        recipe_digest=digest(source.recipe),
         suite="trixie",
         images=images,
         builtin=builtin_parts.parts_of(source),
@@ -156,8 +156,8 @@ def lock_of(source: RecipeFile) -> Lock:
 def test_the_lock_has_no_row_of_k3s_and_no_images_for_pods(tmp_path: Path) -> None:
     source = project(tmp_path, GATEWAY + NONE)
     lock = lock_of(source)
-    locks.verify(source.recipe, lock)
-    text = locks.dumps(lock)
+    verify(source.recipe, lock)
+    text = encode_lock(lock)
     assert not re.search("k3s(?!/)|catatonit.*\ncontainers", text.replace("overlays/no-k3s", ""))
     assert {image.k3s for image in lock.images.values()} == {None}
     assert {"containers"} & set.union(
@@ -185,7 +185,7 @@ def test_a_lock_with_k3s_does_not_fit(tmp_path: Path) -> None:
     lock = lock_of(project(tmp_path, GATEWAY + '[image]\narchitectures = ["x86-64"]\n'))
     source = project(tmp_path, GATEWAY + NONE + '[image]\narchitectures = ["x86-64"]\n')
     with pytest.raises(LockError, match="the recipe is without K3s now"):
-        locks.verify(source.recipe, lock)
+        verify(source.recipe, lock)
 
 
 # --- the root ------------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ def composed(tmp_path: Path) -> Callable[[str], stages.Composed]:
     def compose(text: str) -> stages.Composed:
         source = project(tmp_path, SMALL + text)
         lock = lock_of(source)
-        (tmp_path / "recipes/own.lock.toml").write_text(locks.dumps(lock))
+        (tmp_path / "recipes/own.lock.toml").write_text(encode_lock(lock))
         plan = plan_build(source, X86_64, BuildOptions(output=tmp_path / "out"))
         units = {path: node.read() for path, node in _with_debian(Tree()).items() if node.size}
         systemd = make_deb(tmp_path, {**units, "usr/bin/systemctl": b"x"}, name="systemd")
@@ -341,7 +341,7 @@ def test_checks_ask_nothing_for_k3s(composed: Callable[[str], stages.Composed]) 
 
 def test_no_k3s_can_be_chosen_for_it(tmp_path: Path) -> None:
     source = project(tmp_path, SMALL + NONE)
-    (tmp_path / "recipes/own.lock.toml").write_text(locks.dumps(lock_of(source)))
+    (tmp_path / "recipes/own.lock.toml").write_text(encode_lock(lock_of(source)))
 
     def plan(choice: K3sChoice | None) -> BuildPlan:
         return plan_build(source, X86_64, BuildOptions(output=tmp_path, k3s=choice))

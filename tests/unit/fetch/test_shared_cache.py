@@ -22,7 +22,7 @@ from edgeimg.errors import HostError
 from edgeimg.fetch import shared_address, shared_cache
 from edgeimg.fetch.shared_address import Address
 from edgeimg.fetch.shared_cache import MOST_FAILURES, SharedCache
-from edgeimg.project.doctor import examine
+from edgeimg.project.doctor import examine_host
 from edgeimg.recipe.file import load
 from edgeimg.ui import Ui
 
@@ -235,7 +235,7 @@ def test_doctor_asks_it(
     server: CacheServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def state() -> str:
-        (fact,) = (fact for fact in examine(Store(tmp_path)) if fact.topic == "shared")
+        (fact,) = (fact for fact in examine_host(Store(tmp_path)) if fact.topic == "shared")
         return fact.state
 
     monkeypatch.setenv("EDGEIMG_REMOTE_CACHE", server.url)

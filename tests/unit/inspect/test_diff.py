@@ -81,7 +81,7 @@ def test_what_an_older_manifest_does_not_list_has_not_come() -> None:
 def test_a_manifest_is_found_beside_its_image(tmp_path: Path) -> None:
     (tmp_path / "x.manifest.json").write_text(json.dumps(OLD))
     for name in ("x.manifest.json", "x.raw.zst", "x.raw"):
-        assert diff.read(tmp_path / name) == read(OLD)
+        assert diff.read_manifest(tmp_path / name) == read(OLD)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "other"}', "null", "\x00"])
@@ -89,13 +89,13 @@ def test_anything_else_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
     with pytest.raises(ImageError):
-        diff.read(path)
+        diff.read_manifest(path)
     with pytest.raises(ImageError, match="cannot read"):
-        diff.read(tmp_path / "none.raw.zst")
+        diff.read_manifest(tmp_path / "none.raw.zst")
     damaged = {**OLD, "packages": 3}
     path.write_text(json.dumps(damaged))
     with pytest.raises(ImageError, match="damaged"):
-        diff.read(path)
+        diff.read_manifest(path)
 
 
 def test_services_that_changed_are_told_and_unlisted_ones_are_not() -> None:

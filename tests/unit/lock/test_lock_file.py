@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from edgeimg.errors import LockError
-from edgeimg.lock.file import dumps, load, write
+from edgeimg.lock.file import encode_lock, read_lock, write_lock
 from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
 
 PROJECT = Path(__file__).parents[3]
@@ -53,9 +53,9 @@ def sample() -> Lock:
 
 def test_it_reads_what_it_wrote(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "x.lock.toml"
-    assert write(sample(), path)
-    assert load(path) == sample()
-    assert not write(sample(), path)
+    assert write_lock(sample(), path)
+    assert read_lock(path) == sample()
+    assert not write_lock(sample(), path)
     assert [entry.name for entry in path.parent.iterdir()] == ["x.lock.toml"]
 
 
@@ -64,8 +64,8 @@ def test_the_size_of_k3s_may_be_unknown(tmp_path: Path) -> None:
     lock = Lock(
         recipe_digest=SHA256, suite="trixie", images={"arm": ArchLock(groups={}, k3s=asset)}
     )
-    write(lock, tmp_path / "lock")
-    assert load(tmp_path / "lock") == lock
+    write_lock(lock, tmp_path / "lock")
+    assert read_lock(tmp_path / "lock") == lock
     assert "size" not in (tmp_path / "lock").read_text()
 
 
@@ -82,11 +82,11 @@ def test_order_does_not_change_the_text() -> None:
         },
         tools=lock.tools,
     )
-    assert dumps(other) == dumps(lock)
+    assert encode_lock(other) == encode_lock(lock)
 
 
 def test_a_package_is_one_line() -> None:
-    lines = [line for line in dumps(sample()).splitlines() if "pool/" in line]
+    lines = [line for line in encode_lock(sample()).splitlines() if "pool/" in line]
     assert len(lines) == 10
 
 
@@ -118,20 +118,20 @@ def test_a_package_is_one_line() -> None:
     ],
 )
 def test_a_malformed_lock_is_one_clear_error(tmp_path: Path, old: str, new: str, says: str) -> None:
-    text = dumps(sample())
+    text = encode_lock(sample())
     assert old in text
     (tmp_path / "lock").write_text(text.replace(old, new))
     with pytest.raises(LockError) as caught:
-        load(tmp_path / "lock")
+        read_lock(tmp_path / "lock")
     assert says in caught.value.message
     assert caught.value.hint
 
 
 def load_changed(tmp_path: Path, old: str, new: str) -> Lock:
-    text = dumps(sample())
+    text = encode_lock(sample())
     assert old in text
     (tmp_path / "lock").write_text(text.replace(old, new, 1))
-    return load(tmp_path / "lock")
+    return read_lock(tmp_path / "lock")
 
 
 APT = "pool/main/a/apt/apt_1.0+dfsg-1~deb13u1_arm64.deb"
@@ -203,12 +203,12 @@ def test_a_file_is_one_package_in_all_rows(tmp_path: Path, other: Package) -> No
     """Also across architectures and groups: `Architecture: all` is in several of them."""
     for tools in (package("apt"), other):
         lock = replace(sample(), tools={"go": {"arm64": (tools,)}})
-        write(lock, tmp_path / "lock")
+        write_lock(lock, tmp_path / "lock")
         if tools == package("apt"):
-            assert load(tmp_path / "lock") == lock
+            assert read_lock(tmp_path / "lock") == lock
         else:
             with pytest.raises(LockError, match="in one row and"):
-                load(tmp_path / "lock")
+                read_lock(tmp_path / "lock")
 
 
 def test_k3s_and_its_images_are_two_files(tmp_path: Path) -> None:
@@ -216,43 +216,43 @@ def test_k3s_and_its_images_are_two_files(tmp_path: Path) -> None:
     for sha256, refused in (("b" * 64, False), (SHA256, True)):
         image = ArchLock(groups={}, k3s=k3s, airgap=replace(k3s, sha256=sha256))
         lock = Lock(recipe_digest=SHA256, suite="trixie", images={"arm": image})
-        write(lock, tmp_path / "lock")
+        write_lock(lock, tmp_path / "lock")
         if refused:
             with pytest.raises(LockError, match="k3s and airgap are one file"):
-                load(tmp_path / "lock")
+                read_lock(tmp_path / "lock")
         else:
-            assert load(tmp_path / "lock") == lock
+            assert read_lock(tmp_path / "lock") == lock
 
 
 def test_random_damage_never_ends_in_a_traceback(tmp_path: Path) -> None:
-    text = dumps(sample())
+    text = encode_lock(sample())
     dice = random.Random(7)
     for _ in range(300):
         at, length = dice.randrange(len(text)), dice.randrange(40)
         junk = "".join(dice.choices('abc=[]".{}\n\0\\u#1é', k=dice.randrange(10)))
         (tmp_path / "lock").write_text(text[:at] + junk + text[at + length :])
         try:
-            load(tmp_path / "lock")
+            read_lock(tmp_path / "lock")
         except LockError as error:
             assert error.hint
 
 
 def test_a_lock_that_is_not_there_or_not_text(tmp_path: Path) -> None:
     with pytest.raises(LockError, match="there is no"):
-        load(tmp_path / "lock")
+        read_lock(tmp_path / "lock")
     (tmp_path / "lock").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LockError, match="cannot read"):
-        load(tmp_path / "lock")
+        read_lock(tmp_path / "lock")
 
 
 def test_the_default_lock_holds_every_architecture_and_no_host_name() -> None:
     path = PROJECT / "recipes/gateway.lock.toml"
-    lock = load(path)
+    lock = read_lock(path)
     assert set(lock.images) == {"x86-64", "arm64", "arm"}
     for image in lock.images.values():
         assert set(image.groups) == GROUPS
         assert all(image.groups.values())
     assert all(set(hosts) == {"x86-64", "arm64"} for hosts in lock.tools.values())
     text = path.read_text()
-    assert text == dumps(lock)
+    assert text == encode_lock(lock)
     assert [line for line in text.splitlines() if "://" in line and "github.com" not in line] == []

@@ -47,22 +47,22 @@ def test_every_recipe_has_a_job_for_each_architecture(
 
 
 def test_a_board_adds_a_job_where_it_fits(recipes: Path) -> None:
-    jobs = matrix.jobs([recipes / "gateway.toml"], ["raspberrypi"])
+    jobs = matrix.list_jobs([recipes / "gateway.toml"], ["raspberrypi"])
     assert [(job.arch, job.board) for job in jobs] == [
         ("x86-64", ""), ("arm64", ""), ("arm", ""), ("arm64", "raspberrypi"),
     ]  # fmt: skip
     assert jobs[-1].image == "gateway_0.1.0_arm64_raspberrypi"
     with pytest.raises(RecipeError, match="raspberrypi"):
-        matrix.jobs([recipes / "other.toml"], ["raspberrypi"])
+        matrix.list_jobs([recipes / "other.toml"], ["raspberrypi"])
 
 
 def test_two_recipes_of_one_image_are_refused(recipes: Path) -> None:
     shutil.copy(recipes / "gateway.toml", recipes / "same.toml")
     with pytest.raises(RecipeError, match="both make gateway"):
-        matrix.jobs([recipes / "gateway.toml", recipes / "same.toml"])
+        matrix.list_jobs([recipes / "gateway.toml", recipes / "same.toml"])
 
 
 def test_a_directory_without_locked_recipes_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "part.toml").write_text("")
     with pytest.raises(RecipeError):
-        matrix.recipes(tmp_path)
+        matrix.list_recipes(tmp_path)

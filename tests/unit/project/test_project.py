@@ -134,14 +134,14 @@ def test_a_lock_without_a_record_fits_only_recipes_without_built_in_parts(
 
 
 def test_the_record_survives_its_file(thin: Path) -> None:
-    lock = file.load(load(thin / RECIPE).lock_path)
+    lock = file.read_lock(load(thin / RECIPE).lock_path)
     assert lock.builtin is not None
     path = thin / "again.lock.toml"
-    file.write(lock, path)
-    assert file.load(path) == lock
+    file.write_lock(lock, path)
+    assert file.read_lock(path) == lock
     path.write_text(path.read_text().replace("[builtin.parts]", "[builtin.parts]\nx = 'y'"))
     with pytest.raises(LockError, match=r"builtin\.parts\.x"):
-        file.load(path)
+        file.read_lock(path)
 
 
 def test_the_lock_of_edgeimgs_own_recipe_is_not_written() -> None:

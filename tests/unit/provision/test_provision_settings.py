@@ -17,7 +17,7 @@ from edgeimg.errors import ProvisionError
 from edgeimg.provision import reading, ssh_keys, zones
 from edgeimg.provision.reading import SettingsError
 from edgeimg.provision.rendering import SECRET, files
-from edgeimg.provision.settings import Settings, schema
+from edgeimg.provision.settings import Settings, settings_schema
 from edgeimg.recipe.harmless import HARMLESS
 from jsonschema import Draft202012Validator
 from pydantic import SecretStr, ValidationError
@@ -337,7 +337,7 @@ def test_every_zone_has_a_rule_that_gateways_take() -> None:
 
 
 def test_the_schema_is_one_and_knows_the_keys_of_the_file() -> None:
-    described = schema()
+    described = settings_schema()
     Draft202012Validator.check_schema(described)
     validator = Draft202012Validator(described)
     good = tomllib.loads("[k3s]\ntoken_file = 'token'\n[registries.'docker.io']\nca_file = 'x'\n")
@@ -349,7 +349,7 @@ def test_the_schema_is_one_and_knows_the_keys_of_the_file() -> None:
 def test_what_the_documentation_shows_is_good() -> None:
     text = (BASE.parents[1] / "docs/how-to/provisioning.md").read_text()
     (shown,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
-    Draft202012Validator(schema()).validate(tomllib.loads(shown))
+    Draft202012Validator(settings_schema()).validate(tomllib.loads(shown))
     for name in SECRET:
         assert f"| `{name}` (secret) |" in text
 

@@ -12,7 +12,7 @@ from edgeimg.compose import identity, prune
 from edgeimg.errors import RecipeError
 from edgeimg.pack import disk, uki
 from edgeimg.recipe.file import load
-from edgeimg.recipe.model import schema
+from edgeimg.recipe.model import recipe_schema
 from edgeimg.recipe.types import parse_size
 from edgeimg.text.toml_text import key_lines
 from edgeimg.tree import Tree, directory
@@ -141,13 +141,13 @@ def test_sizes(text: str | int, size: int) -> None:
 
 
 def test_schema_describes_every_table() -> None:
-    described = schema()
+    described = recipe_schema()
     assert set(described["properties"]) >= {"image", "packages", "kernel", "k3s", "arch"}
     assert described["additionalProperties"] is False
 
 
 def test_the_recipes_that_come_along_are_valid_by_their_schema() -> None:
-    validator = Draft202012Validator(schema())
+    validator = Draft202012Validator(recipe_schema())
     for path in sorted(DEFAULT.parent.glob("**/*.toml")):
         if not path.name.endswith(".lock.toml"):
             assert list(validator.iter_errors(tomllib.loads(path.read_text()))) == [], path

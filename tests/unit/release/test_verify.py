@@ -12,7 +12,7 @@ from edgeimg.errors import VerifyError
 from edgeimg.progress import Silent
 from edgeimg.release import sums
 from edgeimg.release.difference import compare
-from edgeimg.release.verify import verify
+from edgeimg.release.verify import verify_release
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 
@@ -22,7 +22,7 @@ def fill(directory: Path, files: dict[str, bytes]) -> dict[str, str]:
     for name, data in files.items():
         (directory / name).write_bytes(data)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    (directory / sums.NAME).write_bytes(sums.encode(digests))
+    (directory / sums.NAME).write_bytes(sums.encode_sums(digests))
     return digests
 
 
@@ -75,22 +75,22 @@ def test_every_problem_of_a_directory_is_told(tmp_path: Path) -> None:
 
 def test_without_a_key_nobody_vouches(tmp_path: Path) -> None:
     fill(tmp_path, {"a": b"a", "b": b"bb"})
-    verified = verify(tmp_path, None)
+    verified = verify_release(tmp_path, None)
     assert (verified.signer, verified.files, verified.size) == (None, 2, 3)
-    assert verify(tmp_path / "b", None).files == 1
+    assert verify_release(tmp_path / "b", None).files == 1
     with pytest.raises(VerifyError, match="is not signed"):
-        verify(tmp_path, tmp_path / "a")
+        verify_release(tmp_path, tmp_path / "a")
     with pytest.raises(VerifyError, match="a key is needed to verify"):
-        verify(tmp_path / "SHA256SUMS", None)
+        verify_release(tmp_path / "SHA256SUMS", None)
 
 
 def test_a_file_must_be_listed(tmp_path: Path) -> None:
     fill(tmp_path, {"a": b"a"})
     (tmp_path / "b").touch()
     with pytest.raises(VerifyError, match="b is not listed"):
-        verify(tmp_path / "b", None)
+        verify_release(tmp_path / "b", None)
     with pytest.raises(VerifyError, match="there is no SHA256SUMS"):
-        verify(Path(__file__), None)
+        verify_release(Path(__file__), None)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_hostile_facts_are_one_clear_error(tmp_path: Path, name: str, content: b
     (tmp_path / "evidence").mkdir()
     fill(tmp_path / "evidence", {"report.html": b""})
     with pytest.raises(VerifyError, match=r"is damaged|is missing|disagree"):
-        verify(tmp_path, None)
+        verify_release(tmp_path, None)
 
 
 def manifest(files: dict[str, list[object]], **facts: object) -> bytes:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 from edgeimg.arch import ARCHITECTURES
 from edgeimg.errors import LockError
+from edgeimg.lock.groups import BOOT_PACKAGES, CONTAINER_PACKAGES, INITRD_PACKAGES
 from edgeimg.lock.model import ArchLock, ImagePin, Lock, Package
 from edgeimg.progress import Silent
 from edgeimg.recipe.model import Recipe
 from edgeimg.resolve import lock
+from edgeimg.resolve.requests import digest, verify
+from edgeimg.resolve.update import changes
 from edgeimg.sources import k3s_release
 
 NOWHERE = "http://127.0.0.1:9"
@@ -43,17 +46,17 @@ def lock_of(made_from: Recipe) -> Lock:
         images[arch.name] = ArchLock(
             groups={
                 "root": (package("dash"), package("systemd")),
-                "boot": tuple(package(name) for name in lock.BOOT_PACKAGES),
-                "initrd": tuple(package(name) for name in lock.INITRD_PACKAGES),
-                "containers": tuple(package(name) for name in lock.CONTAINER_PACKAGES),
+                "boot": tuple(package(name) for name in BOOT_PACKAGES),
+                "initrd": tuple(package(name) for name in INITRD_PACKAGES),
+                "containers": tuple(package(name) for name in CONTAINER_PACKAGES),
             },
             k3s=asset,
         )
-    return Lock(recipe_digest=lock.digest(made_from), suite="trixie", images=images)
+    return Lock(recipe_digest=digest(made_from), suite="trixie", images=images)
 
 
 def test_a_lock_fits_its_recipe() -> None:
-    lock.verify(recipe(), lock_of(recipe()))
+    verify(recipe(), lock_of(recipe()))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,7 @@ def test_a_lock_fits_its_recipe() -> None:
     ],
 )
 def test_what_decides_no_package_does_not_make_it_stale(tables: dict[str, object]) -> None:
-    lock.verify(recipe(**tables), lock_of(recipe()))
+    verify(recipe(**tables), lock_of(recipe()))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_what_decides_no_package_does_not_make_it_stale(tables: dict[str, object
 )
 def test_what_changed_is_said(tables: dict[str, object], says: str) -> None:
     with pytest.raises(LockError, match=says) as caught:
-        lock.verify(recipe(**tables), lock_of(recipe()))
+        verify(recipe(**tables), lock_of(recipe()))
     assert caught.value.hint == "run `edgeimg lock`"
 
 
@@ -138,7 +141,7 @@ def test_a_kernel_stays_though_its_name_has_changed() -> None:
 
 def test_changes_are_one_line_each() -> None:
     old = lock_of(recipe())
-    assert lock.changes(old, old) == []
+    assert changes(old, old) == []
     image = old.images["arm"]
     groups = {**image.groups, "root": (package("dash", "2"), package("nano"))}
     new = Lock(
@@ -146,7 +149,7 @@ def test_changes_are_one_line_each() -> None:
         suite=old.suite,
         images={**old.images, "arm": ArchLock(groups=groups, k3s=image.k3s, images={"db": PIN})},
     )
-    lines = lock.changes(old, new)
+    lines = changes(old, new)
     assert [line.split(":")[0] for line in lines] == [
         "arm image db",
         "arm root dash",

@@ -19,9 +19,9 @@ from edgeimg.fetch.api import Api
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.rollout import Rollout
 from edgeimg.rollout import plan
-from edgeimg.rollout import steps as stepping
 from edgeimg.rollout.plan import Member, Population
 from edgeimg.rollout.server import Server
+from edgeimg.rollout.steps import read_steps
 from edgeimg.tree import Tree, file
 from pydantic import ValidationError
 
@@ -95,7 +95,7 @@ def member(name: str, cluster: str = "", *, several: bool = True) -> Member:
 def test_two_servers_of_a_cluster_are_not_named_in_one_group(tmp_path: Path) -> None:
     path = tmp_path / "steps.toml"
     path.write_text(STEPS.replace('"agent1"', '"gw2"'))
-    steps = stepping.read(path)
+    steps = read_steps(path)
     apart = {"gw1": member("gw1", "a"), "gw2": member("gw2", "b")}
     people = Population(singles=0, agents=0, several=tuple(apart.values()), named=apart)
     assert [one.gateways for one in plan.plan(steps, people)] == [2]
@@ -106,7 +106,7 @@ def test_two_servers_of_a_cluster_are_not_named_in_one_group(tmp_path: Path) -> 
 
 
 def test_servers_of_an_unknown_cluster_are_apart_and_long_lists_are_split(steps: Path) -> None:
-    read = stepping.read(steps)
+    read = read_steps(steps)
     several = tuple(member(f"x{number}") for number in range(3))
     people = Population(singles=0, agents=0, several=several, named={})
     empty = read.model_copy(update={"group": read.group[1:]})
@@ -140,7 +140,7 @@ def test_odd_steps_are_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "steps.toml"
     path.write_text(text)
     with pytest.raises(RolloutError, match=said) as raised:
-        stepping.read(path)
+        read_steps(path)
     assert str(path) in raised.value.message
 
 

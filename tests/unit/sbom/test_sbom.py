@@ -150,7 +150,7 @@ class Sample:
         return tree.union([*(deb.tree for _, deb in self.groups["root"]), self.k3s.tree, mine])
 
     def describe(self) -> Sbom:
-        return sbom.describe(
+        return sbom.describe_contents(
             contents=self.contents,
             root=self.root,
             groups=self.groups,

@@ -40,7 +40,7 @@ def report(directory: Path) -> Path:
 
 
 def earlier(directory: Path, *ports: str) -> SmokeReport | None:
-    return smoke.earlier(directory, report(directory), 512, Expected(ports=ports))
+    return smoke.read_earlier(directory, report(directory), 512, Expected(ports=ports))
 
 
 def test_expected_ports_pass(tmp_path: Path) -> None:
@@ -55,14 +55,14 @@ def test_an_unexpected_port_fails_the_guest(tmp_path: Path) -> None:
 
 
 def test_without_a_list_any_port_passes(tmp_path: Path) -> None:
-    found = smoke.earlier(tmp_path, report(tmp_path), 512, Expected())
+    found = smoke.read_earlier(tmp_path, report(tmp_path), 512, Expected())
     assert found is not None
     assert found.findings == ()
 
 
 def test_writes_at_rest_are_judged_when_there_is_a_budget(tmp_path: Path) -> None:
     image = report(tmp_path)
-    assert smoke.earlier(tmp_path, image, 512, Expected(writes=1 << 20)) is None, (
+    assert smoke.read_earlier(tmp_path, image, 512, Expected(writes=1 << 20)) is None, (
         "it was not measured"
     )
     told = json.loads((tmp_path / "report.json").read_text())
@@ -70,7 +70,7 @@ def test_writes_at_rest_are_judged_when_there_is_a_budget(tmp_path: Path) -> Non
         "since": 0.0, "until": 60.0, "bytes": 4096, "writers": {"k3s": 4096},
     }  # fmt: skip
     (tmp_path / "report.json").write_text(json.dumps(told))
-    assert smoke.earlier(tmp_path, image, 512, Expected(writes=60 * 4096 - 1)) is None
-    found = smoke.earlier(tmp_path, image, 512, Expected(writes=60 * 4096))
+    assert smoke.read_earlier(tmp_path, image, 512, Expected(writes=60 * 4096 - 1)) is None
+    found = smoke.read_earlier(tmp_path, image, 512, Expected(writes=60 * 4096))
     assert found is not None
     assert "writes at rest are within budget" in [check.name for check in found.checks]

@@ -174,7 +174,7 @@ def files(tree: Tree) -> list[str]:
 
 def opened(path: Path, arch: Arch, directory: Path) -> image.Image:
     with open_image(path, arch) as found:
-        return image.described(found, Store(directory / "store"), "x")
+        return image.read_described(found, Store(directory / "store"), "x")
 
 
 def test_every_input_is_in_a_table(inputs: Path) -> None:

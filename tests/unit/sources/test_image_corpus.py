@@ -60,7 +60,7 @@ def parse(archive: str) -> Recipe:
 
 def opened(path: Path, directory: Path, arch: Arch = X86_64) -> image.Image:
     with open_image(path, arch) as found:
-        return image.described(found, Store(directory / "store"), "x")
+        return image.read_described(found, Store(directory / "store"), "x")
 
 
 def test_every_input_is_in_a_table(inputs: Path) -> None:
@@ -145,7 +145,10 @@ def test_a_recipe_names_the_tag_behind_the_file(
     assert path == inputs / system / file
     with open_image(path, X86_64, tag) as found:
         assert (found.digest, len(found.layers)) == (pins["x"].digest, layers)
-    assert "bin/app" in image.load(path, pins["x"], X86_64, store=store, origin="x", tag=tag).tree
+    assert (
+        "bin/app"
+        in image.load_image(path, pins["x"], X86_64, store=store, origin="x", tag=tag).tree
+    )
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

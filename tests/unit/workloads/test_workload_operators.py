@@ -83,7 +83,7 @@ def objects(directory: Path, named: str) -> containers.Objects:
     recipe = load(directory / "recipe.toml").recipe
     operator = f"apiVersion: a.example/v1\nkind: Alert\n{NAMED}".encode()
     given = {"w": operator + f"---\n{HELM}{{chart: x}}\n".encode(), "v": POD.encode()}
-    root = images.compose([ContainerImage(name=APP, tree=Tree(), run={})], X86_64, 0)
+    root = images.compose_images([ContainerImage(name=APP, tree=Tree(), run={})], X86_64, 0)
     trees = {name: Tree().with_nodes({"a.yaml": file(data)}) for name, data in given.items()}
     return containers.objects(recipe, trees, root, lambda _tree, _directory: b"")
 

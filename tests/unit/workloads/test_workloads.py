@@ -42,7 +42,7 @@ def made(reference: str = APP, content: bytes = b"app") -> ContainerImage:
 
 
 def test_an_image_is_a_directory_and_a_layer_that_names_it() -> None:
-    root = images.compose([made()], X86_64, EPOCH)
+    root = images.compose_images([made()], X86_64, EPOCH)
     (reference, digest, place) = root.read(LIST).decode().split()
     assert reference == APP
     assert root.read(f"usr/lib/edgeimg/images/{place}/rootfs/bin/app") == b"app"
@@ -57,7 +57,7 @@ def test_an_image_is_a_directory_and_a_layer_that_names_it() -> None:
         stream = layer.extractfile(mark)
         assert mark.name.removeprefix("./") == ".edgeimg-image"
         assert stream and stream.read().decode().strip() == place
-    assert images.listed(root) == {
+    assert images.read_listing(root) == {
         APP: (digest, f"usr/lib/edgeimg/images/{place}/rootfs"),
     }
     assert [place for place, _ in roots(root)] == ["", f"usr/lib/edgeimg/images/{place}/rootfs/"]
@@ -65,7 +65,7 @@ def test_an_image_is_a_directory_and_a_layer_that_names_it() -> None:
 
 def test_another_content_is_another_directory_and_another_id() -> None:
     one, two = (
-        images.listed(images.compose([made(content=content)], X86_64, EPOCH))[APP]
+        images.read_listing(images.compose_images([made(content=content)], X86_64, EPOCH))[APP]
         for content in (b"a", b"b")
     )
     assert one[0] != two[0]
@@ -75,8 +75,8 @@ def test_another_content_is_another_directory_and_another_id() -> None:
 def test_images_are_in_one_archive_whatever_their_order() -> None:
     both = [made(), made("localhost/acme/other:1", b"other")]
     assert (
-        images.compose(both, ARM64, EPOCH).digest()
-        == images.compose(both[::-1], ARM64, EPOCH).digest()
+        images.compose_images(both, ARM64, EPOCH).digest()
+        == images.compose_images(both[::-1], ARM64, EPOCH).digest()
     )
 
 
@@ -86,28 +86,30 @@ def test_what_the_recipe_says_goes_before_what_the_container_image_says() -> Non
         run={"Entrypoint": ["/bin/app"], "Cmd": ["-a"], "Env": ["A=1", "B=2"], "StopSignal": "INT"},
     )
     spec = PodImage(archive="x", environment={"B": "3"}, user="7")
-    told = images.make(APP, spec, X86_64, packages=(), image=image, project_files=Tree()).run
-    assert told == {
+    run = images.make_pod_images(
+        APP, spec, X86_64, packages=(), image=image, project_files=Tree()
+    ).run
+    assert run == {
         "Entrypoint": ["/bin/app"], "Cmd": ["-a"], "Env": ["A=1", "B=3"], "StopSignal": "INT",
         "User": "7",
     }  # fmt: skip
-    told = images.make(
+    run = images.make_pod_images(
         APP, PodImage(archive="x", command=("/bin/b",)), X86_64, packages=(), image=image,
         project_files=Tree(),
     ).run  # fmt: skip
-    assert (told["Entrypoint"], told["Cmd"]) == (["/bin/b"], [])
+    assert (run["Entrypoint"], run["Cmd"]) == (["/bin/b"], [])
 
 
 def test_a_static_program_is_an_image_and_nothing_is_none() -> None:
     given = Tree().with_nodes({"usr/bin/app": file(b"x", mode=0o755)})
-    image = images.make(
+    image = images.make_pod_images(
         APP, PodImage(binary="app"), X86_64, packages=(), image=None, project_files=given
     )
     assert image.run["Entrypoint"] == ["/usr/bin/app"]
     assert image.run["User"] == "65534:65534"
     assert "etc/passwd" in image.tree
     with pytest.raises(ArchiveError, match="no command"):
-        images.make(
+        images.make_pod_images(
             APP, PodImage(packages=("x1",)), X86_64, packages=(), image=None, project_files=given
         )
 
@@ -385,14 +387,14 @@ def test_hostile_manifests_end_soon(text: str) -> None:
 
 def test_files_are_joined_in_their_order_and_linked_where_k3s_looks() -> None:
     text = manifests.join("w", {"a.yaml": POD.format(image=APP), "b.yaml": "---\n"}, (APP,)).data
-    root = compose.compose({"w": text})
+    root = compose.compose_manifests({"w": text})
     assert root.read("usr/share/edgeimg/manifests/w.yaml").startswith(b"---\napiVersion")
     links = root.read("usr/lib/tmpfiles.d/edgeimg-workloads.conf").decode()
     assert (
         "L+ /var/lib/rancher/k3s/server/manifests/edgeimg-w.yaml - - - - "
         "/usr/share/edgeimg/manifests/w.yaml\n" in links
     )
-    assert len(compose.compose({})) == 0
+    assert len(compose.compose_manifests({})) == 0
 
 
 @pytest.mark.parametrize(
