@@ -21,6 +21,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 UNTIL = "EDGEIMG_TEST_BOOT_UNTIL"
+TIMEOUT = 2400
+"""Seconds of a test that boots guests, on a host that emulates slowly."""
 HERE = Path(__file__).parent
 ALWAYS = "test_gateway.py"
 # A worker has the next file in advance: the one with the slowest boot gets another's.
@@ -56,6 +58,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByGuest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.timeout(TIMEOUT))
     place = {name: number for number, name in enumerate(FIRST)}
     items.sort(
         key=lambda item: (

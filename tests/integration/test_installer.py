@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 from edgeimg.arch import X86_64
-from edgeimg.build import pipeline
+from edgeimg.build import pipeline, program
 from edgeimg.build.options import BuildOptions
 from edgeimg.check.findings import errors
-from edgeimg.cli import installer
 from edgeimg.image import blockmap, raw
-from edgeimg.pack import disk as disks
-from edgeimg.pack import fat
+from edgeimg.pack import disk, fat
 from edgeimg.ui import Ui
 
 from tests.integration.test_flash import run
@@ -54,7 +52,7 @@ def stick(tmp_path_factory: pytest.TempPathFactory) -> Stick:
 
 
 def test_its_partition_holds_what_it_installs(stick: Stick, tiny: Any, tmp_path: Path) -> None:
-    part = disks.read(stick.raw, toolbox=tiny.pack)["config"]
+    part = disk.read(stick.raw, toolbox=tiny.pack)["config"]
     place = f"images/{stick.image.name.removesuffix('.raw.zst')}"
     expected = {
         f"{place}/{stick.image.name}": stick.image,
@@ -68,9 +66,9 @@ def test_its_partition_holds_what_it_installs(stick: Stick, tiny: Any, tmp_path:
     for name, file in expected.items():
         assert filecmp.cmp(found[f"installer/{name}"], file, shallow=False), name
     alone = tmp_path / "config.fat"
-    with stick.raw.open("rb") as disk:
-        disk.seek(part.start)
-        alone.write_bytes(disk.read(part.size))
+    with stick.raw.open("rb") as file:
+        file.seek(part.start)
+        alone.write_bytes(file.read(part.size))
     tiny.pack.run("fsck.fat", "-n", str(alone), timeout=60)
 
 
@@ -78,7 +76,7 @@ def test_the_rest_is_the_image_that_was_built(stick: Stick, tiny: Any, tmp_path:
     (packed,) = stick.folder.glob("installer_*/*.raw.zst")
     built = tmp_path / "built.raw"
     raw.unpack(packed, built)
-    part = disks.read(stick.raw, toolbox=tiny.pack)["config"]
+    part = disk.read(stick.raw, toolbox=tiny.pack)["config"]
     with built.open("rb") as one, stick.raw.open("rb") as other:
         assert one.read(part.start) == other.read(part.start)
         for file in (one, other):
@@ -98,6 +96,6 @@ def test_only_its_owner_reads_it(stick: Stick) -> None:
 
 
 def test_the_image_passes_its_checks(cache: Any, tmp_path: Path) -> None:
-    plan = installer._plan(X86_64, BuildOptions(output=tmp_path))
+    plan = program.plan_installer(program.recipe(), X86_64, BuildOptions(output=tmp_path))
     report = pipeline.check(plan, store=cache, ui=Ui(verbosity=-1))
     assert [str(finding) for finding in errors(report.findings)] == []

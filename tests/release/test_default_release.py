@@ -33,6 +33,7 @@ ARCHS = ("x86-64", "arm64", "arm")
 
 pytestmark = [
     pytest.mark.boot,
+    pytest.mark.timeout(2400),
     pytest.mark.skipif(
         not (shutil.which("gpg") and shutil.which("gpgv")), reason="no gpg: apt install gpg gpgv"
     ),

@@ -1,11 +1,16 @@
-"""edgeimg itself as files of a root: the Python package that is running, for the installer."""
+"""The installer's image: its built-in recipe, and the Python package that is running as files."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from edgeimg import builtin
+from edgeimg.arch import Arch
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import BuildPlan, plan_build
+from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.tree import Node, Tree
 from edgeimg.tree.overlay import from_directory
 
@@ -13,8 +18,20 @@ _PLACE = "usr/lib/python3/dist-packages/edgeimg"
 """Where Debian's Python finds packages."""
 _ORIGIN = "edgeimg"
 _DATA = "data"
+_INSTALLER = "installer"
 _RECIPE = "gateway.toml"
 """What `edgeimg install` asks for the consents of an image that does not say them itself."""
+
+
+def recipe() -> RecipeFile:
+    """The built-in recipe of the installer."""
+    return load(builtin.find(_INSTALLER))
+
+
+def plan_installer(source: RecipeFile, arch: Arch, build_options: BuildOptions) -> BuildPlan:
+    """The plan of the installer's image: `source`, and edgeimg as it runs here."""
+    plan = plan_build(source, arch, build_options)
+    return replace(plan, overlay=plan.overlay.merge(tree()))
 
 
 def tree() -> Tree:
@@ -23,8 +40,8 @@ def tree() -> Tree:
     A checkout and an installation give equal trees. Raises ArchiveError.
     """
     package = from_directory(Path(str(files("edgeimg"))), origin=_ORIGIN).without(_is_left_out)
-    recipe = from_directory(builtin.directory("recipes"), origin=_ORIGIN)[_RECIPE]
-    nodes = {**dict(package.items()), f"{_DATA}/recipes/{_RECIPE}": recipe}
+    default = from_directory(builtin.directory("recipes"), origin=_ORIGIN)[_RECIPE]
+    nodes = {**dict(package.items()), f"{_DATA}/recipes/{_RECIPE}": default}
     return Tree().with_nodes({f"{_PLACE}/{path}": node for path, node in nodes.items()})
 
 

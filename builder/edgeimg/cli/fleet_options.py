@@ -1,4 +1,4 @@
-"""Common options of `edgeimg fleet`: the fleet's file, its secrets, labels."""
+"""Common options of fleets: the file, rules, default settings, secrets, labels."""
 
 from __future__ import annotations
 
@@ -18,6 +18,24 @@ from edgeimg.fleet.reading import Fleet
 from edgeimg.fleet.rollout_tokens import RolloutTokens
 from edgeimg.provision import advice, consents, masking
 
+with_rules = click.option(
+    "--rules",
+    "rules_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Install unattended, by the rules in this file (TOML).",
+)
+with_fleet = click.option(
+    "--fleet",
+    "fleet_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of a fleet (CSV or TOML): the machine becomes one of its gateways.",
+)
+with_defaults = click.option(
+    "--defaults",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Default settings (TOML) for all gateways of the fleet.",
+)
+
 
 def fleet(*, secrets: bool) -> Callable[[Command], Command]:
     """Give a command FILE and its options; it receives the Fleet as `fleet`.
@@ -27,11 +45,7 @@ def fleet(*, secrets: bool) -> Callable[[Command], Command]:
 
     def decorate(function: Command) -> Command:
         @click.argument("path", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
-        @click.option(
-            "--defaults",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="Default settings (TOML) for all gateways.",
-        )
+        @with_defaults
         @click.option(
             "--generate-token",
             is_flag=True,

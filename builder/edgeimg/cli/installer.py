@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from edgeimg import builtin, tools
+from edgeimg import tools
 from edgeimg.arch import Arch
 from edgeimg.build import pipeline, program
 from edgeimg.build.options import BuildOptions
-from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cli import flash_options, fleet_options, options, signing_options
 from edgeimg.cli.app import App, with_app
 from edgeimg.errors import HostError, ImageError, ProvisionError
 from edgeimg.install import source, stick
 from edgeimg.provision import consents
-from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.ui import human
-
-_RECIPE = "installer"
 
 
 @click.command(
@@ -40,23 +35,9 @@ _RECIPE = "installer"
     type=click.Path(path_type=Path),
     help="Image file, or directory of a release or a build, for the stick; may be repeated.",
 )
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Rules (TOML): the stick installs unattended. Their paths are those on the stick.",
-)
-@click.option(
-    "--fleet",
-    "fleet_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File of a fleet (CSV or TOML), for the stick.",
-)
-@click.option(
-    "--defaults",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Default settings (TOML) for all gateways of the fleet.",
-)
+@fleet_options.with_rules
+@fleet_options.with_fleet
+@fleet_options.with_defaults
 @flash_options.key
 @click.option(
     "-o",
@@ -90,7 +71,11 @@ def installer(
     arch = arch or tools.build_host()
     output = output or Path("out") / f"stick_{arch.name}.raw"
     _require_new(output)
-    plan = _plan(arch, BuildOptions(output=output.parent, offline=offline))
+    recipe = program.recipe()
+    if arch not in recipe.recipe.archs:
+        names = ", ".join(one.name for one in recipe.recipe.archs)
+        raise click.UsageError(f"there is no installer for {arch.name}: expected {names}")
+    plan = program.plan_installer(recipe, arch, BuildOptions(output=output.parent, offline=offline))
     images = [image for path in sources for image in source.images(path, arch)]
     for image in images:
         flash_options.verify_image(app, image, key)
@@ -109,24 +94,10 @@ def installer(
         files[stick.README] = readme
         stick.require_room(files, plan.recipe.image.config)
         built = pipeline.build(plan, store=app.store, ui=app.ui)
-        toolbox = pipeline.pack_tools(_recipe(), store=app.store, ui=app.ui)
+        toolbox = pipeline.pack_tools(recipe, store=app.store, ui=app.ui)
         with app.ui.step(f"write {output.name}"):
             stick.make(built.download, output, files, toolbox=toolbox)
         _show(app, output, files)
-
-
-def _recipe() -> RecipeFile:
-    return load(builtin.find(_RECIPE))
-
-
-def _plan(arch: Arch, build_options: BuildOptions) -> BuildPlan:
-    """The installer's image: its recipe, and edgeimg as it runs here."""
-    source_file = _recipe()
-    if arch not in source_file.recipe.archs:
-        names = ", ".join(one.name for one in source_file.recipe.archs)
-        raise click.UsageError(f"there is no installer for {arch.name}: expected {names}")
-    plan = plan_build(source_file, arch, build_options)
-    return replace(plan, overlay=plan.overlay.merge(program.tree()))
 
 
 def _require_new(output: Path) -> None:

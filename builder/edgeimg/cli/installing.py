@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgeimg.cli import flash_options
+from edgeimg.cli import flash_options, fleet_options
 from edgeimg.cli.app import App, with_app
 from edgeimg.cli.installation import LEDGER, Installation
 from edgeimg.install import rules
@@ -18,23 +18,9 @@ from edgeimg.install.rules import After, Rules
     "sudo edgeimg install --rules install.toml"
 )
 @click.argument("image", metavar="[IMAGE]", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "--rules",
-    "rules_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Install unattended, by the rules in this file (TOML).",
-)
-@click.option(
-    "--fleet",
-    "fleet_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File of a fleet (CSV or TOML): the machine becomes one of its gateways.",
-)
-@click.option(
-    "--defaults",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Default settings (TOML) for all gateways of the fleet.",
-)
+@fleet_options.with_rules
+@fleet_options.with_fleet
+@fleet_options.with_defaults
 @flash_options.key
 @click.option(
     "--ledger",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from edgeimg.install import consoles
+
+from tests.terminal import Terminal
 
 SESSION = Path(__file__).parents[3] / "overlays/installer/usr/lib/edgeimg/installer-session"
 PYTHON = """#!/bin/sh
@@ -33,42 +32,25 @@ class Dialogue:
     """A running dialogue and somebody who answers."""
 
     folder: Path
+    terminal: Terminal = field(default_factory=Terminal)
     status: list[int] = field(default_factory=list)
-    seen: bytearray = field(default_factory=bytearray)
-    ours: int = -1
     thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self.ours, theirs = pty.openpty()
         argv = ["sh", str(SESSION), str(self.folder / "installer")]
-        path = Path(os.ttyname(theirs))
 
         def work() -> None:
-            self.status.append(consoles.run(argv, [path], io.BytesIO()))
-            os.close(theirs)
+            self.status.append(consoles.run(argv, [self.terminal.path], io.BytesIO()))
+            self.terminal.hang_up()
 
         self.thread = threading.Thread(target=work)
         self.thread.start()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        while True:
-            try:
-                self.seen += os.read(self.ours, 4096)
-            except OSError:
-                return
 
     def until(self, text: str) -> str:
-        deadline = time.monotonic() + 20
-        while text.encode() not in self.seen:
-            assert time.monotonic() < deadline, self.seen.decode()
-            time.sleep(0.01)
-        before, _, after = self.seen.decode().partition(text)
-        self.seen[:] = after.encode()
-        return before
+        return self.terminal.until(text)
 
     def type(self, text: str) -> None:
-        os.write(self.ours, text.encode())
+        self.terminal.type(text)
 
     def end(self) -> int:
         self.type("p\n")
