@@ -66,9 +66,9 @@ def test_its_partition_holds_what_it_installs(stick: Stick, tiny: Any, tmp_path:
     for name, file in expected.items():
         assert filecmp.cmp(found[f"installer/{name}"], file, shallow=False), name
     alone = tmp_path / "config.fat"
-    with stick.raw.open("rb") as file:
-        file.seek(part.start)
-        alone.write_bytes(file.read(part.size))
+    with stick.raw.open("rb") as whole:
+        whole.seek(part.start)
+        alone.write_bytes(whole.read(part.size))
     tiny.pack.run("fsck.fat", "-n", str(alone), timeout=60)
 
 
