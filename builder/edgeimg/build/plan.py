@@ -100,7 +100,7 @@ class BuildPlan:
                 for package in host
             ],
             "overlay": self.overlay.digest(),
-            "given": {name: tree.digest() for name, tree in sorted(self.project_files.items())},
+            "files": {name: tree.digest() for name, tree in sorted(self.project_files.items())},
             "manifests": {name: tree.digest() for name, tree in sorted(self.manifests.items())},
             "update_key": sha256(self.update_key).hexdigest(),
             "settings_key": sha256(self.settings_key).hexdigest(),

@@ -80,8 +80,10 @@ def make(app: App, home: Path, exported: Path | None, name: str) -> None:
     """Make the three keys."""
     public = exported or secure_boot.DIRECTORY
     with app.ui.step("make the keys of Secure Boot"):
-        made = secure_boot.generate(home, public, name=name, epoch=now())
-    fingerprints = {variable: certificate.fingerprint for variable, certificate in made.items()}
+        certificates = secure_boot.generate(home, public, name=name, epoch=now())
+    fingerprints = {
+        variable: certificate.fingerprint for variable, certificate in certificates.items()
+    }
     data = {"fingerprints": fingerprints, "directory": str(home), "export": str(public)}
     app.result(data, lambda console: _show(console, fingerprints, home, public))
 
@@ -89,11 +91,11 @@ def make(app: App, home: Path, exported: Path | None, name: str) -> None:
 def rotate(app: App, home: Path, old: Path, exported: Path, name: str) -> None:
     """Make a new key of db."""
     with app.ui.step("make a new key of db"):
-        made = rotation.rotate(home, old, exported, name=name, epoch=now())
-    fingerprints = {"db": made.certificate.fingerprint}
+        rotated = rotation.rotate(home, old, exported, name=name, epoch=now())
+    fingerprints = {"db": rotated.certificate.fingerprint}
     data = {
         "fingerprints": fingerprints, "directory": str(home), "export": str(exported),
-        "key": str(made.key),
+        "key": str(rotated.key),
     }  # fmt: skip
     app.result(data, lambda console: _show(console, fingerprints, home, exported))
 

@@ -212,12 +212,12 @@ def _wait(
 ) -> RolloutState:
     until = time.monotonic() + wait
     total = sum(one.total for one in state.groups)
-    done = 0
+    ended = 0
     with app.ui.task(f"Rolling out {state.name}", total, "items") as advance:
         while True:
             now = sum(one.succeeded + one.failed for one in state.groups)
-            advance(now - done)
-            done = now
+            advance(now - ended)
+            ended = now
             if state.has_ended or time.monotonic() >= until:
                 return state
             time.sleep(min(_PAUSE, max(0.0, until - time.monotonic())))

@@ -88,15 +88,15 @@ def merged(config: Mapping[str, object]) -> dict[str, object]:
     for name in sorted({*FIXED, *CHOSEN}):
         # A key with "+" in K3s' first file is as one without.
         key = f"{name}+" if f"{name}+" in config and name not in config else name
-        given = list(_flags(config.get(key, ())))
+        flags = list(_flags(config.get(key, ())))
         ours = {**FIXED.get(name, {}), **CHOSEN.get(name, {})}
         if name == "kube-apiserver-arg":
-            more = [one for flag, value in given if flag == ADMITTED for one in value.split(",")]
-            given = [(flag, value) for flag, value in given if flag != ADMITTED]
+            more = [one for flag, value in flags if flag == ADMITTED for one in value.split(",")]
+            flags = [(flag, value) for flag, value in flags if flag != ADMITTED]
             ours = {ADMITTED: ",".join(dict.fromkeys([*PLUGINS, *more])), **ours}
-        taken = {flag for flag, _ in given}
-        left = [(flag, value) for flag, value in ours.items() if flag not in taken]
-        options[key] = [f"{flag}={value}" if value else flag for flag, value in [*left, *given]]
+        names = {flag for flag, _ in flags}
+        left = [(flag, value) for flag, value in ours.items() if flag not in names]
+        options[key] = [f"{flag}={value}" if value else flag for flag, value in [*left, *flags]]
     return options
 
 

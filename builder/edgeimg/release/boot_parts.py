@@ -56,19 +56,19 @@ def signed(
     if key is None:
         yield list(parts)
         return
-    made = []
+    signed = []
     try:
         for part in parts:
             if not boot_signing.required(part.plan):
                 ui.note(f"{part.plan.arch.name}: no firmware has Secure Boot: boot files are not "
                         "signed")  # fmt: skip
-                made.append(part)
+                signed.append(part)
                 continue
             with ui.step(f"{part.plan.arch.name}: sign its boot files"):
                 toolbox = pack_tools(part.plan, store, ui)
                 built = boot_signing.sign(part.built, key, store=store, toolbox=toolbox, ui=ui)
-            made.append(replace(part, built=built, raw=disk.raw_image(built.download, store)))
-        yield made
+            signed.append(replace(part, built=built, raw=disk.raw_image(built.download, store)))
+        yield signed
     except BaseException:
         for part in parts:
             for path in boot_signing.signed_plan(part.plan).directory.glob("*"):

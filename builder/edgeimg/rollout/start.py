@@ -52,12 +52,12 @@ def start(
             f"the server knows no {order.image} {order.version}",
             hint="publish it first: edgeimg rollout publish",
         )
-    made = server.post("/rollouts", {
+    created = server.post("/rollouts", {
         "name": order.name, "distributionSetId": version, "type": order.kind,
         "targetFilterQuery": plan.everyone(order.image, order.steps),
         "groups": [group.to_json() for group in groups],
     })  # fmt: skip
-    number = made.get("id") if isinstance(made, dict) else None
+    number = created.get("id") if isinstance(created, dict) else None
     if not isinstance(number, int):
         raise RolloutError("the roll-out server's answer has no id")
     until = time.monotonic() + PATIENCE

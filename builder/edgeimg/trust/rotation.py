@@ -62,14 +62,14 @@ def rotate(home: Path, old: Path, public: Path, *, name: str, epoch: int) -> Rot
     secure_boot.write_key(key)
     certificate = secure_boot.new_certificate(key, f"{name} {DB.name}")
     content = efi_variables.certificate_list(certificate, secure_boot.owner(platform))
-    made = {
+    updates = {
         file: efi_variables.encode(variable, content, kek.certificate, epoch=epoch, sign=kek.sign)
         for file, variable in ((f"{DB.name}.auth", DB), (secure_boot.APPEND, DB_APPEND))
     }
-    kept = {file: content for file, content in before.items() if file not in made}
+    kept = {file: content for file, content in before.items() if file not in updates}
     for file in (f"{PK.name}.pem", f"{KEK.name}.pem"):
         kept[file] = secure_boot.read(old / file)
-    secure_boot.publish(public, {**kept, f"{DB.name}.pem": certificate.pem, **made})
+    secure_boot.publish(public, {**kept, f"{DB.name}.pem": certificate.pem, **updates})
     return Rotated(key=key, certificate=certificate)
 
 
