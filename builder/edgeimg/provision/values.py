@@ -40,7 +40,7 @@ def _hostname(text: str) -> str:
 def _ssh_key(text: str) -> str:
     if why := ssh_keys.fault(text.strip()):
         raise hushed(why)
-    return text.strip()
+    return ssh_keys.canonical(text)
 
 
 def _ssh_keys(value: object, info: ValidationInfo) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def _ssh_keys(value: object, info: ValidationInfo) -> tuple[str, ...]:
             raise hushed(
                 f"the file that it names should hold public ssh keys, one a line; {where}: {why}"
             )
-    return tuple(key for _, key in keys)
+    return tuple(ssh_keys.canonical(key) for _, key in keys)
 
 
 def _certificates(value: object, info: ValidationInfo) -> str:
