@@ -125,7 +125,7 @@ def test_keys_of_the_image_and_of_the_card_have_a_line_each(root: Root) -> None:
 
 
 def test_keys_are_written_as_the_ssh_server_reads_them(root: Root) -> None:
-    """Dropbear 2025.89 finds no key behind a tab or two blanks, nor in a line that begins with one."""
+    """Dropbear 2025.89 finds no key behind a tab, two blanks, or a blank in front."""
     kind, data, comment = KEY.split(" ")
     (root.path / "etc/edgeimg/ssh/authorized_keys").write_text(f" {kind}\t{data}\tof the image\n")
     texts = (f"  {kind}  {data}\t a  b ", f"No-Pty\t {kind}\t{data}", f"{kind} {data} {comment}")
@@ -146,7 +146,7 @@ def test_keys_are_written_as_the_ssh_server_reads_them(root: Root) -> None:
 def test_a_key_that_the_ssh_server_would_refuse_is_refused(root: Root, option: str) -> None:
     """Its log says "Bad public key options", and nobody can log in."""
     line = f"{KEY} {option}" if option.startswith("x") else f"{option} {KEY}"
-    with pytest.raises(ValidationError, match="option|bytes"):
+    with pytest.raises(ValidationError, match=r"option|bytes"):
         Settings.model_validate({"ssh_keys": [line]})
     root.put({"edgeimg/authorized_keys": line.encode()})
     assert "authorized_keys: line 1: " in root.start()
