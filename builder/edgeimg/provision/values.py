@@ -106,6 +106,14 @@ def _ssid(text: str) -> str:
     return text
 
 
+def _country(text: str) -> str:
+    if text not in zones.countries():
+        # The kernel would stay with the few channels that are allowed everywhere.
+        known = "expected the two letters of a country (ISO 3166), such as 'DE'"
+        raise ValueError(known + (" or 'GB'" if text == "UK" else ""))
+    return text
+
+
 def _public_key(text: str) -> str:
     if not is_wireguard_key(text):
         # It may be a private key, cut off.
@@ -184,6 +192,8 @@ Word = matching(
     r"^[^\s,\"'=:]{1,64}$", "a name without spaces, commas, colons, '=' and quotes",
     repeated=False,
 )  # fmt: skip
-Country = matching(r"^[A-Z]{2}$", "the two letters of a country, such as 'DE'")
+Country = Annotated[
+    str, AfterValidator(_country), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"})
+]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Ssid = Annotated[str, AfterValidator(_ssid)]
