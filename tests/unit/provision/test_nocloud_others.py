@@ -62,7 +62,7 @@ REFUSED_NETWORK = {
     CARD + "    match: {driver: bcmgenet}\n": "say name, a pattern such as 'en*'",
     CARD + "    auth: {key-management: 802.1x}\n": "802.1X is not supported",
     CARD + "    dhcp4-overrides: {use-dns: false}\n": "unless the card has nameservers",
-    CARD + "    routes: [{to: 10.9.0.0/16, via: 10.0.0.1, table: 7}]\n": "write a file for it by hand",
+    CARD + "    routes: [{to: 10.9.0.0/16, via: 10.0.0.1, table: 7}]\n": "write a file",
     "version: 2\nwifis:\n  w:\n    regulatory-domain: DE\n    access-points:\n      corp:\n"
         "        auth: {key-management: eap, method: peap}\n": "a login for each user",
     "version: 2\nethernets: {a: {}}\nbonds: {b0: {interfaces: [a], parameters: {primary: a}}}\n":

@@ -63,7 +63,10 @@ function word(   found) {
     sub(/^[ \t]+/, "", line)
     return found
 }
-/^[ \t]*(#|$)/ { next }
+/^[ \t]*(#|$)/ {
+    if (what == "lines") print
+    next
+}
 {
     line = $0
     gsub(/^[ \t]+|[ \t]+$/, "", line)
