@@ -6,6 +6,7 @@ flashed. K3s reads manifests with go-yaml 2 (sigs.k8s.io/yaml), whose rules are 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -46,7 +47,11 @@ def kind(node: yaml.Node) -> str:
     if text in _NULL:
         return "nothing"
     plain = text.replace("_", "") if text.startswith(_STARTS) else ""
-    return "number" if _NUMBER.fullmatch(plain) else "text"
+    if not _NUMBER.fullmatch(plain):
+        return "text"
+    # A commit such as 123e4567 is too large for a number, and a text.
+    is_decimal = "e" in plain.lower() and "x" not in plain.lower()
+    return "text" if is_decimal and math.isinf(float(plain)) else "number"
 
 
 def _is_marked(node: yaml.Node) -> bool:

@@ -295,7 +295,7 @@ spec:
       containers:
         - {{image: "localhost/acme/app:1", args: [{item}], env: [{{name: A, value: {value}}}]}}
 """
-TEXTS = {"label": "'1'", "note": "2026-11-30", "disk": "ssd", "item": "-v", "value": "1:30"}
+TEXTS = {"label": "123e4567", "note": "2026-11-30", "disk": "ssd", "item": "-v", "value": "1:30"}
 
 
 @pytest.mark.parametrize(
@@ -307,6 +307,7 @@ TEXTS = {"label": "'1'", "note": "2026-11-30", "disk": "ssd", "item": "-v", "val
         ("item", "8080", "a.yaml:10: an item of args is not a text"),
         ("value", "012", "a.yaml:10: value of env is not a text"),
         ("value", "1e3", "a.yaml:10: value of env is not a text"),
+        ("value", "123e45", "a.yaml:10: value of env is not a text"),
         ("value", "y", "a.yaml:10: value of env is not a text"),
         ("value", "[a]", "a.yaml:10: value of env: expected a text"),
         ("note", "'{{ .Values.note }}'", "a.yaml:6: a template that is not rendered"),
