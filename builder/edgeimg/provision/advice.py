@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from edgeimg.provision import zones
+from edgeimg.provision.k3s import server_host
 from edgeimg.provision.networks import overlapping
 from edgeimg.provision.settings import Settings
 
@@ -28,7 +29,7 @@ def warnings(settings: Settings) -> list[str]:
     """A line for each setting that is allowed, and that would not do what people expect."""
     return [
         *_ranges(settings), *_tunnel(settings), *_clock(settings), *_cards(settings),
-        *_server(settings), *_disabled(settings),
+        *_server(settings), *_disabled(settings), *_within(settings),
     ]  # fmt: skip
 
 
@@ -55,6 +56,9 @@ def _cards(settings: Settings) -> Iterator[str]:
 
 def _server(settings: Settings) -> Iterator[str]:
     server = settings.k3s.server if settings.k3s else None
+    here = [str(ipaddress.ip_interface(text).ip) for text in _addresses(settings)]
+    if server and settings.k3s and settings.k3s.role == "agent" and server_host(server) in here:
+        yield f"k3s.server: {server} is this gateway, and an agent needs another one"
     if server and not re.search(r":\d+/?$", server):
         yield f"k3s.server: without a port K3s asks port 443: {server.rstrip('/')}:6443 is usual"
 
@@ -91,10 +95,9 @@ def _ranges(settings: Settings) -> list[str]:
     addresses = _addresses(settings)
     if settings.wireguard:
         addresses += settings.wireguard.networks()
-    for number, (option, default) in enumerate(_RANGES.items()):
-        configured = settings.k3s.config.get(option, default) if settings.k3s else default
-        ranges = configured if isinstance(configured, tuple) else str(configured).split(",")
-        for address, network in overlapping(addresses, (str(one).strip() for one in ranges)):
+    addresses += _destinations(settings)
+    for number, option in enumerate(_RANGES):
+        for address, network in overlapping(dict.fromkeys(addresses), _range(settings, option)):
             free = [
                 other for other in _FREE[6 if ":" in network else 4]
                 if not overlapping(addresses, [other])
@@ -105,6 +108,44 @@ def _ranges(settings: Settings) -> list[str]:
                 f"sets {option}: write there {example}, for all gateways of the cluster"
             )
     return found
+
+
+def _range(settings: Settings, option: str) -> list[str]:
+    """The networks of pods or of services, as far as the settings know."""
+    configured = (settings.k3s.config if settings.k3s else {}).get(option, _RANGES[option])
+    ranges = configured if isinstance(configured, tuple) else str(configured).split(",")
+    return [str(one).strip() for one in ranges]
+
+
+def _destinations(settings: Settings) -> list[str]:
+    """What a gateway asks or sends to: none of it can be where pods and services are."""
+    server = settings.k3s.server if settings.k3s else None
+    hosts = [server_host(server)] if server else []
+    found = []
+    for one in settings.network.values():
+        hosts += [*one.dns, *([one.gateway] if one.gateway else [])]
+        found += [route.to for route in one.routes if not route.to.endswith("/0")]
+    own = [ipaddress.ip_interface(text).network for text in _addresses(settings)]
+    for host in (*hosts, *settings.ntp):
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            continue  # a name
+        if not any(address in network for network in own):
+            found.append(host)
+    return found
+
+
+def _within(settings: Settings) -> Iterator[str]:
+    """Networks of the cluster that do not fit together: Kubernetes gives addresses twice."""
+    pods, services = (_range(settings, option) for option in _RANGES)
+    for first, second in overlapping(pods, services):
+        yield f"k3s.config: cluster-cidr {first} overlaps service-cidr {second}: set them apart"
+    config = settings.k3s.config if settings.k3s else {}
+    dns = config.get("cluster-dns", "")
+    for server in dns if isinstance(dns, tuple) else str(dns).split(","):
+        if server and not overlapping([str(server).strip()], services):
+            yield f"k3s.config: cluster-dns {server} is not in service-cidr {', '.join(services)}"
 
 
 def _tunnel(settings: Settings) -> list[str]:

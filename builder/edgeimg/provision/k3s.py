@@ -150,6 +150,14 @@ class K3s(Table):
         return self
 
     @model_validator(mode="after")
+    def _is_reached_by_others(self) -> Self:
+        for text in self.node_ips:
+            address = ipaddress.ip_address(text)
+            if address.is_loopback or address.is_link_local:
+                raise ValueError(f"node_ips: others do not reach {text}: expected another address")
+        return self
+
+    @model_validator(mode="after")
     def _fits_its_role(self) -> Self:
         if self.role != "agent":
             return self

@@ -8,6 +8,10 @@ from edgeimg.provision.translation import Table
 
 DEFAULTS = {"default": None, "0.0.0.0/0": None, "::/0": None}
 """How the default route is written."""
+BY_HAND = (
+    "write a file for it by hand: edgeimg/network/NAME.network, and NAME.netdev for a device, on "
+    "the config partition"
+)
 MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb",
          "balance-alb")  # fmt: skip
 """Of bonds, by their numbers in Linux."""
@@ -58,6 +62,11 @@ def bond_mode(table: Table, key: str) -> str | None:
     return MODES[int(mode)] if mode and mode in map(str, range(len(MODES))) else mode
 
 
+def note_bridge(table: Table) -> None:
+    """A bridge of several cards that does not say `stp` has it elsewhere."""
+    table.note(None, "is without STP here, which netplan turns on: cables must not make a loop")
+
+
 def put(table: Table, name: str, card: Card, *, member: bool) -> None:
     """Into the settings, without what is missing.
 
@@ -66,6 +75,8 @@ def put(table: Table, name: str, card: Card, *, member: bool) -> None:
     """
     if card.accept_ra is None and not member:
         card.accept_ra = True
+    if card.dns and card.dhcp:
+        table.note(None, "its name servers take the place of those of DHCP")
     if name in table.translation.data.get("network", {}):
         table.problem(None, f"a card of the name {name} is there already")
         return

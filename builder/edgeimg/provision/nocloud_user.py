@@ -35,6 +35,7 @@ _WITHOUT = {
     "ssh_deletekeys": "host keys are a gateway's own, made at its first start",
     "ssh_genkeytypes": "host keys are a gateway's own, made at its first start",
     "ssh_quiet_keygen": "host keys are a gateway's own, made at its first start",
+    "no_ssh_fingerprints": "host keys are a gateway's own, made at its first start",
     "datasource": "there is no cloud-init on a gateway",
     "datasource_list": "there is no cloud-init on a gateway",
     "cloud_init_modules": "there is no cloud-init on a gateway",
@@ -77,6 +78,9 @@ _WAYS = {
     "k3s-agent": _K3S,
     "p2p": _K3S,
     "stages": _SCRIPT,
+    "bundles": f"{_RECIPE}: files of its overlay, or a workload",
+    "reset": "`edgeimg-reset` on the gateway does it",
+    "ssh_keys": "host keys are a gateway's own, made at its first start: leave them out",
     "install": "an image is written whole: edgeimg flash",
     "autoinstall": "an image is written whole: edgeimg flash; its identity.hostname belongs in "
     "hostname, ssh.authorized-keys in ssh_authorized_keys, network in network-config",

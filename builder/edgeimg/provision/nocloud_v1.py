@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 
 from edgeimg.provision import nocloud_card
-from edgeimg.provision.nocloud_card import Card
+from edgeimg.provision.nocloud_card import BY_HAND, Card
 from edgeimg.provision.translation import Table
 
 _KINDS = "physical, vlan, bond, bridge, nameserver, route or loopback"
@@ -67,9 +67,13 @@ def _entry(entry: Table, kind: str) -> _Found:
             _bond(entry, found)
         case _:
             found.bridge = entry.texts("bridge_interfaces")
+            params = entry.data.get("params")
+            has_stp = isinstance(params, dict) and not {"bridge_stp", "stp"}.isdisjoint(params)
             _bridge(entry)
+            if len(found.bridge) > 1 and not has_stp:
+                nocloud_card.note_bridge(entry)
     if mac and kind != "physical":
-        entry.problem("mac_address", "is not supported; a device has the address of its card")
+        entry.problem("mac_address", f"is not supported; leave it out, or {BY_HAND}")
     for subnet in entry.tables("subnets"):
         _subnet(subnet, found)
     entry.end(_KEYS)
@@ -82,7 +86,7 @@ def _bond(entry: Table, found: Card) -> None:
             found.bond_mode = nocloud_card.bond_mode(params, key) or found.bond_mode
         why = "a cable that is pulled is noticed within 100 ms"
         params.without_meaning(dict.fromkeys(("bond-miimon", "bond_miimon", "miimon"), why))
-        params.end("bond-mode, bond-miimon")
+        params.end("bond-mode, bond-miimon", dict.fromkeys(params.data, BY_HAND))
 
 
 def _bridge(entry: Table) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from edgeimg.provision import nocloud_card, nocloud_tunnel
-from edgeimg.provision.nocloud_card import Card
+from edgeimg.provision.nocloud_card import BY_HAND, Card
 from edgeimg.provision.translation import Table
 
 _CARD = (
@@ -25,16 +25,25 @@ _EXTRA = {
     "wifis": "access-points, regulatory-domain",
 }
 _TOP = f"version, renderer, {', '.join(_EXTRA)}, tunnels"
-_BY_HAND = "write a file for it by hand: edgeimg/network/NAME.netdev on the config partition"
 _CARD_WAYS = {
-    "macaddress": "a card keeps its own address",
-    "openvswitch": _BY_HAND,
+    "macaddress": f"a card keeps its own address; for a bond or a bridge {BY_HAND}",
+    "openvswitch": BY_HAND,
+    "routing-policy": BY_HAND,
+    "ipv6-address-token": BY_HAND,
+    "activation-mode": "a gateway brings all its cards up: leave it out",
+    "auth": "802.1X is not supported: expected a port of the switch without it",
 }
+_MATCH_WAYS = {
+    "driver": "a card is found by macaddress or name: say name, a pattern such as 'en*'",
+    "path": "a card is found by macaddress or name",
+}
+_ROUTE_WAYS = {"table": BY_HAND, "type": BY_HAND, "from": BY_HAND, "mtu": BY_HAND}
+_LOGIN = ": a login for each user (802.1X, EAP) is not supported"
 _TOP_WAYS = {
     "modems": "say it in a TOML file of settings: [lte] has apn, user, password_file and pin_file",
-    "vrfs": _BY_HAND,
-    "dummy-devices": _BY_HAND,
-    "virtual-ethernets": _BY_HAND,
+    "vrfs": BY_HAND,
+    "dummy-devices": BY_HAND,
+    "virtual-ethernets": BY_HAND,
     "nm-devices": "expected networkd: it is what gateways have",
 }
 _POINT_WAYS = {
@@ -42,7 +51,11 @@ _POINT_WAYS = {
     "band": "a card looks for the network in all bands: leave it out",
     "channel": "a card looks for the network in all channels: leave it out",
 }
-_ASLEEP = {"wakeonlan": "a gateway does not sleep", "wakeonwlan": "a gateway does not sleep"}
+_ASLEEP = {
+    "wakeonlan": "a gateway does not sleep",
+    "wakeonwlan": "a gateway does not sleep",
+    "critical": "a card keeps its addresses while networkd restarts",
+}
 _SECURITY = {"none": "open", "psk": "wpa2", "sae": "wpa3"}
 _KEPT = {"set-name": "a card keeps its name; others refer to it by its name in this file"}
 _ALREADY = {
@@ -52,8 +65,14 @@ _ALREADY = {
     "wakeonlan": False,
     "emit-lldp": False,
     "ignore-carrier": False,
+    "ipv6-address-generation": "eui64",
 }
+_BRIDGE_WAY = f"a bridge here does not speak STP: say stp: false, or {BY_HAND}"
 _DHCP = ("use-ntp", "send-hostname", "use-hostname", "use-routes")
+_DHCP_WAYS = {
+    "use-dns": "name servers of DHCP are used unless the card has nameservers",
+    "use-routes": f"give the card the higher route-metric, or {BY_HAND}",
+}
 _BOND = {
     "mii-monitor-interval": "a cable that is pulled is noticed within 100 ms",
     "lacp-rate": "the slow rate is used",
@@ -107,13 +126,18 @@ def _own(kind: str, card: Table, name: str, found: Card) -> None:
                 parameters.without_meaning(_BOND)
                 for key in ("up-delay", "down-delay"):
                     parameters.already(key, 0, "0")
-                parameters.end("mode, mii-monitor-interval")
+                parameters.end(
+                    "mode, mii-monitor-interval", dict.fromkeys(parameters.data, BY_HAND)
+                )
         case "bridges":
             found.bridge = card.texts("interfaces")
-            if parameters := card.table("parameters"):
-                if parameters.data.get("stp") in (False, "false", "no", "off"):
-                    parameters.without_meaning(_BRIDGE)
-                parameters.end("stp: false")
+            parameters = card.table("parameters")
+            if parameters and parameters.data.get("stp") in (False, "false", "no", "off"):
+                parameters.without_meaning(_BRIDGE)
+            elif len(found.bridge) > 1 and not (parameters and "stp" in parameters.data):
+                nocloud_card.note_bridge(card)
+            if parameters:
+                parameters.end("stp: false", dict.fromkeys(parameters.data, _BRIDGE_WAY))
         case _:
             found.interface = name
             _wifi(card)
@@ -135,7 +159,7 @@ def _match(card: Table, name: str, found: Card) -> None:
         found.mac = mac
     else:
         found.interface = pattern or name
-    match.end("macaddress, name")
+    match.end("macaddress, name", _MATCH_WAYS)
 
 
 def _card(card: Table) -> Card:
@@ -173,9 +197,10 @@ def _overrides(card: Table, key: str, found: Card) -> None:
         if metric is not None and found.metric not in (None, metric):
             overrides.problem("route-metric", f"is {found.metric} for IPv4: expected the same")
         found.metric = metric if found.metric is None else found.metric
-        for key in (*_DHCP, *(() if "nameservers" in card.data else ("use-dns",))):
-            overrides.already(key, True)
-        overrides.end("route-metric")
+        for name in _DHCP:
+            overrides.already(name, True)
+        overrides.already("use-dns", "nameservers" not in card.data)
+        overrides.end("route-metric", _DHCP_WAYS)
 
 
 def _routes(card: Table, found: Card) -> None:
@@ -197,11 +222,13 @@ def _routes(card: Table, found: Card) -> None:
 def _route(route: Table, found: Card, direct: Mapping[str, Table]) -> str | None:
     """Add a route; its gateway."""
     route.already("scope", "global")
+    route.already("type", "unicast")
+    route.already("table", 254)
     to = route.take("to", str, "a network")
     via = route.take("via", str, "an address")
     metric = route.take("metric", int, "a number")
     on_link = route.take("on-link", bool, "true or false") or via in direct
-    route.end("to, via, metric, on-link")
+    route.end("to, via, metric, on-link", _ROUTE_WAYS)
     if to is None or via is None:
         route.problem(None, "expected 'to' and 'via'")
     else:
@@ -241,7 +268,9 @@ def _network(ssid: str, point: Table) -> dict[str, object]:
             security = _SECURITY[management]
             auth.end("key-management, password")
         else:
-            auth.problem("key-management", f"expected one of {', '.join(_SECURITY)}")
+            is_login = management.startswith(("eap", "802.1x"))
+            known = f"expected one of {', '.join(_SECURITY)}"
+            auth.problem("key-management", f"{known}{_LOGIN if is_login else ''}")
             security, password = "open", None
     network: dict[str, object] = {"ssid": ssid, "security": security}
     if password:

@@ -9,18 +9,24 @@ import re
 _CURVES = {"nistp256": 65, "nistp384": 97, "nistp521": 133}
 """Bytes of a point, uncompressed (SEC 1)."""
 _FLAGS = (
-    "agent-forwarding|no-agent-forwarding|no-port-forwarding|no-pty|no-touch-required|no-user-rc"
-    "|no-x11-forwarding|port-forwarding|pty|restrict|user-rc|verify-required|x11-forwarding"
-    "|no-X11-forwarding|X11-forwarding"
+    "no-agent-forwarding|no-port-forwarding|no-pty|no-touch-required|no-x11-forwarding|restrict"
+    "|verify-required"
 )
-_TEXTS = "command|environment|expiry-time|from|permitlisten|permitopen|principals|tunnel"
-_OPTION = rf'({_FLAGS}|({_TEXTS})="[^"]*")'
+_OPTION = rf'(?i:{_FLAGS}|(command|permitopen)="(\\"|[^"])*")'
+"""Options of the ssh server of gateways (dropbear 2025.89). It refuses a key that has another."""
+_UNKNOWN = (
+    "agent-forwarding|environment|expiry-time|from|no-user-rc|permitlisten|port-forwarding"
+    "|principals|pty|tunnel|user-rc|x11-forwarding"
+)
+"""Further options of OpenSSH."""
 _LINE = re.compile(
-    rf"({_OPTION}(,{_OPTION})*[ \t]+)?"
+    rf"((?P<options>{_OPTION}(,{_OPTION})*)[ \t]+)?"
     r"(?P<type>ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)"
     r"|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
-    r"[ \t]+(?P<data>[A-Za-z0-9+/]+=*)([ \t].*)?"
+    r"[ \t]+(?P<data>[A-Za-z0-9+/]+=*)([ \t]+(?P<comment>.*))?"
 )
+_LONGEST = 4000
+"""Bytes of a line. Dropbear skips longer ones (MAX_AUTHKEYS_LINE)."""
 _LEAST_RSA = 128
 """Bytes of a modulus."""
 
@@ -30,6 +36,8 @@ def fault(line: str) -> str | None:
     match = _LINE.fullmatch(line)
     if match is None:
         return _other(line)
+    if len(line.encode()) > _LONGEST:
+        return f"expected at most {_LONGEST} bytes in a line: shorten its comment"
     try:
         fields = _fields(base64.b64decode(match["data"], validate=True))
     except (ValueError, binascii.Error):
@@ -39,6 +47,13 @@ def fault(line: str) -> str | None:
     if _is_whole(match["type"], fields[1:]):
         return None
     return "the key is cut off, or too short: copy its whole line"
+
+
+def canonical(line: str) -> str:
+    """A whole key with one blank between its parts, as dropbear expects them; no tabs."""
+    match = _LINE.fullmatch(line.strip())
+    parts = match.group("options", "type", "data", "comment") if match else (line,)
+    return " ".join(part.strip() for part in parts if part)
 
 
 def _other(line: str) -> str:
@@ -51,6 +66,11 @@ def _other(line: str) -> str:
         return "expected a key of another type: ssh-dss is not accepted any more"
     if "-cert-v01@" in line:
         return "expected a public ssh key, and this is a certificate"
+    if found := re.match(rf"({_OPTION},)*(?P<name>(?i:{_UNKNOWN}))[=, \t]", line):
+        return (
+            f"the ssh server of gateways refuses a key with the option '{found['name'].lower()}': "
+            f"leave it out; it has {_FLAGS.replace('|', ', ')}, command and permitopen"
+        )
     if re.match(r"(.*,)?cert-authority[ ,]", line):
         return "expected a public ssh key: authorities of certificates are not supported"
     if "SSH2 PUBLIC KEY" in line:

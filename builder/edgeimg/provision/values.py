@@ -40,7 +40,7 @@ def _hostname(text: str) -> str:
 def _ssh_key(text: str) -> str:
     if why := ssh_keys.fault(text.strip()):
         raise hushed(why)
-    return text.strip()
+    return ssh_keys.canonical(text)
 
 
 def _ssh_keys(value: object, info: ValidationInfo) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ def _ssh_keys(value: object, info: ValidationInfo) -> tuple[str, ...]:
             raise hushed(
                 f"the file that it names should hold public ssh keys, one a line; {where}: {why}"
             )
-    return tuple(key for _, key in keys)
+    return tuple(ssh_keys.canonical(key) for _, key in keys)
 
 
 def _certificates(value: object, info: ValidationInfo) -> str:
@@ -103,6 +103,14 @@ def _is_passphrase(text: str) -> bool:
 def _ssid(text: str) -> str:
     if not 1 <= len(text.encode()) <= 32 or not text.isprintable():
         raise ValueError("expected the name of a network, of 1 to 32 bytes")
+    return text
+
+
+def _country(text: str) -> str:
+    if text not in zones.countries():
+        # The kernel would stay with the few channels that are allowed everywhere.
+        known = "expected the two letters of a country (ISO 3166), such as 'DE'"
+        raise ValueError(known + (" or 'GB'" if text == "UK" else ""))
     return text
 
 
@@ -184,6 +192,8 @@ Word = matching(
     r"^[^\s,\"'=:]{1,64}$", "a name without spaces, commas, colons, '=' and quotes",
     repeated=False,
 )  # fmt: skip
-Country = matching(r"^[A-Z]{2}$", "the two letters of a country, such as 'DE'")
+Country = Annotated[
+    str, AfterValidator(_country), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{2}$"})
+]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Ssid = Annotated[str, AfterValidator(_ssid)]

@@ -64,6 +64,14 @@ def names() -> frozenset[str]:
     return frozenset(listed.split())
 
 
+@functools.cache
+def countries() -> frozenset[str]:
+    """The two letters of all countries (ISO 3166-1), which the database of zones lists, too."""
+    listed = importlib.resources.files("tzdata").joinpath("zoneinfo", "iso3166.tab").read_text()
+    rows = (line.partition("\t")[0] for line in listed.splitlines())
+    return frozenset(row for row in rows if len(row) == 2)
+
+
 def rule(zone: str) -> str:
     """The rule of a zone, by its name; a rule is its own."""
     if zone not in names():

@@ -31,8 +31,17 @@ def read_small(archive: Archive, name: str, label: str) -> bytes:
 
 
 def read_blob(archive: Archive, digest: str, label: str) -> bytes:
-    """The blob of that digest. Raises DigestError when its content has another one."""
-    data = read_small(archive, blob_path(digest), label)
+    """The blob of that digest. Raises DigestError when its content has another one.
+
+    Raises ArchiveError when it is missing.
+    """
+    try:
+        data = read_small(archive, blob_path(digest), label)
+    except (KeyError, FileNotFoundError):
+        raise ArchiveError(
+            f"{label} lacks the blob {digest}",
+            hint="pull the image whole, for the gateway's platform, and save it again",
+        ) from None
     if digest_of(data) != digest:
         raise DigestError(f"{label}: the blob {digest} has the digest {digest_of(data)}")
     return data

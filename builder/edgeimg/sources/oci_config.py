@@ -14,6 +14,11 @@ from edgeimg.text.json_text import JsonObject
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _USER = re.compile(r"[A-Za-z0-9_.$-]{0,64}(:[A-Za-z0-9_.$-]{1,64})?", re.ASCII)
 _NUMBER = re.compile(r"[0-9]+")
+_ALIASES = {
+    "x86_64": ("amd64", ""), "x86-64": ("amd64", ""), "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"), "armel": ("arm", "v6"),
+}  # fmt: skip
+"""Other names of architectures, as containerd reads them (platforms, normalizeArch)."""
 _LARGEST_ID = (1 << 32) - 2
 _TEXT = 1 << 16
 
@@ -70,10 +75,16 @@ def rank(platform: JsonObject | None, arch: Arch) -> int | None:
     """
     if not platform or not platform.get("architecture"):
         return 0
-    if (platform.get("os") or "linux", platform["architecture"]) != ("linux", arch.goarch):
+    system = str(platform.get("os") or "linux").lower()
+    name = str(platform["architecture"]).lower()
+    goarch, variant = _ALIASES.get(name, (name, ""))
+    if (system, goarch) != ("linux", arch.goarch):
         return None
-    variant = platform.get("variant") or arch.oci_variants[0]
-    return arch.oci_variants.index(variant) if variant in arch.oci_variants else None
+    variant = str(platform.get("variant") or variant)
+    variant = f"v{variant}" if variant.isdigit() else variant
+    if not variant:
+        return 1  # the same as the first one; that which says so goes first
+    return 2 * arch.oci_variants.index(variant) if variant in arch.oci_variants else None
 
 
 def platform_name(platform: JsonObject) -> str:

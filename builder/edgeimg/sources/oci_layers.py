@@ -22,8 +22,9 @@ from edgeimg.streams.decoding import Source
 from edgeimg.streams.limits import Budget
 from edgeimg.tree import MAX_SYMLINKS, Kind, Node, Tree, directory, resolve
 
-_VERSION = "2"
+_VERSION = "3"
 _WHITEOUT = ".wh."
+_OF_AUFS = ".wh..wh."
 _OPAQUE = ".wh..wh..opq"
 
 
@@ -118,6 +119,8 @@ def _contents(data: Path, label: str) -> _Contents:
             if not info.islnk() or tree_path(info.linkname, label):
                 require_directory(info, label)
             continue
+        if path.startswith(_OF_AUFS) and path != _OPAQUE:
+            continue  # what aufs kept for itself
         contents.nodes.pop(path, None)
         contents.links.pop(path, None)
         if info.ischr() or info.isblk() or info.isfifo():
@@ -125,7 +128,9 @@ def _contents(data: Path, label: str) -> _Contents:
         elif info.islnk():
             target = tree_path(info.linkname, label)
             node = contents.nodes.get(target)
-            if node is None or node.kind is Kind.DIRECTORY:
+            if target in contents.devices:
+                contents.devices.append(path)
+            elif node is None or node.kind is Kind.DIRECTORY:
                 contents.links[path] = target
             else:
                 contents.nodes[path] = node

@@ -129,6 +129,8 @@ def _called(names: Iterable[str], tag: str) -> bool:
 
 def _is_image(manifest: JsonObject) -> bool:
     """Whether a manifest is of an image: signatures and attestations look alike."""
+    if "fsLayers" in manifest:
+        return False  # a manifest of Docker before 2016
     kinds = [str(layer.get("mediaType") or "tar") for layer in manifest["layers"]]
     return not manifest.get("artifactType") and all(
         "tar" in kind.lower() and "in-toto" not in kind for kind in kinds
@@ -176,10 +178,12 @@ def _fitting(
 def choose(candidates: list[Candidate], label: str) -> Candidate:
     """The one that suits the processor best; an image under two names is one.
 
-    Raises ArchiveError when several images fit.
+    Raises ArchiveError when several images fit: platforms are compared within one image.
     """
-    best = min(candidate.rank for candidate in candidates)
-    fitting = {c.config: c for c in reversed(candidates) if c.rank == best}
+    best: dict[tuple[str, ...], int] = {}
+    for one in candidates:
+        best[one.names] = min(one.rank, best.get(one.names, one.rank))
+    fitting = {c.config: c for c in reversed(candidates) if c.rank == best[c.names]}
     if len(fitting) > 1:
         several = list(fitting.values())[::-1]
         names = ", ".join(

@@ -36,5 +36,7 @@ def fault(version: str, kind: str) -> str | None:
         return None
     if place:
         return f"{version} has no {kind}: expected apiVersion: {place}"
-    close = difflib.get_close_matches(kind, _KINDS[version], n=1, cutoff=0.8)
+    close = [name for name in _KINDS[version] if name.lower() == kind.lower()] or (
+        difflib.get_close_matches(kind, _KINDS[version], n=1, cutoff=0.8)
+    )
     return f"{version} has no {kind!r}; did you mean '{close[0]}'?" if close else None

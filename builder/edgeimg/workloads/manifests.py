@@ -16,7 +16,7 @@ from edgeimg.errors import RecipeError
 from edgeimg.recipe.image_name import full_reference, is_latest, is_valid
 from edgeimg.text import json_text, yaml_text
 from edgeimg.tree import Kind, Tree
-from edgeimg.workloads import kinds, names, objects
+from edgeimg.workloads import kinds, names, objects, operators, scalars
 from edgeimg.workloads.objects import ImageReference
 from edgeimg.workloads.operators import Unseen, unseen
 from edgeimg.workloads.volumes import Volume, drivers, volumes
@@ -27,10 +27,18 @@ _MAX_BYTES = 4 << 20
 _MAX_NODES = 400_000
 _TEMPLATE = "{{"
 _UNRENDERED = "a template that is not rendered ('{{'): render it first (`helm template`)"
+_HELM = re.compile(r"\{\{-?\s*(\.(Values|Release|Chart|Capabilities)\b|(include|toYaml|tpl)\s)")
+"""What only charts have; other programs have templates of their own in texts."""
+_SEPARATOR = re.compile(r"^---(?![ \t]*(#.*)?\r?$).*", re.MULTILINE)
+"""A document that begins in the line of its separator, or a line of more dashes."""
+_SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_POLICIES = ("", "Always", "IfNotPresent", "Never")
 _KUSTOMIZATION = (
     "a kustomization, which K3s does not apply: name its file kustomization.yaml, and its "
     "directory in 'kustomization' of the workload"
 )
+_WITH_TEMPLATES = ("ConfigMap", "Secret", "CustomResourceDefinition")
+"""Kinds whose texts are other programs', or descriptions."""
 _MOST = 20
 """Problems of one message."""
 
@@ -98,7 +106,7 @@ def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> M
         more = [f"  and {len(problems) - _MOST} more"] if len(problems) > _MOST else []
         lines = [f"  {line}" for line in problems[:_MOST]]
         raise RecipeError("\n".join([f"workloads.{workload} would not run:", *lines, *more]))
-    data = "".join(f"---\n{text.rstrip()}\n" for text in manifests.values()).encode()
+    data = "".join(f"---\n{_ended(text)}" for text in manifests.values()).encode()
     return Manifests(
         data=data,
         images=frozenset(named),
@@ -108,14 +116,31 @@ def join(workload: str, manifests: dict[str, str], images: Collection[str]) -> M
     )
 
 
+def _ended(text: str) -> str:
+    """A file with one end of its last line, unless its blank lines may belong to a text."""
+    return f"{text}\n" if re.search(r"[|>][1-9]?\+", text) else f"{text.rstrip()}\n"
+
+
 def _documents(text: str) -> list[yaml.Node]:
-    # JSON may be indented with tabs, which YAML takes for an error; texts cannot hold them.
-    is_json = text.lstrip().startswith("{") and _is_json(text)
-    composed = yaml_text.compose(text.replace("\t", " ") if is_json else text, nodes=_MAX_NODES)
+    if match := _SEPARATOR.search(text):
+        raise yaml_text.MalformedError(
+            text.count("\n", 0, match.start()) + 1,
+            f"K3s takes no {match[0][:20].strip()!r}: expected '---' alone in its line",
+        )
+    # JSON may be indented with tabs, which YAML takes for an error; texts cannot hold them. It has
+    # two escapes for one character, where YAML has one.
+    if text.lstrip().startswith("{") and _is_json(text):
+        text = _SURROGATES.sub(_character, text.replace("\t", " "))
+    composed = yaml_text.compose(text, nodes=_MAX_NODES)
     documents = [node for node in composed if not _empty(node)]
     for document in documents:
-        objects.check_keys(document, set())
+        scalars.check_keys(document, set())
     return documents
+
+
+def _character(match: re.Match[str]) -> str:
+    high, low = (int(text, 16) for text in match.groups())
+    return chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF))
 
 
 def _is_json(text: str) -> bool:
@@ -147,9 +172,24 @@ def _of_object(path: str, node: yaml.Node) -> Iterator[str]:
     if kind.endswith("List") and isinstance(items, yaml.SequenceNode):
         for item in items.value if kind == "List" else ():
             yield from _of_object(path, item)
-    elif found := names.fault(fields):
+        return
+    if found := names.fault(fields):
         place = found[0] or node
         yield f"{path}:{place.start_mark.line + 1}: {found[1]}"
+    yield from _of_texts(path, node, fields)
+
+
+def _of_texts(path: str, node: yaml.Node, fields: dict[str, yaml.Node]) -> Iterator[str]:
+    """Texts of an object that are none, and those of a chart that was not rendered."""
+    is_built_in = operators.is_built_in(fields["apiVersion"])
+    for place, why in scalars.faults(node, is_built_in):
+        yield f"{path}:{place.start_mark.line + 1}: {why}"
+    if is_built_in and objects.text(fields["kind"]) not in _WITH_TEMPLATES:
+        reported = [*fields.values(), *objects.fields(fields.get("metadata")).values()]
+        for value in objects.descend(node):
+            if value not in reported and _HELM.search(objects.text(value)):
+                yield f"{path}:{value.start_mark.line + 1}: {_UNRENDERED}"
+                return
 
 
 def _is_kustomization(fields: dict[str, yaml.Node]) -> bool:
@@ -173,6 +213,8 @@ def _of_image(path: str, named: ImageReference, images: Collection[str]) -> Iter
             f"{path}:{named.line}: the image {named.image} is not part of the disk image: add "
             f'"{reference}" to the workload\'s images'
         )
+    elif named.policy not in _POLICIES:
+        yield f"{path}:{named.line}: imagePullPolicy {named.policy!r}: expected IfNotPresent"
     elif named.policy == "Always" or (not named.policy and is_latest(named.image)):
         yield (
             f"{path}:{named.line}: the pod would ask a registry for {named.image} at every start: "

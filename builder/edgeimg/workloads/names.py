@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import yaml
 
-from edgeimg.workloads import objects
+from edgeimg.workloads import objects, scalars
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
@@ -18,8 +18,6 @@ _RULE = "small letters, digits, '-' and '.', with a letter or digit at both ends
 _LONGEST = 253
 _FREE = ("rbac.authorization.k8s.io", "certificates.k8s.io", "networking.k8s.io")
 """Groups with kinds whose names may have ':' and capitals: what stands in a URL suffices."""
-_TEXT = "tag:yaml.org,2002:str"
-_NULL = "tag:yaml.org,2002:null"
 
 
 def fault(object_fields: Mapping[str, yaml.Node]) -> tuple[yaml.Node | None, str] | None:
@@ -31,9 +29,14 @@ def fault(object_fields: Mapping[str, yaml.Node]) -> tuple[yaml.Node | None, str
     known = objects.fields(metadata)
     for key in ("name", "generateName"):
         name = known.get(key)
-        if name is None or name.tag == _NULL or (not objects.text(name) and name.tag == _TEXT):
+        is_scalar = isinstance(name, yaml.ScalarNode)
+        if (
+            name is None
+            or (is_scalar and not objects.text(name))
+            or (is_scalar and scalars.kind(name) == "nothing")
+        ):
             continue
-        if name.tag != _TEXT:
+        if not is_scalar or scalars.kind(name) != "text":
             return name, f"metadata.{key} is not a text: write it in quotes"
         text = objects.text(name)
         group = objects.text(object_fields.get("apiVersion")).rpartition("/")[0]

@@ -14,7 +14,7 @@ from edgeimg.text import yaml_text
 
 _MAX_MERGED = 50
 """Objects that merge keys bring together in one."""
-_CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
+_CONTAINERS = ("containers", "initContainers", "ephemeralContainers", "sidecars", "steps")
 """Lists of containers, wherever they stand: also in custom resources."""
 _CONTAINER = ("spec", "container", "script", "sidecar")
 """Objects that name an image themselves, as custom resources have them."""
@@ -27,26 +27,6 @@ class ImageReference:
     image: str
     policy: str
     line: int
-
-
-def check_keys(node: yaml.Node, visited: set[int]) -> None:
-    """Raise for keys that strict decoding (sigs.k8s.io/yaml) rejects: duplicates and no texts."""
-    if id(node) in visited or isinstance(node, yaml.ScalarNode):
-        return
-    visited.add(id(node))
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            check_keys(item, visited)
-        return
-    keys: set[str] = set()
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise yaml_text.MalformedError(line, "a key that is not a text")
-        if key.value in keys:
-            raise yaml_text.MalformedError(line, f"duplicate key {key.value!r}")
-        keys.add(key.value)
-        check_keys(value, visited)
 
 
 def descend(root: yaml.Node) -> Iterator[yaml.Node]:

@@ -38,6 +38,11 @@ class Unseen:
     """The URL from which K3s downloads the chart; empty when it does not."""
 
 
+def is_built_in(version: yaml.Node | None) -> bool:
+    """Whether an API version is one of Kubernetes itself."""
+    return _group(version) in _BUILT_IN
+
+
 def unseen(document: yaml.Node) -> Iterator[Unseen]:
     """Parts of a document that may start pods of images that it does not name."""
     for node in objects.listed(document):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from edgeimg.errors import RecipeError
 from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.resolve.requests import digest
 from edgeimg.tree import Tree
+
+from tests.gateway_root import KEY
 
 
 def recipe(directory: Path, overlay: str, name: str = "own.toml", include: str = "") -> RecipeFile:
@@ -88,3 +91,38 @@ def test_a_link_is_found_in_the_recipe_that_names_it(tmp_path: Path) -> None:
         "c": ("recipes/base.toml", 4),
         "d": ("recipes/own.toml", 5),
     }
+
+
+SSH = """
+[services.ssh]
+packages = ["dropbear-bin"]
+command = ["dropbear", "-F"]
+user = "root"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"# ours\n\n{KEY}\r\nrestrict {KEY}", ""),
+        (f"{KEY}\n{KEY[:50]}\n", ":2: the key is cut off"),
+        (f'from="10.0.0.0/8" {KEY}\n', ":1: the ssh server of gateways refuses"),
+        (KEY.replace(" ", "\t"), ":1: expected one blank between the parts"),
+        (f"  {KEY}\n", ":1: expected one blank between the parts"),
+        (f"\ufeff{KEY}\n", ":1: expected a public ssh key"),
+    ],
+)  # fmt: skip
+def test_keys_of_the_image_are_such_that_somebody_can_log_in(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    file = tmp_path / "mine" / overlays.AUTHORIZED
+    file.parent.mkdir(parents=True)
+    file.write_bytes(text.encode())
+    source = recipe(tmp_path, f'paths = ["mine"]\n{SSH}')
+    if why:
+        with pytest.raises(RecipeError, match=re.escape(why)):
+            tree(source)
+    else:
+        assert overlays.AUTHORIZED in tree(source)
+    # Another ssh server may read them otherwise.
+    assert tree(recipe(tmp_path, 'paths = ["mine"]'))

@@ -36,8 +36,37 @@ NETWORK = {
         "GatewayOnLink=yes",
     CARD + "    gateway4: 10.0.0.1\n    routes: [{to: default, via: 10.0.0.1}]\n":
         "Gateway=10.0.0.1",
+    CARD + "    critical: true\n    ipv6-address-generation: eui64\n": "Address=10.0.0.2/24",
+    CARD + "    routes: [{to: 10.9.0.0/16, via: 10.0.0.1, type: unicast, table: 254}]\n":
+        "Destination=10.9.0.0/16",
+    CARD + "    dhcp4: true\n    dhcp4-overrides: {use-dns: false}\n"
+        "    nameservers: {addresses: [10.0.0.9]}\n": "UseDNS=no",
 }  # fmt: skip
+BRIDGE = (
+    "version: 2\nethernets: {a: {}, b: {}}\nbridges:\n  br0:\n    dhcp4: true\n    interfaces: "
+)
+OLD = "version: 1\nconfig:\n- {type: physical, name: a}\n- {type: physical, name: b}\n" \
+      "- {type: bridge, name: br0, bridge_interfaces: "  # fmt: skip
+NOTED = {
+    BRIDGE + "[a, b]\n": "br0: is without STP here",
+    BRIDGE + "[a]\n": "",
+    BRIDGE + "[a, b]\n    parameters: {stp: false}\n": "stp: has no meaning here",
+    OLD + "[a, b]}\n": "is without STP here",
+    OLD + "[a, b], params: {bridge_stp: off}}\n": "",
+    "version: 2\nethernets: {a: {dhcp4: true, nameservers: {addresses: [10.0.0.9]}}}\n":
+        "its name servers take the place of those of DHCP",
+    CARD + "    nameservers: {addresses: [10.0.0.9]}\n": "",
+}  # fmt: skip
+"""What is otherwise than in netplan, and not to be seen in the file."""
 REFUSED_NETWORK = {
+    CARD + "    match: {driver: bcmgenet}\n": "say name, a pattern such as 'en*'",
+    CARD + "    auth: {key-management: 802.1x}\n": "802.1X is not supported",
+    CARD + "    dhcp4-overrides: {use-dns: false}\n": "unless the card has nameservers",
+    CARD + "    routes: [{to: 10.9.0.0/16, via: 10.0.0.1, table: 7}]\n": "write a file",
+    "version: 2\nwifis:\n  w:\n    regulatory-domain: DE\n    access-points:\n      corp:\n"
+        "        auth: {key-management: eap, method: peap}\n": "a login for each user",
+    "version: 2\nethernets: {a: {}}\nbonds: {b0: {interfaces: [a], parameters: {primary: a}}}\n":
+        "write a file for it by hand",
     CARD + "    gateway4: 10.0.0.1\n    routes: [{to: default, via: 10.0.0.3}]\n":
         "a second route to",
     CARD + "    routes: [{to: 10.9.0.0/16, via: 10.0.0.1}, {to: 10.9.0.0/16, via: 10.0.0.3}]\n":
@@ -82,6 +111,14 @@ def test_networks_that_are_taken(tmp_path: Path, text: str, line: str) -> None:
     found = provisioned(tmp_path, network_config=text).splitlines()
     assert found.count("Gateway=10.0.0.1") <= 1
     assert line in found
+
+
+@pytest.mark.parametrize(("text", "note"), NOTED.items(), ids=str)
+def test_what_is_otherwise_than_elsewhere_is_a_note(tmp_path: Path, text: str, note: str) -> None:
+    (tmp_path / "network-config").write_text(text)
+    notes: list[str] = []
+    nocloud.load(nocloud.find(tmp_path), None, notes.append)
+    assert notes == [] if not note else note in "\n".join(notes)
 
 
 @pytest.mark.parametrize(("text", "why"), REFUSED_NETWORK.items(), ids=str)

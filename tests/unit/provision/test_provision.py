@@ -117,11 +117,41 @@ def test_files_from_other_systems_are_text_too(root: Root) -> None:
 def test_keys_of_the_image_and_of_the_card_have_a_line_each(root: Root) -> None:
     own = KEY.replace("me@desk", "image@maker")
     (root.path / "etc/edgeimg/ssh/authorized_keys").write_text(own)  # without its line's end
-    limited = f'restrict,from="10.0.0.0/8" {KEY}'
+    limited = f'restrict,command="echo \\"a b\\"" {KEY}'
     root.put({"edgeimg/authorized_keys": f"{KEY}\n{limited}".encode()})
     assert root.start() == ""
     keys = root.read("etc/edgeimg/ssh/authorized_keys").splitlines()
     assert keys == [own, KEY, limited]
+
+
+def test_keys_are_written_as_the_ssh_server_reads_them(root: Root) -> None:
+    """Dropbear 2025.89 finds no key behind a tab, two blanks, or a blank in front."""
+    kind, data, comment = KEY.split(" ")
+    (root.path / "etc/edgeimg/ssh/authorized_keys").write_text(f" {kind}\t{data}\tof the image\n")
+    texts = (f"  {kind}  {data}\t a  b ", f"No-Pty\t {kind}\t{data}", f"{kind} {data} {comment}")
+    root.put({"edgeimg/authorized_keys": "\n".join(texts).encode()})
+    assert root.start() == ""
+    bare = f"{kind} {data}"
+    assert root.read("etc/edgeimg/ssh/authorized_keys").splitlines() == [
+        f"{bare} of the image", f"{bare} a  b", f"No-Pty {bare}", KEY,
+    ]  # fmt: skip
+    desk = Settings.model_validate({"ssh_keys": list(texts)})
+    assert list(desk.ssh_keys) == [f"{bare} a  b", f"No-Pty {bare}", KEY]
+
+
+@pytest.mark.parametrize(
+    "option", ["from=\"10.0.0.0/8\"", "restrict,pty", "environment=\"A=b\",no-pty", "no-user-rc",
+               "expiry-time=\"20991231\"", "permitlisten=\"22\"", "x" * 4000],
+)  # fmt: skip
+def test_a_key_that_the_ssh_server_would_refuse_is_refused(root: Root, option: str) -> None:
+    """Its log says "Bad public key options", and nobody can log in."""
+    line = f"{KEY} {option}" if option.startswith("x") else f"{option} {KEY}"
+    with pytest.raises(ValidationError, match=r"option|bytes"):
+        Settings.model_validate({"ssh_keys": [line]})
+    root.put({"edgeimg/authorized_keys": line.encode()})
+    assert "authorized_keys: line 1: " in root.start()
+    root.put({"edgeimg/authorized_keys": f"restrict,no-pty {KEY}".encode()})  # the control
+    assert root.start() == ""
 
 
 def secret(text: str = SECRET) -> SecretStr:

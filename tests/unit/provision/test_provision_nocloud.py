@@ -164,7 +164,6 @@ tunnels:
     assert [problem.partition(";")[0] for problem in told] == [
         "meta-data:1: public-hostname: is not supported",
         "network-config:5: ethernets.eth0.dhcp4-overrides.use-mtu: is not supported",
-        "network-config:6: ethernets.eth0.critical: is not supported",
         "network-config:9: tunnels.he-ipv6.mode: expected wireguard, the only tunnel of gateways",
         "user-data:10: packages: is not supported",
         "user-data:11: runcmd: is not supported",

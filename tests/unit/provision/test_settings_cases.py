@@ -56,7 +56,6 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "10-user-data-kinds/bom": ("box1",),
     "10-user-data-kinds/crlf": ("box1",),
     "10-user-data-kinds/empty-files": ("NOTE user-data:1: is empty",),
-    "10-user-data-kinds/key-options": (f'from="10.0.0.0/8",no-pty {KEY}',),
     "10-user-data-kinds/meta-pubkeys-dict": (KEY,),
     "10-user-data-kinds/locale": ("box1", "NOTE locale: has no meaning here"),
     "10-user-data-kinds/meta-json": ("box1", "NOTE dsmode: has no meaning here"),
@@ -178,6 +177,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "30-fleet-csv/trailing-empty-cols.csv": ("Address=10.0.0.1/24",),
 }  # fmt: skip
 REFUSED: dict[str, tuple[str, ...]] = {
+    "10-user-data-kinds/key-options": ("refuses a key with the option 'from': leave it out",),
     "10-user-data-kinds/header-with-space": ("expected #cloud-config", "understood: hostname"),
     "10-user-data-kinds/hostname-caps": ("as 'line3-gw'",),
     "10-user-data-kinds/hostname-is-fqdn": ("as 'box1'",),

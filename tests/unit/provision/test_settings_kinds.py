@@ -24,6 +24,7 @@ NAMED = {
 }  # fmt: skip
 
 TAKEN = {
+    '[wifi]\ncountry = "GB"\nnetworks = [{ssid = "a", security = "open"}]\n': "country=GB",
     LAN + 'addresses = ["10.0.0.5/255.255.255.0"]\n': "Address=10.0.0.5/24",
     LAN + 'addresses = ["169.254.3.4/16"]\n': "Address=169.254.3.4/16",
     LAN + 'addresses = ["fd00::/64"]\nmtu = 1280\n': "Address=fd00::/64",
@@ -70,6 +71,9 @@ REFUSED = {
     '[proxy]\nhttp = "http://10.0.0.300:3128"\n': "expected an address such as 'http://proxy.lan",
     '[k3s]\nserver = "https://10.0.0.300:6443"\n': "expected an address such as 'https://10.0.0.1",
     '[k3s]\nserver = "https://[fd00:::1]:6443"\n': "expected an address such as 'https://10.0.0.1",
+    '[k3s]\nnode_ips = ["127.0.0.1"]\n': "others do not reach 127.0.0.1",
+    '[k3s]\nnode_ips = ["fe80::1"]\n': "others do not reach fe80::1",
+    '[wifi]\ncountry = "UK"\nnetworks = [{ssid = "a", security = "open"}]\n': "'DE' or 'GB'",
     '[k3s]\nnode_ips = ["10.0.0.1", "10.0.0.2"]\n': "one address of IPv4 and one of IPv6",
     '[k3s]\ntaints = "a:NoSchedule"\n': "expected a list, in brackets",
     '[k3s]\nlabels = {site = 7}\n': "expected a text, in quotes",
@@ -114,6 +118,20 @@ WARNED = {
     LAN + '[network.w]\ninterface = "wlan0"\n': "",
     LAN + 'dns = ["127.0.0.53"]\n': "network.a: dns: 127.0.0.53 is the gateway itself",
     LAN + 'addresses = ["10.0.0.2/1"]\n': "10.0.0.2/1 overlaps 10.42.0.0/16",
+    LAN + 'addresses = ["10.1.0.2/24"]\nroutes = [{to = "10.42.0.0/15", via = "10.1.0.1"}]\n':
+        "10.42.0.0/15 overlaps 10.43.0.0/16",
+    LAN + 'dns = ["10.43.0.10"]\n': "10.43.0.10 overlaps 10.43.0.0/16",
+    'ntp = ["10.42.0.1", "ntp.lan"]\n': "10.42.0.1 overlaps 10.42.0.0/16",
+    '[k3s]\nserver = "https://10.42.0.9:6443"\n': "10.42.0.9 overlaps 10.42.0.0/16",
+    LAN + 'addresses = ["10.0.0.2/24"]\ngateway = "10.0.0.1"\ndns = ["10.41.0.1", "fd00::1"]\n'
+        '[k3s]\nserver = "https://gw.lan:6443"\n': "",
+    LAN + 'addresses = ["10.0.0.2/24"]\n[k3s]\nrole = "agent"\nserver = "https://10.0.0.2:6443"\n'
+        'token_file = "pw"\n': "https://10.0.0.2:6443 is this gateway",
+    '[k3s.config]\ncluster-cidr = "10.96.0.0/12"\nservice-cidr = "10.100.0.0/16"\n':
+        "cluster-cidr 10.96.0.0/12 overlaps service-cidr 10.100.0.0/16",
+    '[k3s.config]\ncluster-dns = "10.43.0.10"\nservice-cidr = "10.96.0.0/12"\n':
+        "cluster-dns 10.43.0.10 is not in service-cidr 10.96.0.0/12",
+    '[k3s.config]\ncluster-dns = "10.96.0.10"\nservice-cidr = "10.96.0.0/12"\n': "",
     '[k3s]\nserver = "https://10.0.0.1"\n': "K3s asks port 443: https://10.0.0.1:6443",
     '[k3s]\nserver = "https://[fd00::1]/"\n': "K3s asks port 443: https://[fd00::1]:6443",
     '[k3s]\nserver = "https://10.0.0.1:443"\n': "",

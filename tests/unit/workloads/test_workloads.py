@@ -285,6 +285,74 @@ def test_manifests_are_read_as_kubernetes_reads_them(text: str, told: str) -> No
     assert told in problems(f"apiVersion: v1\nkind: X\n{text}\n{named}")[0]
 
 
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: app, labels: {{app: {label}}}}}
+spec:
+  template:
+    metadata: {{annotations: {{a: {note}}}}}
+    spec:
+      nodeSelector: {{disk: {disk}}}
+      containers:
+        - {{image: "localhost/acme/app:1", args: [{item}], env: [{{name: A, value: {value}}}]}}
+"""
+TEXTS = {"label": "123e4567", "note": "2026-11-30", "disk": "ssd", "item": "-v", "value": "1:30"}
+
+
+@pytest.mark.parametrize(
+    ("place", "scalar", "told"),
+    [
+        ("label", "1", "a.yaml:3: labels.app is not a text: write it in quotes"),
+        ("note", "yes", "a.yaml:6: annotations.a is not a text"),
+        ("disk", "on", "a.yaml:8: nodeSelector.disk is not a text"),
+        ("item", "8080", "a.yaml:10: an item of args is not a text"),
+        ("value", "012", "a.yaml:10: value of env is not a text"),
+        ("value", "1e3", "a.yaml:10: value of env is not a text"),
+        ("value", "123e45", "a.yaml:10: value of env is not a text"),
+        ("value", "y", "a.yaml:10: value of env is not a text"),
+        ("value", "[a]", "a.yaml:10: value of env: expected a text"),
+        ("note", "'{{ .Values.note }}'", "a.yaml:6: a template that is not rendered"),
+    ],
+)
+def test_where_kubernetes_takes_texts_only(place: str, scalar: str, told: str) -> None:
+    """What go-yaml makes of a scalar was tried with apimachinery 0.36.3."""
+    assert problems(DEPLOYMENT.format(**{**TEXTS, place: scalar}))[0].startswith(told)
+    for right in (f"'{scalar}'".replace("''", "'"), "~"):  # the controls
+        if "{{" not in right:
+            text = DEPLOYMENT.format(**{**TEXTS, place: right})
+            assert manifests.join("w", {"a.yaml": text}, (APP,))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("--- {apiVersion: v1}\n", "a.yaml:1: K3s takes no '--- {apiVersion: v1}'"),
+        (f"{CONFIG_MAP}--- !!map\n{CONFIG_MAP}", "a.yaml:4: K3s takes no '--- !!map'"),
+        (f"{CONFIG_MAP}data: {{on: a}}\n", "a.yaml:4: the key on is not a text in YAML 1.1"),
+        (f"{CONFIG_MAP}data: {{1e3: a}}\n", "a.yaml:4: the key 1e3 is not a text"),
+        (f"{CONFIG_MAP}data: {{a: 5}}\n", "a.yaml:4: data.a is not a text"),
+        ("apiVersion: v1\nkind: pod\nmetadata: {name: a}\n", "a.yaml:2: v1 has no 'pod'"),
+        (POD.format(image=APP) + "      imagePullPolicy: never\n", "a.yaml:8: imagePullPolicy"),
+        ("apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: a}\n"
+         "spec: {templates: [{sidecars: [{image: 'x:1'}]}]}", "a.yaml:4: the image x:1"),
+    ],
+)  # fmt: skip
+def test_what_k3s_would_read_otherwise(text: str, told: str) -> None:
+    assert problems(text)[0].startswith(told)
+
+
+def test_separators_and_texts_stay_as_they_are() -> None:
+    text = f"%YAML 1.1\n--- # one\n{CONFIG_MAP}data:\n  a: |\n    ---\n    x\n"
+    assert manifests.join("w", {"a.yaml": text}, ()).data.decode() == f"---\n{text}"
+    text = f"{CONFIG_MAP}data:\n  on-off: true-x\n  a: |+\n    x\n\n\n"
+    assert manifests.join("w", {"a.yaml": text}, ()).data.decode() == f"---\n{text}\n"
+    text = (
+        '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a"},"data":{"a":"\\ud83d\\ude00"}}'
+    )
+    assert manifests.join("w", {"a.json": text}, ())
+
+
 def test_what_is_in_a_list_is_an_object_too() -> None:
     text = "apiVersion: v1\nkind: List\nitems:\n- {kind: Pod}\n"
     assert problems(text) == ["a.yaml:4: no Kubernetes object: it has no apiVersion"]
@@ -320,7 +388,8 @@ REFUSED_NAMES = {
     "[name]": "has no metadata.name",
     "{name: 123}": "metadata.name is not a text: write it in quotes",
     "{name: yes}": "is not a text",
-    "{name: 2026-11-29}": "is not a text",
+    "{name: 1e3}": "is not a text",
+    "{name: y}": "is not a text",
     "{name: {a: b}}": "is not a text",
     "{name: My App}": "a.yaml:3: metadata.name 'My App' is no name of an object: expected small",
     "{name: app_1}": "is no name",
@@ -355,6 +424,8 @@ def test_an_object_without_metadata_has_no_name() -> None:
     [
         ("v1", "{name: a}"),
         ("v1", "{name: '123'}"),
+        ("v1", "{name: 2026-11-29}"),
+        ("v1", "{name: !!str 123}"),
         ("v1", "{generateName: job-}"),
         ("v1", "{name: '', generateName: job-}"),
         ("v1", f"{{name: {'a' * 253}}}"),

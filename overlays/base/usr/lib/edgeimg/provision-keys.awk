@@ -1,10 +1,12 @@
 # Prints what is wrong with the first bad line of a provisioned authorized_keys, nothing when it is
-# good. A key is decoded (RFC 4253 6.6): one that is cut off looks like a key, and nobody could log in.
+# good; with what=lines the lines themselves, as the ssh server (dropbear) reads them: one blank between
+# the parts, no tabs, no blanks in front. It refuses keys with options that are not listed here. A key
+# is decoded (RFC 4253 6.6): one that is cut off looks like a key, and nobody could log in.
 BEGIN {
-    flags = "agent-forwarding|no-agent-forwarding|no-port-forwarding|no-pty|no-touch-required|no-user-rc|no-x11-forwarding|port-forwarding|pty|restrict|user-rc|verify-required|x11-forwarding|no-X11-forwarding|X11-forwarding"
-    texts = "command|environment|expiry-time|from|permitlisten|permitopen|principals|tunnel"
-    option = "(" flags "|(" texts ")=\"[^\"]*\")"
-    options = "^[ \t]*" option "(," option ")*[ \t]+"
+    flags = "no-agent-forwarding|no-port-forwarding|no-pty|no-touch-required|no-x11-forwarding|restrict|verify-required"
+    option = "(" flags "|(command|permitopen)=\"(\\\\\"|[^\"])*\")"
+    options = "^" option "(," option ")*[ \t]+"
+    unknown = "^(" option ",)*(agent-forwarding|environment|expiry-time|from|no-user-rc|permitlisten|port-forwarding|principals|pty|tunnel|user-rc|x11-forwarding)[=, \t]"
     digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     for (i = 1; i <= 64; i++) value[substr(digits, i, 1)] = i - 1
     for (i = 32; i < 127; i++) letter[i] = sprintf("%c", i)
@@ -53,8 +55,39 @@ function is_whole(type,   curve) {
     sub(/@.*/, "", curve)
     return text_of[2] == curve && size_of[3] == point[curve] && fields == (type ~ /^sk-/ ? 4 : 3)
 }
-/^[ \t]*(#|$)/ { next }
-{ sub(options, "") }
+function word(   found) {
+    # Takes the next word off the line.
+    found = line
+    sub(/[ \t].*/, "", found)
+    line = substr(line, length(found) + 1)
+    sub(/^[ \t]+/, "", line)
+    return found
+}
+/^[ \t]*(#|$)/ {
+    if (what == "lines") print
+    next
+}
+{
+    line = $0
+    gsub(/^[ \t]+|[ \t]+$/, "", line)
+    head = ""
+    if (match(tolower(line), options)) {
+        head = substr(line, 1, RLENGTH)
+        line = substr(line, RLENGTH + 1)
+        sub(/[ \t]+$/, " ", head)
+    }
+}
+what == "lines" {
+    head = head word()
+    head = head " " word()
+    print head (line == "" ? "" : " ") line
+    next
+}
+length($0) > 4000 { bad("expected at most 4000 bytes in a line: shorten its comment") }
+head == "" && tolower(line) ~ unknown {
+    bad("the ssh server refuses a key with an option of this line: expected restrict, no-pty, no-*-forwarding, command=, permitopen=, no-touch-required or verify-required")
+}
+{ $0 = line }
 $1 !~ /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh[.]com)$/ || $2 !~ "^[A-Za-z0-9+/]+=*$" {
     bad("expected a public key, such as ssh-ed25519 AAAA... name")
 }
