@@ -174,6 +174,8 @@ def _members(method: Method, chunks: Iterator[bytes], budget: Budget) -> Iterato
                 if not data.startswith(method.magics):
                     raise EOFError("garbage after its end" if count else f"not {method.name} data")
                 decoder, count = method.make(budget.limits), count + 1
+                if count > budget.limits.streams:
+                    raise EOFError(f"more than {budget.limits.streams} streams in a row")
                 budget.move(0)
             yield from method.pieces(decoder, data)
             data = decoder.unused_data if decoder.eof else b""

@@ -6,13 +6,15 @@ import os
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import zstandard
-from edgeimg.errors import ImageError
+from edgeimg.errors import ArchiveError, ImageError
 from edgeimg.image import bmap, raw
-from edgeimg.streams import sparse
+from edgeimg.streams import decoding, sparse
+from edgeimg.streams.limits import IMAGE
 
 BLOCK = 128 << 10
 GIB = 1 << 30
@@ -66,6 +68,14 @@ def test_an_image_that_is_not_compressed_well_is_the_same(tmp_path: Path) -> Non
     (tmp_path / "x.raw.zst").write_bytes(zstandard.compress(data))
     raw.unpack(tmp_path / "x.raw.zst", tmp_path / "x.raw")
     assert (tmp_path / "x.raw").read_bytes() == data
+
+
+@pytest.mark.parametrize("one", [zstandard.compress(b""), struct.pack("<II", 0x184D2A50, 0)])
+def test_streams_in_a_row_have_a_limit(one: bytes) -> None:
+    limits, data = replace(IMAGE, streams=100), zstandard.compress(b"x")
+    assert decoding.unpacked(one * 99 + data, "x", method=decoding.ZSTD, limits=limits) == b"x"
+    with pytest.raises(ArchiveError, match="more than 100 streams in a row"):
+        decoding.unpacked(one * 100 + data, "x", method=decoding.ZSTD, limits=limits)
 
 
 def _pipe(path: Path) -> None:
