@@ -18,6 +18,7 @@ from random import Random
 import zstandard
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
+from edgeimg.cve import cve
 from edgeimg.errors import (
     ArchitectureError,
     ArchiveError,
@@ -29,8 +30,10 @@ from edgeimg.errors import (
     ProvisionError,
     RecipeError,
 )
+from edgeimg.fleet import reading as fleet
 from edgeimg.hardware import reading
 from edgeimg.image import blockmap
+from edgeimg.image.manifest import Manifest
 from edgeimg.lock.file import read_lock
 from edgeimg.provision import nocloud, rendering
 from edgeimg.provision import reading as settings
@@ -42,6 +45,7 @@ from edgeimg.workloads import manifests
 
 from tests.fake_k3s import FakeK3s
 from tests.fuzz import texts
+from tests.release_facts import manifest
 from tests.samples import Member, ar, deb_bytes, member, tar
 
 CUT = b"\n=====\n"
@@ -301,6 +305,27 @@ def _machines() -> list[bytes]:
     return [path.read_bytes() for path in sorted(texts.MACHINES.glob("*.txt"))]
 
 
+def _read_fleet(path: Path, directory: Path) -> object:
+    named = path.rename(directory / "fleet.csv")
+    return [gateway.files() for gateway in fleet.load(named).gateways]
+
+
+def _feeds() -> list[bytes]:
+    return [
+        CUT.join(json.dumps(one).encode() for one in (texts.SBOM, feed)) for feed in texts.FEEDS
+    ]
+
+
+def _read_feed(path: Path, directory: Path) -> object:
+    sbom, _, feed = path.read_bytes().partition(CUT)
+    (directory / "feed").write_bytes(feed)
+    return cve.judge(sbom, [directory / "feed"]).to_json()
+
+
+def _read_facts(path: Path, _: Path) -> object:
+    return Manifest.read(path).to_json()
+
+
 def _of_text(
     seeds: list[bytes],
     read: Callable[[Path, Path], object],
@@ -327,5 +352,8 @@ READERS = {
         _block_maps(), lambda path, _: blockmap.read(path), ImageError, wrap=_block_map
     ),
     "lock": _of_text([texts.LOCK.encode()], lambda path, _: read_lock(path), LockError),
+    "fleet": _of_text([texts.FLEET.encode()], _read_fleet, ProvisionError),
+    "facts": _of_text([json.dumps(manifest("arm64")).encode()], _read_facts, ImageError),
+    "feed": _of_text(_feeds(), _read_feed, ArchiveError),
     "machine": _of_text(_machines(), lambda path, _: reading.read(path), MachineError),
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ SECONDS = 30
 """Of one input."""
 LARGEST = 1 << 16
 """Bytes of an input, before it is wrapped."""
+_STATS = re.compile(r"stat::(slowest_unit_time_sec|peak_rss_mb): +(\d+)")
 _KEEP = re.compile(r"#(\d+)\s+(?:DONE|pulse|NEW|REDUCE|RELOAD|INITED).*?cov: (\d+)")
 
 
@@ -42,6 +44,10 @@ class Score:
     inputs: int = 0
     places: int = 0
     """Covered branches, as libFuzzer counts them."""
+    slowest: int = 0
+    """Whole seconds of the input that took longest."""
+    memory: int = 0
+    """MiB of the process at most."""
     findings: list[Path] = field(default_factory=list)
 
 
@@ -81,6 +87,7 @@ def _fuzz(name: str, seconds: float, findings: Path) -> Score:
             options = [
                 str(corpus), f"-max_total_time={left}", f"-timeout={SECONDS}",
                 f"-rss_limit_mb={MEMORY}", f"-max_len={LARGEST}", f"-artifact_prefix={prefix}",
+                "-print_final_stats=1",
                 *([f"-dict={words}"] if reader.tokens else []),  # it refuses an empty one
             ]  # fmt: skip
             process = _start(name, options, stderr=subprocess.PIPE)
@@ -90,6 +97,9 @@ def _fuzz(name: str, seconds: float, findings: Path) -> Score:
             if counts:
                 score.inputs += int(counts[-1][0])
                 score.places = max(score.places, *(int(places) for _, places in counts))
+            stats = dict(_STATS.findall(text))
+            score.slowest = max(score.slowest, int(stats.get("slowest_unit_time_sec", 0)))
+            score.memory = max(score.memory, int(stats.get("peak_rss_mb", 0)))
             if process.returncode == 0:
                 break
             saved = re.search(r"Test unit written to (\S+)", text)
@@ -101,7 +111,7 @@ def _fuzz(name: str, seconds: float, findings: Path) -> Score:
             print(f"{name}: {path}", flush=True)
     print(
         f"{name:9} {score.inputs:8} inputs, {score.places:5} places, "
-        f"{len(score.findings)} findings",
+        f"{len(score.findings)} findings, slowest {score.slowest} s, {score.memory} MiB",
         flush=True,
     )
     return score
@@ -109,7 +119,13 @@ def _fuzz(name: str, seconds: float, findings: Path) -> Score:
 
 def _start(name: str, options: list[str], stderr: int | None = None) -> subprocess.Popen[bytes]:
     argv = [sys.executable, str(PROJECT / "tests/fuzz/one.py"), name, *options]
-    return subprocess.Popen(argv, cwd=PROJECT, stdout=stderr and subprocess.DEVNULL, stderr=stderr)
+    return subprocess.Popen(
+        argv,
+        cwd=PROJECT,
+        stdout=stderr and subprocess.DEVNULL,
+        stderr=stderr,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY << 20, MEMORY << 20)),
+    )
 
 
 if __name__ == "__main__":

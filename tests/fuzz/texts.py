@@ -168,3 +168,29 @@ NOCLOUD = (
     (b"{}", b"#!/bin/sh\nexit 0\n", _V1),
 )
 """meta-data, user-data and network-config of one machine."""
+
+FLEET = """\
+hostname,disk_serial,network.lan.mac,network.lan.addresses,network.lan.gateway,k3s.role,k3s.labels.site
+box-1,S1,52:54:00:12:34:56,"10.0.0.1/24, fd00::1/64",10.0.0.254,,hall-7
+# a comment
+box-2,S2,52-54-00-12-34-57,10.0.0.2/24,,,
+"""
+
+SBOM = {
+    "bomFormat": "CycloneDX",
+    "metadata": {"component": {"name": "gateway", "version": "1.2"}},
+    "components": [
+        {"type": "operating-system", "name": "debian", "version": "13",
+         "properties": [{"name": "edgeimg:codename", "value": "trixie"}]},
+        {"name": "openssl", "purl": "pkg:deb/debian/openssl@3.5.1-1?distro=debian-13"},
+        {"name": "golang.org/x/net", "purl": "pkg:golang/golang.org/x/net@v0.40.0"},
+    ],
+}  # fmt: skip
+_RANGE = {"type": "SEMVER", "events": [{"introduced": "0"}, {"fixed": "0.41.0"}]}
+_PACKAGE = {"ecosystem": "Go", "name": "golang.org/x/net"}
+FEEDS = (
+    {"openssl": {"CVE-2026-1111": {"description": "A bug.", "releases": {
+        "trixie": {"status": "resolved", "fixed_version": "3.5.2-1", "urgency": "high"}}}}},
+    {"id": "GO-2026-1", "modified": "2026-01-01T00:00:00Z", "aliases": ["CVE-2026-2"],
+     "summary": "A bug.", "affected": [{"package": _PACKAGE, "ranges": [_RANGE]}]},
+)  # fmt: skip

@@ -14,7 +14,7 @@ from edgeimg.arch import Arch
 from edgeimg.build import overlays, project_files
 from edgeimg.build.options import BuildOptions
 from edgeimg.cache.store import key, sha256_file, source_digest
-from edgeimg.errors import LockError, RecipeError
+from edgeimg.errors import ArchiveError, LockError, RecipeError
 from edgeimg.lock.file import read_lock
 from edgeimg.lock.model import ArchLock, K3sAsset, Lock
 from edgeimg.recipe.file import RecipeFile
@@ -24,6 +24,9 @@ from edgeimg.resolve import builtin_parts
 from edgeimg.resolve.requests import verify
 from edgeimg.sources import standin
 from edgeimg.tree import Tree
+
+_LARGEST_K3S = 1 << 30
+"""Bytes; releases have less than 100 MB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +192,8 @@ def k3s_file(recipe: Recipe) -> Path:
         )
     if not path.is_file():
         raise RecipeError(f"there is no K3s binary at {path}")
+    if path.stat().st_size > _LARGEST_K3S:
+        raise ArchiveError(f"{path} is larger than {_LARGEST_K3S >> 20} MiB: no K3s binary")
     return path
 
 

@@ -166,6 +166,8 @@ def _run(answer: Answer) -> int:
         hint = "free some memory, or look for an input that is far larger than others"
         return _fail(answer, "the memory of this host is used up", hint, HostError.exit_code)
     except Exception as error:
+        if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # of Path.resolve
+            return _fail(answer, str(error), HOSTS_FAULT[errno.ELOOP], HostError.exit_code)
         return _bug(answer, error)
     return 0
 

@@ -59,7 +59,9 @@ def _documents(path: Path) -> Iterator[tuple[str, bytes]]:
         if path.is_dir():
             for file in sorted(path.rglob("*.json")):
                 yield str(file), bounded.read(file, _MAX_BYTES)
-        elif zipfile.is_zipfile(path):
+            return
+        bounded.opened(path).close()  # a pipe or a device has no end to look at
+        if zipfile.is_zipfile(path):
             yield from _zipped(path)
         else:
             yield str(path), bounded.read(path, _MAX_BYTES)

@@ -19,6 +19,7 @@ from edgeimg.errors import ProvisionError
 from edgeimg.fleet import columns
 from edgeimg.fleet.columns import Column
 from edgeimg.fleet.rows import Row, Rows, anchored, with_value
+from edgeimg.text import bounded
 from edgeimg.text.toml_text import Location, Place
 
 _MAX_BYTES = 8 << 20
@@ -198,7 +199,7 @@ def _row(path: Path, line: int, found: Sequence[Column | None], cells: Sequence[
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with bounded.opened(path) as file:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ProvisionError(f"cannot read the fleet file {path}: {error.strerror}") from None

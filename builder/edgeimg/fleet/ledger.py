@@ -20,7 +20,10 @@ from typing import BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeimg.errors import HostError
+from edgeimg.text import bounded
 
+_LARGEST = 64 << 20
+"""Bytes: 100,000 runs."""
 Result = Literal["started", "ok", "failed", "interrupted"]
 
 
@@ -84,7 +87,7 @@ class Ledger:
     def read(self) -> Read:
         """All of it. Raises HostError when the file is there and cannot be read."""
         try:
-            data = self.path.read_bytes()
+            data = bounded.read(self.path, _LARGEST)
         except FileNotFoundError:
             return Read()
         except OSError as error:

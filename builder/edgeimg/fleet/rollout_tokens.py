@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from edgeimg.errors import HostError, ProvisionError
+from edgeimg.text import bounded
 
 LARGEST = 16 << 20
 """Bytes of the file."""
@@ -79,7 +80,7 @@ def read(fleet: Path) -> dict[str, SecretStr]:
     """
     path = kept(fleet)
     try:
-        with path.open("rb") as file:
+        with bounded.opened(path) as file:
             mode = stat.S_IMODE(path.stat().st_mode)
             raw = file.read(LARGEST + 1)
     except FileNotFoundError:

@@ -11,8 +11,11 @@ from pydantic import SecretStr
 
 from edgeimg.errors import HostError, ProvisionError
 from edgeimg.provision import masking
+from edgeimg.text import bounded
 
 _BYTES = 32
+_LARGEST = 64 << 10
+"""Bytes of the file."""
 
 
 def kept(fleet: Path) -> Path:
@@ -51,7 +54,7 @@ def generate(fleet: Path) -> tuple[SecretStr, bool]:
 def _read(path: Path) -> SecretStr:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
-        text = path.read_text().strip()
+        text = bounded.read(path, _LARGEST).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ProvisionError(f"cannot read the token in {path}: {error}") from None
     if mode & 0o077:

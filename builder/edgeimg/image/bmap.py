@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from edgeimg.errors import ImageError
 from edgeimg.image.partitions import SECTOR, DiskPlan
 from edgeimg.streams import sparse
 
@@ -63,7 +64,10 @@ def content_sizes(disk: Path, plan: DiskPlan, sizes: Mapping[str, int]) -> dict[
 
 
 def document(disk: Path, mapped: Sequence[Range]) -> bytes:
-    """The block map of `disk`: XML, with SHA-256 digests of the ranges and of itself."""
+    """The block map of `disk`: XML, with SHA-256 digests of the ranges and of itself.
+
+    Raises ImageError for ranges beyond its end.
+    """
     size = disk.stat().st_size
     with disk.open("rb") as file:
         rows = [
@@ -95,7 +99,9 @@ def _digest(file: BinaryIO, first: int, last: int, size: int) -> str:
     file.seek(first * BLOCK)
     remaining = min((last + 1) * BLOCK, size) - first * BLOCK
     while remaining:
-        chunk = file.read(min(1 << 20, remaining))
+        chunk = file.read(min(1 << 20, remaining)) if last * BLOCK < size else b""
+        if not chunk:
+            raise ImageError(f"{file.name} is smaller than its block map says")
         digest.update(chunk)
         remaining -= len(chunk)
     return digest.hexdigest()

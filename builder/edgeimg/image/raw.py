@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ImageError
+from edgeimg.image.partitions import LARGE_SECTOR, SECTOR
 from edgeimg.streams import decoding, sparse
-from edgeimg.streams.decoding import Source, Stream, chunks
+from edgeimg.streams.decoding import Peeked, Source, Stream, chunks
 from edgeimg.streams.limits import IMAGE
+
+_HEADER = struct.Struct("<8s24xQ")
+"""Of a GPT: its signature, and the sector of its copy, which is the last of the disk."""
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Source]:
-    """The raw image as a stream. Raises ImageError when the file cannot be read or is damaged."""
+    """The raw image as a stream.
+
+    Raises ImageError when the file cannot be read, is neither a file nor a disk, or is damaged.
+    """
     try:
-        file = path.open("rb")
-    except IsADirectoryError:
-        raise ImageError(f"{path} is a directory") from None
+        # Without O_NONBLOCK, opening a pipe waits for whoever writes to it.
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror}") from None
-    with file:
+    kind = os.fstat(number).st_mode
+    if stat.S_ISDIR(kind) or not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
+        os.close(number)
+        what = "a directory" if stat.S_ISDIR(kind) else "neither a file nor a disk"
+        raise ImageError(f"{path} is {what}")
+    with os.fdopen(number, "rb") as file:
         method = decoding.recognise(file.read(6))
         file.seek(0)
         if method is None:
@@ -58,8 +72,35 @@ def measure(path: Path, *, limit: int) -> int:
 def unpack(path: Path, output: Path) -> None:
     """Write the raw image in `path` to the sparse file `output`.
 
-    Raises ImageError when it is damaged or ends early, HostError when the disk is full.
+    Raises ImageError when it is damaged or empty, or larger than its partition table says, and
+    HostError when the disk is full.
     """
     with opened(path) as stream, disk_errors(output), output.open("wb") as raw:
-        if not sparse.write(chunks(stream), raw):
-            raise ImageError(f"{path} is no disk image: it is empty")
+        peeked = Peeked(stream, 2 * LARGE_SECTOR)
+        sparse.write(_as_declared(peeked, path), raw)
+
+
+def _as_declared(stream: Peeked, path: Path) -> Iterator[bytes]:
+    """All of a disk. A few bytes may unpack to any number: its partition table says how many."""
+    if not stream.start:
+        raise ImageError(f"{path} is no disk image: it is empty")
+    start = stream.start.ljust(2 * LARGE_SECTOR, b"\0")
+    for sector in (SECTOR, LARGE_SECTOR):
+        magic, last = _HEADER.unpack_from(start, sector)
+        if magic == b"EFI PART":
+            break
+    else:
+        raise ImageError(f"{path} is no disk image: it has no partition table")
+    size, left = (last + 1) * sector, (last + 1) * sector
+    if size > IMAGE.bytes:
+        raise ImageError(
+            f"{path} is damaged: its partition table is for a disk of {size >> 30} GiB, "
+            f"and images have {IMAGE.bytes >> 30} GiB at most"
+        )
+    for piece in chunks(stream):
+        left -= len(piece)
+        if left < 0:
+            raise ImageError(
+                f"{path} is damaged: more than the {size} bytes that its partition table names"
+            )
+        yield piece

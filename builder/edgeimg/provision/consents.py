@@ -18,8 +18,6 @@ from edgeimg.tools import Toolbox
 _ROOTS = {arch.root_type for arch in ARCHITECTURES}
 _AGENT = "usr/lib/edgeimg/rollout"
 _UPDATES = "usr/lib/edgeimg/update.conf"
-_LARGEST = 64 << 20
-"""Bytes of a manifest."""
 
 
 def of_disk(raw: Path, *, toolbox: Toolbox) -> ProvisionFacts:
@@ -57,8 +55,7 @@ def beside(image: Path) -> ProvisionFacts | None:
     path = image.with_name(f"{stem}{SUFFIX}")
     if not path.is_file():
         return None
-    with path.open("rb") as file:
-        manifest = Manifest.from_json(file.read(_LARGEST), str(path))
+    manifest = Manifest.read(path)
     agent, updates = (
         None if manifest.files is None else path in manifest.files for path in (_AGENT, _UPDATES)
     )

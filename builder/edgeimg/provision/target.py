@@ -64,6 +64,8 @@ def choose(path: Path, output: Path | None) -> Target:
             raise HostError("--output is for images: a directory is provisioned in its place")
         folder.check(path)
         return Target(kind="folder", path=path)
+    if not stat.S_ISREG(kind):
+        raise ImageError(f"{path} is neither an image, a disk nor a directory")
     if output is None and path.suffix == ".zst":
         raise ImageError(
             f"{path.name} is compressed: a provisioned copy is made of it",

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from edgeimg.text import bounded
 from edgeimg.text.toml_text import decode
 from edgeimg.text.validation import HUSHED
 
@@ -40,7 +41,7 @@ def read(value: object, info: ValidationInfo) -> str:
     folder = Path((info.context or {}).get(FOLDER, "."))
     try:
         path = Path(value).expanduser() if value.startswith("~") else folder / value
-        with path.open("rb") as file:
+        with bounded.opened(path) as file:
             raw = file.read(LIMIT + 1)
     except RuntimeError:
         raise hushed("expected the path of a file, without '~'") from None

@@ -26,6 +26,8 @@ DAMAGE = (lzma.LZMAError, zlib.error, zstandard.ZstdError, EOFError, MemoryError
 _READ = 1 << 15
 _BITE = 1 << 11
 """zstd's output is unbounded for one input: 128 KiB for 4 bytes, 64 MiB for this many."""
+_NIBBLE = 1 << 4
+"""Where zeros are: 2 MiB of them."""
 _PEEK = 512
 _LONGEST = 6
 """Bytes of the longest magic number."""
@@ -84,11 +86,16 @@ class _Zstd:
         return self._frame.unused_data + self._rest
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        for start in range(0, len(data), _BITE):
-            yield self._frame.decompress(data[start : start + _BITE])
+        start, size = 0, _BITE
+        while start < len(data):
+            piece = self._frame.decompress(data[start : start + size])
+            yield piece
+            start += size
             if self._frame.eof:
-                self._rest = data[start + _BITE :]
+                self._rest = data[start:]
                 return
+            # New memory for large pieces takes longer than to decode zeros.
+            size = _NIBBLE if len(piece) >= 1 << 19 else _BITE
 
 
 def _zstd(decoder: _Decoder, data: bytes) -> Iterator[bytes]:
@@ -167,6 +174,8 @@ def _members(method: Method, chunks: Iterator[bytes], budget: Budget) -> Iterato
                 if not data.startswith(method.magics):
                     raise EOFError("garbage after its end" if count else f"not {method.name} data")
                 decoder, count = method.make(budget.limits), count + 1
+                if count > budget.limits.streams:
+                    raise EOFError(f"more than {budget.limits.streams} streams in a row")
                 budget.move(0)
             yield from method.pieces(decoder, data)
             data = decoder.unused_data if decoder.eof else b""
@@ -235,9 +244,9 @@ def chunks(source: Source, size: int = CHUNK) -> Iterator[bytes]:
 class Peeked:
     """A stream whose start was looked at."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, size: int = _PEEK) -> None:
         self._source = source
-        self.start = source.read(_PEEK)
+        self.start = source.read(size)
         self._given = 0
 
     def read(self, size: int = -1, /) -> bytes:

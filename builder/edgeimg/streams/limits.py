@@ -23,6 +23,8 @@ class Limits:
     ratio: int | None = 100
     window: int = 128 << 20
     """Of the memory that a decoder keeps: what `zstd --long=27` writes, and K3s' `--long=25`."""
+    streams: int = 500_000
+    """Compressed streams in a row in one file: layers have one for every file of theirs."""
     header: int = 1 << 20
     """Of one extended header of a tar (long names, pax records)."""
     headers: int = 64 << 20

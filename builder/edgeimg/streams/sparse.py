@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
@@ -12,22 +13,38 @@ BLOCK = 4096
 _CHUNK = 1 << 18
 _FICLONE = 0x40049409
 """ioctl(2) number of linux/fs.h."""
-_ZEROS = bytes(_CHUNK)
+_ZEROS = bytes(1 << 20)
 
 
 def chunks(path: Path, *, offset: int = 0, size: int | None = None) -> Iterator[tuple[int, bytes]]:
     """Position and bytes of every part that is not all zero, 256 KiB at most.
 
-    Positions count from `offset`; `size` bytes from there are looked at, or all.
+    Positions count from `offset`; `size` bytes from there are looked at, or all. Holes are not
+    read.
     """
     with path.open("rb") as file:
-        file.seek(offset)
         position = 0
         left = path.stat().st_size - offset if size is None else size
-        while left > position and (chunk := file.read(min(_CHUNK, left - position))):
-            if chunk != _ZEROS[: len(chunk)]:
+        while left > position:
+            position += _hole(file.fileno(), offset + position)
+            file.seek(offset + position)
+            # Chunks begin at multiples of their size, but for what follows a hole.
+            wanted = min(_CHUNK - position % _CHUNK, left - position)
+            if wanted <= 0 or not (chunk := file.read(wanted)):
+                break
+            if not _is_zero(chunk):
                 yield position, chunk
             position += len(chunk)
+
+
+def _hole(number: int, start: int) -> int:
+    """Bytes of a file from `start` on that are a hole; 0 where the kernel knows of none."""
+    try:
+        return os.lseek(number, start, os.SEEK_DATA) - start
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # a device
+            return 0
+        return max(0, os.lseek(number, 0, os.SEEK_END) - start)
 
 
 def write(pieces: Iterable[bytes], target: BinaryIO) -> int:
@@ -35,12 +52,20 @@ def write(pieces: Iterable[bytes], target: BinaryIO) -> int:
     size = 0
     for piece in pieces:
         size += len(piece)
-        if piece.count(0) == len(piece):
+        if _is_zero(piece):
             target.seek(len(piece), os.SEEK_CUR)
         else:
             target.write(piece)
     target.truncate()
     return size
+
+
+def _is_zero(piece: bytes) -> bool:
+    """Compares: counting zeros takes twenty times as long."""
+    return all(
+        piece[at : at + len(_ZEROS)] == _ZEROS[: len(piece) - at]
+        for at in range(0, len(piece), len(_ZEROS))
+    )
 
 
 def copy(source: Path, target: Path, *, offset: int) -> None:

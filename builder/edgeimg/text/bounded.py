@@ -6,24 +6,32 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
+
+
+def opened(path: Path) -> BinaryIO:
+    """A regular file, to be read.
+
+    Raises OSError, whose `strerror` is fit for a message: also for pipes, devices and
+    directories (EINVAL).
+    """
+    # Without O_NONBLOCK, opening a pipe waits for whoever writes to it.
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        return os.fdopen(number, "rb")
+    os.close(number)
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def read(path: Path, limit: int) -> bytes:
     """The bytes of a regular file of at most `limit` bytes.
 
-    Raises OSError, whose `strerror` is fit for a message: also for pipes, devices and
-    directories (EINVAL), and for larger files (EFBIG).
+    Raises OSError as `opened`, and for larger files (EFBIG).
     """
-    # Without O_NONBLOCK, opening a pipe waits for whoever writes to it.
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        data = bytearray()
-        while block := os.read(number, min(1 << 20, limit + 1 - len(data))):
+    data = bytearray()
+    with opened(path) as file:
+        while block := file.read(min(1 << 20, limit + 1 - len(data))):
             data += block
-    finally:
-        os.close(number)
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"larger than {size(limit)}", str(path))
     return bytes(data)

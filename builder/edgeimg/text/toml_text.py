@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeimg.errors import EdgeimgError
+from edgeimg.text import bounded
 
 MAX_BYTES = 1 << 20
 DEPTH = 8
@@ -74,7 +75,7 @@ def parse(text: str) -> dict[str, object]:
 def read_text(path: Path, kind: Kind) -> str:
     """A text file of reasonable size. Raises the error of its kind."""
     try:
-        with path.open("rb") as file:
+        with bounded.opened(path) as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise kind.error(

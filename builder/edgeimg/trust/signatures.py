@@ -9,10 +9,13 @@ from pathlib import Path
 
 from edgeimg.cache.store import write_whole
 from edgeimg.errors import SigningKeyError, ToolError, VerifyError
+from edgeimg.text import bounded
 from edgeimg.trust import gnupg, keys, openpgp
 from edgeimg.trust.keys import Key
 
 _DIGEST = "SHA512"
+_LARGEST_KEY = 16 << 20
+"""Bytes of a file of public keys."""
 _REFUSALS = {
     "REVKEYSIG": "its key has been revoked",
     "BADSIG": "it is for other bytes, or was changed",
@@ -89,7 +92,7 @@ def verify(document: bytes, data: bytes, key: Path) -> Signer:
 def public_keys(path: Path) -> bytes:
     """The keyring in a public key file, armored or binary. Raises VerifyError."""
     try:
-        return openpgp.public_keys(path.read_bytes())
+        return openpgp.public_keys(bounded.read(path, _LARGEST_KEY))
     except OSError as error:
         raise VerifyError(f"cannot read the key {path}: {error.strerror}") from error
     except ValueError as error:

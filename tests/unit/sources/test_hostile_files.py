@@ -208,7 +208,78 @@ def cards(count: int) -> str:
     )
 
 
-CASES = {
+def pipe(name: str, *command: str) -> Maker:
+    """The command with a pipe that nobody writes to, in the place of `@`."""
+
+    def make(directory: Path) -> list[str | Path]:
+        os.mkfifo(directory / name)
+        return [word.replace("@", str(directory / name)) for word in command]
+
+    return make
+
+
+def large(name: str, *command: str) -> Maker:
+    """The command with a file of 1 TiB that is a hole, in the place of `@`."""
+
+    def make(directory: Path) -> list[str | Path]:
+        with (directory / name).open("wb") as file:
+            file.truncate(1 << 40)
+        return [word.replace("@", str(directory / name)) for word in command]
+
+    return make
+
+
+def circle(name: str, *command: str) -> Maker:
+    """The command with a symbolic link to itself, in the place of `@`."""
+
+    def make(directory: Path) -> list[str | Path]:
+        (directory / name).symlink_to(name)
+        return [word.replace("@", str(directory / name)) for word in command]
+
+    return make
+
+
+def endless_feed(directory: Path) -> list[str | Path]:
+    _, _, *rest = feed(b"")(directory)
+    return ["cve", "/dev/zero", *rest]
+
+
+NOT_REGULAR = "not a regular file"
+SPECIAL = {
+    "an image that is a pipe": Case(
+        make=pipe("x.raw", "inspect", "@"), code=14, says="neither a file nor a disk"
+    ),
+    "a recipe that is a pipe": Case(
+        make=pipe("x.toml", "lock", "--check", "-r", "@"), code=3, says=NOT_REGULAR
+    ),
+    "a board that is a pipe": Case(
+        make=pipe("b.toml", "build", "--offline", "--board", "@"), code=3, says=NOT_REGULAR
+    ),
+    "settings that are a pipe": Case(
+        make=pipe("x.toml", "provision", "--check", "@"), code=19, says=NOT_REGULAR
+    ),
+    "a fleet that is a pipe": Case(
+        make=pipe("x.csv", "fleet", "check", "@"), code=19, says=NOT_REGULAR
+    ),
+    "a target of settings that is a pipe": Case(
+        make=pipe("x.raw", "provision", "@", "x.toml", "-o", "@.copy.raw"),
+        code=14,
+        says="neither an image, a disk nor a directory",
+    ),
+    "a feed that is a device": Case(make=endless_feed, code=7, says=NOT_REGULAR),
+    "K3s of a terabyte": Case(
+        make=large("k3s", "build", "--offline", "--k3s", "@", "-o", "@.out"),
+        code=7,
+        says="no K3s binary",
+    ),
+    "a ledger of a terabyte": Case(
+        make=large("ledger", "fleet", "ledger", "@"), code=13, says="larger than 64 MiB"
+    ),
+    "a board that links to itself": Case(
+        make=circle("b.toml", "build", "--offline", "--board", "@"), code=13, says="Symlink loop"
+    ),
+}
+CASES = SPECIAL | {
     "a feed of one large record, again and again": Case(
         make=repeated(1000), code=7, says="a.json is too large"
     ),
