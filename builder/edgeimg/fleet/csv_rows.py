@@ -24,11 +24,12 @@ from edgeimg.text.toml_text import Location, Place
 
 _MAX_BYTES = 8 << 20
 _SEPARATOR = re.compile(r"sep=([,;|\t]|\\t|)", re.IGNORECASE)
-_NUMBER = re.compile(r"[+-]?\d([.,]\d+)?E[+-]\d+", re.IGNORECASE)
-"""As spreadsheets write it: one digit, and a sign in the exponent."""
+_NUMBER = re.compile(r"[+-]?\d{1,3}([.,]\d+)?E[+-]\d+", re.IGNORECASE)
+"""As spreadsheets write it: up to three digits in front, and a sign in the exponent."""
 _WHOLE = re.compile(r"\d+[.,]0+")
 """As programs write a number that they took for a fraction."""
-_ERROR = re.compile(r"#[A-ZÄÖÜ0-9/]{2,}[!?]|#N/A.*|#NV")
+_ERROR = re.compile(r"#¡?[\w/]{2,}[!?]|#N/[AD].*|#NV|Err:\d+")
+_NARROW = re.compile("#{3,}")
 """What spreadsheets show in place of a value."""
 _NOTHING = ("n/a", "null", "nan", "-", "--", "\u2013", "\u2014")
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"
@@ -150,6 +151,8 @@ def _cells(
             why = "a program made a number of it: read the column as text"
         elif _ERROR.fullmatch(cell):
             why = "an error of the spreadsheet: put its formula right"
+        elif _NARROW.fullmatch(cell):
+            why = "the column was too narrow for its value: make it wider and save it again"
         elif column and cell.lower() in _NOTHING:
             why = "expected an empty cell where there is no value"
         elif any(char in _INVISIBLE for char in cell):

@@ -34,7 +34,11 @@ _TEXT = "tag:yaml.org,2002:str"
 _MAPS = ("labels", "annotations", "matchLabels", "nodeSelector")
 """Objects of texts, wherever they stand in Kubernetes' own kinds."""
 _DATA = {"ConfigMap": ("data", "binaryData"), "Secret": ("data", "stringData")}
-_LISTS = ("args", "command")
+_OF_KIND = {"Service": "selector", "StorageClass": "parameters"}
+"""Objects of texts in the specification, or on top."""
+_LISTS = ("args", "command", "values")
+_PAIRS = ("env", "tolerations", "httpHeaders", "sysctls")
+"""Lists of objects with `name` and `value`."""
 
 
 def kind(node: yaml.Node) -> str:
@@ -99,16 +103,22 @@ def faults(document: yaml.Node, built_in: bool) -> Iterator[tuple[yaml.Node, str
         for name in ("labels", "annotations"):
             yield from _of_map(f"metadata.{name}", objects.fields(metadata).get(name))
         return
-    of_kind = _DATA.get(objects.text(fields.get("kind")), ())
-    for name in of_kind:
+    kind_name = objects.text(fields.get("kind"))
+    for name in _DATA.get(kind_name, ()):
         yield from _of_map(name, fields.get(name))
+    if name := _OF_KIND.get(kind_name, ""):
+        yield from _of_map(name, fields.get(name) or objects.fields(fields.get("spec")).get(name))
     for node in objects.descend(document):
         for name, value in objects.fields(node).items():
+            items = value.value if isinstance(value, yaml.SequenceNode) else ()
             if name in _MAPS:
                 yield from _of_map(name, value)
-            elif name in ("containers", "initContainers", "ephemeralContainers"):
-                for container in value.value if isinstance(value, yaml.SequenceNode) else ():
-                    yield from _of_container(container)
+            elif name in _LISTS:
+                for item in items:
+                    yield from _of_value(f"an item of {name}", item)
+            elif name in _PAIRS:
+                for item in items:
+                    yield from _of_pair(name, item)
 
 
 def _is_schema(fields: Mapping[str, yaml.Node]) -> bool:
@@ -116,17 +126,10 @@ def _is_schema(fields: Mapping[str, yaml.Node]) -> bool:
     return objects.text(fields.get("kind")) == "CustomResourceDefinition"
 
 
-def _of_container(node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
-    fields = objects.fields(node)
-    for name in _LISTS:
-        items = fields.get(name)
-        for item in items.value if isinstance(items, yaml.SequenceNode) else ():
-            yield from _of_value(f"an item of {name}", item)
-    env = fields.get("env")
-    for variable in env.value if isinstance(env, yaml.SequenceNode) else ():
-        for name, value in objects.fields(variable).items():
-            if name in ("name", "value"):
-                yield from _of_value(f"{name} of env", value)
+def _of_pair(label: str, node: yaml.Node) -> Iterator[tuple[yaml.Node, str]]:
+    for name, value in objects.fields(node).items():
+        if name in ("name", "value"):
+            yield from _of_value(f"{name} of {label}", value)
 
 
 def _of_map(name: str, node: yaml.Node | None) -> Iterator[tuple[yaml.Node, str]]:

@@ -147,6 +147,26 @@ def test_serial_numbers_are_what_can_be_printed(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("serial", "why"),
+    [
+        ("1.23E+15", "made a number of it"), ("123,4E+06", "made a number of it"),
+        ("1E5", ""), ("12E345", ""), ("0x1F", ""), ("#12", ""),
+        ("#REF!", "an error of the spreadsheet"), ("#N/A", "an error of the spreadsheet"),
+        ("#¡VALOR!", "an error of the spreadsheet"), ("Err:502", "an error of the spreadsheet"),
+        ("########", "the column was too narrow"), ("###", "the column was too narrow"),
+    ],
+)  # fmt: skip
+def test_what_a_spreadsheet_wrote_in_place_of_a_value(folder: Path, serial: str, why: str) -> None:
+    text = f'hostname;k3s.server;serial\ngw-1;https://10.0.0.1:6443;"{serial}"\n'
+    if why:
+        (line,) = errors(folder, text)
+        assert "fleet.csv:2: serial: " in line
+        assert why in line
+    else:
+        assert load(folder, text)
+
+
 def test_what_two_gateways_claim_is_told_with_both_lines(folder: Path) -> None:
     text = """hostname,disk_serial,serial,mac,network.lan.mac,network.lan.addresses,k3s.node_ips
 a,S1,B1,,52:54:00:00:00:0a,10.0.0.1/8,10.0.0.1

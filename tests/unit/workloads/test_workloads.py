@@ -331,6 +331,12 @@ def test_where_kubernetes_takes_texts_only(place: str, scalar: str, told: str) -
         (f"{CONFIG_MAP}--- !!map\n{CONFIG_MAP}", "a.yaml:4: K3s takes no '--- !!map'"),
         (f"{CONFIG_MAP}data: {{on: a}}\n", "a.yaml:4: the key on is not a text in YAML 1.1"),
         (f"{CONFIG_MAP}data: {{1e3: a}}\n", "a.yaml:4: the key 1e3 is not a text"),
+        ("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {selector: {version: 1}}\n",
+         "a.yaml:4: selector.version is not a text"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {tolerations: [{value: true}]}\n",
+         "a.yaml:4: value of tolerations is not a text"),
+        ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{livenessProbe: "
+         "{exec: {command: [sleep, 5]}}}]}\n", "a.yaml:4: an item of command is not a text"),
         (f"{CONFIG_MAP}data: {{a: 5}}\n", "a.yaml:4: data.a is not a text"),
         ("apiVersion: v1\nkind: pod\nmetadata: {name: a}\n", "a.yaml:2: v1 has no 'pod'"),
         (POD.format(image=APP) + "      imagePullPolicy: never\n", "a.yaml:8: imagePullPolicy"),
