@@ -214,8 +214,6 @@ class _Window(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wanted = max(0, min(len(buffer), self._span.size - self._at))
-        if not wanted:  # the place may be beyond what the file system can hold
-            return 0
         self._file.seek(self._span.offset + self._at)
         data = self._file.read(wanted) or b""
         buffer[: len(data)] = data
