@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from elftools.common.exceptions import ELFError
 from elftools.construct.core import ConstructError
@@ -89,20 +90,17 @@ def find(path: Path, arch: Arch, label: str) -> Asset:
         if not machine(header):
             raise ArchiveError(f"{label} is not a program (no ELF header)", hint=_HINT)
         require_machine(header, arch, label)
-        segments = _segments(path, label)
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _choose(data, segments, label)
+            return _choose(data, _segments(data, label), label)
 
 
-def _segments(path: Path, label: str) -> list[tuple[int, int]]:
+def _segments(data: mmap.mmap, label: str) -> list[tuple[int, int]]:
     """Start and end in the file of the segments that the program has in memory."""
-    size = path.stat().st_size
+    size = len(data)
     try:
-        with path.open("rb") as file:
-            headers = [s.header for s in ELFFile(file).iter_segments("PT_LOAD")]
-            spans = sorted(
-                (int(h["p_offset"]), int(h["p_offset"] + h["p_filesz"])) for h in headers
-            )
+        # Not of the file: to seek in one beyond what its file system can hold is an OSError.
+        headers = [s.header for s in ELFFile(cast(BinaryIO, data)).iter_segments("PT_LOAD")]
+        spans = sorted((int(h["p_offset"]), int(h["p_offset"] + h["p_filesz"])) for h in headers)
     except _PARSER_ERRORS as error:
         raise ArchiveError(f"{label}: damaged or truncated ELF file: {error}") from error
     end = max((end for _, end in spans), default=0)

@@ -686,6 +686,20 @@ def test_a_comment_ends_for_everybody_where_it_ends_for_the_check(root: Root) ->
         text = f'node-name: a\n# x{end}kubelet-arg+: ["manifest-url=http://a"]\n'
         root.put({"edgeimg/k3s.yaml": text.encode()})
         assert "control characters" in root.start()
-    root.put({"edgeimg/k3s.yaml": "# ü\nnode-name: a\n".encode()})
+    # For systemd, YAML and others, a carriage return ends a line.
+    for name, text in {
+        "proxy.conf": "HTTP_PROXY=http://a:1\rLD_PRELOAD=/var/x.so\n",
+        "network/10-a.network": "[Match]\nName=e*\n# x\r[Link]\rUnmanaged=yes\n",
+        "wifi.conf": '# x\rctrl_interface=/run/x\nnetwork={\nssid="a"\n}\n',
+        "registries.conf": "[docker.io]\nuser=a\npassword=a\rb\n",
+        "ntp": "# x\rallow all\nntp.example.org\n",
+        "k3s.yaml": "token: 'a\rb'\n",
+    }.items():
+        root.put({"edgeimg/k3s.yaml": b"", f"edgeimg/{name}": text.encode()})
+        assert "a carriage return in a line" in root.start(), name
+        root.put({f"edgeimg/{name}": text.replace("\r", "\r\n").encode()})
+        assert "carriage" not in root.start(), name
+        (root.config / name).unlink()
+    root.put({"edgeimg/k3s.yaml": "# ü\r\nnode-name: a\r\n".encode()})
     assert root.start() == ""
     assert root.read("etc/rancher/k3s/config.yaml.d/90-provision.yaml") == "node-name: a\n"

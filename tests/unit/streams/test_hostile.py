@@ -20,11 +20,12 @@ import pytest
 import zstandard
 from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
+from edgeimg.compose import elf_facts
 from edgeimg.errors import ArchiveError, EdgeimgError
 from edgeimg.sources import archive, k3s_airgap, k3s_asset, oci_layers
 from edgeimg.sources.oci_layers import Layer
 from edgeimg.streams import decoding, limits
-from edgeimg.tree import overlay
+from edgeimg.tree import Span, file, overlay
 
 MEMORY = 512 << 20
 SECONDS = 30
@@ -282,6 +283,19 @@ def test_segments_that_overlap(tmp_path: Path) -> None:
     start = 64 + 56 * count
     data = elf([(start, len(frame))] * count, frame + name)
     assert outcome(asset_of(data), tmp_path) == ""
+
+
+@pytest.mark.parametrize("place", [1 << 50, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+def test_headers_where_no_file_reaches(tmp_path: Path, place: int) -> None:
+    """Found by the fuzzer: to seek there is an OSError of some file systems."""
+    data = bytearray(elf([(0, 200)], bytes(400)))
+    assert "carries no <sha256>.tar.zst" in outcome(asset_of(bytes(data)), tmp_path)
+    data[32:40] = place.to_bytes(8, "little")
+    assert "damaged" in outcome(asset_of(bytes(data)), tmp_path)
+    path = tmp_path / "program"
+    path.write_bytes(data)
+    node = file(Span(path, 0, len(data)), origin="x")
+    assert "damaged" in outcome(lambda _: elf_facts.read(node), tmp_path)
 
 
 def test_a_window_of_2_gib(tmp_path: Path) -> None:

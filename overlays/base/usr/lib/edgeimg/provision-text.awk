@@ -1,6 +1,7 @@
 # Reads the bytes of a provisioned file, as `od -An -v -tu1` prints them, and prints what keeps it
 # from being text: UTF-8 (RFC 3629) without control characters, C1 and the line ends of Unicode among
-# them, at which some readers end a line and others do not. With tabs=no tabs are among them, too.
+# them, at which some readers end a line and others do not: CR only before LF, too, where it is cut
+# off. systemd would read what is behind it as another line. With tabs=no tabs are among them.
 function bad(what) {
     if (!failed) print what ", expected plain text (line " line + 1 ")"
     failed = 1
@@ -9,6 +10,8 @@ function bad(what) {
 {
     for (i = 1; i <= NF; i++) {
         byte = $i + 0
+        if (last == 13 && byte != 10) bad("holds control characters (a carriage return in a line)")
+        last = byte
         if (left) {
             if (byte < low || byte > high) bad("is no UTF-8, or holds control characters")
             code = code * 64 + byte - 128
