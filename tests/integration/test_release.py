@@ -36,7 +36,7 @@ KILLS = int(os.environ.get("EDGEIMG_TEST_KILLS", "2"))
 NAME = "gateway_0.1.0_x86-64"
 ALLOWED = ("--allow", "boot")
 ONCE = (
-    "edgeimg.lock.file.load", "edgeimg.build.plan.plan_build", "edgeimg.build.overlays.read",
+    "edgeimg.lock.file.read_lock", "edgeimg.build.plan.plan_build", "edgeimg.build.overlays.read",
     "edgeimg.build.stages.compose", "edgeimg.compose.rootfs.compose",
     "edgeimg.pack.image.make_filesystems", "edgeimg.pack.image.make_disk",
 )  # fmt: skip
