@@ -58,6 +58,7 @@ SECTIONS = {
 PLACES = {name: module for names in SECTIONS.values() for name, module in names.items()}
 
 
+_INTERRUPTED = "interrupted; finished work is kept, run the command again to continue"
 HOSTS_FAULT = {
     errno.EACCES: "check its owner and mode, or choose another place",
     errno.EPERM: "check its owner and mode, or choose another place",
@@ -151,8 +152,7 @@ def _run(answer: Answer) -> int:
         streams.say(buffer.getvalue().rstrip())
         return USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        message = "interrupted; finished work is kept, run the command again to continue"
-        return _fail(answer, message, None, INTERRUPTED)
+        return _fail(answer, _INTERRUPTED, None, INTERRUPTED)
     except BrokenPipeError:
         raise
     except EdgeimgError as error:
@@ -166,6 +166,8 @@ def _run(answer: Answer) -> int:
         hint = "free some memory, or look for an input that is far larger than others"
         return _fail(answer, "the memory of this host is used up", hint, HostError.exit_code)
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python's, while a class is made
+            return _fail(answer, _INTERRUPTED, None, INTERRUPTED)
         if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # of Path.resolve
             return _fail(answer, str(error), HOSTS_FAULT[errno.ELOOP], HostError.exit_code)
         return _bug(answer, error)

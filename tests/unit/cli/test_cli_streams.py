@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from edgeimg import __main__ as program
+from edgeimg import cli
 from edgeimg.cache import partials
+from edgeimg.cli.answer import Answer
 from edgeimg.ui import clean
 
 EDGEIMG = f"{sys.executable} -m edgeimg"
@@ -203,6 +206,7 @@ LEFT = """
 import sys, os, signal
 from pathlib import Path
 from edgeimg.cache import partials
+from edgeimg.cli.answer import Answer
 place = Path(sys.argv[1])
 with partials.file(place / "image.raw") as one, partials.directory("secret-", place) as two:
     one.write_text("secret")
@@ -242,3 +246,16 @@ def test_a_partial_file_is_its_owners_alone_and_may_become_the_file(tmp_path: Pa
         one.write_text("y")
         one.rename(tmp_path / "x")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_an_interrupt_while_a_class_is_made_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(cause: BaseException | None) -> Callable[..., None]:
+        def main(**_: object) -> None:
+            raise RuntimeError("Error calling __set_name__") from cause
+
+        return main
+
+    monkeypatch.setattr(cli.cli, "main", broken(KeyboardInterrupt()))
+    assert cli._run(Answer()) == 130
+    monkeypatch.setattr(cli.cli, "main", broken(None))
+    assert cli._run(Answer()) == 1
