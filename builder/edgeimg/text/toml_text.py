@@ -18,6 +18,13 @@ DEPTH = 8
 """No message names tables that are nested deeper."""
 _TABLE = re.compile(r"^\s*\[\[?\s*(?P<name>[^\]]+?)\s*\]\]?")
 _KEY = re.compile(r"^\s*(?P<name>[\w\"'.+ /:@*-]+?)\s*=")
+_PARTS = 64
+"""Of a dotted key: tomllib takes the square of their number."""
+_PART_OF_KEY = r"""(?:[\w-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*')"""
+_DEEP = re.compile(
+    rf"(?:^[ \t]*\[{{0,2}}|[{{,])[ \t]*{_PART_OF_KEY}(?:[ \t]*\.[ \t]*{_PART_OF_KEY}){{{_PARTS}}}",
+    re.MULTILINE,
+)
 _SYNTAX = re.compile(r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
 _PART = re.compile(r"\s*(\"[^\"]*\"|'[^']*'|[^.]*)\s*(?:\.|$)")
 
@@ -66,6 +73,9 @@ def read(path: Path, kind: Kind) -> tuple[dict[str, object], dict[Location, int]
 
 def parse(text: str) -> dict[str, object]:
     """The tables of a TOML text. Raises ValueError, `LINE: not TOML: …`, for what is not TOML."""
+    if deep := _DEEP.search(text):
+        line = text.count("\n", 0, deep.start()) + 1
+        raise ValueError(f"{line}: not TOML as it is read here: a key of more than {_PARTS} parts")
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: an integer of 4300 digits
