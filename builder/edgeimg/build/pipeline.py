@@ -19,6 +19,7 @@ from edgeimg.cache.store import Store, disk_errors
 from edgeimg.check import sarif
 from edgeimg.errors import LockError
 from edgeimg.fetch.shared_cache import SharedCache
+from edgeimg.image.raw import require_disk
 from edgeimg.inspect.image import Inspection, inspect_image
 from edgeimg.lock.file import read_lock, write_lock
 from edgeimg.pack.image import make_filesystems
@@ -191,6 +192,7 @@ def pack_tools(source: RecipeFile, *, store: Store, ui: Ui) -> Toolbox:
 
 def inspect(image: Path, source: RecipeFile, *, store: Store, ui: Ui) -> Inspection:
     """Read an image file; only the tools come from the recipe's lock."""
+    require_disk(image)
     lock = read_lock(source.lock_path)
     toolbox = debian_packages.host_tools(lock, "pack", store, offline=False, progress=ui)
     with ui.step(f"read {image.name}"), store.work("inspect") as work:

@@ -168,6 +168,9 @@ def _run(answer: Answer) -> int:
     except Exception as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # Python's, while a class is made
             return _fail(answer, _INTERRUPTED, None, INTERRUPTED)
+        if isinstance(error, RuntimeError) and "start new thread" in str(error):
+            hint = "allow edgeimg more memory and processes (`ulimit -v`, `ulimit -u`)"
+            return _fail(answer, f"this host: {error}", hint, HostError.exit_code)
         if isinstance(error, RuntimeError) and "Symlink loop" in str(error):  # of Path.resolve
             return _fail(answer, str(error), HOSTS_FAULT[errno.ELOOP], HostError.exit_code)
         return _bug(answer, error)

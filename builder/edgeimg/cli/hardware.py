@@ -17,6 +17,7 @@ from edgeimg.errors import CoverageError, MachineError, RecipeError
 from edgeimg.hardware import lines, reading
 from edgeimg.hardware.coverage import Coverage, Row
 from edgeimg.hardware.machine import Machine
+from edgeimg.image.raw import require_disk
 from edgeimg.recipe.file import RecipeFile
 
 _STYLES = {
@@ -80,6 +81,7 @@ def hardware(
     else:
         if arch is not None:
             raise click.UsageError("an image has one architecture: leave --arch out")
+        require_disk(target)
         toolbox = pipeline.pack_tools(source, store=app.store, ui=app.ui)
         found = coverage.of_image(
             target, source, machine,

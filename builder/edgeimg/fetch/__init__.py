@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import resource
 import shutil
 import threading
 from collections.abc import Callable, Iterable
@@ -35,6 +36,10 @@ __all__ = [
 ]
 
 Result = TypeVar("Result")
+_SPACE = 256 << 20
+"""Bytes of address space: a worker has two threads, for each of which glibc reserves 128 MiB."""
+_OTHERS = 512 << 20
+"""Bytes of address space for the rest of edgeimg."""
 BAR_BYTES = 20_000_000
 """Files at least this large get a progress bar of their own."""
 
@@ -78,7 +83,7 @@ def fetch(
     total = sum(item.size or 0 for item in todo)
     label = f"{len(todo)} files" if len(todo) > 1 else todo[0].name
     with progress.task(f"Downloading {label}", total or None) as advance:
-        _run_workers(todo, store, progress, advance, min(jobs, len(todo)))
+        _run_workers(todo, store, progress, advance, min(_most_workers(jobs), len(todo)))
 
 
 def fetch_file(item: Download, store: Store, *, offline: bool, progress: Progress) -> Path:
@@ -120,6 +125,14 @@ def healed(
     return use()
 
 
+def _most_workers(jobs: int) -> int:
+    """`jobs`, or as many as the address space has room for (`ulimit -v`), at least one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return jobs
+    return max(1, min(jobs, (limit - _OTHERS) // _SPACE))
+
+
 def _run_workers(
     todo: list[Download], store: Store, progress: Progress, advance: Advance, jobs: int
 ) -> None:
@@ -131,17 +144,17 @@ def _run_workers(
     cancel = threading.Event()
 
     def work() -> None:
-        with Session() as session:
-            while not cancel.is_set():
-                try:
-                    item = waiting.get_nowait()
-                except queue.Empty:
-                    return
-                try:
+        try:
+            with Session() as session:
+                while not cancel.is_set():
+                    try:
+                        item = waiting.get_nowait()
+                    except queue.Empty:
+                        return
                     _download(item, store, session, cancel, progress, advance)
                     results.put(None)
-                except BaseException as error:  # raised again in the caller's thread
-                    results.put(error)
+        except BaseException as error:  # raised again in the caller's thread
+            results.put(error)
 
     for number in range(jobs):
         threading.Thread(target=work, daemon=True, name=f"fetch-{number}").start()

@@ -80,23 +80,36 @@ def unpack(path: Path, output: Path) -> None:
         sparse.write(_as_declared(peeked, path), raw)
 
 
-def _as_declared(stream: Peeked, path: Path) -> Iterator[bytes]:
-    """All of a disk. A few bytes may unpack to any number: its partition table says how many."""
-    if not stream.start:
+def require_disk(path: Path) -> None:
+    """Raises ImageError for what cannot be a disk image, before tools are fetched to read it."""
+    with opened(path) as stream:
+        if is_compressed(path):
+            _declared_size(stream.read(2 * LARGE_SECTOR), path)
+
+
+def _declared_size(start: bytes, path: Path) -> int:
+    """Bytes of the disk, by the partition table in its first bytes. Raises ImageError."""
+    if not start:
         raise ImageError(f"{path} is no disk image: it is empty")
-    start = stream.start.ljust(2 * LARGE_SECTOR, b"\0")
+    start = start.ljust(2 * LARGE_SECTOR, b"\0")
     for sector in (SECTOR, LARGE_SECTOR):
         magic, last = _HEADER.unpack_from(start, sector)
         if magic == b"EFI PART":
             break
     else:
         raise ImageError(f"{path} is no disk image: it has no partition table")
-    size, left = (last + 1) * sector, (last + 1) * sector
+    size: int = (last + 1) * sector
     if size > IMAGE.bytes:
         raise ImageError(
             f"{path} is damaged: its partition table is for a disk of {size >> 30} GiB, "
             f"and images have {IMAGE.bytes >> 30} GiB at most"
         )
+    return size
+
+
+def _as_declared(stream: Peeked, path: Path) -> Iterator[bytes]:
+    """All of a disk. A few bytes may unpack to any number: its partition table says how many."""
+    size = left = _declared_size(stream.start, path)
     for piece in chunks(stream):
         left -= len(piece)
         if left < 0:

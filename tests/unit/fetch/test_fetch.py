@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +128,39 @@ def test_an_index_that_is_not_there_is_asked_for_once(
     with pytest.raises(FetchError) as raised:
         read(urls[:1], limit=1 << 20, name="thing")
     assert raised.value.message.count("/absent") == 1
+
+
+@pytest.mark.parametrize(("limit", "workers"), [(resource.RLIM_INFINITY, 8), (1 << 30, 2), (1, 1)])
+def test_a_limit_of_the_address_space_leaves_fewer_workers(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, workers: int
+) -> None:
+    """glibc reserves 128 MiB for each thread: under 1 GiB not all eight would start."""
+
+    def start(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        original(thread)
+
+    started: list[str] = []
+    original = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    absent = [Download("x", f"{number:064x}", None, (server.url,)) for number in range(30)]
+    with pytest.raises(FetchError):
+        fetch(absent, Store(tmp_path), offline=False)
+    assert sum(name.startswith("fetch-") for name in started) == workers
+
+
+def test_a_host_without_threads_is_one_line(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a worker starts and the thread of its deadline does not."""
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "deadline":
+            raise RuntimeError("can't start new thread")
+        original(thread)
+
+    original = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="start new thread"):
+        fetch([want(server)], Store(tmp_path), offline=False)

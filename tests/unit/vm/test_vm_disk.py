@@ -11,6 +11,8 @@ from edgeimg.cache.store import Store
 from edgeimg.errors import ImageError
 from edgeimg.vm.disk import raw_image
 
+from tests.unit.streams.test_disk_images import table
+
 MIB = 1 << 20
 
 
@@ -20,7 +22,8 @@ def test_a_raw_image_is_used_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_compressed_image_is_unpacked_once_with_holes(tmp_path: Path) -> None:
-    content = b"GPT" + bytes(30 * MIB) + b"tail" + bytes(5 * MIB)
+    start = table(35 * MIB)
+    content = start + bytes(30 * MIB - len(start)) + b"tail" + bytes(5 * MIB - 4)
     image = tmp_path / "a.raw.zst"
     image.write_bytes(zstandard.compress(content))
     raw = raw_image(image, Store(tmp_path / "cache"))
@@ -36,7 +39,7 @@ def test_a_damaged_image_is_one_clear_error_and_leaves_nothing(
     tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     image = tmp_path / "a.raw.zst"
-    image.write_bytes(damage(zstandard.compress(b"x" * MIB)))
+    image.write_bytes(damage(zstandard.compress(table(MIB).ljust(MIB, b"x"))))
     store = Store(tmp_path / "cache")
     with pytest.raises(ImageError, match="damaged"):
         raw_image(image, store)
