@@ -29,7 +29,11 @@ from edgeimg.recipe.types import (
     Suite,
     Word,
 )
+from edgeimg.streams.limits import IMAGE
 from edgeimg.text.validation import Table
+
+_LARGEST = IMAGE.bytes - (16 << 20)
+"""Bytes of all partitions; the rest is for partition tables and a board's boot loader."""
 
 
 class Image(Table):
@@ -68,6 +72,15 @@ class Image(Table):
         pattern=COMPRESSION,
         description="mkfs.erofs -z of the root file system, or 'none'",
     )
+
+    @model_validator(mode="after")
+    def _is_read_again(self) -> Self:
+        whole = self.esp + 2 * (self.slot + self.verity) + self.config
+        if whole > _LARGEST:
+            raise ValueError(
+                f"its partitions have {whole / (1 << 30):.1f} GiB: expected at most 63"
+            )
+        return self
 
 
 class Packages(Table):
