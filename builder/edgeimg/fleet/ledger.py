@@ -24,6 +24,7 @@ from edgeimg.text import bounded
 
 _LARGEST = 64 << 20
 """Bytes: 100,000 runs."""
+_ELSEWHERE = "name another place with --ledger"
 Result = Literal["started", "ok", "failed", "interrupted"]
 
 
@@ -116,11 +117,17 @@ class Ledger:
             with self.path.open("a+b") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 file.seek(0)
+                # After a power cut, lines may be cut off or zeros.
+                if file.read(1) not in (b"", b"{", b"\n", b"\0"):
+                    raise HostError(
+                        f"{self.path} is no ledger: nothing is added to it", hint=_ELSEWHERE
+                    )
+                file.seek(0)
                 yield file
         except OSError as error:
             raise HostError(
                 f"cannot write the ledger {self.path}: {error.strerror}",
-                hint="name another place with --ledger",
+                hint=_ELSEWHERE,
             ) from None
 
 

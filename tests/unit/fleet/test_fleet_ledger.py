@@ -53,6 +53,18 @@ def test_a_line_that_lost_only_its_end_counts(tmp_path: Path) -> None:
     assert book.read().damaged == ()
 
 
+def test_nothing_is_added_to_another_file(tmp_path: Path) -> None:
+    book = Ledger(tmp_path / "ledger")
+    for start in (b"", b"\n", bytes(40), b'{"run": "1", "ti'):
+        book.path.write_bytes(start)
+        book.add(entry("2"))
+        assert [one.run for one in book.read().entries] == ["2"]
+    book.path.write_bytes(b"EFI PART and much more")
+    with pytest.raises(HostError, match="no ledger"):
+        book.add(entry("2"))
+    assert book.path.read_bytes() == b"EFI PART and much more"
+
+
 def test_lines_of_later_versions_and_of_nobody(tmp_path: Path) -> None:
     book = Ledger(tmp_path / "ledger")
     later = {**entry("1").model_dump(), "operator_badge": "77"}

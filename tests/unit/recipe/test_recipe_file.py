@@ -205,7 +205,7 @@ def test_what_would_break_a_later_stage_is_told_by_the_recipe(tmp_path: Path) ->
 
 def test_an_image_is_not_larger_than_one_that_is_read(tmp_path: Path) -> None:
     assert load(write(tmp_path, "[image]\nslot = '31 GiB'\n")).recipe.image.slot == 31 << 30
-    with pytest.raises(RecipeError, match=r"image: its partitions have 64\.2 GiB: expected at most 63"):
+    with pytest.raises(RecipeError, match=r"image: its partitions have 64\.2 GiB: expected"):
         load(write(tmp_path, "[image]\nslot = '32 GiB'\n"))
 
 
