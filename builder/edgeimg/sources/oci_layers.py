@@ -112,7 +112,8 @@ def _unpack(blob: Source, size: int, output: BinaryIO, label: str) -> None:
 
 def _contents(data: Path, label: str) -> _Contents:
     contents = _Contents()
-    for info in tar.members(data, label, limits=limits.UNTRUSTED):
+    # Docker and containerd read layers that end without blocks of zeros.
+    for info in tar.members(data, label, limits=limits.UNTRUSTED, may_lack_end=True):
         path = tree_path(info.name, label)
         if not path:
             # bsdtar writes the second "./" as a hard link to the first.

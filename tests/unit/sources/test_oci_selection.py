@@ -35,9 +35,11 @@ class Layout:
     def document(self, **fields: Any) -> str:
         return self.blob(json.dumps(fields).encode())
 
-    def image(self, platform: Platform, members: list[Member], name: str = "") -> None:
-        """Add an image of one layer."""
-        layer = tar(members)
+    def image(
+        self, platform: Platform, members: list[Member], name: str = "", layer: bytes | None = None
+    ) -> None:
+        """Add an image of one layer, `layer` or that of `members`."""
+        layer = tar(members) if layer is None else layer
         config = self.document(
             **platform, config={"Cmd": [str(platform)]},
             rootfs={"type": "layers", "diff_ids": [self.blob(layer)]},
@@ -140,3 +142,27 @@ def test_what_is_left_out_of_a_layer(tmp_path: Path) -> None:
     found = tree(layout, tmp_path / "store")
     assert found.devices == ("link", "null")
     assert [path for path, _ in found.tree.items()] == ["a", "b"]
+
+
+def test_a_layer_may_end_without_its_blocks_of_zeros(tmp_path: Path) -> None:
+    whole = tar([member("bin/app", b"x" * 600)])
+    for number, (layer, files) in enumerate(
+        [
+            (whole[:1536], ["bin", "bin/app"]),
+            (whole[:1536] + bytes(512), ["bin", "bin/app"]),
+            (b"", []),
+        ]
+    ):
+        layout = Layout(tmp_path / str(number))
+        layout.image(platform("linux/amd64"), [], layer=layer)
+        found = tree(layout, tmp_path / "store")
+        assert [path for path, _ in found.tree.items()] == files
+
+
+@pytest.mark.parametrize("end", [1535, 1024, 700, 100])
+def test_a_layer_that_is_cut_off_is_refused(tmp_path: Path, end: int) -> None:
+    layout = Layout(tmp_path / "layout")
+    layer = tar([member("bin/app", b"x" * 600)])[:end]
+    layout.image(platform("linux/amd64"), [], layer=layer)
+    with pytest.raises(ArchiveError, match=r"truncated|not a whole tar"):
+        tree(layout, tmp_path / "store")
