@@ -1,19 +1,14 @@
 """The default gateway, released for all architectures as a pipeline does it, with the stand-in.
 
 Guests that passed in the boot level are not booted again; without it this takes as long. The image
-of x86-64 has K3s from a file, as the one of the boot level (tests/boot/test_gateway.py). When the
-boot level had no time for an architecture (EDGEIMG_TEST_BOOT_UNTIL), it is not released either,
-and a warning says so.
+of x86-64 has K3s from a file, as the one of the boot level (tests/boot/test_gateway.py).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +24,6 @@ from edgeimg.resolve.requests import digest
 from edgeimg.sources import standin
 
 from tests import installation
-from tests.boot.conftest import UNTIL
 from tests.integration.signing import gpg_home
 
 PROJECT = Path(__file__).parents[2]
@@ -82,17 +76,6 @@ path = "{k3s}"
     return root
 
 
-def archs_to_release() -> list[str]:
-    """All, or those whose guests passed in the boot level when there is no time for others."""
-    if time.time() < float(os.environ.get(UNTIL, "inf")):
-        return list(ARCHS)
-    outputs = PROJECT / "out/test"
-    passed = [arch for arch in ARCHS if any(outputs.glob(f"*/*_{arch}.smoke.json"))]
-    if left_out := sorted({*ARCHS} - {*passed}):
-        warnings.warn(f"left out: {UNTIL} is over: {', '.join(left_out)}", stacklevel=1)
-    return passed
-
-
 def test_all_architectures_are_released_and_verified(
     home: Path, project: Path, tmp_path: Path
 ) -> None:
@@ -103,11 +86,9 @@ def test_all_architectures_are_released_and_verified(
     )  # fmt: skip
     assert made.returncode == 0
 
-    archs = archs_to_release()
-    choice = [word for arch in archs for word in ("-a", arch)]
     allow = [word for gate in sorted(ALLOWED) for word in ("--allow", gate)]
     done = edgeimg(
-        "release", *choice, "-o", str(PROJECT / "out/test"), "--releases",
+        "release", "-a", "all", "-o", str(PROJECT / "out/test"), "--releases",
         str(tmp_path / "releases"), "--home", str(home), *allow, "--json", "-v", cwd=project,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -115,13 +96,13 @@ def test_all_architectures_are_released_and_verified(
     directory = Path(released["directory"])
     assert {hold["gate"] for hold in released["overrides"]} <= ALLOWED
     assert {hold["gate"] for hold in released["overrides"]} >= {"standin"}
-    assert sorted(released["archs"]) == sorted(archs)
+    assert sorted(released["archs"]) == sorted(ARCHS)
 
     for place in (directory, directory / "evidence"):
         subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=place, check=True)
     findings = json.loads((directory / "evidence/findings.json").read_bytes())
-    assert findings == {arch: [] for arch in archs}
-    for arch in archs:
+    assert findings == {arch: [] for arch in ARCHS}
+    for arch in ARCHS:
         (smoke,) = (directory / "evidence").glob(f"*_{arch}.smoke.json")
         assert json.loads(smoke.read_bytes())["passed"] is True
         (bill,) = directory.glob(f"*_{arch}.cdx.json")
