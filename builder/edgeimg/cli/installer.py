@@ -63,8 +63,8 @@ def installer(
     """Make a stick that installs images on internal disks.
 
     The stick starts with UEFI and runs `edgeimg install`: with a menu on the screen and the serial
-    line, or by rules. Images, fleet, rules and key are files on its partition CONFIG, and can be
-    added there later. Write it with `edgeimg flash`.
+    line, or by rules, whose paths are those on the stick. Images, fleet, rules and key are files on
+    its partition CONFIG, and can be added there later. Write it with `edgeimg flash`.
     """
     if defaults is not None and fleet_file is None:
         raise click.UsageError("--defaults are for a fleet: add --fleet FILE")

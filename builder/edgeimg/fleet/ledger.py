@@ -120,7 +120,7 @@ class Ledger:
                 # After a power cut, lines may be cut off or zeros.
                 if file.read(1) not in (b"", b"{", b"\n", b"\0"):
                     raise HostError(
-                        f"{self.path} is no ledger: nothing is added to it", hint=_ELSEWHERE
+                        f"{self.path} is not a ledger, so no line is added", hint=_ELSEWHERE
                     )
                 file.seek(0)
                 yield file

@@ -108,7 +108,7 @@ def _declared_size(start: bytes, path: Path) -> int:
 
 
 def _as_declared(stream: Peeked, path: Path) -> Iterator[bytes]:
-    """All of a disk. A few bytes may unpack to any number: its partition table says how many."""
+    """The bytes of a disk. Raises ImageError beyond the size that its partition table declares."""
     size = left = _declared_size(stream.start, path)
     for piece in chunks(stream):
         left -= len(piece)

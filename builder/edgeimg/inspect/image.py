@@ -90,7 +90,7 @@ def open_image(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Ite
 
 
 def inspect_image(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Inspection:
-    """Read the image `path`; see `opened`."""
+    """Read the image `path`; see `open_image`."""
     with open_image(path, toolbox=toolbox, work=work) as image:
         return Inspection(
             path=path,

@@ -118,7 +118,7 @@ def _range(settings: Settings, option: str) -> list[str]:
 
 
 def _destinations(settings: Settings) -> list[str]:
-    """What a gateway asks or sends to: none of it can be where pods and services are."""
+    """Addresses outside of its own networks that a gateway connects to: servers and routes."""
     server = settings.k3s.server if settings.k3s else None
     hosts = [server_host(server)] if server else []
     found = []
@@ -137,7 +137,7 @@ def _destinations(settings: Settings) -> list[str]:
 
 
 def _within(settings: Settings) -> Iterator[str]:
-    """Networks of the cluster that do not fit together: Kubernetes gives addresses twice."""
+    """Conflicts of cluster networks: CIDRs that overlap, a DNS address outside its CIDR."""
     pods, services = (_range(settings, option) for option in _RANGES)
     for first, second in overlapping(pods, services):
         yield f"k3s.config: cluster-cidr {first} overlaps service-cidr {second}: set them apart"

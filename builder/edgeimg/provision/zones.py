@@ -66,7 +66,7 @@ def names() -> frozenset[str]:
 
 @functools.cache
 def countries() -> frozenset[str]:
-    """The two letters of all countries (ISO 3166-1), which the database of zones lists, too."""
+    """The two letters of all countries (ISO 3166-1), from the time zone database."""
     listed = importlib.resources.files("tzdata").joinpath("zoneinfo", "iso3166.tab").read_text()
     rows = (line.partition("\t")[0] for line in listed.splitlines())
     return frozenset(row for row in rows if len(row) == 2)

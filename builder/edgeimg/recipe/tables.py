@@ -74,11 +74,12 @@ class Image(Table):
     )
 
     @model_validator(mode="after")
-    def _is_read_again(self) -> Self:
+    def _is_within_the_limit_of_readers(self) -> Self:
         whole = self.esp + 2 * (self.slot + self.verity) + self.config
         if whole > _LARGEST:
             raise ValueError(
-                f"its partitions have {whole / (1 << 30):.1f} GiB: expected at most 63"
+                f"its partitions have {whole / (1 << 30):.1f} GiB: "
+                f"expected at most {_LARGEST >> 30}"
             )
         return self
 

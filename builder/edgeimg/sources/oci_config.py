@@ -83,7 +83,7 @@ def rank(platform: JsonObject | None, arch: Arch) -> int | None:
     variant = str(platform.get("variant") or variant)
     variant = f"v{variant}" if variant.isdigit() else variant
     if not variant:
-        return 1  # the same as the first one; that which says so goes first
+        return 1  # the first variant; a platform that names it is preferred
     return 2 * arch.oci_variants.index(variant) if variant in arch.oci_variants else None
 
 

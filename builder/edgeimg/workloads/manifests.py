@@ -180,7 +180,7 @@ def _of_object(path: str, node: yaml.Node) -> Iterator[str]:
 
 
 def _of_texts(path: str, node: yaml.Node, fields: dict[str, yaml.Node]) -> Iterator[str]:
-    """Texts of an object that are none, and those of a chart that was not rendered."""
+    """Problems of one object: values that must be strings and are not, and Helm templates."""
     is_built_in = operators.is_built_in(fields["apiVersion"])
     for place, why in scalars.faults(node, is_built_in):
         yield f"{path}:{place.start_mark.line + 1}: {why}"

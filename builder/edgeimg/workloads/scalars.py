@@ -67,7 +67,7 @@ def _is_marked(node: yaml.Node) -> bool:
 def check_keys(node: yaml.Node, visited: set[int]) -> None:
     """Raise for keys that strict decoding (sigs.k8s.io/yaml) rejects: duplicates and no texts.
 
-    A key that Kubernetes would see as another one, as `on` is `true`, is refused, too.
+    A key that YAML 1.1 reads as a number or a boolean, such as `on`, is refused as well.
     """
     if id(node) in visited or isinstance(node, yaml.ScalarNode):
         return

@@ -60,7 +60,7 @@ def test_nothing_is_added_to_another_file(tmp_path: Path) -> None:
         book.add(entry("2"))
         assert [one.run for one in book.read().entries] == ["2"]
     book.path.write_bytes(b"EFI PART and much more")
-    with pytest.raises(HostError, match="no ledger"):
+    with pytest.raises(HostError, match="not a ledger"):
         book.add(entry("2"))
     assert book.path.read_bytes() == b"EFI PART and much more"
 

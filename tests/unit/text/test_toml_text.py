@@ -24,7 +24,7 @@ def test_a_key_of_too_many_parts_is_refused_at_once(text: str, line: int) -> Non
         toml_text.parse(text)
 
 
-def test_other_dots_are_none_of_a_key() -> None:
+def test_dots_in_values_and_quoted_keys_do_not_count() -> None:
     dots = ".".join("a" * 500)
     text = f'[{".".join("a" * 64)}]\nb = "{dots}" # {dots}\n"{dots}" = 1'
     table = toml_text.parse(text)

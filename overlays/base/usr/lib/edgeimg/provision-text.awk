@@ -1,7 +1,7 @@
 # Reads the bytes of a provisioned file, as `od -An -v -tu1` prints them, and prints what keeps it
 # from being text: UTF-8 (RFC 3629) without control characters, C1 and the line ends of Unicode among
-# them, at which some readers end a line and others do not: CR only before LF, too, where it is cut
-# off. systemd would read what is behind it as another line. With tabs=no tabs are among them.
+# them, at which some readers end a line and others do not. A carriage return is allowed only before
+# a line feed: systemd ends a line at any other. With tabs=no tabs are refused as well.
 function bad(what) {
     if (!failed) print what ", expected plain text (line " line + 1 ")"
     failed = 1
