@@ -11,13 +11,15 @@ from collections.abc import Generator
 
 import pytest
 
+from tests import late
+
 VARIABLE = "EDGEIMG_TEST_STRICT"
 ALLOWED = (
     # Long runs, which a variable asks for.
     r"asked for with EDGEIMG_TEST_",
     r"built; to boot it as well, EDGEIMG_TEST_",
-    # A slow host: tests/boot/conftest.py. The closing lines of the run list them.
-    r"left out: EDGEIMG_TEST_BOOT_UNTIL",
+    # The closing lines of the run list them.
+    re.escape(late.LEFT_OUT),
     # A container has the devices and rights that its host gives it; no package adds them.
     r"needs root, loop devices",
     r"needs root, FUSE",

@@ -4,15 +4,12 @@ The default gateway comes first, the slowest architecture before the others, the
 take long. A file's tests share a guest and run on one worker (`--dist loadfile`). Those of the
 default gateway share none between architectures and run on one worker for each.
 
-A host may emulate three times slower than another, or compile the stand-in first. With
-EDGEIMG_TEST_BOOT_UNTIL (seconds since 1970) no test starts after that time, except those of the
-default gateway of x86-64. Each test that is left out is reported as skipped.
+With a time limit (tests/late.py) no test starts after it, except those of the default gateway of
+x86-64. Each test that is left out is reported as skipped.
 """
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +17,8 @@ from edgeimg.arch import ARM, ARM64, X86_64
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-UNTIL = "EDGEIMG_TEST_BOOT_UNTIL"
+from tests import late
+
 TIMEOUT = 2400
 """Seconds of a test that boots guests, on a host that emulates slowly."""
 HERE = Path(__file__).parent
@@ -71,6 +69,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    late = time.time() > float(os.environ.get(UNTIL, "inf"))
-    if late and group(item.nodeid) != f"{ALWAYS} {X86_64.name}":
-        pytest.skip(f"left out: {UNTIL} is over")
+    if late.is_over() and group(item.nodeid) != f"{ALWAYS} {X86_64.name}":
+        pytest.skip(late.LEFT_OUT)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests import levels
+from tests import late, levels
 from tests.shell_files import FORMAT, LINT, ROOT, shell_files
 from tests.strict import VARIABLE
 
@@ -74,6 +75,35 @@ def test_strict_mode_reaches_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(levels, "LEVELS", {"check": [["sh", "-c", f'[ "${VARIABLE}" = 1 ]']]})
     assert levels.main(["--strict"]) == 0
     assert levels.main([]) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "levels_run", "until"),
+    [(None, "images images-arm boot", None), (3600, "images images-arm boot", None),
+     (599, "images boot", late.OVER)],
+)  # fmt: skip
+def test_arm_images_are_left_out_when_guests_start_no_more(
+    seconds: int | None,
+    levels_run: str,
+    until: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Later levels see that the time is over, so that they compile nothing either."""
+    log = tmp_path / "log"
+    if seconds is None:
+        monkeypatch.delenv(late.UNTIL, raising=False)
+    else:
+        monkeypatch.setenv(late.UNTIL, str(int(time.time()) + seconds))
+    command = f'echo "$1 ${{{late.UNTIL}-}}" >> {log}'
+    names = ("images", "images-arm", "boot")
+    monkeypatch.setattr(
+        levels, "LEVELS", {name: [["sh", "-c", command, "sh", name]] for name in names}
+    )
+    assert levels.main([]) == 0
+    lines = [line.split() for line in log.read_text().splitlines()]
+    assert " ".join(line[0] for line in lines) == levels_run
+    assert (lines[-1][1:] == [until]) is (until is not None)
 
 
 def test_ci_is_strict() -> None:
