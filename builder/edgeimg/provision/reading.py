@@ -110,6 +110,11 @@ def _as_gateways_take_it(settings: Settings, origin: Origin) -> Settings:
     files = rendering.files(settings)
     reasons = {path: rendering.refused(path, content) for path, content in files.items()}
     problems = [f"{origin.name}: {path}: {why}" for path, why in reasons.items() if why]
+    if len(files) > rendering.MOST_FILES:
+        problems.append(
+            f"{origin.name}: would be {len(files)} files on the gateway, which takes "
+            f"{rendering.MOST_FILES} at most: are that many networks and certificates needed?"
+        )
     if problems:
         raise SettingsError(origin.name, problems)
     return settings

@@ -37,6 +37,8 @@ NAMES = (
     "network", "ca", "registry-ca",
 )  # fmt: skip
 """Files and directories in DIRECTORY. The gateway's own list is in its script `provision`."""
+MOST_FILES = 190
+"""The gateway takes 200 names: directories, signatures and a README count as well."""
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]")
 _TABS = ("authorized_keys", "ntp", "network", "ca", "registry-ca", "wifi.conf", "script")
 """Files and directories that may hold tabs."""

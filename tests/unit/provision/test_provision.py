@@ -5,6 +5,7 @@ The gateway's script runs here on a root of its own, in place of the config part
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -12,6 +13,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import threading
 import tomllib
 import zoneinfo
 from pathlib import Path
@@ -83,6 +85,28 @@ def test_secrets_are_wiped_from_the_partition_and_nobody_else_reads_them(root: R
     assert root.holders(SECRET) == {
         "var/lib/edgeimg/provision/k3s.yaml", "etc/rancher/k3s/config.yaml.d/90-provision.yaml",
     }  # fmt: skip
+
+
+def test_a_file_of_the_partition_is_read_once(root: Root) -> None:
+    """What is checked is what is taken over. A second read of this pipe finds other bytes."""
+    pipe = root.config / "hostname"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        pipe.write_text("box-9\n")
+        with contextlib.suppress(OSError):  # there is no reader any more
+            while True:
+                os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        pipe.write_text("$(reboot)\n")
+
+    threading.Thread(target=write, daemon=True).start()
+    assert root.start() == ""
+    assert root.read("etc/hostname") == "box-9\n"
+
+
+def test_a_partition_with_many_files_is_refused(root: Root) -> None:
+    root.put({f"edgeimg/network/{number}.network": b"" for number in range(200)})
+    assert "more than 200 files" in root.start()
 
 
 def test_it_stays_what_it_is_without_another_write(root: Root) -> None:
@@ -420,7 +444,7 @@ BAD = {
         (b"-box\n", "lower-case"),
         (b"box\0\n", "control characters"),
         (b"\xff\xfeb\0o\0x\0", "control characters"),
-        (b"\n" * 70000, "70000 bytes"),
+        (b"\n" * 70000, "more than 65536 bytes"),
     ],
     "authorized_keys": [
         (b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", "line 1: expected a public key"),
@@ -461,7 +485,11 @@ BAD = {
         (b"[Match]\nName=e0\n[Network]\nAddress=fd00::1::2/64\n", "line 4: expected an address"),
     ],
     "network/lan": [(b"[Match]\n", "expected *.network or *.netdev")],
-    "network/20-v.netdev": [(b"[NetDev]\nName=v\n", "expected Name= and Kind=")],
+    "network/20-v.netdev": [
+        (b"[NetDev]\nName=v\n", "expected Name= and Kind="),
+        (b"[NetDev]\nName=v\nKind=vlan\n[VLAN]\nId=4095\n", "line 5: expected the number"),
+        (b"[NetDev]\nName=v\nKind=vlan\n[VLAN]\nId=0x1\n", "line 5: expected the number"),
+    ],
     "ntp": [
         (b"10.0.0.1 10.0.0.2\n", "line 1: expected one server a line"),
         (b"$(reboot)\n", "line 1: expected one server a line"),

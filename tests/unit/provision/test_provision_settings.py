@@ -133,6 +133,9 @@ BAD = {
     f"{NETWORK}vlan = 3": "a VLAN needs 'on'",
     f"{NETWORK}vlan = 3\non = 'x'": "there is no card [network.x]",
     f"{NETWORK}interface = 'e0'\n[network.b]\ninterface = 'e0'": "e0 is [network.lan] already",
+    f"{NETWORK}interface = 'e0'\n"
+    + "".join(f"[network.v{i}]\nvlan = {i}\non = 'lan'\n" for i in range(1, 96)):
+        "would be 191 files",
     f"{NETWORK}interface = 'e0'\n" + VLAN.format("a") + VLAN.format("b"):
         "a VLAN is there twice",
     "[k3s]\nrole = 'agent'": "an agent needs 'server'",

@@ -87,6 +87,8 @@ section == "" { bad("line " NR ": expected a section such as [Match] first") }
     has[section "/" key] = text != ""
     if ((key == "Address" || key == "Gateway") && !is_address(text) && text !~ /^_(dhcp4|ipv6ra)$/)
         bad("line " NR ": expected an address, such as " key "=192.168.1.2" (key == "Address" ? "/24" : ""))
+    if (section == "VLAN" && key == "Id" && !(text ~ /^[0-9]+$/ && text + 0 <= 4094))
+        bad("line " NR ": expected the number of a VLAN, 0 to 4094")
 }
 END {
     if (failed) exit
