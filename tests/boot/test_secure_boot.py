@@ -26,6 +26,7 @@ from edgeimg.sources import deb
 from edgeimg.tools import Toolbox
 from edgeimg.tree.node import Kind
 from edgeimg.trust import authenticode, rotation, secure_boot
+from edgeimg.trust.boot_keys import KeyDirectory
 from edgeimg.trust.secure_boot import BootSigner
 from edgeimg.vm import accel, machine
 from edgeimg.vm.argv import GuestOptions, qemu_argv
@@ -225,8 +226,8 @@ class Maker:
 @pytest.fixture
 def maker(tiny, tmp_path: Path) -> Maker:
     home, public = tmp_path / "private", tmp_path / "public"
-    secure_boot.generate(home, public, name="Example Ltd", epoch=EPOCH)
-    return Maker(secure_boot.signer(home, public), public, tiny, tmp_path)
+    secure_boot.generate(KeyDirectory(home), public, name="Example Ltd", epoch=EPOCH)
+    return Maker(secure_boot.signer(KeyDirectory(home), public), public, tiny, tmp_path)
 
 
 def test_only_what_the_enrolled_keys_signed_starts(maker: Maker, board: Board) -> None:
@@ -261,7 +262,9 @@ def test_a_revoked_uki_is_refused_and_a_new_key_is_taken(
 ) -> None:
     """A gateway in the field takes db-append.auth and dbx.auth from its root."""
     home, rotated = tmp_path / "private", tmp_path / "rotated"
-    rotation.rotate(home, maker.public, rotated, name="Example Ltd 2", epoch=EPOCH + 1)
+    rotation.rotate(
+        KeyDirectory(home), maker.public, rotated, name="Example Ltd 2", epoch=EPOCH + 1
+    )
     old, digests = maker.pack(board.arch), []
 
     def sign_and_note(program: bytes) -> bytes:
@@ -271,13 +274,13 @@ def test_a_revoked_uki_is_refused_and_a_new_key_is_taken(
 
     first = maker.disk(old, "first", sign_and_note)
     (digest,) = digests
-    rotation.revoke(home, rotated, [digest], epoch=EPOCH + 1)
+    rotation.revoke(KeyDirectory(home), rotated, [digest], epoch=EPOCH + 1)
     append = {"db-append": rotated / secure_boot.APPEND, "dbx": rotated / secure_boot.REVOKED}
     new = maker.pack(
         board.arch, WRITE, **{name: path.read_bytes() for name, path in append.items()}
     )
     second = maker.disk(new, "second", maker.sign)
-    successor = dataclasses.replace(maker, signer=secure_boot.signer(home, rotated))
+    successor = dataclasses.replace(maker, signer=secure_boot.signer(KeyDirectory(home), rotated))
     third = successor.disk(new, "third", successor.sign)
 
     enrolled = "TINY SecureBoot 6 0 0 0 1"

@@ -28,6 +28,7 @@ from edgeimg.release.gates import Hold
 from edgeimg.release.layout import FACTS
 from edgeimg.sbom import Distribution
 from edgeimg.trust import authenticode, secure_boot
+from edgeimg.trust.boot_keys import KeyDirectory
 from edgeimg.trust.secure_boot import BootSigner
 from edgeimg.ui import Ui
 from edgeimg.vm import disk
@@ -66,7 +67,7 @@ def made(tiny, publish_image: Callable[..., publish.Published], tmp_path_factory
     """A tiny image of a recipe that names certificates, unsigned and signed."""
     root = tmp_path_factory.mktemp("made")
     public = root / "keys/secure-boot"
-    secure_boot.generate(root / "private", public, name="Example Ltd", epoch=EPOCH)
+    secure_boot.generate(KeyDirectory(root / "private"), public, name="Example Ltd", epoch=EPOCH)
     source = load(PROJECT / "recipes/gateway.toml")
     trust = Trust(secure_boot=os.path.relpath(public, source.project))
     source = dataclasses.replace(source, recipe=source.recipe.model_copy(update={"trust": trust}))
@@ -82,7 +83,7 @@ def made(tiny, publish_image: Callable[..., publish.Published], tmp_path_factory
         files={file.name: file for file in published.files},
         unchanged=False,
     )
-    signer = secure_boot.signer(root / "private", public)
+    signer = secure_boot.signer(KeyDirectory(root / "private"), public)
     signed = boot_signing.sign(built, signer, store=tiny.cache, toolbox=tiny.pack, ui=Ui())
     return Made(source, packed.raw, built, signed, signer)
 
@@ -206,12 +207,14 @@ def test_a_changed_uki_and_another_key_are_refused(made: Made, tiny, tmp_path: P
     (problem,) = made.problems(changed, made.signer, tiny)
     assert problem.startswith(UKI)
     other = tmp_path / "other"
-    secure_boot.generate(other, tmp_path / "public", name="Example Ltd", epoch=EPOCH)
-    stranger = secure_boot.signer(other, tmp_path / "public")
+    secure_boot.generate(KeyDirectory(other), tmp_path / "public", name="Example Ltd", epoch=EPOCH)
+    stranger = secure_boot.signer(KeyDirectory(other), tmp_path / "public")
     assert len(made.problems(raw, stranger, tiny)) == len(PROGRAMS)
     assert made.problems(raw, made.signer, tiny) == []
     with pytest.raises(SigningKeyError):
-        secure_boot.signer(other, made.source.locate(str(made.source.recipe.trust.secure_boot)))
+        secure_boot.signer(
+            KeyDirectory(other), made.source.locate(str(made.source.recipe.trust.secure_boot))
+        )
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pefile
 import pytest
 from edgeimg.errors import SigningKeyError, VerifyError
 from edgeimg.trust import authenticode, pkcs7, secure_boot
+from edgeimg.trust.boot_keys import KeyDirectory
 from edgeimg.trust.secure_boot import VARIABLES, BootSigner
 
 from tests import openssl, pe_files
@@ -36,7 +37,7 @@ class Maker:
 
     @property
     def signer(self) -> BootSigner:
-        return secure_boot.signer(self.home, self.public)
+        return secure_boot.signer(KeyDirectory(self.home), self.public)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,9 @@ def makers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Maker, Maker]:
     for name in ("one", "two"):
         place = tmp_path_factory.mktemp(name)
         maker = Maker(place / "private", place / "public")
-        secure_boot.generate(maker.home, maker.public, name="Example Ltd", epoch=EPOCH)
+        secure_boot.generate(
+            KeyDirectory(maker.home), maker.public, name="Example Ltd", epoch=EPOCH
+        )
         found.append(maker)
     return found[0], found[1]
 
@@ -169,7 +172,7 @@ def test_a_key_that_is_exposed_or_of_another_certificate_is_not_used(
 ) -> None:
     mine, other = makers
     with pytest.raises(SigningKeyError, match="not the key"):
-        secure_boot.signer(mine.home, other.public)
+        secure_boot.signer(KeyDirectory(mine.home), other.public)
     key = mine.home / "db.key"
     key.chmod(0o644)
     with pytest.raises(SigningKeyError, match="other users"):

@@ -15,6 +15,7 @@ from edgeimg.errors import RecipeError, SigningKeyError, VerifyError
 from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.recipe.trust import Trust
 from edgeimg.trust import openssl, secure_boot
+from edgeimg.trust.boot_keys import KeyDirectory
 
 pytestmark = [
     pytest.mark.integration,
@@ -30,7 +31,9 @@ def makers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two makers of the same name: the directories above `private` and `public`."""
     places = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     for place in places:
-        secure_boot.generate(place / "private", place / "public", name="Example Ltd", epoch=EPOCH)
+        secure_boot.generate(
+            KeyDirectory(place / "private"), place / "public", name="Example Ltd", epoch=EPOCH
+        )
     return places
 
 
@@ -78,7 +81,7 @@ def test_a_certificate_that_the_key_above_did_not_list_is_refused(
 ) -> None:
     """A new certificate of the same key is another certificate."""
     mine = (public / "db.pem").read_bytes()
-    again = secure_boot.new_certificate(makers[0] / "private/db.key", "Example Ltd db")
+    again = KeyDirectory(makers[0] / "private").certificate("db", "Example Ltd db")
     (public / "db.pem").write_bytes(again.pem)
     with pytest.raises(VerifyError, match=r"not the one of db\.pem"):
         secure_boot.variables(public)
@@ -131,10 +134,12 @@ def test_genkey_uses_no_other_key_than_rsa(tmp_path: Path) -> None:
     key = Path(shutil.move(tmp_path / "foreign.key", home / "db.key"))
     key.chmod(0o600)
     with pytest.raises(SigningKeyError, match="not RSA"):
-        secure_boot.generate(home, tmp_path / "public", name="Example Ltd", epoch=EPOCH)
+        secure_boot.generate(
+            KeyDirectory(home), tmp_path / "public", name="Example Ltd", epoch=EPOCH
+        )
     assert not (tmp_path / "public").exists()
     key.unlink()
-    secure_boot.generate(home, tmp_path / "public", name="Example Ltd", epoch=EPOCH)
+    secure_boot.generate(KeyDirectory(home), tmp_path / "public", name="Example Ltd", epoch=EPOCH)
     assert secure_boot.variables(tmp_path / "public")
 
 
@@ -154,14 +159,16 @@ def test_an_interrupted_genkey_is_completed_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(openssl, step, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            secure_boot.generate(home, public, name="Example Ltd", epoch=EPOCH)
+            secure_boot.generate(KeyDirectory(home), public, name="Example Ltd", epoch=EPOCH)
     assert not public.exists()
     before = {path.name: path.read_bytes() for path in home.iterdir()}
     assert all(b"PRIVATE KEY" in content for content in before.values())
-    secure_boot.generate(home, public, name="Example Ltd", epoch=EPOCH)
+    secure_boot.generate(KeyDirectory(home), public, name="Example Ltd", epoch=EPOCH)
     assert sorted(path.name for path in home.iterdir()) == ["KEK.key", "PK.key", "db.key"]
     assert {name: (home / name).read_bytes() for name in before} == before
-    assert secure_boot.signer(home, public).certificate == secure_boot.certificate(public)
+    assert secure_boot.signer(KeyDirectory(home), public).certificate == secure_boot.certificate(
+        public
+    )
     assert secure_boot.variables(public)
 
 
@@ -170,9 +177,13 @@ def test_a_directory_with_files_gets_no_keys(makers: tuple[Path, Path], tmp_path
     public.mkdir()
     (public / "README").write_text("text")
     with pytest.raises(SigningKeyError, match="README exists already"):
-        secure_boot.generate(makers[0] / "private", public, name="Example Ltd", epoch=EPOCH)
+        secure_boot.generate(
+            KeyDirectory(makers[0] / "private"), public, name="Example Ltd", epoch=EPOCH
+        )
     (public / "README").unlink()
-    secure_boot.generate(makers[0] / "private", public, name="Example Ltd", epoch=EPOCH)
+    secure_boot.generate(
+        KeyDirectory(makers[0] / "private"), public, name="Example Ltd", epoch=EPOCH
+    )
     assert len(list(public.iterdir())) == 6
 
 
@@ -185,10 +196,10 @@ def test_a_key_of_another_user_is_not_used(
     place = home / name
     os.chown(place, 12345, -1)
     with pytest.raises(SigningKeyError, match="another user"):
-        secure_boot.signer(home, makers[0] / "public")
+        secure_boot.signer(KeyDirectory(home), makers[0] / "public")
     os.chown(place, 0, -1)
     place.chmod(0o750)
     with pytest.raises(SigningKeyError, match="other users"):
-        secure_boot.signer(home, makers[0] / "public")
+        secure_boot.signer(KeyDirectory(home), makers[0] / "public")
     place.chmod(0o700)
-    assert secure_boot.signer(home, makers[0] / "public")
+    assert secure_boot.signer(KeyDirectory(home), makers[0] / "public")

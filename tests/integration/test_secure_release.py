@@ -17,6 +17,7 @@ from edgeimg.fetch import mirrors
 from edgeimg.lock.model import Lock
 from edgeimg.tools import Toolbox
 from edgeimg.trust import authenticode, secure_boot
+from edgeimg.trust.boot_keys import KeyDirectory
 
 from tests.integration.failing import Project
 from tests.integration.signing import gpg_home, make_key
@@ -49,7 +50,9 @@ def project(
     project = Project(tmp_path / "project")
     project.share()
     public = project.root / "keys/secure-boot"
-    secure_boot.generate(tmp_path / "private", public, name="Example Ltd", epoch=1767225600)
+    secure_boot.generate(
+        KeyDirectory(tmp_path / "private"), public, name="Example Ltd", epoch=1767225600
+    )
     with project.recipe.open("a") as recipe:
         recipe.write('\n[trust]\nsecure_boot = "keys/secure-boot"\n')
     return project

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeimg.recipe.types import Gate
+from edgeimg.trust.boot_keys import BootKeys
 from edgeimg.vm.argv import GuestOptions
 
 
@@ -61,7 +62,7 @@ class ReleaseOptions:
     passphrase_file: Path | None = None
     previous: Path | None = None
     """The release to compare sizes with; None: the latest other one in `directory`."""
-    boot_home: Path | None = None
-    """Directory with the private keys of Secure Boot; None: boot files are not signed."""
+    boot_keys: BootKeys | None = None
+    """The private keys of Secure Boot; None: boot files are not signed."""
     reports: Path | None = None
     """Where findings and boots are written for CI services, of a release held back too."""

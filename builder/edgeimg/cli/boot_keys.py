@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -13,11 +15,39 @@ from rich.text import Text
 
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
-from edgeimg.errors import EdgeimgError, ImageError, RecipeError, VerifyError
+from edgeimg.errors import EdgeimgError, ImageError, RecipeError, SigningKeyError, VerifyError
 from edgeimg.pack import boot_files
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.release import boot_signing
-from edgeimg.trust import rotation, secure_boot
+from edgeimg.trust import pkcs11, rotation, secure_boot
+from edgeimg.trust.boot_keys import BootKeys, KeyDirectory
+
+
+class KeysPlace(click.Path):
+    """The directory with the private keys, or the URI of a PKCS #11 token: gives BootKeys.
+
+    A PIN is asked for at once, before anything else is shown.
+    """
+
+    def __init__(self, *, exists: bool = False) -> None:
+        super().__init__(path_type=Path, file_okay=False, exists=exists)
+        self.name = "directory|pkcs11:uri"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Raises SigningKeyError for a URI that is not understood."""
+        if isinstance(value, str) and value.startswith(pkcs11.SCHEME):
+            return pkcs11.parse(value, _ask_pin)
+        path = super().convert(value, param, ctx)
+        return KeyDirectory(Path(os.fsdecode(path)))
+
+
+def _ask_pin(question: str) -> str:
+    if not sys.stdin.isatty():
+        raise SigningKeyError(
+            "there is no terminal to ask for the PIN",
+            hint="put it into a file of mode 600, and add pin-source=FILE to the URI",
+        )
+    return str(click.prompt(question, hide_input=True, err=True))
 
 
 @click.command(
@@ -29,15 +59,14 @@ from edgeimg.trust import rotation, secure_boot
     "--secure-boot-key",
     "home",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    metavar="DIRECTORY",
-    help="The directory with KEK.key, which `genkey --secure-boot` made.",
+    type=KeysPlace(exists=True),
+    help="The keys, which `genkey --secure-boot` made; the KEK is used.",
 )
 @options.releases
 @options.recipe
 @with_app
 def revoke(
-    app: App, *, source: RecipeFile, versions: Sequence[str], home: Path, releases: Path
+    app: App, *, source: RecipeFile, versions: Sequence[str], home: BootKeys, releases: Path
 ) -> None:
     """Revoke the UKIs of releases.
 
@@ -76,7 +105,7 @@ def revoke(
     app.result(data, show)
 
 
-def make(app: App, home: Path, exported: Path | None, name: str) -> None:
+def make(app: App, home: BootKeys, exported: Path | None, name: str) -> None:
     """Make the three keys."""
     public = exported or secure_boot.DIRECTORY
     with app.ui.step("make the keys of Secure Boot"):
@@ -88,14 +117,14 @@ def make(app: App, home: Path, exported: Path | None, name: str) -> None:
     app.result(data, lambda console: _show(console, fingerprints, home, public))
 
 
-def rotate(app: App, home: Path, old: Path, exported: Path, name: str) -> None:
+def rotate(app: App, home: BootKeys, old: Path, exported: Path, name: str) -> None:
     """Make a new key of db."""
     with app.ui.step("make a new key of db"):
         rotated = rotation.rotate(home, old, exported, name=name, epoch=now())
     fingerprints = {"db": rotated.certificate.fingerprint}
     data = {
         "fingerprints": fingerprints, "directory": str(home), "export": str(exported),
-        "key": str(rotated.key),
+        "key": rotated.key,
     }  # fmt: skip
     app.result(data, lambda console: _show(console, fingerprints, home, exported))
 
@@ -126,7 +155,7 @@ def _digest(file: Path) -> bytes:
         raise problem(f"{file}: {error.message}", hint=error.hint) from error
 
 
-def _show(console: Console, fingerprints: Mapping[str, str], home: Path, public: Path) -> None:
+def _show(console: Console, fingerprints: Mapping[str, str], home: BootKeys, public: Path) -> None:
     for variable, fingerprint in fingerprints.items():
         console.print(Text(f"{variable:4}{fingerprint}", style="bold"), soft_wrap=True)
     console.print(Text(f"certificates and variables: {public}"), soft_wrap=True)

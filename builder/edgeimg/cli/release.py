@@ -11,6 +11,7 @@ from edgeimg.arch import Arch
 from edgeimg.build.options import BuildOptions, ReleaseOptions, SmokeOptions
 from edgeimg.cli import options, render
 from edgeimg.cli.app import App, with_app
+from edgeimg.cli.boot_keys import KeysPlace
 from edgeimg.cli.guests import accel, cpus, deadline, guest_options, memory
 from edgeimg.fetch import shared_cache
 from edgeimg.inspect.diff import compare, read_manifest
@@ -18,6 +19,7 @@ from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.types import Gate
 from edgeimg.release import make
 from edgeimg.release.gates import GATES
+from edgeimg.trust.boot_keys import BootKeys
 from edgeimg.vm.argv import GuestOptions
 
 
@@ -48,9 +50,8 @@ from edgeimg.vm.argv import GuestOptions
 )
 @click.option(
     "--secure-boot-key",
-    "boot_home",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    metavar="DIRECTORY",
+    "boot_keys",
+    type=KeysPlace(exists=True),
     help="Sign boot loader and UKI with the key of db there, which `genkey --secure-boot` made.",
 )
 @click.option(
@@ -85,7 +86,7 @@ def release(
     key: str | None,
     home: Path | None,
     passphrase_file: Path | None,
-    boot_home: Path | None,
+    boot_keys: BootKeys | None,
     previous: Path | None,
     reports: Path | None,
     jobs: int,
@@ -113,7 +114,7 @@ def release(
         key=key,
         home=home,
         passphrase_file=passphrase_file,
-        boot_home=boot_home,
+        boot_keys=boot_keys,
         previous=previous,
         reports=reports,
     )

@@ -14,6 +14,7 @@ from edgeimg.build.options import K3sChoice
 from edgeimg.cache.store import write_whole
 from edgeimg.cli import boot_keys, options
 from edgeimg.cli.app import App, with_app
+from edgeimg.cli.boot_keys import KeysPlace
 from edgeimg.cli.options import DEFAULT_RECIPE
 from edgeimg.errors import SigningKeyError, VerifyError
 from edgeimg.recipe.file import RecipeFile
@@ -21,6 +22,7 @@ from edgeimg.release import boot_check, difference, make
 from edgeimg.release.boot_check import BootCheck
 from edgeimg.release.verify import Verified, verify_release
 from edgeimg.trust import keys, secure_boot
+from edgeimg.trust.boot_keys import BootKeys
 from edgeimg.trust.keys import Key, NewKey
 from edgeimg.ui import human
 
@@ -37,9 +39,9 @@ from edgeimg.ui import human
 @click.option(
     "--secure-boot",
     "boot_home",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIRECTORY",
-    help="Make the keys of UEFI Secure Boot (PK, KEK, db) there instead; outside of the project.",
+    type=KeysPlace(),
+    help="Make the keys of UEFI Secure Boot (PK, KEK, db) there instead: outside of the project, "
+    "or in a PKCS #11 token.",
 )
 @click.option(
     "--rotate",
@@ -80,7 +82,7 @@ def genkey(
     *,
     name: str,
     email: str | None,
-    boot_home: Path | None,
+    boot_home: BootKeys | None,
     rotate: Path | None,
     home: Path | None,
     exported: Path | None,

@@ -25,15 +25,15 @@ from edgeimg.vm import disk
 
 def signer(source: RecipeFile, options: ReleaseOptions) -> BootSigner | None:
     """The key of `--secure-boot-key`. Raises RecipeError when the recipe has no certificates."""
-    if options.boot_home is None:
+    if options.boot_keys is None:
         return None
     public = boot_signing.public_keys(source)
     if public is None:
         raise RecipeError(
-            f"{source.path} names no certificates for the key in {options.boot_home}",
+            f"{source.path} names no certificates for the key in {options.boot_keys}",
             hint='name them: [trust] secure_boot = "keys/secure-boot"',
         )
-    return secure_boot.signer(options.boot_home, public)
+    return secure_boot.signer(options.boot_keys, public)
 
 
 def fingerprint(source: RecipeFile, plan: BuildPlan) -> str:

@@ -55,7 +55,7 @@ def release(
         plans,
         options.directory,
         {plan.arch.name: boot_parts.fingerprint(source, plan) for plan in plans},
-        unsigned=options.boot_home is None,
+        unsigned=options.boot_keys is None,
     ):
         return finished
     signer = keys.find(options.key, home=options.home)

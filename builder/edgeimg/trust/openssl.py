@@ -44,6 +44,30 @@ def self_signed(key: Path, name: str) -> bytes:
     )  # fmt: skip
 
 
+def unsigned(public: bytes, name: str) -> bytes:
+    """A certificate in PEM as of `self_signed`, for a public key in PEM, by a key that is lost.
+
+    The signature in it has to be replaced: its private key is somewhere else.
+    """
+    extensions = "basicConstraints=critical,CA:TRUE\nauthorityKeyIdentifier=none\n"
+    with tempfile.TemporaryDirectory(prefix="edgeimg-") as work:
+        place = Path(work)
+        key, draft = place / "key.pem", place / "draft.pem"
+        key.write_bytes(new_key())
+        (place / "public.pem").write_bytes(public)
+        (place / "extensions").write_text(extensions)
+        draft.write_bytes(self_signed(key, name))
+        return run(
+            "x509", "-in", draft, "-force_pubkey", place / "public.pem", "-signkey", key, "-sha256",
+            "-days", str(_YEARS * 365), "-clrext", "-extfile", place / "extensions",
+        )  # fmt: skip
+
+
+def public_pem(data: bytes) -> bytes:
+    """A public key in DER (RFC 5280, 4.1.2.7) as PEM. Raises ToolError."""
+    return run("pkey", "-pubin", "-inform", "DER", input=data)
+
+
 def public_key_of_certificate(certificate: bytes) -> bytes:
     """The public key of a certificate, both in PEM. Raises ToolError for any other text."""
     return run("x509", "-noout", "-pubkey", input=certificate)

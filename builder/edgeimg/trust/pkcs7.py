@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from edgeimg.errors import VerifyError
@@ -74,6 +74,14 @@ class Certificate:
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal."""
         return sha256(self.data).hexdigest()
+
+    def signed(self, sign: Sign) -> Certificate:
+        """The same certificate with another signature (RFC 5280, 4.1.1.3), by an RSA key."""
+        outer, _ = _element(self.data, 0, SEQUENCE)
+        _, end = _element(outer, 0, SEQUENCE)
+        _, algorithm_end = _element(outer, end, SEQUENCE)
+        signature = der(BITS, b"\0", sign(outer[:end]))
+        return replace(self, data=der(SEQUENCE, outer[:algorithm_end], signature))
 
 
 def certificate(pem: bytes) -> Certificate:

@@ -13,6 +13,7 @@ from pathlib import Path
 from edgeimg.cache.store import write_whole
 from edgeimg.errors import SigningKeyError, VerifyError
 from edgeimg.trust import authenticode, efi_variables, pkcs7, secure_boot
+from edgeimg.trust.boot_keys import BootKeys
 from edgeimg.trust.efi_variables import DB, DB_APPEND, DBX, KEK, PK
 from edgeimg.trust.pkcs7 import Certificate
 
@@ -21,7 +22,8 @@ from edgeimg.trust.pkcs7 import Certificate
 class Rotated:
     """A new key of db."""
 
-    key: Path
+    key: str
+    """Its name."""
     certificate: Certificate
 
 
@@ -34,7 +36,7 @@ class Revoked:
     total: int
 
 
-def rotate(home: Path, old: Path, public: Path, *, name: str, epoch: int) -> Rotated:
+def rotate(home: BootKeys, old: Path, public: Path, *, name: str, epoch: int) -> Rotated:
     """Make another key of db in `home`, and a new directory `public` with its certificate.
 
     PK, KEK and dbx are those of the directory `old`, which stays as it is. `db.auth` replaces the
@@ -51,16 +53,17 @@ def rotate(home: Path, old: Path, public: Path, *, name: str, epoch: int) -> Rot
         _, time = efi_variables.decode(before[f"{DB.name}.auth"], DB, kek.certificate)
     except VerifyError as error:
         raise SigningKeyError(error.message, hint=error.hint) from error
-    candidates = (home / f"{DB.name}-{number}.key" for number in count(2))
-    key = next(path for path in candidates if not path.exists())
+    known = home.names(DB.name)
+    candidates = (f"{DB.name}-{number}" for number in count(2))
+    key = next(name for name in candidates if name not in known)
     if not efi_variables.is_later(efi_variables.time(epoch), time):
         raise SigningKeyError(
             f"the time of the new key is not later than that of {old / DB.name}.auth: firmware "
             "would refuse it",
             hint="set the clock of this host, or SOURCE_DATE_EPOCH",
         )
-    secure_boot.write_key(key)
-    certificate = secure_boot.new_certificate(key, f"{name} {DB.name}")
+    home.make(key)
+    certificate = home.certificate(key, f"{name} {DB.name}")
     content = efi_variables.certificate_list(certificate, secure_boot.owner(platform))
     updates = {
         file: efi_variables.encode(variable, content, kek.certificate, epoch=epoch, sign=kek.sign)
@@ -73,7 +76,7 @@ def rotate(home: Path, old: Path, public: Path, *, name: str, epoch: int) -> Rot
     return Rotated(key=key, certificate=certificate)
 
 
-def revoke(home: Path, public: Path, digests: Iterable[bytes], *, epoch: int) -> Revoked:
+def revoke(home: BootKeys, public: Path, digests: Iterable[bytes], *, epoch: int) -> Revoked:
     """Add digests of programs to `dbx.auth` in the directory `public`; the KEK in `home` signs it.
 
     The file holds all digests ever added: firmware adds those that it does not have. Raises

@@ -11,14 +11,14 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import SigningKeyError, ToolError, VerifyError
-from edgeimg.trust import efi_variables, keys, openssl, pkcs7
+from edgeimg.trust import efi_variables, openssl, pkcs7
+from edgeimg.trust.boot_keys import BootKeys
 from edgeimg.trust.efi_variables import DB, DB_APPEND, DBX, KEK, PK
 from edgeimg.trust.pkcs7 import Certificate, Sign
 
@@ -43,7 +43,7 @@ class BootSigner:
     sign: Sign
 
 
-def generate(home: Path, public: Path, *, name: str, epoch: int) -> Mapping[str, Certificate]:
+def generate(home: BootKeys, public: Path, *, name: str, epoch: int) -> Mapping[str, Certificate]:
     """Make the three keys in `home`, and write certificates and variables to `public`.
 
     `epoch` (seconds) is the time in the variables: firmware takes only later ones after them.
@@ -53,16 +53,13 @@ def generate(home: Path, public: Path, *, name: str, epoch: int) -> Mapping[str,
     """
     check_name(name)
     openssl.require()
-    keys.guard(home, explicit=True)
+    home.check()
     refuse_used(public)
     for variable in VARIABLES:
-        path = home / f"{variable.name}.key"
-        if path.exists():
-            keys.refuse_open(path, "chmod 600")
-        else:
-            write_key(path)
+        if variable.name not in home.names(variable.name):
+            home.make(variable.name)
     certificates = {
-        variable.name: new_certificate(home / f"{variable.name}.key", f"{name} {variable.name}")
+        variable.name: home.certificate(variable.name, f"{name} {variable.name}")
         for variable in VARIABLES
     }
     files = {}
@@ -74,24 +71,22 @@ def generate(home: Path, public: Path, *, name: str, epoch: int) -> Mapping[str,
             efi_variables.certificate_list(certificate, owner(certificates[PK.name])),
             certificates[variable.signer],
             epoch=epoch,
-            sign=functools.partial(openssl.sign, key=home / f"{variable.signer}.key"),
+            sign=functools.partial(home.sign, variable.signer),
         )
     publish(public, files)
     return certificates
 
 
-def signer(home: Path, public: Path, variable: str = DB.name) -> BootSigner:
-    """The key in `home` for a certificate in `public`: `<variable>.key`, or a rotated one.
+def signer(home: BootKeys, public: Path, variable: str = DB.name) -> BootSigner:
+    """The key in `home` for a certificate in `public`: that of the variable, or a rotated one.
 
     Raises SigningKeyError when it is missing, others can read it, or no key is the certificate's;
     HostError without openssl.
     """
-    keys.guard(home, explicit=True)
-    # A rotated key is db-2.key: see key_rotation.
-    paths = [path for path in (home / f"{variable}.key", *sorted(home.glob(f"{variable}-*.key")))
-             if path.is_file()]  # fmt: skip
-    if not paths:
-        raise SigningKeyError(f"there is no key {home / variable}.key", hint=_MAKE)
+    home.check()
+    names = home.names(variable)
+    if not names:
+        raise SigningKeyError(f"there is no key {variable} in {home}", hint=_MAKE)
     try:
         found = certificate(public, variable)
         wanted = openssl.public_key_of_certificate(found.pem)
@@ -99,17 +94,13 @@ def signer(home: Path, public: Path, variable: str = DB.name) -> BootSigner:
         raise SigningKeyError(error.message, hint=error.hint) from error
     except ToolError as error:
         raise SigningKeyError(f"openssl cannot use {public / variable}.pem: {error}") from error
-    for path in paths:
-        keys.refuse_open(path, "chmod 600")
-        try:
-            same = openssl.public_key(path) == wanted
-        except ToolError as error:
-            raise SigningKeyError(f"openssl cannot use {path}: {error.message}") from error
-        if same:
-            sign = functools.partial(openssl.sign, key=path)
-            return BootSigner(certificate=found, sign=sign)
-    names = " or ".join(str(path) for path in paths)
-    raise SigningKeyError(f"{names} is not the key of the certificate {public / variable}.pem")
+    for name in names:
+        if home.public(name) == wanted:
+            return BootSigner(certificate=found, sign=functools.partial(home.sign, name))
+    known = " or ".join(names)
+    raise SigningKeyError(
+        f"{known} in {home} is not the key of the certificate {public / variable}.pem"
+    )
 
 
 def certificate(public: Path, variable: str = DB.name) -> Certificate:
@@ -197,33 +188,6 @@ def refuse_used(public: Path) -> None:
             raise SigningKeyError(
                 f"{path} exists already: it would be lost", hint="choose another --export"
             )
-
-
-def write_key(path: Path) -> None:
-    """Make an RSA key in a file, whole or not at all. Raises HostError, ToolError."""
-    partial = path.with_name(f".{path.name}.partial")
-    with disk_errors(path):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            partial.unlink()
-        opened = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(opened, "wb") as file:
-                file.write(openssl.new_key())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            with suppress(FileNotFoundError):
-                partial.unlink()
-
-
-def new_certificate(key: Path, name: str) -> Certificate:
-    """A certificate for a private key, by itself. Raises SigningKeyError for other than RSA."""
-    try:
-        return pkcs7.certificate(openssl.self_signed(key, name))
-    except (ToolError, VerifyError) as error:
-        raise SigningKeyError(f"{key} cannot be used: {error.message}") from error
 
 
 def publish(public: Path, files: Mapping[str, bytes]) -> None:
