@@ -19,6 +19,7 @@ import click
 import pytest
 from edgeimg import errors
 from edgeimg.cli import cli
+from edgeimg.errors import SigningKeyError
 from edgeimg.install.rules import Rules
 from edgeimg.provision.settings import Settings, settings_schema
 from edgeimg.recipe.model import Recipe, recipe_schema
@@ -226,8 +227,8 @@ def parse(words: list[str]) -> None:
         command.make_context("edgeimg", rest)
     except click.exceptions.Exit:
         pass
-    except click.BadParameter as error:
-        if "does not exist" not in error.message:
+    except (click.BadParameter, SigningKeyError) as error:
+        if "does not exist" not in error.message and "there is no" not in error.message:
             raise AssertionError(shlex.join(words)) from error
 
 

@@ -27,7 +27,7 @@ SCHEME = "pkcs11:"
 EXAMPLE = "pkcs11:token=LABEL?module-path=/usr/lib/MODULE.so&pin-source=/root/pin"
 SECONDS = 120.0
 """For one operation of a token: some wait until a key is touched."""
-_PIN = "EDGEIMG_PKCS11_PIN"
+_PIN = "PKCS11_TOOL_PIN"
 _MAX_PIN = 256
 _OBJECT = re.compile(r"^\s+label:\s+(.+?)\s*$\n^\s+ID:\s+([0-9A-Fa-f]+)\s*$", re.M)
 _FAULTS = {
