@@ -123,11 +123,10 @@ class Installation:
             return None
         takes = consents.beside(image)
         signing_options.require(None, signed=bool(takes and takes.signed), title=image.name)
-        policy = options.load_recipe(None).recipe.provision
         found = fleet_options.load(
             self._app, path, self._rules.defaults,
             generate_token=token.kept(path).exists(), secrets=True,
-            allowed=takes.allow if takes else policy.allowed,
+            allowed=takes.allow if takes else options.load_recipe(None).recipe.provision.allowed,
         )  # fmt: skip
         for gateway in found.gateways:
             consents.require_parts(takes, gateway.settings, f"{gateway.name}: the image")
