@@ -1,4 +1,6 @@
-"""The installer's stick in a guest: a key stops the countdown, the menu, installation by rules."""
+"""The installer's stick in a guest: a key stops the countdown, the menu, installation by rules, and
+a machine with disks of all kinds.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from edgeimg.arch import X86_64
+from edgeimg.image import raw
 from edgeimg.pack import disk as disks
 from edgeimg.pack import fat
 from edgeimg.tools import Toolbox
@@ -30,12 +33,19 @@ MEMORY = 768
 """MiB of the machine."""
 USB = "usb-storage,removable=on,bootindex=0"
 NVME = "nvme,serial=NV-1"
+SATA = "ide-hd,serial=SATA-1,model=Acme"
+WINDOWS = """\
+label: gpt
+size=100MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name="EFI system partition"
+size=16MiB, type=E3C9E316-0B5C-4DB8-817D-F92DF00215AE, name="Microsoft reserved partition"
+type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, name="Basic data partition"
+"""
 
 pytestmark = [
     pytest.mark.boot,
     pytest.mark.skipif(
         os.environ.get("EDGEIMG_TEST_INSTALLER") != "1",
-        reason="asked for with EDGEIMG_TEST_INSTALLER=1: fifteen minutes",
+        reason="asked for with EDGEIMG_TEST_INSTALLER=1: twenty minutes",
     ),
 ]
 
@@ -58,7 +68,7 @@ def machine(toolbox: Callable[[str], Toolbox], tmp_path: Path) -> Machine:
         file.truncate(4 << 30)
     (tmp_path / "from-stick").mkdir()
     (tmp_path / "from-disk").mkdir()
-    return Machine(folder=tmp_path, stick=stick, toolbox=toolbox)
+    return Machine(folder=tmp_path, image=image, stick=stick, toolbox=toolbox)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +76,7 @@ class Machine:
     """A machine with a blank NVMe disk and a stick."""
 
     folder: Path
+    image: Path
     stick: Path
     toolbox: Callable[[str], Toolbox]
 
@@ -73,34 +84,44 @@ class Machine:
     def internal(self) -> Path:
         return self.folder / "internal"
 
-    def from_stick(self) -> contextlib.AbstractContextManager[Console]:
+    def drive(self, name: str, size: int, device: str) -> list[str]:
+        """QEMU's options for a disk; a file that is there is lengthened at most."""
+        path = self.folder / name
+        with path.open("ab") as file:
+            file.truncate(size)
+        drive = f"if=none,id={name},format=raw,file={path}"
+        return ["-drive", drive, "-device", f"{device},drive={name}"]
+
+    def from_stick(self, *more: str) -> contextlib.AbstractContextManager[Console]:
         beside = [
             *("-device", "qemu-xhci"),
-            *("-drive", f"if=none,id=internal,format=raw,file={self.internal}"),
-            *("-device", f"{NVME},drive=internal,bootindex=1"),
+            *self.drive("internal", self.internal.stat().st_size, f"{NVME},bootindex=1"),
+            *more,
         ]
         return powered(
             self.stick, self.folder / "from-stick", toolbox=self.toolbox("qemu"), memory=MEMORY,
             disk=USB, more=beside,
         )  # fmt: skip
 
-    def from_disk(self) -> contextlib.AbstractContextManager[Console]:
+    def from_disk(
+        self, name: str = "internal", device: str = NVME
+    ) -> contextlib.AbstractContextManager[Console]:
         return powered(
-            self.internal, self.folder / "from-disk", toolbox=self.toolbox("qemu"),
-            disk=f"{NVME},bootindex=0", network=True,
+            self.folder / name, self.folder / "from-disk", toolbox=self.toolbox("qemu"),
+            disk=f"{device},bootindex=0", network=True,
         )  # fmt: skip
 
     def written_back(self) -> Written:
         """The ledger and the log on the stick."""
-        raw, pack = self.folder / "stick-after.raw", self.toolbox("pack")
+        after, pack = self.folder / "stick-after.raw", self.toolbox("pack")
         kept = self.folder / "from-stick/disk.qcow2"
-        convert = ("qemu-img", "convert", "-O", "raw", str(kept), str(raw))
+        convert = ("qemu-img", "convert", "-O", "raw", str(kept), str(after))
         self.toolbox("qemu").run(*convert, timeout=300)
-        start = disks.read(raw, toolbox=pack)["config"].start
+        start = disks.read(after, toolbox=pack)["config"].start
         found = []
         for name in ("install.ledger.jsonl", "install.log"):
             file = self.folder / name
-            fat.extract(raw, f"installer/{name}", file, offset=start, toolbox=pack)
+            fat.extract(after, f"installer/{name}", file, offset=start, toolbox=pack)
             found.append(file.read_text())
         return [json.loads(line) for line in found[0].splitlines()], found[1]
 
@@ -138,3 +159,57 @@ def test_it_is_stopped_and_asks(machine: Machine) -> None:
         console.wait_for(r"exit code 130[^>]*> ", 60)
         console.type("p\n")
         console.wait_for_power_off(300)
+
+
+def test_a_machine_with_many_disks(machine: Machine) -> None:
+    os.truncate(machine.internal, 256 << 20)
+    raw.unpack(machine.image, machine.folder / "previous")
+    (machine.folder / "windows").touch()
+    os.truncate(machine.folder / "windows", 4 << 30)
+    machine.toolbox("pack").run(
+        "sfdisk", str(machine.folder / "windows"), input=WINDOWS.encode(), timeout=60
+    )
+    others = [
+        *("-device", "ahci,id=ahci"),
+        *machine.drive("windows", 4 << 30, f"{SATA},bus=ahci.0,bootindex=2"),
+        *machine.drive("previous", 4 << 30, "virtio-blk-pci,serial=VIRTIO-1,bootindex=3"),
+        *("-device", "sdhci-pci"),
+        *machine.drive("card", 4 << 30, "sd-card"),
+        *machine.drive("other", 4 << 30, "usb-storage,removable=on,serial=USB-2"),
+    ]
+    with machine.from_stick(*others) as console:
+        console.wait_for("3 internal disks, expected one: nothing was written", 900)
+        console.wait_for(r"m  install by hand[^>]*> ", 60)
+        console.forget()
+        console.type("m\n")
+        said = console.wait_for(r"Disk \(1-6\): ", 600)
+        shown = dict(re.findall(r"  (\d)  (/dev/\w+: .*(?:\n {7}.*)+)", said))
+        assert len(shown) == 6, said
+
+        def number(*words: str) -> str:
+            (found,) = (at for at, text in shown.items() if all(word in text for word in words))
+            return found
+
+        number("NV-1", "now: empty", "no: it holds 268.4 MB, the image needs")
+        number("VIRTIO-1", "now: ", "partition 'config'")
+        number("/dev/mmcblk0", "now: empty", "no: it is removable")
+        number("USB-2", "now: empty", "no: it is removable")
+        console.type(number("/dev/sd", "mounted on /run/edgeimg/stick") + "\n")
+        console.wait_for("not that one: ", 60)
+        target = number("Acme, SATA-1", "'Basic data partition'")
+        name = shown[target].partition(":")[0].removeprefix("/dev/")
+        console.type(f"{target}\n")
+        said = console.wait_for(rf"type the name of the disk \({name}\): ", 300)
+        assert "All of it will be lost" in said
+        console.type(f"{name}\n")
+        console.wait_for(r"installed: gateway_0\.1\.0_x86-64", 1200)
+        console.wait_for(r"exit code 0[^>]*> ", 60)
+        console.type("p\n")
+        console.wait_for_power_off(300)
+    entries, _ = machine.written_back()
+    assert [(entry["serial"], entry["result"]) for entry in entries] == [
+        ("SATA-1", "started"), ("SATA-1", "ok"),
+    ]  # fmt: skip
+    with machine.from_disk("windows", SATA) as console:
+        console.wait_for_shell(600)
+        assert "gateway 0.1.0, slot A" in console.run("edgeimg-status", 300)

@@ -17,6 +17,8 @@ from edgeimg.build.stages import CheckReport, Composed
 from edgeimg.cache import limit
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.check import sarif
+from edgeimg.compose import byte_code
+from edgeimg.compose.byte_code import Interpreter
 from edgeimg.errors import LockError
 from edgeimg.fetch.shared_cache import SharedCache
 from edgeimg.image.raw import require_disk
@@ -117,8 +119,9 @@ def compose(plan: BuildPlan, store: Store, ui: Ui) -> Composed:
             k3s = get_k3s(plan, store, ui)
     with ui.step(f"{name}: unpack {len(packages)} packages"):
         inputs = unpack(plan, images, store, ui)
+    python = _interpreter(plan, store, ui)
     with ui.step(f"{name}: compose the root"):
-        return stages.compose(plan, inputs, k3s, store)
+        return stages.compose(plan, inputs, k3s, store, python=python)
 
 
 def sbom(plan: BuildPlan, *, store: Store, ui: Ui) -> Sbom:
@@ -216,6 +219,16 @@ def reachable_k3s(source: RecipeFile, *, ui: Ui) -> K3sChoice | None:
         "is NOT K3s but a Kubernetes in its packaging"
     )
     return K3sChoice(source="standin")
+
+
+def _interpreter(plan: BuildPlan, store: Store, ui: Ui) -> Interpreter | None:
+    """The Python that compiles the modules of the image; None for an image without byte code."""
+    if byte_code.GROUP not in plan.lock.tools:
+        return None
+    toolbox = debian_packages.host_tools(
+        plan.lock, byte_code.GROUP, store, offline=plan.offline, progress=ui
+    )
+    return byte_code.interpreter(plan.lock, toolbox)
 
 
 def _pack_tools(plan: BuildPlan, store: Store, ui: Ui) -> Toolbox:

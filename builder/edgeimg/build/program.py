@@ -10,6 +10,7 @@ from edgeimg import builtin
 from edgeimg.arch import Arch
 from edgeimg.build.options import BuildOptions
 from edgeimg.build.plan import BuildPlan, plan_build
+from edgeimg.compose import byte_code
 from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.tree import Node, Tree
 from edgeimg.tree.overlay import from_directory
@@ -29,9 +30,10 @@ def recipe() -> RecipeFile:
 
 
 def plan_installer(source: RecipeFile, arch: Arch, build_options: BuildOptions) -> BuildPlan:
-    """The plan of the installer's image: `source`, and edgeimg as it runs here."""
+    """The plan of the installer's image: `source`, edgeimg as it runs here, and byte code."""
     plan = plan_build(source, arch, build_options)
-    return replace(plan, overlay=plan.overlay.merge(tree()))
+    lock = byte_code.with_interpreter(plan.lock)
+    return replace(plan, overlay=plan.overlay.merge(tree()), lock=lock)
 
 
 def tree() -> Tree:

@@ -15,7 +15,8 @@ from edgeimg.check import accept, containers, elf, size, volumes
 from edgeimg.check.all import everything
 from edgeimg.check.findings import Finding, errors, refuse
 from edgeimg.check.size import Sizes
-from edgeimg.compose import kernel_deb, rollout, rootfs, signed_settings, updates
+from edgeimg.compose import byte_code, kernel_deb, rollout, rootfs, signed_settings, updates
+from edgeimg.compose.byte_code import Interpreter
 from edgeimg.errors import ImageError
 from edgeimg.image.manifest import (
     PATH,
@@ -83,10 +84,17 @@ class CheckReport:
         return asdict(self)
 
 
-def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle | None, store: Store) -> Composed:
+def compose(
+    plan: BuildPlan,
+    inputs: Inputs,
+    k3s: K3sBundle | None,
+    store: Store,
+    *,
+    python: Interpreter | None = None,
+) -> Composed:
     """Merge everything into the root, and add the list of its contents.
 
-    `k3s` is None for an image without K3s.
+    `k3s` is None for an image without K3s. `python` compiles the Python modules of the root.
     """
     root = rootfs.compose(
         plan.recipe,
@@ -106,6 +114,8 @@ def compose(plan: BuildPlan, inputs: Inputs, k3s: K3sBundle | None, store: Store
         ),
         store,
     )
+    if python is not None:
+        root = byte_code.compile_modules(root, python, store)
     require_runtime(root, plan.recipe.services)
     updates.require_programs(root, plan.recipe.update)
     signed_settings.require_verifier(root, plan.recipe.provision)

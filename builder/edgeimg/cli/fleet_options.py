@@ -85,9 +85,11 @@ def load(
     generate_token: bool,
     secrets: bool,
     allowed: tuple[str, ...],
+    asks: bool = True,
 ) -> Fleet:
     """The gateways of a file. With `secrets`, secrets that are missing in the files are asked for;
-    without, they are left out. Raises ProvisionError.
+    without, they are left out. Where nobody can be asked, without `asks`, they are errors. Raises
+    ProvisionError.
     """
     if not secrets and rollout_tokens.is_unreadable(path):
         app.ui.note(f"the tokens in {rollout_tokens.kept(path)} are another user's: not read")
@@ -101,8 +103,8 @@ def load(
             action = "generated and stored" if is_new else "read"
             app.ui.note(f"the cluster token was {action}: {token.kept(path)}")
         loaded = reading.load(
-            path, defaults=defaults, token=known_token, ask=asking(app), allowed=allowed,
-            rollout=RolloutTokens(by_name=stored),
+            path, defaults=defaults, token=known_token, ask=asking(app) if asks else None,
+            allowed=allowed, rollout=RolloutTokens(by_name=stored),
         )  # fmt: skip
         _tell_unregistered(app, loaded)
         return loaded
@@ -115,8 +117,9 @@ def load(
     known_token = token.placeholder() if generate_token else None
     tokens = RolloutTokens(by_name=stored, placeholder=rollout_tokens.new())
     loaded = reading.load(
-        path, defaults=defaults, token=known_token, ask=note, allowed=allowed, rollout=tokens
-    )
+        path, defaults=defaults, token=known_token, ask=note if asks else None, allowed=allowed,
+        rollout=tokens,
+    )  # fmt: skip
     for purpose in missing:
         app.ui.note(f"will be asked for: {purpose}")
     return loaded

@@ -47,7 +47,7 @@ class Installation:
         image = source.one(self._images)
         size = self._verify(image)
         disk = disks.choose(self._disks(size), self._rules.disk)
-        fleet = self._fleet(image)
+        fleet = self._fleet(image, asks=False)
         row = None
         if fleet is not None:
             row = rows.only(fleet, self._rules.row, self._machine, disk.device)
@@ -79,7 +79,7 @@ class Installation:
         image = menu.image(self._images)
         size = self._verify(image)
         disk = menu.disk(self._disks(size))
-        fleet = self._fleet(image)
+        fleet = self._fleet(image, asks=True)
         row = None
         if fleet is not None:
             ledger = self._read_ledger()
@@ -116,18 +116,19 @@ class Installation:
     def _disks(self, size: int) -> tuple[disks.Candidate, ...]:
         return disks.look(size, removable=self._rules.disk.removable)
 
-    def _fleet(self, image: Path) -> Fleet | None:
-        """The gateways, with settings that the image takes."""
+    def _fleet(self, image: Path, *, asks: bool) -> Fleet | None:
+        """The gateways, with settings that the image takes. Missing secrets are asked for if it
+        `asks`.
+        """
         path = self._rules.fleet
         if path is None:
             return None
         takes = consents.beside(image)
         signing_options.require(None, signed=bool(takes and takes.signed), title=image.name)
-        policy = options.load_recipe(None).recipe.provision
         found = fleet_options.load(
             self._app, path, self._rules.defaults,
-            generate_token=token.kept(path).exists(), secrets=True,
-            allowed=takes.allow if takes else policy.allowed,
+            generate_token=token.kept(path).exists(), secrets=True, asks=asks,
+            allowed=takes.allow if takes else options.load_recipe(None).recipe.provision.allowed,
         )  # fmt: skip
         for gateway in found.gateways:
             consents.require_parts(takes, gateway.settings, f"{gateway.name}: the image")

@@ -17,6 +17,7 @@ from edgeimg.build.options import BuildOptions
 from edgeimg.cli import flash_options, fleet_options, options, signing_options
 from edgeimg.cli.app import App, with_app
 from edgeimg.errors import HostError, ImageError, ProvisionError
+from edgeimg.fleet import token
 from edgeimg.install import source, stick
 from edgeimg.provision import consents
 from edgeimg.ui import human
@@ -87,7 +88,7 @@ def installer(
     }
     if rules_file is not None:
         stick.require_rules(rules_file, sorted(files), arch)
-    _require_fleet(app, files, images)
+    _require_fleet(app, files, images, attended=rules_file is None)
     with tempfile.TemporaryDirectory(prefix="edgeimg-stick-") as scratch:
         readme = Path(scratch) / stick.README
         readme.write_bytes(stick.TEXT)
@@ -111,10 +112,13 @@ def _require_new(output: Path) -> None:
         raise HostError(f"{output} is there already", hint="remove it, or choose another name")
 
 
-def _require_fleet(app: App, files: Mapping[str, Path], images: Sequence[Path]) -> None:
+def _require_fleet(
+    app: App, files: Mapping[str, Path], images: Sequence[Path], *, attended: bool
+) -> None:
     """Raises ProvisionError for a fleet that the stick cannot read, or an image does not take.
 
-    It is read with the files that the stick has, so a file that a row names is missed here.
+    It is read with the files that the stick has, so a file that a row names is missed here. Unless
+    somebody attends the installation, so is a secret that would be asked for.
     """
     place = next((one for one in stick.FLEETS if one in files), None)
     if place is None:
@@ -133,7 +137,8 @@ def _require_fleet(app: App, files: Mapping[str, Path], images: Sequence[Path]) 
             try:
                 fleet_options.load(
                     app, folder / place, defaults,
-                    generate_token=False, secrets=False, allowed=allowed,
+                    generate_token=token.kept(folder / place).exists(), secrets=False,
+                    allowed=allowed, asks=attended,
                 )  # fmt: skip
             except ProvisionError as error:
                 message = error.message.replace(str(folder / place), str(files[place]))

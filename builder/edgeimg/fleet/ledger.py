@@ -31,7 +31,7 @@ Result = Literal["started", "ok", "failed", "interrupted"]
 class Entry(BaseModel):
     """One line."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     run: str
     """What the lines about one writing of one disk have in common."""

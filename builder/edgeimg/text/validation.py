@@ -21,7 +21,8 @@ HUSHED = "hushed"
 class Table(BaseModel):
     """A table of a file that people write: unknown keys are errors, and nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Most commands use few of the models: each is built when it is first used.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def problems(

@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 
 from edgeimg import builtin
+from edgeimg.arch import X86_64
 from edgeimg.build import program
+from edgeimg.build.options import BuildOptions
+from edgeimg.build.plan import plan_build
+from edgeimg.compose import byte_code
+from edgeimg.recipe.file import load
 
 PLACE = "usr/lib/python3/dist-packages/edgeimg"
 
@@ -44,3 +49,22 @@ def test_what_debian_has_no_package_of_is_not_needed_to_install(tmp_path: Path) 
     used = set(done.stdout.split())
     assert "pydantic" in used
     assert not used & {"system_calls", "cyclonedx", "packageurl", "jinja2", "markupsafe"}
+
+
+def test_models_that_are_not_used_are_not_built() -> None:
+    code = (
+        "import edgeimg.cli.installing\n"
+        "from edgeimg.recipe.model import Recipe\n"
+        "from edgeimg.provision.settings import Settings\n"
+        "print(Recipe.__pydantic_complete__, Settings.__pydantic_complete__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_only_the_installer_has_byte_code() -> None:
+    options = BuildOptions(output=Path("out"))
+    installer = program.plan_installer(program.recipe(), X86_64, options)
+    assert byte_code.GROUP in installer.lock.tools
+    gateway = plan_build(load(builtin.find("gateway")), X86_64, options)
+    assert byte_code.GROUP not in gateway.lock.tools

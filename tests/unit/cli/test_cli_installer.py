@@ -100,6 +100,30 @@ def test_a_fleet_that_names_a_file_of_the_desk(packed: Path, tmp_path: Path) -> 
     assert "cannot be read" in error.message
 
 
+def test_a_secret_that_is_not_on_the_stick(packed: Path, tmp_path: Path) -> None:
+    rules, fleet = tmp_path / "rules.toml", tmp_path / "site.toml"
+    rules.write_text(RULES.replace('images"', 'images"\nfleet = "fleet.toml"'))
+    fleet.write_text(
+        '[[gateway]]\nhostname = "box-1"\n[gateway.k3s]\nrole = "server"\n'
+        '[[gateway]]\nhostname = "box-2"\n[gateway.k3s]\nrole = "agent"\n'
+        'server = "https://10.0.0.1:6443"\n'
+    )
+    attended = ("--image", packed, "--fleet", fleet)
+    unattended = (*attended, "--rules", rules)
+    asked = "will be asked for: token of the cluster"
+    _, said, error = run(*attended, output=tmp_path / "stick.raw")
+    assert isinstance(error, BuildError) and asked in said
+    refused = error_of(*unattended, output=tmp_path / "stick.raw")
+    assert isinstance(refused, ProvisionError) and f"{fleet}" in refused.message
+    assert "token" in refused.message
+    token = tmp_path / "site.token"
+    token.write_text("0123456789abcdef\n")
+    token.chmod(0o600)
+    for arguments in (attended, unattended):
+        _, said, error = run(*arguments, output=tmp_path / "stick.raw")
+        assert isinstance(error, BuildError) and asked not in said
+
+
 def test_an_image_that_is_damaged(packed: Path, tmp_path: Path) -> None:
     (packed.parent / "SHA256SUMS").write_text(f"{'0' * 64}  {packed.name}\n")
     error = error_of("--image", packed, output=tmp_path / "stick.raw")
