@@ -143,6 +143,8 @@ def main() -> NoReturn:
     except KeyboardInterrupt:  # while the result or an error is printed
         code = _fail(Answer(), _INTERRUPTED, None, INTERRUPTED)
     _ignore_signals()  # all is done: what Python still does is nobody's business
+    # Or Python ends by SIGINT, whatever the code, when a signal came while it made a class.
+    exec("")  # noqa: S102
     sys.exit(code)
 
 

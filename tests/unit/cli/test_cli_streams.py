@@ -214,6 +214,27 @@ def test_a_signal_while_the_result_is_printed_is_one_line() -> None:
     assert done.stderr.startswith("error: interrupted")
 
 
+MAKING_A_CLASS = """
+import os, signal, sys
+import edgeimg.cli as cli
+def make(*_):
+    exec("os.kill(os.getpid(), signal.SIGTERM)", globals())
+cli.Commands.get_command = make
+sys.argv = ["edgeimg", "doctor"]
+cli.main()
+"""
+
+
+def test_a_signal_while_a_class_is_made_has_the_same_exit_code(tmp_path: Path) -> None:
+    """Python would end by SIGINT: its `exec` keeps in mind that it was interrupted."""
+    (tmp_path / "making.py").write_text(MAKING_A_CLASS)
+    done = subprocess.run(
+        [sys.executable, "-m", "making"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert "error: interrupted" in done.stderr
+    assert done.returncode == 130
+
+
 LACKING = """
 import errno, sys
 import edgeimg.cli as cli
