@@ -18,7 +18,7 @@ _DEPTH = 4
 """How deep indexes may be nested."""
 _SHOWN = 20
 """Names in a message."""
-_MOST_FILES = 20_000
+_MOST_FILES = 5_000
 """Manifests and configurations that are read to find an image."""
 _MOST_BYTES = 128 << 20
 """Of all of them."""
