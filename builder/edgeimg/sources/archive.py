@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -94,7 +95,16 @@ def tar_nodes(archive: Path, label: str, *, origin: str = "") -> dict[str, Node]
             raise ArchiveError(f"{label}: duplicate /{path} with different content")
         nodes[path] = node
     _check_parents(nodes, budget)
+    require_few_copies(nodes, label)
     return nodes
+
+
+def require_few_copies(nodes: Mapping[str, Node], label: str) -> None:
+    """Raise ArchiveError when hard links to large files would make many gigabytes of files."""
+    spans = [node.content for node in nodes.values() if isinstance(node.content, Span)]
+    copies = sum(span.size for span in spans) - sum(span.size for span in set(spans))
+    if copies > limits.UNTRUSTED.bytes:
+        raise ArchiveError(f"{label}: its hard links make {copies >> 20} MiB of more files")
 
 
 def tree_path(name: str, label: str) -> str:

@@ -16,7 +16,12 @@ from typing import BinaryIO
 from edgeimg.cache.store import Store, disk_errors, key, sha256_file
 from edgeimg.errors import ArchiveError, DigestError
 from edgeimg.sources import tree_index
-from edgeimg.sources.archive import node_of, require_directory, tree_path
+from edgeimg.sources.archive import (
+    node_of,
+    require_directory,
+    require_few_copies,
+    tree_path,
+)
 from edgeimg.streams import decoding, limits, tar
 from edgeimg.streams.decoding import Source
 from edgeimg.streams.limits import Budget
@@ -76,6 +81,7 @@ def flatten(layers: Sequence[Layer], *, store: Store, origin: str) -> Flat:
         budget.node(len(contents.nodes) + len(contents.links) + len(contents.devices))
         merged.apply(contents)
         devices += contents.devices
+    require_few_copies(merged.nodes, origin)
     return Flat(tree=Tree(merged.nodes), devices=tuple(sorted(set(devices))))
 
 

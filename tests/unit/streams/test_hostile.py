@@ -95,6 +95,16 @@ def hard_links() -> Iterator[bytes | int]:
         yield header("./again", tarfile.LNKTYPE, link="./big")
 
 
+def links_to(size: int, count: int) -> Callable[[], Iterator[bytes | int]]:
+    def parts() -> Iterator[bytes | int]:
+        yield header("./big", size=size)
+        yield size
+        for number in range(count):
+            yield header(f"./{number}", tarfile.LNKTYPE, link="./big")
+
+    return parts
+
+
 def twins() -> Iterator[bytes | int]:
     for _ in range(2):
         yield header("./big", size=600 * MIB)
@@ -168,6 +178,8 @@ def attributes(size: int) -> Callable[[], Iterator[bytes | int]]:
 
 TARS: dict[str, tuple[Callable[[], Iterator[bytes | int]], str]] = {
     "20,000 hard links to 200 MB": (hard_links, ""),
+    "more than 4 GiB of links": (links_to(50 * MIB, 82), "hard links make 4100 MiB of more files"),
+    "less than 4 GiB of links": (links_to(50 * MIB, 81), ""),
     "two members of 600 MB": (twins, ""),
     "a long name of 250 MB": (named(tarfile.GNUTYPE_LONGNAME, 250 * MIB), "headers are too large"),
     "a long name of 2 MB": (named(tarfile.GNUTYPE_LONGNAME, 2 * MIB), "headers are too large"),
@@ -265,6 +277,14 @@ def test_layers_together_have_limits(tmp_path: Path) -> None:
     wide = joined(header(f"{number}") for number in range(50_000))
     assert outcome(layers(*[wide] * 2), tmp_path) == ""
     assert "its layers: more than 400000 members" in outcome(layers(*[wide] * 9), tmp_path)
+
+
+def test_hard_links_of_layers(tmp_path: Path) -> None:
+    big = header("big", size=MIB) + bytes(MIB)
+    links = [header(f"l{number}", tarfile.LNKTYPE, link="big") for number in range(5000)]
+    assert outcome(layers(joined(iter([big, *links[:4000]]))), tmp_path) == ""
+    message = outcome(layers(joined(iter([big, *links]))), tmp_path)
+    assert "hard links make 5000 MiB of more files" in message
 
 
 def test_questions_of_a_package(tmp_path: Path) -> None:
