@@ -10,8 +10,12 @@ from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.image_name import short_name
 from edgeimg.recipe.model import Recipe
 from edgeimg.recipe.workloads import Workload
+from edgeimg.text import bounded
 from edgeimg.tree import Tree, file, overlay
 from edgeimg.trust import openpgp, secure_boot
+
+_MAX_KEYRING = 1 << 20
+"""Bytes."""
 
 
 def container_files(source: RecipeFile, group: str, contents: Contents, arch: Arch) -> Tree:
@@ -26,7 +30,7 @@ def container_files(source: RecipeFile, group: str, contents: Contents, arch: Ar
         path = source.locate(binary)
         if not path.is_file():
             raise RecipeError(f"{key}.binary: there is no file {path}")
-        program = file(path.read_bytes(), mode=0o755, origin=_origin(binary))
+        program = file(overlay.content(path), mode=0o755, origin=_origin(binary))
         files = files.with_nodes({f"usr/bin/{short_name(name)}": program})
     if contents.files is not None:
         directory = source.locate(contents.files)
@@ -50,7 +54,7 @@ def manifests(source: RecipeFile, name: str, workload: Workload) -> Tree:
     """The project's manifests of one workload. Raises RecipeError when they are missing."""
     path = source.locate(workload.manifests)
     if path.is_file():
-        return Tree().with_nodes({path.name: file(path.read_bytes())})
+        return Tree().with_nodes({path.name: file(overlay.content(path))})
     if not path.is_dir():
         raise RecipeError(
             f"{source.path}: workloads.{name}.manifests: there is no file or directory {path}"
@@ -67,7 +71,7 @@ def keyring(source: RecipeFile, name: str, path: str | None) -> bytes:
         return b""
     place, key = source.locate(path), f"{source.path}: {name}"
     try:
-        return openpgp.public_keys(place.read_bytes())
+        return openpgp.public_keys(bounded.read(place, _MAX_KEYRING))
     except OSError as error:
         raise RecipeError(f"{key}: cannot read {place}: {error.strerror}") from error
     except ValueError as error:

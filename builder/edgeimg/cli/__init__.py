@@ -58,6 +58,8 @@ SECTIONS = {
 PLACES = {name: module for names in SECTIONS.values() for name, module in names.items()}
 
 
+_NO_MEMORY = "the memory of this host is used up"
+_FREE_MEMORY = "free some memory, or look for an input that is far larger than others"
 _INTERRUPTED = "interrupted; finished work is kept, run the command again to continue"
 HOSTS_FAULT = {
     errno.EACCES: "check its owner and mode, or choose another place",
@@ -138,6 +140,11 @@ def main() -> NoReturn:
     except HostError as error:  # standard output cannot be written
         streams.abandon_output()
         code = code or _fail(Answer(), error.message, error.hint, error.exit_code)
+    except KeyboardInterrupt:  # while the result or an error is printed
+        code = _fail(Answer(), _INTERRUPTED, None, INTERRUPTED)
+    _ignore_signals()  # all is done: what Python still does is nobody's business
+    # Or Python ends by SIGINT, whatever the code, when a signal came while it made a class.
+    exec("")  # noqa: S102
     sys.exit(code)
 
 
@@ -158,13 +165,14 @@ def _run(answer: Answer) -> int:
     except EdgeimgError as error:
         return _fail(answer, error.message, error.hint, error.exit_code)
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            return _fail(answer, _NO_MEMORY, _FREE_MEMORY, HostError.exit_code)
         if error.filename is None or error.errno not in HOSTS_FAULT:
             return _bug(answer, error)
         message = f"cannot use {error.filename}: {error.strerror}"
         return _fail(answer, message, HOSTS_FAULT[error.errno], HostError.exit_code)
     except MemoryError:
-        hint = "free some memory, or look for an input that is far larger than others"
-        return _fail(answer, "the memory of this host is used up", hint, HostError.exit_code)
+        return _fail(answer, _NO_MEMORY, _FREE_MEMORY, HostError.exit_code)
     except Exception as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # Python's, while a class is made
             return _fail(answer, _INTERRUPTED, None, INTERRUPTED)
@@ -184,10 +192,13 @@ def _bug(answer: Answer, error: Exception) -> int:
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
     del signum, frame
-    # Cleaning up takes seconds at most; a second Ctrl-C must not cut it short.
-    for again in process.ENDING:
-        signal.signal(again, signal.SIG_IGN)
+    _ignore_signals()  # Cleaning up takes seconds at most; a second Ctrl-C must not cut it short.
     raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for signum in process.ENDING:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _fail(answer: Answer, message: str, hint: str | None, code: int) -> int:

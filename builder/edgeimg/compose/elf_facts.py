@@ -195,7 +195,7 @@ class _Window(io.RawIOBase):
 
     def __init__(self, span: Span) -> None:
         super().__init__()
-        self._file = span.path.open("rb", buffering=0)
+        self._file = span.opened()
         self._span, self._at = span, 0
 
     def readable(self) -> bool:

@@ -51,7 +51,7 @@ def add_identity(tree: Tree, recipe: Recipe, arch: Arch) -> Tree:
     nodes[CARD] = file(provisioning.table(recipe.provision.allowed))
     missing = {path: node for path, node in nodes.items() if path not in tree}
     existing = tree.get(OS_RELEASE)
-    release = os_release(existing.read().decode() if existing else "", recipe, arch)
+    release = os_release(existing.text(OS_RELEASE) if existing else "", recipe, arch)
     missing[OS_RELEASE] = file(release.encode())
     if "etc/os-release" not in tree:
         missing["etc/os-release"] = symlink("../usr/lib/os-release")

@@ -86,15 +86,19 @@ class Kernel:
     @cached_property
     def options(self) -> dict[str, str]:
         """The options of its configuration that are set, without `CONFIG_`."""
-        text = Node(kind=Kind.FILE, mode=0o644, content=self.config).read().decode()
+        config = Node(
+            kind=Kind.FILE, mode=0o644, content=self.config, origin="the kernel's package"
+        )
+        text = config.text(f"boot/config-{self.version}")
         pairs = (line.removeprefix("CONFIG_").partition("=") for line in text.splitlines())
         return {name: value for name, equals, value in pairs if equals and name[0] != "#"}
 
     @cached_property
     def builtin(self) -> frozenset[str]:
         """Names of the modules that are part of the image."""
-        listing = self.modules.get(f"{self.directory}/modules.builtin")
-        lines = listing.read().decode().splitlines() if listing else []
+        path = f"{self.directory}/modules.builtin"
+        listing = self.modules.get(path)
+        lines = listing.text(path).splitlines() if listing else []
         return frozenset(name_of(line) for line in lines)
 
 
@@ -218,8 +222,9 @@ def _builtin_files(kernel: Kernel) -> dict[str, bytes]:
 
 def order(kernel: Kernel) -> dict[str, int]:
     """Ranks from modules.order: which module comes first where several claim one device."""
-    listing = kernel.modules.get(f"{kernel.directory}/modules.order")
-    lines = listing.read().decode().splitlines() if listing else sorted(kernel.paths.values())
+    path = f"{kernel.directory}/modules.order"
+    listing = kernel.modules.get(path)
+    lines = listing.text(path).splitlines() if listing else sorted(kernel.paths.values())
     return {name_of(line): rank for rank, line in enumerate(lines)}
 
 

@@ -16,10 +16,11 @@ from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.compose.ldcache import add_cache
 from edgeimg.compose.presets import apply_presets
 from edgeimg.compose.prune import prune
+from edgeimg.errors import ArchiveError
 from edgeimg.lock.model import Package
 from edgeimg.recipe.model import Recipe
 from edgeimg.sources.deb import Deb
-from edgeimg.tree import Tree
+from edgeimg.tree import Kind, Tree
 
 
 def compose(
@@ -34,7 +35,7 @@ def compose(
 
     `extra` are trees on top of the packages (K3s, container images, overlays), later ones win.
     This does the work of maintainer scripts; none of them runs. The kernel and the
-    initrd are not in it: they are in the UKI. Raises ArchiveError when packages contradict each
+    initrd are not in it: they are in the UKI. Raises ArchiveError when its parts contradict each
     other, RecipeError when the recipe names kernel modules that do not exist.
     """
     tree = dpkg_root.merge([deb for _, deb in packages])
@@ -49,7 +50,21 @@ def compose(
     tree = add_accounts(tree)
     tree = apply_presets(tree)
     tree = add_database(tree, [kernel.control, *(deb.control_text for _, deb in packages)])
-    return add_cache(tree, arch)
+    tree = add_cache(tree, arch)
+    _require_directories(tree)
+    return tree
+
+
+def _require_directories(tree: Tree) -> None:
+    """Raise ArchiveError when a node is below what is not a directory."""
+    for path, node in tree.items():
+        parent = path.rpartition("/")[0]
+        above = tree.get(parent)
+        if above is not None and above.kind is not Kind.DIRECTORY:
+            raise ArchiveError(
+                f"/{path} of {node.origin} is below /{parent} of {above.origin}, which is not a "
+                "directory"
+            )
 
 
 def root_modules(recipe: Recipe, kernel: Kernel, store: Store) -> Tree:

@@ -62,7 +62,7 @@ def _without_empty(before: Tree, after: Tree) -> Tree:
 def _without_units(path: str, node: Node, units: Collection[str]) -> bytes:
     """The text of a unit or a preset, less the names of absent units, less lines left empty."""
     lines = []
-    for line in node.read().decode().splitlines(keepends=True):
+    for line in node.text(path).splitlines(keepends=True):
         if path.startswith(_PRESETS):
             words = line.split()
             if len(words) == 2 and words[0] == "enable" and words[1] in units:

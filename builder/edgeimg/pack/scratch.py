@@ -16,10 +16,11 @@ def write(content: Content, path: Path) -> Path:
         if isinstance(content, bytes):
             output.write(content)
             return path
-        with content.path.open("rb") as source:
+        with content.opened() as source:
             source.seek(content.offset)
             left = content.size
             while chunk := source.read(min(_CHUNK, left)):
                 output.write(chunk)
                 left -= len(chunk)
+            content.require_unchanged(source)
     return path

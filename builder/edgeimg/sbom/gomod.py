@@ -5,7 +5,6 @@ Format: the text of runtime/debug.BuildInfo: tab-separated `path`, `mod`, `dep`,
 
 from __future__ import annotations
 
-import mmap
 import re
 import struct
 from collections.abc import Iterator
@@ -94,12 +93,11 @@ def _version(text: str) -> str:
 
 
 def _read_span(span: Span) -> GoBuild | None:
-    with span.path.open("rb") as file:
+    with span.opened() as file:
         file.seek(span.offset)
-        if not _may_be_go(file.read(20)):
+        if not _may_be_go(file.read(min(20, span.size))):
             return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return go_binary.read(data, span.offset, span.offset + span.size)
+        return go_binary.read_file(file, span.offset, span.size)
 
 
 def _may_be_go(header: bytes) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -94,11 +95,25 @@ def tar_nodes(archive: Path, label: str, *, origin: str = "") -> dict[str, Node]
             raise ArchiveError(f"{label}: duplicate /{path} with different content")
         nodes[path] = node
     _check_parents(nodes, budget)
+    require_few_copies(nodes, label)
     return nodes
 
 
+def require_few_copies(nodes: Mapping[str, Node], label: str) -> None:
+    """Raise ArchiveError when hard links to large files would make many gigabytes of files."""
+    spans = [node.content for node in nodes.values() if isinstance(node.content, Span)]
+    copies = sum(span.size for span in spans) - sum(span.size for span in set(spans))
+    if copies > limits.UNTRUSTED.bytes:
+        raise ArchiveError(f"{label}: its hard links make {copies >> 20} MiB of more files")
+
+
 def tree_path(name: str, label: str) -> str:
-    """The path of a member in its tree. Raises ArchiveError for names that climb out."""
+    """The path of a member in its tree.
+
+    Raises ArchiveError for names that climb out, and for those that are not UTF-8.
+    """
+    if not name.isprintable() and _is_binary(name):
+        raise ArchiveError(f"{label}: the name {name!r} is not UTF-8 text")
     try:
         return normalise(name)
     except ArchiveError as error:
@@ -113,13 +128,13 @@ def require_directory(info: tarfile.TarInfo, label: str) -> None:
 
 def node_of(info: tarfile.TarInfo, path: str, archive: Path, label: str, origin: str) -> Node:
     """The node of a member that is no hard link. Raises ArchiveError for devices and the like."""
-    if not path.isprintable() and _is_binary(path):
-        raise ArchiveError(f"{label}: the name {path!r} is not UTF-8 text")
     xattrs = tuple(
         (name.removeprefix("SCHILY.xattr."), value.encode("utf-8", "surrogateescape"))
         for name, value in sorted(info.pax_headers.items())
         if name.startswith("SCHILY.xattr.")
     )
+    if sum(len(name) + len(value) for name, value in xattrs) > limits.UNTRUSTED.attributes:
+        raise ArchiveError(f"{label}: the extended attributes of /{path} are too large")
     mode, uid, gid = info.mode & 0o7777, info.uid, info.gid
     if info.isdir():
         return Node(kind=Kind.DIRECTORY, mode=mode, uid=uid, gid=gid, xattrs=xattrs, origin=origin)

@@ -25,10 +25,9 @@ _FIELD = re.compile(rf"(?P<name>[!$-,./-9;-~][!-9;-~]*):(?P<value>{_TEXT}*)")
 _CONTINUATION = re.compile(rf"[ \t](?=.*\S){_TEXT}*")
 
 _CONTROL_FILES = ("control", "conffiles", "md5sums", "templates")
-_QUESTION = re.compile(
-    r"^Template: *\S*(?:licen[cs]e|eula)\S* *\n(?:(?!Description:).+\n)*Description: *(.+)",
-    re.MULTILINE | re.IGNORECASE,
-)
+_TEMPLATE = re.compile(r"Template: *(\S*) *", re.IGNORECASE)
+_QUESTION = re.compile(r"Description: *(.+)", re.IGNORECASE)
+_LICENCE = re.compile(r"licen[cs]e|eula", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +141,16 @@ def _unpack(path: Path, result: Path, label: str) -> None:
         for member, name in ((control, "control"), (data, "data")):
             with disk_errors(result), (result / name).open("wb") as output:
                 decompress(source, member, output, label)
-    files = {
-        name: node.read().decode("utf-8", "replace")
+    found = {
+        name: node
         for name, node in tar_nodes(result / "control", f"{label}: {control.name}").items()
         if node.kind is Kind.FILE and name in _CONTROL_FILES
     }
+    if sum(node.size for node in found.values()) > _MAX_CONTROL:
+        raise ArchiveError(
+            f"{label}: the files of {control.name} are larger than {_MAX_CONTROL >> 20} MiB"
+        )
+    files = {name: node.read().decode("utf-8", "replace") for name, node in found.items()}
     (result / "control").unlink()
     parse_control(files.get("control", ""), label)
     nodes = tar_nodes(result / "data", f"{label}: {data.name}")
@@ -196,5 +200,12 @@ def _conffiles(text: str) -> tuple[str, ...]:
 
 
 def _licence_question(templates: str) -> str:
-    match = _QUESTION.search(templates)
-    return match[1].strip() if match else ""
+    of_licence = False
+    for line in templates.split("\n"):
+        if match := _TEMPLATE.fullmatch(line):
+            of_licence = bool(_LICENCE.search(match[1]))
+        elif not line:
+            of_licence = False
+        elif of_licence and (match := _QUESTION.fullmatch(line)):
+            return match[1].strip()
+    return ""

@@ -6,8 +6,10 @@ Format: the build information block of debug/buildinfo (Go 1.18 and later, inlin
 from __future__ import annotations
 
 import mmap
+import os
 import re
 from dataclasses import dataclass
+from typing import BinaryIO
 
 _MAGIC = b"\xff Go buildinf:"
 _HEADER = 32
@@ -60,6 +62,15 @@ class GoBuild:
     def _first(self, kind: str) -> str:
         lines = (line.split("\t") for line in self.text.splitlines())
         return next((fields[1] for fields in lines if fields[0] == kind and len(fields) > 1), "")
+
+
+def read_file(file: BinaryIO, offset: int = 0, size: int | None = None) -> GoBuild | None:
+    """The build information of the program of `size` bytes at `offset` of an open file."""
+    end = os.fstat(file.fileno()).st_size if size is None else offset + size
+    # Only the program is mapped: it may be a small part of a file of gigabytes.
+    start = offset - offset % mmap.ALLOCATIONGRANULARITY
+    with mmap.mmap(file.fileno(), end - start, access=mmap.ACCESS_READ, offset=start) as data:
+        return read(data, offset - start)
 
 
 def read(data: Bytes, start: int = 0, end: int | None = None) -> GoBuild | None:

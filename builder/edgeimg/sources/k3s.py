@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import mmap
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,8 +120,8 @@ def _decompress(binary: Path, asset: Asset, output: Path, label: str) -> None:
 
 
 def _build_of(path: Path, start: int = 0, size: int | None = None) -> GoBuild | None:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return go_binary.read(data, start, None if size is None else start + size)
+    with path.open("rb") as file:
+        return go_binary.read_file(file, start, size)
 
 
 def _build_of_node(node: Node) -> GoBuild | None:

@@ -84,7 +84,8 @@ def _readable(label: str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        raise ArchiveError(f"{label} is no container image: {error or error!r}") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error or repr(error)
+        raise ArchiveError(f"{label} is no container image: {reason}") from error
 
 
 def _described(archive: Archive, candidate: Candidate, label: str) -> OciImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 import tarfile
 import tempfile
@@ -14,6 +15,7 @@ from edgeimg.cache.store import disk_errors
 from edgeimg.errors import ArchiveError
 from edgeimg.streams import decoding, limits, tar
 from edgeimg.streams.decoding import Window
+from edgeimg.text import bounded
 
 _LINKS = 8
 """Links that one name may lead over."""
@@ -44,7 +46,8 @@ class Directory:
         path = self._root / name
         if not path.resolve().is_relative_to(self._root.resolve()) or not path.is_file():
             raise KeyError(name)
-        return path.open("rb"), path.stat().st_size
+        file = bounded.opened(path)
+        return file, os.fstat(file.fileno()).st_size
 
 
 class Tar:
@@ -88,7 +91,7 @@ def opened(path: Path) -> Iterator[Archive]:
     if path.is_dir():
         yield Directory(path)
         return
-    with path.open("rb") as packed:
+    with bounded.opened(path) as packed:
         method = decoding.recognise(packed.read(6))
         packed.seek(0)
         if method is None:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from edgeimg.cache.store import Store, disk_errors, key, sha256_file
 from edgeimg.errors import ArchiveError, DigestError
 from edgeimg.sources import tree_index
-from edgeimg.sources.archive import node_of, require_directory, tree_path
+from edgeimg.sources.archive import (
+    node_of,
+    require_directory,
+    require_few_copies,
+    tree_path,
+)
 from edgeimg.streams import decoding, limits, tar
 from edgeimg.streams.decoding import Source
 from edgeimg.streams.limits import Budget
@@ -26,6 +31,9 @@ _VERSION = "3"
 _WHITEOUT = ".wh."
 _OF_AUFS = ".wh..wh."
 _OPAQUE = ".wh..wh..opq"
+_MOST_LAYERS = 500
+"""As many as the kernel's overlayfs takes; engines make 127 at most."""
+_OF_ALL_LAYERS = replace(limits.UNTRUSTED, nodes=2 * limits.UNTRUSTED.nodes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +71,17 @@ def flatten(layers: Sequence[Layer], *, store: Store, origin: str) -> Flat:
     Each is unpacked into `store` once for its digest. Raises DigestError for a layer that is
     another one, ArchiveError for a damaged or hostile one.
     """
+    if len(layers) > _MOST_LAYERS:
+        raise ArchiveError(f"{origin}: more than {_MOST_LAYERS} layers, which no runtime starts")
     merged = _Merged(origin)
+    budget = Budget(label=f"{origin}: its layers", limits=_OF_ALL_LAYERS)
     devices: list[str] = []
     for layer in layers:
         contents = _read(layer, store, origin)
+        budget.node(len(contents.nodes) + len(contents.links) + len(contents.devices))
         merged.apply(contents)
         devices += contents.devices
+    require_few_copies(merged.nodes, origin)
     return Flat(tree=Tree(merged.nodes), devices=tuple(sorted(set(devices))))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from edgeimg.arch import Arch
 from edgeimg.errors import ArchitectureError, ArchiveError
@@ -18,6 +18,10 @@ _DEPTH = 4
 """How deep indexes may be nested."""
 _SHOWN = 20
 """Names in a message."""
+_MOST_FILES = 5_000
+"""Manifests and configurations that are read to find an image."""
+_MOST_BYTES = 128 << 20
+"""Of all of them."""
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -40,6 +44,7 @@ class Candidate:
 
 def find_candidates(archive: Archive, arch: Arch, label: str, tag: str) -> list[Candidate]:
     """The images that may run on `arch`. Raises ArchitectureError without such an image."""
+    archive = _Counted(archive, label)
     platforms: set[str] = set()
     known: list[str] = []
     saved = not archive.has("index.json")
@@ -60,7 +65,11 @@ def find_candidates(archive: Archive, arch: Arch, label: str, tag: str) -> list[
     if tag and not _called(known, tag):
         raise ArchiveError(
             f"{label} has no image {tag!r}: "
-            + (f"it has {', '.join(dict.fromkeys(known))}" if known else "its images have no names")
+            + (
+                f"it has {_listed(list(dict.fromkeys(known)))}"
+                if known
+                else "its images have no names"
+            )
         )
     if tag:
         candidates = [one for one in candidates if _called(one.names, tag)]
@@ -108,6 +117,28 @@ def _of_index(
                 described["variant"] = platform["variant"]
             layers = tuple(blob_path(layer["digest"]) for layer in document["layers"])
             yield from _fitting(called, config, described, entry["digest"], layers, arch, platforms)
+
+
+class _Counted:
+    """An archive of which only so much is read: indexes may name one manifest again and again."""
+
+    def __init__(self, archive: Archive, label: str) -> None:
+        self._archive, self._label = archive, label
+        self._files = self._bytes = 0
+
+    def has(self, name: str) -> bool:
+        """See `Archive`."""
+        return self._archive.has(name)
+
+    def open(self, name: str) -> tuple[BinaryIO, int]:
+        """See `Archive`. Raises ArchiveError beyond the limits."""
+        file, size = self._archive.open(name)
+        self._files += 1
+        self._bytes += size
+        if self._files > _MOST_FILES or self._bytes > _MOST_BYTES:
+            file.close()
+            raise ArchiveError(f"{self._label}: its indexes name too many images")
+        return file, size
 
 
 def _notes(entry: JsonObject) -> JsonObject:
@@ -186,22 +217,28 @@ def choose(candidates: list[Candidate], label: str) -> Candidate:
     fitting = {c.config: c for c in reversed(candidates) if c.rank == best[c.names]}
     if len(fitting) > 1:
         several = list(fitting.values())[::-1]
-        names = ", ".join(
-            f"{c.name or 'an image without a name'} ({digest_of(c.config)[:19]}…)"
-            for c in several[:_SHOWN]
+        names = _listed(
+            [
+                f"{c.name or 'an image without a name'} ({digest_of(c.config)[:19]}…)"
+                for c in several
+            ]
         )
-        more = f" and {len(several) - _SHOWN} more" if len(several) > _SHOWN else ""
         raise ArchiveError(
-            f"{label} holds {len(several)} images, expected one: {names}{more}",
+            f"{label} holds {len(several)} images, expected one: {names}",
             hint=_choice(several, label),
         )
     return next(iter(fitting.values()))
 
 
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
+
+
 def _choice(several: list[Candidate], label: str) -> str:
     """How to name one of several images."""
     file = label.rpartition("/")[2]
-    for one in several:
+    for one in several[:_SHOWN]:
         for tag in (split(one.name)[1], one.name):
             if tag and [c for c in several if _called(c.names, tag)] == [one]:
                 return f'name one of them behind the file, such as archive = "{file}:{tag}"'

@@ -33,6 +33,10 @@ class Limits:
     """Members of one archive, with the directories that its paths imply."""
     path: int = 4096
     """Of a path or the target of a link (PATH_MAX)."""
+    name: int = 255
+    """Of one name in a path (NAME_MAX)."""
+    attributes: int = 60 << 10
+    """Of all extended attributes of a file: file systems keep at most 64 KiB."""
     depth: int = 256
     """Directories in one path."""
     seconds: float = 30.0
@@ -86,9 +90,17 @@ class Budget:
             raise ArchiveError(f"{self.label}: its extended headers are too large")
 
     def path(self, path: str) -> None:
-        """Check the length and depth of a path."""
+        """Check the length and depth of a path, and the lengths of its names."""
         if len(path) > self.limits.path:
             raise ArchiveError(f"{self.label}: a path is longer than {self.limits.path} bytes")
+        # A character has four bytes at most.
+        if len(path) > self.limits.name // 4 and any(
+            len(name.encode("utf-8", "surrogateescape")) > self.limits.name
+            for name in path.split("/")
+        ):
+            raise ArchiveError(
+                f"{self.label}: a name in /{path[:60]}… is longer than {self.limits.name} bytes"
+            )
         if path.count("/") >= self.limits.depth:
             raise ArchiveError(
                 f"{self.label}: /{path[:60]}… is more than {self.limits.depth} directories deep"

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from edgeimg.streams.decoding import Window
 from edgeimg.streams.limits import Budget
-from edgeimg.tree.node import Content, Kind, Node
+from edgeimg.tree.node import Content, Kind, Node, Span
 
 
 def walk(root: Path) -> Iterator[Path]:
@@ -74,6 +74,21 @@ class Reader:
         if content.path not in self._files:
             if len(self._files) >= 64:
                 self._files.pop(next(iter(self._files))).close()
-            self._files[content.path] = content.path.open("rb")
+            self._files[content.path] = content.opened()
         source = self._files[content.path]
+        if content.stamp:
+            return _Watched(source, content)  # type: ignore[return-value]
         return Window(source, content.offset, content.size)  # type: ignore[return-value]
+
+
+class _Watched(Window):
+    """A file of the project, which must stay as it is until it is read."""
+
+    def __init__(self, source: BinaryIO, span: Span) -> None:
+        super().__init__(source, span.offset, span.size)
+        self._file, self._span = source, span
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = super().read(size)
+        self._span.require_unchanged(self._file)
+        return data

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from edgeimg.errors import ArchiveError
+from edgeimg.text import bounded
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.EINVAL, errno.ENXIO)
 
 
 class Kind(enum.Enum):
@@ -25,6 +31,43 @@ class Span:
     path: Path
     offset: int
     size: int
+    stamp: tuple[int, ...] = ()
+    """Of a file of the project, which may change while it is read; see `stamp_of`."""
+
+    def opened(self) -> BinaryIO:
+        """The file. Raises ArchiveError when it is one of the project that has changed."""
+        if not self.stamp:
+            return self.path.open("rb")
+        try:
+            file = bounded.opened(self.path)
+        except OSError as error:
+            if error.errno in _GONE:
+                raise changed(self.path) from None
+            raise
+        try:
+            self.require_unchanged(file)
+        except ArchiveError:
+            file.close()
+            raise
+        return file
+
+    def require_unchanged(self, file: BinaryIO) -> None:
+        """Raises ArchiveError when the project's file, which is open, has changed."""
+        if self.stamp and stamp_of(os.fstat(file.fileno())) != self.stamp:
+            raise changed(self.path)
+
+
+def stamp_of(status: os.stat_result) -> tuple[int, ...]:
+    """What differs when a file was written to, or is another one."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def changed(path: Path) -> ArchiveError:
+    """The error for a file of the project that is not what it was."""
+    return ArchiveError(
+        f"{path} changed while edgeimg worked with it",
+        hint="start again when the file is complete",
+    )
 
 
 Content = bytes | Span
@@ -53,9 +96,18 @@ class Node:
         """The whole content."""
         if isinstance(self.content, bytes):
             return self.content
-        with self.content.path.open("rb") as file:
+        with self.content.opened() as file:
             file.seek(self.content.offset)
-            return file.read(self.content.size)
+            data = file.read(self.content.size)
+            self.content.require_unchanged(file)
+            return data
+
+    def text(self, path: str) -> str:
+        """The whole content; `path` names it in the ArchiveError for what is not UTF-8."""
+        try:
+            return self.read().decode()
+        except UnicodeDecodeError:
+            raise ArchiveError(f"/{path} of {self.origin} is not UTF-8 text") from None
 
 
 def file(content: Content, *, mode: int = 0o644, origin: str = "edgeimg") -> Node:

@@ -17,6 +17,7 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 from edgeimg.cache.store import disk_errors
 from edgeimg.errors import SigningKeyError, ToolError, VerifyError
+from edgeimg.text import bounded
 from edgeimg.trust import efi_variables, openssl, pkcs7
 from edgeimg.trust.boot_keys import BootKeys
 from edgeimg.trust.efi_variables import DB, DB_APPEND, DBX, KEK, PK
@@ -208,7 +209,7 @@ def publish(public: Path, files: Mapping[str, bytes]) -> None:
 def read(path: Path) -> bytes:
     """A certificate or variable. Raises VerifyError when it is missing or too large."""
     try:
-        with path.open("rb") as file:
+        with bounded.opened(path) as file:
             data = file.read(pkcs7.MAX_BYTES + 1)
     except OSError as error:
         raise VerifyError(f"cannot read {path}: {error.strerror}", hint=_MAKE) from error

@@ -166,6 +166,94 @@ def test_signals_end_it_in_order(number: signal.Signals) -> None:
     assert b"interrupted" in errors
 
 
+ENDING = """
+import atexit, sys, time
+import edgeimg.cli as cli
+def end():
+    print("ready", flush=True)
+    time.sleep(2)
+atexit.register(end)
+sys.argv = ["edgeimg", "--version"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_end_changes_nothing(number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"edgeimg")
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert errors == b""
+
+
+PRINTING = """
+import os, signal, sys
+import edgeimg.cli as cli
+from edgeimg.cli.answer import Answer
+Answer.print = lambda self: os.kill(os.getpid(), signal.SIGTERM)
+sys.argv = ["edgeimg", "--version"]
+cli.main()
+"""
+
+
+def test_a_signal_while_the_result_is_printed_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTING], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: interrupted")
+
+
+MAKING_A_CLASS = """
+import os, signal, sys
+import edgeimg.cli as cli
+def make(*_):
+    exec("os.kill(os.getpid(), signal.SIGTERM)", globals())
+cli.Commands.get_command = make
+sys.argv = ["edgeimg", "doctor"]
+cli.main()
+"""
+
+
+def test_a_signal_while_a_class_is_made_has_the_same_exit_code(tmp_path: Path) -> None:
+    """Python would end by SIGINT: its `exec` keeps in mind that it was interrupted."""
+    (tmp_path / "making.py").write_text(MAKING_A_CLASS)
+    done = subprocess.run(
+        [sys.executable, "-m", "making"], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert "error: interrupted" in done.stderr
+    assert done.returncode == 130
+
+
+LACKING = """
+import errno, sys
+import edgeimg.cli as cli
+def lack(*_):
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
+cli.Commands.get_command = lack
+sys.argv = ["edgeimg", "doctor"]
+cli.main()
+"""
+
+
+def test_memory_that_the_kernel_refuses_is_no_bug() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LACKING], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 13
+    assert done.stderr.startswith("error: the memory of this host is used up\n")
+
+
 def test_an_interrupted_start_shows_no_traceback(tmp_path: Path) -> None:
     """As if Ctrl-C were pressed while the command line is imported."""
     package = tmp_path / "edgeimg"

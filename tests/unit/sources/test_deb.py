@@ -47,6 +47,13 @@ def test_a_sound_package(tmp_path: Path) -> None:
     assert package.tree["etc"].kind is Kind.DIRECTORY
 
 
+def test_control_files_have_a_limit(tmp_path: Path) -> None:
+    largest = "/etc/x\n" * ((16 << 20) // 7 - 20)
+    assert read_deb(deb_bytes([], conffiles=largest), tmp_path).name == "sample"
+    with pytest.raises(ArchiveError, match=r"files of control\.tar\.xz are larger than 16 MiB"):
+        read_deb(deb_bytes([], conffiles=f"{largest}{'x' * 1000}"), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("template", "question"),
     [

@@ -22,10 +22,12 @@ from edgeimg.arch import X86_64
 from edgeimg.cache.store import Store
 from edgeimg.compose import elf_facts
 from edgeimg.errors import ArchiveError, EdgeimgError
-from edgeimg.sources import archive, k3s_airgap, k3s_asset, oci_layers
+from edgeimg.sources import archive, deb, go_binary, k3s_airgap, k3s_asset, oci_layers
 from edgeimg.sources.oci_layers import Layer
 from edgeimg.streams import decoding, limits
 from edgeimg.tree import Span, file, overlay
+
+from tests.fake_k3s import build_info
 
 MEMORY = 512 << 20
 SECONDS = 30
@@ -93,6 +95,16 @@ def hard_links() -> Iterator[bytes | int]:
         yield header("./again", tarfile.LNKTYPE, link="./big")
 
 
+def links_to(size: int, count: int) -> Callable[[], Iterator[bytes | int]]:
+    def parts() -> Iterator[bytes | int]:
+        yield header("./big", size=size)
+        yield size
+        for number in range(count):
+            yield header(f"./{number}", tarfile.LNKTYPE, link="./big")
+
+    return parts
+
+
 def twins() -> Iterator[bytes | int]:
     for _ in range(2):
         yield header("./big", size=600 * MIB)
@@ -144,8 +156,30 @@ def sparse_member() -> Iterator[bytes | int]:
     yield header("./x", tarfile.GNUTYPE_SPARSE)
 
 
+def binary_link() -> Iterator[bytes | int]:
+    yield header("./x")
+    yield tarfile.TarInfo.tobuf(linked("./\udcff"), tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+def linked(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = tarfile.LNKTYPE, "./x"
+    return info
+
+
+def attributes(size: int) -> Callable[[], Iterator[bytes | int]]:
+    def parts() -> Iterator[bytes | int]:
+        info = tarfile.TarInfo("./x")
+        info.pax_headers = {f"SCHILY.xattr.user.{n}": "x" * 1024 for n in range(size)}
+        yield info.tobuf(tarfile.PAX_FORMAT)
+
+    return parts
+
+
 TARS: dict[str, tuple[Callable[[], Iterator[bytes | int]], str]] = {
     "20,000 hard links to 200 MB": (hard_links, ""),
+    "more than 4 GiB of links": (links_to(50 * MIB, 82), "hard links make 4100 MiB of more files"),
+    "less than 4 GiB of links": (links_to(50 * MIB, 81), ""),
     "two members of 600 MB": (twins, ""),
     "a long name of 250 MB": (named(tarfile.GNUTYPE_LONGNAME, 250 * MIB), "headers are too large"),
     "a long name of 2 MB": (named(tarfile.GNUTYPE_LONGNAME, 2 * MIB), "headers are too large"),
@@ -160,7 +194,12 @@ TARS: dict[str, tuple[Callable[[], Iterator[bytes | int]], str]] = {
     "3,000 long names": (row(tarfile.GNUTYPE_LONGNAME, 3000), "in a row"),
     "8 long names": (row(tarfile.GNUTYPE_LONGNAME, 8), ""),
     "a path of 5,000 bytes": (one("./" + "x" * 5000), "longer than 4096 bytes"),
-    "a path of 4,000 bytes": (one("./" + "x" * 4000), ""),
+    "a path of 4,000 bytes": (one("./" + "/".join(["x" * 199] * 20)), ""),
+    "a name of 256 bytes": (one("./a/" + "ü" * 128), "is longer than 255 bytes"),
+    "a name of 255 bytes": (one("./a/x" + "ü" * 127), ""),
+    "a hard link that is not UTF-8": (binary_link, "is not UTF-8 text"),
+    "extended attributes of 61 KiB": (attributes(61), "extended attributes of /x are too large"),
+    "extended attributes of 59 KiB": (attributes(59), ""),
     "a link of 5,000 bytes": (one(linkname="x" * 5000), "longer than 4096 bytes"),
     "a link of 4,000 bytes": (one(linkname="x" * 4000), ""),
     "a user of 2^32": (one(uid=1 << 32), "owner or size out of range"),
@@ -229,6 +268,46 @@ def test_whiteouts(tmp_path: Path) -> None:
     assert outcome(layers(files, whiteouts), tmp_path) == ""
     replaced = joined(header(f"d{number}") for number in count)
     assert outcome(layers(files, replaced), tmp_path) == ""
+
+
+def test_layers_together_have_limits(tmp_path: Path) -> None:
+    bottom = joined(header(f"{number}") for number in range(3))
+    assert outcome(layers(*[bottom] * 500), tmp_path) == ""
+    assert "more than 500 layers" in outcome(layers(*[bottom] * 501), tmp_path)
+    wide = joined(header(f"{number}") for number in range(50_000))
+    assert outcome(layers(*[wide] * 2), tmp_path) == ""
+    assert "its layers: more than 400000 members" in outcome(layers(*[wide] * 9), tmp_path)
+
+
+def test_hard_links_of_layers(tmp_path: Path) -> None:
+    big = header("big", size=MIB) + bytes(MIB)
+    links = [header(f"l{number}", tarfile.LNKTYPE, link="big") for number in range(5000)]
+    assert outcome(layers(joined(iter([big, *links[:4000]]))), tmp_path) == ""
+    message = outcome(layers(joined(iter([big, *links]))), tmp_path)
+    assert "hard links make 5000 MiB of more files" in message
+
+
+def test_questions_of_a_package(tmp_path: Path) -> None:
+    text = "Template: licence\n" * 800_000 + "Description: yes?\n"
+
+    def work(_: Path) -> None:
+        assert deb._licence_question(text) == "yes?"
+
+    assert outcome(work, tmp_path) == ""
+
+
+def test_a_program_in_a_file_of_gigabytes(tmp_path: Path) -> None:
+    program = elf([(0, 120)], b"") + build_info("path\tx\n")
+    place = (2 << 30) + 700
+    path = write(tmp_path / "layer", iter([place, program, 1 << 30]))
+
+    def work(_: Path) -> None:
+        with path.open("rb") as file:
+            found = go_binary.read_file(file, place, len(program))
+            assert found and found.text == "path\tx\n"
+            assert go_binary.read_file(file, place, 100) is None
+
+    assert outcome(work, tmp_path) == ""
 
 
 def test_loops_of_links(tmp_path: Path) -> None:
