@@ -115,9 +115,9 @@ def package(*members: Member, conffiles: str = "") -> Callable[[Project], object
 
 CASES = {
     "a name that is not UTF-8": Case(
-        overlay(b"caf\xe9", lambda path: path.write_text("x")),
+        overlay(b"gr\xfcn", lambda path: path.write_text("x")),
         7,
-        r"ballast/caf.* is not UTF-8 text",
+        r"ballast/gr.* is not UTF-8 text",
     ),
     "a file of a terabyte": Case(overlay("x", endless), 7, "more than 4096 MiB, with .*/x"),
     "os-release that is not UTF-8": Case(
