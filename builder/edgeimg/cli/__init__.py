@@ -142,8 +142,9 @@ def main() -> NoReturn:
         code = code or _fail(Answer(), error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:  # while the result or an error is printed
         code = _fail(Answer(), _INTERRUPTED, None, INTERRUPTED)
-    _ignore_signals()  # all is done: what Python still does is nobody's business
-    # Or Python ends by SIGINT, whatever the code, when a signal came while it made a class.
+    _ignore_signals()  # the work is done: Python's teardown has nothing to interrupt
+    # CPython ends by SIGINT, whatever the code, after a KeyboardInterrupt has left exec(), which
+    # dataclasses use. The next exec() that returns undoes that.
     exec("")  # noqa: S102
     sys.exit(code)
 

@@ -44,7 +44,7 @@ class Candidate:
 
 def find_candidates(archive: Archive, arch: Arch, label: str, tag: str) -> list[Candidate]:
     """The images that may run on `arch`. Raises ArchitectureError without such an image."""
-    archive = _Counted(archive, label)
+    archive = _Meter(archive, label)
     platforms: set[str] = set()
     known: list[str] = []
     saved = not archive.has("index.json")
@@ -119,7 +119,7 @@ def _of_index(
             yield from _fitting(called, config, described, entry["digest"], layers, arch, platforms)
 
 
-class _Counted:
+class _Meter:
     """An archive of which only so much is read: indexes may name one manifest again and again."""
 
     def __init__(self, archive: Archive, label: str) -> None:
