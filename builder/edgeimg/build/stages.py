@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from edgeimg import __version__, tools
+from edgeimg.build import describe
 from edgeimg.build.inputs import Inputs
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
@@ -18,23 +18,12 @@ from edgeimg.check.size import Sizes
 from edgeimg.compose import byte_code, kernel_deb, rollout, rootfs, signed_settings, updates
 from edgeimg.compose.byte_code import Interpreter
 from edgeimg.errors import ImageError
-from edgeimg.image.manifest import (
-    PATH,
-    SUFFIX,
-    Contents,
-    FileFacts,
-    K3sFacts,
-    Manifest,
-    PackageFacts,
-    ProvisionFacts,
-    ServiceFacts,
-)
+from edgeimg.image.manifest import PATH, SUFFIX, Contents, Manifest
 from edgeimg.pack import image, initrd
-from edgeimg.pack.image import Filesystems, Packed, Source
+from edgeimg.pack.image import Filesystems, Source
 from edgeimg.pack.publish import compress, publish_build
 from edgeimg.progress import Progress
 from edgeimg.services.compose import require_runtime
-from edgeimg.services.layout import CONTAINERS, SERVICES
 from edgeimg.sources.k3s import K3sBundle
 from edgeimg.tools import Toolbox
 from edgeimg.tree import Tree, file
@@ -120,25 +109,7 @@ def compose(
     updates.require_programs(root, plan.recipe.update)
     signed_settings.require_verifier(root, plan.recipe.provision)
     rollout.require_programs(root, plan.recipe.rollout)
-    contents = Contents(
-        id=plan.recipe.image.id,
-        version=plan.recipe.image.version,
-        arch=plan.arch.name,
-        epoch=plan.recipe.image.epoch,
-        kernel=inputs.kernel.version,
-        k3s=K3sFacts(version=k3s.version, source=k3s.source, sha256=k3s.sha256, standin=k3s.standin)
-        if k3s
-        else None,
-        packages=tuple(
-            PackageFacts(name=package.name, version=package.version, arch=package.arch)
-            for package in plan.inputs.packages()
-        ),
-        services=_services(plan, root),
-        components=root.size_by_origin(share=CONTAINERS),
-        provision=ProvisionFacts(
-            allow=plan.recipe.provision.allowed, signed=plan.recipe.provision.key is not None
-        ),
-    )
+    contents = describe.contents(plan, root, k3s, kernel=inputs.kernel.version)
     described = root.merge(Tree().with_nodes({PATH: file(contents.file())}))
     return Composed(plan=plan, inputs=inputs, k3s=k3s, root=described, contents=contents)
 
@@ -220,7 +191,9 @@ def publish(
     plan = composed.plan
     with store.work("disk") as work, disk_errors(store.root):
         packed = image.make_disk(composed.source, filesystems, work, toolbox=toolbox)
-        manifest = _manifest(composed, packed)
+        manifest = describe.manifest(
+            plan, composed.contents, composed.root, packed, kernel=composed.inputs.kernel.options
+        )
         previous = _previous(plan)
 
         def accept(download: int) -> None:
@@ -243,54 +216,6 @@ def publish(
         )
     files = {file.name: file for file in published.files}
     return Built(plan=plan, manifest=manifest, files=files, unchanged=False)
-
-
-def _manifest(composed: Composed, packed: Packed) -> Manifest:
-    plan, host = composed.plan, tools.build_host()
-    return Manifest(
-        contents=composed.contents,
-        root_hash=packed.root_hash,
-        disk=packed.plan,
-        sizes=packed.sizes,
-        tools=tuple(
-            PackageFacts(name=package.name, version=package.version, arch=package.arch)
-            for package in tools.packages(plan.lock, "pack", host)
-        ),
-        digests={
-            "recipe": plan.recipe.digest(),
-            "lock": plan.lock.recipe_digest,
-            "build": plan.key,
-        },
-        edgeimg=__version__,
-        builtin=plan.builtin,
-        unsigned_index=plan.inputs.unsigned_index,
-        files=_files(composed.root),
-        kernel_config=composed.inputs.kernel.options,
-    )
-
-
-def _services(plan: BuildPlan, root: Tree) -> tuple[ServiceFacts, ...]:
-    facts = []
-    for name, service in sorted(plan.recipe.services.items()):
-        kind, source = service.source(plan.arch.name)
-        pin = plan.inputs.images.get(name)
-        facts.append(
-            ServiceFacts(
-                name=name,
-                kind=kind,
-                source=source,
-                image=pin.digest if pin else "",
-                digest=Tree(dict(root.under(f"{SERVICES}/{name}"))).digest(),
-            )
-        )
-    return tuple(facts)
-
-
-def _files(root: Tree) -> dict[str, FileFacts]:
-    return {
-        path: FileFacts(size=root[path].size, origin=root[path].origin, sha256=digest)
-        for path, digest in root.digests().items()
-    }
 
 
 def _previous(plan: BuildPlan) -> Sizes | None:

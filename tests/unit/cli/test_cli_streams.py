@@ -195,6 +195,10 @@ def test_a_signal_after_the_end_changes_nothing(number: signal.Signals) -> None:
     assert errors == b""
 
 
+def run_python(text: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
+
+
 PRINTING = """
 import os, signal, sys
 import edgeimg.cli as cli
@@ -206,9 +210,7 @@ cli.main()
 
 
 def test_a_signal_while_the_result_is_printed_is_one_line() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PRINTING], capture_output=True, text=True, check=False
-    )
+    done = run_python(PRINTING)
     assert done.returncode == 130
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: interrupted")
@@ -247,9 +249,7 @@ cli.main()
 
 
 def test_memory_that_the_kernel_refuses_is_no_bug() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LACKING], capture_output=True, text=True, check=False
-    )
+    done = run_python(LACKING)
     assert done.returncode == 13
     assert done.stderr.startswith("error: the memory of this host is used up\n")
 
