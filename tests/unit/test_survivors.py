@@ -270,7 +270,7 @@ def test_an_image_beyond_its_budget_is_not_published(
     packed = SimpleNamespace(raw=tmp_path, sizes=sizes)
     monkeypatch.setattr(stages.image, "make_disk", lambda *_, **__: packed)
     monkeypatch.setattr(stages, "publish_build", publish)
-    monkeypatch.setattr(stages, "_manifest", lambda *_: SimpleNamespace(to_json=dict))
+    monkeypatch.setattr(stages.describe, "manifest", lambda *_, **__: SimpleNamespace(to_json=dict))
     plan: Any = SimpleNamespace(
         recipe=SimpleNamespace(budget=Budget.model_validate({"download": 1000})),
         over_budget=over_budget,
@@ -278,7 +278,11 @@ def test_an_image_beyond_its_budget_is_not_published(
         name="x",
     )
     composed: Any = SimpleNamespace(
-        plan=plan, source=None, contents=SimpleNamespace(components={"edgeimg": 1})
+        plan=plan,
+        inputs=SimpleNamespace(kernel=SimpleNamespace(options=frozenset())),
+        source=None,
+        root=Tree(),
+        contents=SimpleNamespace(components={"edgeimg": 1}),
     )
     nothing: Any = None
     arguments = (composed, nothing, Store(tmp_path), nothing, Ui(verbosity=-1))
