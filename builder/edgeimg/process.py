@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import selectors
 import shutil
 import signal
 import subprocess
@@ -19,6 +21,8 @@ from edgeimg.errors import HostError, OverrunError, ToolError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 TAIL_LINES = 15
+OUTPUT = 64 << 20
+"""Most bytes that a program may print: what it reads may be of others."""
 DEVNULL = subprocess.DEVNULL
 Process = subprocess.Popen[bytes]
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -47,16 +51,13 @@ def run(
     """Run `argv` to its end and return its standard output.
 
     `env` replaces the environment entirely (see `environment`); `timeout` is in seconds.
-    Raises ToolError with the tail of the program's log when it fails (OverrunError when it
-    overruns), HostError when it cannot be started or the disk is full.
+    Raises ToolError with the tail of the program's log when it fails, and when it prints more
+    than `OUTPUT` bytes, OverrunError when it overruns, HostError when it cannot be started or the
+    disk is full.
     """
     label = name or Path(argv[0]).name
     with start(argv, cwd=cwd, env=env, stdin=subprocess.PIPE if input is not None else None) as p:
-        try:
-            out, err = p.communicate(input, timeout=timeout)
-        except subprocess.TimeoutExpired:
-            stop(p)
-            raise OverrunError(f"{label} did not finish within {timeout:.0f} s") from None
+        out, err = communicate(p, input or b"", timeout=timeout, label=label)
     if p.returncode:
         log = (err or out).decode(errors="replace").strip().splitlines()
         if any("No space left on device" in line for line in log):
@@ -64,6 +65,61 @@ def run(
         tail = "\n  ".join(log[-TAIL_LINES:])
         raise ToolError(f"{label} failed with status {p.returncode}\n  {tail}")
     return out
+
+
+def communicate(
+    process: Process, input: bytes = b"", *, timeout: float, label: str
+) -> tuple[bytes, bytes]:
+    """Wait for the end of a program that was started with pipes: its standard output and error.
+
+    Raises OverrunError after `timeout` seconds, ToolError when it prints more than `OUTPUT` bytes;
+    `label` names it. As Popen.communicate, which takes whatever comes.
+    """
+    deadline, left = time.monotonic() + timeout, memoryview(input)
+    streams = (process.stdout, process.stderr, process.stdin)
+    pipes = {stream.fileno(): stream for stream in streams if stream}
+    printed = {number: bytearray() for number in list(pipes)[:2]}
+    with selectors.DefaultSelector() as selector:
+        for number in pipes:
+            kind = selectors.EVENT_READ if number in printed else selectors.EVENT_WRITE
+            selector.register(number, kind)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if time.monotonic() > deadline:
+                raise _overrun(process, label, timeout)
+            for key, _ in ready:
+                if key.fd in printed:
+                    block = os.read(key.fd, 1 << 16)
+                    printed[key.fd] += block
+                    ended = not block
+                else:
+                    left = _write(key.fd, left)
+                    ended = not left
+                if ended:
+                    selector.unregister(key.fd)
+                    pipes[key.fd].close()
+            if max(map(len, printed.values())) > OUTPUT:
+                stop(process)
+                raise ToolError(f"{label} printed more than {OUTPUT >> 20} MiB")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, deadline - time.monotonic()))
+    if process.returncode is None:
+        raise _overrun(process, label, timeout)
+    out, err = printed.values()
+    return bytes(out), bytes(err)
+
+
+def _write(pipe: int, data: memoryview) -> memoryview:
+    """Write what a pipe takes without waiting; the rest, nothing when nobody reads it."""
+    try:
+        return data[os.write(pipe, data[: select.PIPE_BUF]) :]
+    except BrokenPipeError:
+        return data[:0]
+
+
+def _overrun(process: Process, label: str, timeout: float) -> OverrunError:
+    stop(process)
+    return OverrunError(f"{label} did not finish within {timeout:.0f} s")
 
 
 @contextlib.contextmanager

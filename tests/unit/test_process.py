@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from edgeimg import process
-from edgeimg.errors import HostError, ToolError
+from edgeimg.errors import HostError, OverrunError, ToolError
 
 
 def test_output_is_returned() -> None:
@@ -33,6 +33,27 @@ def test_deadline_ends_the_whole_group(tmp_path: Path) -> None:
     while child.exists() and child.read_text().rpartition(")")[2].split()[0] not in "ZX":
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_program_that_prints_for_ever_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "OUTPUT", 1 << 20)
+    with pytest.raises(ToolError, match="cat printed more than 1 MiB"):
+        process.run(["cat", "/dev/zero"], timeout=60)
+    with pytest.raises(ToolError, match="sh printed more than 1 MiB"):
+        process.run(["sh", "-c", "cat /dev/zero >&2"], timeout=60)
+    assert len(process.run(["head", "-c", "1M", "/dev/zero"], timeout=60)) == 1 << 20
+
+
+@pytest.mark.parametrize("command", ["cat", "wc -c", "head -c 1", "true"])
+def test_a_large_input_is_taken_or_left(command: str) -> None:
+    data = bytes(range(256)) * 16_384
+    out = process.run(["sh", "-c", command], timeout=60, input=data)
+    assert out in (data, b"4194304\n", data[:1], b"")
+
+
+def test_a_program_left_behind_does_not_hold_us() -> None:
+    with pytest.raises(OverrunError, match="did not finish within 1 s"):
+        process.run(["sh", "-c", "sleep 5 & exit 0"], timeout=1)
 
 
 def test_missing_program_is_the_hosts_fault() -> None:

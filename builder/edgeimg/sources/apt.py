@@ -54,7 +54,7 @@ def on_host(argv: Sequence[str], root: Path) -> Outcome:
     """Run apt on this host."""
     env = process.environment({"APT_CONFIG": str(root / "apt.conf")})
     with process.start(argv, env=env) as running:
-        out, err = running.communicate(timeout=TIMEOUT)
+        out, err = process.communicate(running, timeout=TIMEOUT, label="apt")
     return Outcome(running.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
