@@ -15,22 +15,31 @@ pytestmark = pytest.mark.integration
 
 SIZE, OFFSET = 40 << 20, 1 << 20
 DIRECTORY, FILE = b"EFI        \x10", b"PROGRAM EFI\x20"
+KINDS = {12: 4 << 20, 16: 9 << 20, 32: SIZE}
+"""Bytes of each kind of FAT, by the bits of its entries."""
 
 
 @pytest.fixture
-def partition(toolbox: Callable[[str], Toolbox], tmp_path: Path) -> Path:
-    """A disk with a FAT32 at OFFSET: EFI/A/PROGRAM.EFI and long names."""
-    program = tmp_path / "program"
-    program.write_bytes(b"program" * 10000)
-    files = dict.fromkeys(("EFI/A/PROGRAM.EFI", "EFI/a long name+3.efi", "conf"), program)
-    made = tmp_path / "made.fat"
-    fat.make(
-        made, files, size=SIZE, bits=32, label="ESP", volume_id=1, epoch=0,
-        toolbox=toolbox("pack"),
-    )  # fmt: skip
-    disk = tmp_path / "disk.raw"
-    disk.write_bytes(bytes(OFFSET) + made.read_bytes())
-    return disk
+def disk(toolbox: Callable[[str], Toolbox], tmp_path: Path) -> Callable[[int], Path]:
+    """Makes a disk with a FAT at OFFSET: EFI/A/PROGRAM.EFI, a directory of 99 files, long names."""
+
+    def make(bits: int) -> Path:
+        program = tmp_path / "program"
+        program.write_bytes(b"program" * 10000)
+        many = [f"MANY/{number}" for number in range(99)]
+        names = ["EFI/A/PROGRAM.EFI", "EFI/a long name+3.efi", "conf"]
+        (tmp_path / "empty").touch()
+        files = dict.fromkeys(names, program) | dict.fromkeys(many, tmp_path / "empty")
+        made = tmp_path / "made.fat"
+        fat.make(
+            made, files, size=KINDS[bits], bits=bits, label="ESP", volume_id=1, epoch=0,
+            toolbox=toolbox("pack"),
+        )  # fmt: skip
+        path = tmp_path / "disk.raw"
+        path.write_bytes(bytes(OFFSET) + made.read_bytes())
+        return path
+
+    return make
 
 
 def change(disk: Path, place: int, data: bytes) -> None:
@@ -39,23 +48,29 @@ def change(disk: Path, place: int, data: bytes) -> None:
         file.write(data)
 
 
-def test_files_and_directories_stay_within_the_partition(partition: Path) -> None:
+@pytest.mark.parametrize("bits", KINDS)
+def test_files_and_directories_stay_within_the_partition(
+    disk: Callable[[int], Path], bits: int
+) -> None:
+    partition = disk(bits)
     content = partition.read_bytes()
     directory, file = content.index(DIRECTORY), content.index(FILE)
-    (root,) = struct.unpack_from("<I", content, OFFSET + 44)
+    (inner,) = struct.unpack_from("<H", content, content.index(b"A          \x10") + 26)
+
+    beyond = {12: (26, 0xFF0), 16: (26, 0xFFF0), 32: (20, 0xFFF)}[bits]
 
     def check() -> None:
-        fat_bounds.check(partition, offset=OFFSET, size=SIZE)
+        fat_bounds.check(partition, offset=OFFSET, size=KINDS[bits])
 
     check()
     for place, data, problem in (
-        (file + 28, struct.pack("<I", SIZE), "larger"),
-        (directory + 26, struct.pack("<H", root), "circle"),
+        (file + 28, struct.pack("<I", KINDS[bits]), "larger"),
+        # A directory that has its parent's cluster.
+        (content.index(b"A          \x10") + 26, struct.pack("<H", inner - 1), "circle"),
         (directory + 26, struct.pack("<H", 0), "circle"),
-        (directory + 20, struct.pack("<H", 0xFFF), "circle"),
-        (OFFSET + 11, b"\0\0", "no FAT32"),
-        (OFFSET + 13, b"\0", "no FAT32"),
-        (OFFSET + 22, b"\1\0", "no FAT32"),
+        (directory + beyond[0], struct.pack("<H", beyond[1]), "circle"),
+        (OFFSET + 11, b"\0\0", "is none"),
+        (OFFSET + 13, b"\0", "is none"),
     ):
         change(partition, place, data)
         with pytest.raises(ImageError, match=problem):
@@ -65,3 +80,39 @@ def test_files_and_directories_stay_within_the_partition(partition: Path) -> Non
     partition.write_bytes(content[: OFFSET + 100])
     with pytest.raises(ImageError, match="truncated"):
         check()
+
+
+@pytest.mark.parametrize("bits", KINDS)
+def test_a_directory_whose_clusters_lead_in_a_circle(
+    disk: Callable[[int], Path], bits: int, toolbox: Callable[[str], Toolbox], tmp_path: Path
+) -> None:
+    """Every reader looks first: mtools would follow it for ever."""
+    partition, tools = disk(bits), toolbox("pack")
+    whole = fat.extract_all(
+        partition, made(tmp_path / "good"), offset=OFFSET, size=KINDS[bits], toolbox=tools
+    )
+    assert len(whole) == 102
+    content = partition.read_bytes()
+    (first,) = struct.unpack_from("<H", content, content.index(b"MANY       \x10") + 26)
+    (reserved,) = struct.unpack_from("<H", content, OFFSET + 14)
+    place = OFFSET + reserved * 512 + first * bits // 8
+    old = int.from_bytes(content[place : place + bits // 8 + bits % 8 // 4], "little")
+    kept = {12: old & 0xF000 | first, 16: first, 32: first}
+    odd = bits == 12 and first % 2
+    new = old & 0xF | first << 4 if odd else kept[bits]
+    change(partition, place, new.to_bytes(bits // 8 + bits % 8 // 4, "little"))
+    with pytest.raises(ImageError, match="circle"):
+        fat.extract_all(
+            partition, made(tmp_path / "bad"), offset=OFFSET, size=KINDS[bits], toolbox=tools
+        )
+    with pytest.raises(ImageError, match="circle"):
+        fat.names(partition, "MANY", offset=OFFSET, size=KINDS[bits], toolbox=tools)
+    with pytest.raises(ImageError, match="circle"):
+        fat.extract(
+            partition, "conf", tmp_path / "conf", offset=OFFSET, size=KINDS[bits], toolbox=tools
+        )
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

@@ -125,7 +125,7 @@ def _make_fat(raw: Path, part: Partition, work: Path, sector: int, toolbox: Tool
     """The FAT of a partition with the same files, label and serial number. Returns its file."""
     label, bits = _FATS[part.type]
     work.mkdir()
-    files = fat.extract_all(raw, work, offset=part.start, toolbox=toolbox)
+    files = fat.extract_all(raw, work, offset=part.start, size=part.size, toolbox=toolbox)
     filesystem, again = work.with_suffix(".fat"), work.with_suffix(".again")
     fat.make(
         filesystem, files, size=part.size, bits=bits, label=label, volume_id=int(part.uuid[:8], 16),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ from edgeimg.image import manifest
 from edgeimg.image.manifest import Contents
 from edgeimg.image.partitions import DiskPlan, Partition
 from edgeimg.image.raw import is_compressed, unpack
-from edgeimg.pack import disk, erofs, fat, fat_bounds, gpt, uki, verity
+from edgeimg.pack import disk, erofs, fat, gpt, uki, verity
 from edgeimg.pack.uki import Uki
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ def open_image(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> Ite
         gpt.verify(raw, name=path.name)
         entry, kernel = _boot_entry(raw, layout, scratch, toolbox)
         root_hash = kernel.root_hash
-        if root_hash is None or len(root_hash) != 64:
+        if root_hash is None or not _SHA256.fullmatch(root_hash):
             raise ImageError(f"the boot entry {entry} of {path.name} names no root hash")
         root = _root(raw, layout, root_hash, scratch, toolbox)
         yield Opened(disk=layout, boot_entry=entry, uki=kernel, root_hash=root_hash, root=root)
@@ -109,15 +112,15 @@ def inspect_image(path: Path, *, toolbox: Toolbox, work: Path | None = None) -> 
 def _boot_entry(raw: Path, layout: DiskPlan, scratch: Path, toolbox: Toolbox) -> tuple[str, Uki]:
     esp = _partition(layout, disk.ESP_TYPE, "EFI system partition")
     entries = "EFI/Linux"
-    fat_bounds.check(raw, offset=esp.start, size=esp.size)
+    place = {"offset": esp.start, "size": esp.size}
     try:
-        names = fat.names(raw, entries, offset=esp.start, toolbox=toolbox)
+        names = fat.names(raw, entries, **place, toolbox=toolbox)
         if not names:
             raise ImageError("the EFI system partition holds no boot entry")
         # systemd-boot starts the newest; a freshly built image has one.
         name = sorted(names)[-1]
         copy = scratch / "uki.efi"
-        fat.extract(raw, f"{entries}/{name}", copy, offset=esp.start, toolbox=toolbox)
+        fat.extract(raw, f"{entries}/{name}", copy, **place, toolbox=toolbox)
     except ToolError as error:
         raise ImageError("the EFI system partition is damaged or has no boot entry") from error
     return name, uki.read(copy)

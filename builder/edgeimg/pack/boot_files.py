@@ -9,7 +9,7 @@ from types import MappingProxyType
 from edgeimg.cache.store import disk_errors, require_room
 from edgeimg.errors import ImageError, ToolError
 from edgeimg.image.partitions import DiskPlan, Partition
-from edgeimg.pack import fat, fat_bounds
+from edgeimg.pack import fat
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
 
@@ -99,8 +99,7 @@ def replace(
 
 
 def _files(raw: Path, part: Partition, folder: Path, toolbox: Toolbox) -> dict[str, Path]:
-    fat_bounds.check(raw, offset=part.start, size=part.size)
     try:
-        return fat.extract_all(raw, folder, offset=part.start, toolbox=toolbox)
+        return fat.extract_all(raw, folder, offset=part.start, size=part.size, toolbox=toolbox)
     except ToolError as error:
         raise ImageError(f"the EFI system partition of {raw.name} cannot be read") from error

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from edgeimg.errors import BudgetError
 from edgeimg.image.partitions import SECTOR
+from edgeimg.pack import fat_bounds
 from edgeimg.tools import Toolbox
 
 TIMEOUT = 300.0
@@ -85,24 +86,43 @@ def _directories(files: Mapping[str, Path]) -> list[str]:
     return [f"::/{path}" for path in sorted(found)]
 
 
-def names(image: Path, directory: str, *, offset: int = 0, toolbox: Toolbox) -> list[str]:
-    """The names in a directory of the FAT at `offset` of `image`. Raises ToolError."""
+def names(
+    image: Path, directory: str, *, offset: int = 0, size: int | None = None, toolbox: Toolbox
+) -> list[str]:
+    """The names in a directory of the FAT at `offset` of `image`.
+
+    The FAT is looked at first; see `fat_bounds.check` for `size` and errors. Raises ToolError.
+    """
+    fat_bounds.check(image, offset=offset, size=size)
     listing = toolbox.run("mdir", "-i", f"{image}@@{offset}", "-b", f"::/{directory}", timeout=60.0)
-    return [PurePosixPath(line).name for line in listing.decode().split("\n") if line.strip()]
+    lines = listing.decode(errors="replace").split("\n")
+    return [PurePosixPath(line).name for line in lines if line.strip()]
 
 
-def extract(image: Path, name: str, output: Path, *, offset: int = 0, toolbox: Toolbox) -> None:
-    """Copy one file out of the FAT at `offset` of `image`. Raises ToolError."""
+def extract(
+    image: Path,
+    name: str,
+    output: Path,
+    *,
+    offset: int = 0,
+    size: int | None = None,
+    toolbox: Toolbox,
+) -> None:
+    """Copy one file out of the FAT at `offset` of `image`. Raises as `names`."""
+    fat_bounds.check(image, offset=offset, size=size)
     toolbox.run(
         "mcopy", "-n", "-i", f"{image}@@{offset}", f"::/{name}", str(output), timeout=TIMEOUT
     )
 
 
-def extract_all(image: Path, folder: Path, *, offset: int = 0, toolbox: Toolbox) -> dict[str, Path]:
+def extract_all(
+    image: Path, folder: Path, *, offset: int = 0, size: int | None = None, toolbox: Toolbox
+) -> dict[str, Path]:
     """Copy all files out of the FAT at `offset` of `image` into the empty directory `folder`.
 
-    Returns path in the FAT → file. Raises ToolError when the FAT cannot be read.
+    Returns path in the FAT → file. Raises as `names`.
     """
+    fat_bounds.check(image, offset=offset, size=size)
     place = f"{image}@@{offset}"
     toolbox.run("mcopy", "-s", "-n", "-Q", "-i", place, "::/", str(folder), timeout=TIMEOUT)
     return {

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from edgeimg.arch import ARCHITECTURES
 from edgeimg.cache import partials
-from edgeimg.errors import ImageError, ProvisionError, ToolError
+from edgeimg.errors import ArchiveError, ImageError, ProvisionError, ToolError
 from edgeimg.flash import target
 from edgeimg.image.partitions import Partition
 from edgeimg.pack import disk, esp, fat
@@ -120,7 +120,7 @@ def read(image: Path, path: str, *, toolbox: Toolbox) -> bytes:
     config = find(image, toolbox=toolbox)
     with partials.directory("edgeimg-provision-", _memory()) as scratch:
         output = scratch / PurePosixPath(path).name
-        fat.extract(image, path, output, offset=config.start, toolbox=toolbox)
+        fat.extract(image, path, output, offset=config.start, size=config.size, toolbox=toolbox)
         return output.read_bytes()
 
 
@@ -136,8 +136,10 @@ def _others(image: Path, config: Partition, folder: Path, toolbox: Toolbox) -> d
     """
     folder.mkdir()
     try:
-        found = fat.extract_all(image, folder, offset=config.start, toolbox=toolbox)
-    except ToolError:
+        found = fat.extract_all(
+            image, folder, offset=config.start, size=config.size, toolbox=toolbox
+        )
+    except (ToolError, ImageError, ArchiveError):
         found = {}
     readme = folder / "README.txt"
     readme.write_bytes(esp.CONFIG_README)
