@@ -32,6 +32,8 @@ LOG_WIDTH = 160
 """Columns of what goes into a file or a pipe: few tables need more."""
 
 
+_LINES, _COLUMNS = 400, 2000
+"""Of a message: a recipe's errors, and a long path, fit in."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """C0 and C1 but for tabs and newlines, DEL, and what turns the direction of text around."""
 
@@ -39,6 +41,23 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 def clean(text: str) -> str:
     """Text that others wrote, without what would control a terminal."""
     return _CONTROLS.sub("\ufffd", text)
+
+
+def brief(text: str) -> str:
+    """A message without the middle of lines that are too long, and without the lines after many.
+
+    Errors repeat what they found, which may be megabytes.
+    """
+    lines = text.split("\n")
+    left = [f"… and {len(lines) - _LINES} lines more"] if len(lines) > _LINES else []
+    return "\n".join([*map(_brief_line, lines[:_LINES]), *left])
+
+
+def _brief_line(line: str) -> str:
+    if len(line) <= _COLUMNS:
+        return line
+    half = _COLUMNS // 2
+    return f"{line[:half]}… ({len(line) - 2 * half} characters) …{line[-half:]}"
 
 
 class _CleanConsole(Console):
@@ -130,12 +149,12 @@ class Ui:
     def note(self, message: str) -> None:
         """Print a remark the user should see."""
         if self.verbosity >= 0:
-            self._print(Text("! ", style="yellow") + Text(message))
+            self._print(Text("! ", style="yellow") + Text(brief(message)))
 
     def debug(self, message: str) -> None:
         """Print a detail that only `-v` shows."""
         if self.verbosity > 0:
-            self._print(Text(message, style="dim"))
+            self._print(Text(brief(message), style="dim"))
 
     def _line(self, mark: str, label: str, seconds: float, style: str) -> None:
         if self.verbosity < 0:

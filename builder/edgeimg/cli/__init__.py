@@ -23,7 +23,7 @@ from edgeimg import __version__, process
 from edgeimg.cli import streams
 from edgeimg.cli.answer import Answer
 from edgeimg.errors import INTERRUPTED, USAGE, EdgeimgError, HostError
-from edgeimg.ui import new_console
+from edgeimg.ui import brief, new_console
 
 EPILOG = """
 \b
@@ -157,7 +157,7 @@ def _run(answer: Answer) -> int:
     except click.ClickException as error:
         buffer = io.StringIO()
         error.show(buffer)
-        streams.say(buffer.getvalue().rstrip())
+        streams.say(brief(buffer.getvalue().rstrip()))
         return USAGE if isinstance(error, click.UsageError) else error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return _fail(answer, _INTERRUPTED, None, INTERRUPTED)
@@ -203,6 +203,7 @@ def _ignore_signals() -> None:
 
 
 def _fail(answer: Answer, message: str, hint: str | None, code: int) -> int:
+    message = brief(message)
     if "--json" in sys.argv:  # a command line that cannot be parsed never set it
         answer.add({"error": {"message": message, "hint": hint, "exit_code": code}})
     console = new_console(stderr=True)

@@ -6,7 +6,7 @@ import io
 import sys
 
 import pytest
-from edgeimg.ui import LOG_WIDTH, Ui, new_console
+from edgeimg.ui import LOG_WIDTH, Ui, brief, new_console
 from rich.console import Console
 
 REMARK = "x86-64: compiling the stand-in for K3s, which is not K3s; this takes some minutes, once"
@@ -21,6 +21,18 @@ def test_a_remark_is_wrapped_on_a_terminal_only(terminal: bool, most: int) -> No
     assert max(map(len, lines)) <= most
     assert len(lines) == (3 if terminal else 1)
     assert " ".join(line.strip() for line in lines) == f"! {REMARK}"
+
+
+def test_a_message_repeats_only_so_much_of_what_it_found() -> None:
+    short = "\n".join(["x" * 2000] * 400)
+    assert brief(short) == short
+    long = brief(f"bad: {'y' * 5_000_000}!")
+    assert long.startswith("bad: yyy")
+    assert "… (4998006 characters) …" in long
+    assert long.endswith("y!")
+    assert brief("a\n" * 1000).splitlines()[-1] == "… and 601 lines more"
+    # What a terminal would take for the end of a line is not one.
+    assert brief("a\r\x0bb\u2028c") == "a\r\x0bb\u2028c"
 
 
 def test_what_goes_into_a_pipe_has_room_for_tables(monkeypatch: pytest.MonkeyPatch) -> None:

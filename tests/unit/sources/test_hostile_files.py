@@ -190,6 +190,24 @@ def toml(text: str, *command: str) -> Maker:
     return lambda directory: [*command, written(directory / "x.toml", text.encode())]
 
 
+def locked(text: str) -> Maker:
+    """`lock --check` of a recipe with this lock, from its suite on."""
+
+    def make(directory: Path) -> list[str | Path]:
+        head = f'format = 1\nrecipe = "{"0" * 64}"\nsuite = '
+        written(directory / "x.lock.toml", (head + text).encode())
+        recipe = written(directory / "x.toml", b'[image]\nversion = "1.0"\n')
+        return ["lock", "--check", "-r", recipe]
+
+    return make
+
+
+def rows(count: int) -> str:
+    row = f"1.0 all debian pool/x/{{0}}.deb 1 {'0' * 64}"
+    lines = "".join(f'x{number} = "{row.format(number)}"\n' for number in range(count))
+    return f'"trixie"\n[image.x86-64.packages.root]\n{lines}'
+
+
 def nocloud(size: int) -> Maker:
     def make(directory: Path) -> list[str | Path]:
         folder = directory / "nocloud"
@@ -346,6 +364,28 @@ CASES = SPECIAL | {
     "diff of /dev/zero": Case(
         make=lambda _: ["diff", "/dev/zero", "/dev/zero"], code=14, says="/dev/zero"
     ),
+    "a lock with a row of 7 MiB": Case(
+        make=locked(f'"trixie"\n[image.x86-64.packages.root]\nx = "{"y" * (7 * MIB)}"\n'),
+        code=4,
+        says="packages.root.x: expected 'VERSION",
+    ),
+    "a lock of 9 MiB": Case(
+        make=locked(f'"trixie"\n#{"x" * (9 * MIB)}'), code=4, says="larger than 8 MiB"
+    ),
+    "a lock of 100,000 brackets": Case(
+        make=locked(f"{'[' * 100_000}{']' * 100_000}"), code=4, says="cannot read"
+    ),
+    "a lock of 60,000 tables": Case(
+        make=locked('"trixie"\n[image]\n' + "".join(f"[a{n}.b]\n" for n in range(60_000))),
+        code=4,
+        says="unknown key",
+    ),
+    "a lock of 60,000 rows": Case(make=locked(rows(60_000)), code=4, says="lock"),
+    "a schema of 8 MiB": Case(
+        make=difference(json.dumps({"schema": "x" * (8 * MIB)}).encode()),
+        code=14,
+        says="has the schema",
+    ),
     "deep JSON": Case(make=difference(b"[" * 1_000_000), code=14, says="damaged"),
     "a manifest of 5,000 digits": Case(
         make=difference(b'{"schema": %s}' % (b"9" * 5000)), code=14, says="damaged"
@@ -396,6 +436,7 @@ def test_ends_with_one_clear_line(tmp_path: Path, name: str) -> None:
     assert "Traceback" not in done.stderr
     assert "bug in edgeimg" not in done.stderr
     assert done.returncode == case.code, done.stderr
+    assert all(len(line) < 3000 for line in done.stderr.splitlines())
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == (1 if case.code else 0), done.stderr
     assert not case.says or case.says in done.stderr
