@@ -17,17 +17,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import zstandard
+from edgeimg.cache.store import sha256_file
 from edgeimg.lock.file import read_lock, write_lock
-from edgeimg.lock.model import ImagePin
+from edgeimg.lock.model import ImagePin, K3sAsset
 from edgeimg.recipe.file import load
 from edgeimg.resolve.requests import digest
 
+from tests.fake_k3s import VERSION
 from tests.integration.failing import SECONDS, Project, assert_one_error, exclusive
-from tests.samples import Member, deb_bytes, member
+from tests.samples import Member, deb_bytes, member, tar
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("downloads")]
 MEMORY = 1 << 30
 IMAGE = "docker.io/library/x:1"
+LINUX = {"architecture": "amd64", "os": "linux"}
+COREDNS = "rancher/mirrored-coredns-coredns"
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,47 @@ def relock(project: Project) -> None:
     write_lock(replace(lock, images=images, recipe_digest=wanted), path)
 
 
+def airgap(make: Callable[[Path], object]) -> Callable[[Project], object]:
+    """Locks what `make` writes as K3s' air-gap images."""
+
+    def work(project: Project) -> None:
+        project.edit({"\n[k3s]\n": '\n[k3s]\nairgap = ["coredns"]\n', ', "coredns"]': "]"})
+        relock(project)
+        packed = project.root / "x.tar"
+        make(packed)
+        data = sha256_file(packed)
+        packed.rename(project.cache / "blobs" / data)
+        path = project.recipe.with_suffix(".lock.toml")
+        lock = read_lock(path)
+        image = lock.images["x86-64"]
+        asset = K3sAsset(version=VERSION, url="https://x.example/x", size=None, sha256=data)
+        write_lock(
+            replace(lock, images={**lock.images, "x86-64": replace(image, airgap=asset)}), path
+        )
+
+    return work
+
+
+def saved(rows: object, **files: bytes) -> Callable[[Path], object]:
+    """An archive of `docker save`, compressed as K3s' is."""
+    members = {"manifest.json": json.dumps(rows).encode(), **files}
+    data = tar([member(name, content) for name, content in members.items()])
+    return lambda path: path.write_bytes(zstandard.compress(data))
+
+
+def zeros(path: Path) -> None:
+    """50 GiB of zeros."""
+    frame = zstandard.compress(bytes(1 << 30))
+    with path.open("wb") as file:
+        for _ in range(50):
+            file.write(frame)
+
+
+def tags(count: int) -> list[dict[str, object]]:
+    names = [f"{COREDNS}:{number}" for number in range(count)]
+    return [{"RepoTags": names, "Config": "c", "Layers": []}]
+
+
 def package(*members: Member, conffiles: str = "") -> Callable[[Project], object]:
     """Puts a package of these members in the place of a locked one."""
 
@@ -133,6 +179,35 @@ CASES = {
     "a pod image that is a pipe": Case(pod_image(os.mkfifo), 7, "x.tar .*: not a regular file"),
     "an index of many images": Case(
         pod_image(index_of_many), 7, "x.tar: its indexes name too many images"
+    ),
+    "air-gap images of 50 GiB": Case(
+        airgap(zeros), 7, "unpacks to more than .*: refused as a bomb"
+    ),
+    "air-gap images cut short": Case(
+        airgap(lambda path: path.write_bytes(zstandard.compress(bytes(1 << 20))[:-9])),
+        7,
+        "K3s' air-gap archive is damaged",
+    ),
+    "air-gap images that are none": Case(
+        airgap(lambda path: path.write_bytes(b"x" * 99)),
+        7,
+        "K3s' air-gap archive is no container image",
+    ),
+    "air-gap images without coredns": Case(
+        airgap(saved([])), 7, f"K3s' air-gap archive has no {COREDNS}"
+    ),
+    "air-gap images with 100,000 tags": Case(
+        airgap(saved(tags(100_000), c=b"{}")), 7, f"has 100000 tags of {COREDNS}, expected 8"
+    ),
+    "air-gap images with a damaged image": Case(
+        airgap(saved(tags(1), c=json.dumps(LINUX).encode())),
+        7,
+        "K3s' air-gap archive is no container image: 'rootfs'",
+    ),
+    "air-gap images for another processor": Case(
+        airgap(saved(tags(1), c=json.dumps(LINUX | {"architecture": "s390x"}).encode())),
+        8,
+        "K3s' air-gap archive is for linux/s390x, expected linux/amd64",
     ),
     "a key that is a pipe": Case(key, 3, "update.key: cannot read .*: not a regular file"),
     "a package with 20 MB of conffiles": Case(

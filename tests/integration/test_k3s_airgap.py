@@ -130,7 +130,7 @@ def test_what_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="no rancher/mirrored-library-traefik, which traefik"):
         k3s_airgap.select(archive, ("traefik",))
     archive.write_bytes(b"nothing")
-    with pytest.raises(ArchiveError, match="cannot be read"):
+    with pytest.raises(ArchiveError, match="K3s' air-gap archive is no container image"):
         k3s_airgap.select(archive, ("traefik",))
 
 

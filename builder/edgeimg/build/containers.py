@@ -133,7 +133,7 @@ def _airgap(plan: BuildPlan, archives: Mapping[str, Path], store: Store) -> dict
         digest = asset.sha256
     archive = k3s_airgap.unpack(blob, digest, store)
     for reference, tag in k3s_airgap.select(archive, plan.recipe.k3s.airgap).items():
-        with open_image(archive, plan.arch, tag) as image:
+        with open_image(archive, plan.arch, tag, label=k3s_airgap.LABEL) as image:
             images[reference] = read_described(image, store, f"image:{reference}")
     return images
 

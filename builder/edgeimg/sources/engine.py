@@ -45,7 +45,7 @@ def resolve(reference: str, arch: Arch, *, store: Store, progress: Progress) -> 
             source = ""
         saved = work / "image.tar"
         _save(client, reference, arch, saved, LockError)
-        with open_image(saved, arch) as image:
+        with open_image(saved, arch, label=reference) as image:
             digest = image.digest
         store.derived(_key(digest), lambda result: _move(saved, result))
     return ImagePin(reference=reference, digest=digest, source=source)
@@ -71,7 +71,7 @@ def fetch(pin: ImagePin, arch: Arch, *, store: Store, offline: bool, progress: P
             by_digest = _has_image(client, pin.digest)
             name = pin.digest if by_digest else (pin.source or pin.reference)
             _save(client, name, arch, result, FetchError)
-        with open_image(result, arch) as image:
+        with open_image(result, arch, label=pin.reference) as image:
             if image.digest != pin.digest:
                 raise FetchError(
                     f"{pin.reference} for {arch.name} is another image now: {image.digest[:19]}…, "

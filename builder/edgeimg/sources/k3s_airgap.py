@@ -22,6 +22,8 @@ from edgeimg.streams import decoding
 
 KEY = "k3s-airgap"
 """Name of the archive among the archives of container images."""
+LABEL = "K3s' air-gap archive"
+"""Its name in errors."""
 IMAGES: Mapping[str, tuple[str, ...]] = {
     "coredns": ("rancher/mirrored-coredns-coredns",),
     "local-storage": ("rancher/local-path-provisioner", "rancher/mirrored-library-busybox"),
@@ -30,6 +32,8 @@ IMAGES: Mapping[str, tuple[str, ...]] = {
     "traefik": ("rancher/mirrored-library-traefik", "rancher/klipper-helm"),
 }
 """Images of each packaged component (K3s, manifests/ and pkg/), without tags, which change."""
+_MOST_TAGS = 8
+"""Of one image in an archive: each is read. The releases have one."""
 
 
 def asset_name(arch: Arch) -> str:
@@ -67,7 +71,7 @@ def unpack(blob: Path, sha256: str, store: Store) -> Path:
         with disk_errors(result), blob.open("rb") as packed, result.open("wb") as plain:
             method, size = decoding.recognise(packed.read(6)), blob.stat().st_size
             packed.seek(0)
-            for piece in decoding.pieces(packed, "K3s' air-gap images", method=method, packed=size):
+            for piece in decoding.pieces(packed, LABEL, method=method, packed=size):
                 plain.write(piece)
 
     return store.derived(key("k3s-airgap", "1", sha256), make)
@@ -76,9 +80,9 @@ def unpack(blob: Path, sha256: str, store: Store) -> Path:
 def select(archive: Path, components: tuple[str, ...]) -> dict[str, str]:
     """The images of `components` in a plain archive: as it names them, by full reference.
 
-    Raises ArchiveError when one is not there.
+    Raises ArchiveError when one is not there, or has more tags than releases have.
     """
-    tags = {full_reference(tag): tag for tag in _tags(archive)}
+    tags = {full_reference(tag): tag for tag in oci_archive.tags(archive, label=LABEL)}
     selected: dict[str, str] = {}
     for component in components:
         for repository in IMAGES[component]:
@@ -88,15 +92,13 @@ def select(archive: Path, components: tuple[str, ...]) -> dict[str, str]:
             }  # fmt: skip
             if not matching:
                 raise ArchiveError(
-                    f"K3s' air-gap images have no {repository}, which {component} runs",
+                    f"{LABEL} has no {repository}, which {component} runs",
                     hint="remove it from [k3s] airgap, and add its images to a workload",
+                )
+            if len(matching) > _MOST_TAGS:
+                raise ArchiveError(
+                    f"{LABEL} has {len(matching)} tags of {repository}, "
+                    f"expected {_MOST_TAGS} at most"
                 )
             selected |= matching
     return selected
-
-
-def _tags(archive: Path) -> list[str]:
-    try:
-        return oci_archive.tags(archive)
-    except ArchiveError as error:
-        raise ArchiveError(f"K3s' air-gap images cannot be read: {error.message}") from error

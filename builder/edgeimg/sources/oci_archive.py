@@ -45,16 +45,17 @@ class OciImage:
 
 
 @contextlib.contextmanager
-def open_image(path: Path, arch: Arch, tag: str = "") -> Iterator[OciImage]:
+def open_image(path: Path, arch: Arch, tag: str = "", *, label: str = "") -> Iterator[OciImage]:
     """The image for `arch` in the archive at `path`; its layers can be read within the block.
 
-    `tag` selects one of several images: by its tag or its whole name.
+    `tag` selects one of several images: by its tag or its whole name. `label` names the archive in
+    errors, instead of its path.
     Raises ArchiveError for files without a container image, without one of that tag, or with
     several; ArchitectureError when none is for `arch`; DigestError for a blob that does not match
     its name.
     """
-    label = str(path)
-    with _readable(label), oci_files.opened(path) as archive:
+    label = label or str(path)
+    with _readable(label), oci_files.opened(path, label) as archive:
         yield _described(archive, choose(find_candidates(archive, arch, label, tag), label), label)
 
 
@@ -71,10 +72,13 @@ def open_images(file: BinaryIO, arch: Arch, label: str) -> Iterator[list[OciImag
         ]
 
 
-def tags(path: Path) -> list[str]:
-    """The names in the archive at `path` that `docker save` wrote. Raises ArchiveError."""
-    label = str(path)
-    with _readable(label), oci_files.opened(path) as archive:
+def tags(path: Path, *, label: str = "") -> list[str]:
+    """The names in the archive at `path` that `docker save` wrote; see `open_image` for `label`.
+
+    Raises ArchiveError.
+    """
+    label = label or str(path)
+    with _readable(label), oci_files.opened(path, label) as archive:
         entries = parse_json(read_small(archive, "manifest.json", label))
         return [tag for entry in entries for tag in oci_config.texts(entry["RepoTags"], "RepoTags")]
 

@@ -86,8 +86,11 @@ class Tar:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Archive]:
-    """The files of the archive or directory at `path`, decompressed. Raises ArchiveError."""
+def opened(path: Path, label: str) -> Iterator[Archive]:
+    """The files of the archive or directory at `path`, decompressed; `label` names it in errors.
+
+    Raises ArchiveError.
+    """
     if path.is_dir():
         yield Directory(path)
         return
@@ -95,10 +98,10 @@ def opened(path: Path) -> Iterator[Archive]:
         method = decoding.recognise(packed.read(6))
         packed.seek(0)
         if method is None:
-            yield Tar(packed, str(path))
+            yield Tar(packed, label)
             return
         with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as plain:
             size = path.stat().st_size
-            for piece in decoding.pieces(packed, str(path), method=method, packed=size):
+            for piece in decoding.pieces(packed, label, method=method, packed=size):
                 plain.write(piece)
-            yield Tar(cast("BinaryIO", plain), str(path))
+            yield Tar(cast("BinaryIO", plain), label)
