@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -144,7 +145,7 @@ def read(image: Path, *, name: str | None = None, toolbox: Toolbox) -> DiskPlan:
     """The layout of an existing disk image, called `name` in errors.
 
     A disk counts in its own sectors, a file in sectors of 512 bytes. Raises ImageError when it has
-    no GPT, or sectors of another size than edgeimg writes.
+    no GPT, sectors of another size than edgeimg writes, or a partition that ends beyond it.
     """
     name = name or image.name
     try:
@@ -159,11 +160,13 @@ def read(image: Path, *, name: str | None = None, toolbox: Toolbox) -> DiskPlan:
             f"{name} is not a disk that edgeimg made: its sectors have {sector} bytes, not "
             f"{SECTOR} or {LARGE_SECTOR}"
         )
-    return DiskPlan(
-        uuid=table["id"].lower(),
-        size=image.stat().st_size,
-        partitions=tuple(_from_sfdisk(row, sector) for row in table.get("partitions", [])),
-    )
+    with image.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+    partitions = tuple(_from_sfdisk(row, sector) for row in table.get("partitions", []))
+    for part in partitions:
+        if part.start + part.size > size:
+            raise ImageError(f"{name} is damaged: its partition {part.label} ends beyond it")
+    return DiskPlan(uuid=table["id"].lower(), size=size, partitions=partitions)
 
 
 def _from_sfdisk(row: Mapping[str, object], sector: int) -> Partition:
