@@ -334,7 +334,8 @@ def test_a_row_of_a_fleet(
 ) -> None:
     packed = tiny.make(X86_64, {}, tmp_path)
     published = publish_image(tiny, packed, tmp_path / "out")
-    (tmp_path / "gateways.csv").write_text("hostname,serial\nbox-1,X-1\nbox-2,X-77\n")
+    gateways = "hostname,serial\nbox-1,X-1\nbox-2,X-77\n"
+    (tmp_path / "gateways.csv").write_text(gateways)
     monkeypatch.setattr(machine, "SYS", sysfs(tmp_path / "sys"))
     with blank(tmp_path, packed.raw.stat().st_size + MIB) as (disk,):
         more = 'fleet = "gateways.csv"\nrow = ["dmi-serial"]\n'
@@ -348,6 +349,14 @@ def test_a_row_of_a_fleet(
         assert "no row of" in str(refused.exception)
         assert is_blank(disk)
         (tmp_path / "sys/class/dmi/id/product_serial").write_text("X-77\n")
+        # Nobody is there to be asked for a secret.
+        (tmp_path / "gateways.csv").write_text(
+            "hostname,serial,k3s.role,k3s.server\nbox-2,X-77,agent,https://10.0.0.1:6443\n"
+        )
+        secret = install()
+        assert "token" in str(secret.exception), secret.output
+        assert is_blank(disk)
+        (tmp_path / "gateways.csv").write_text(gateways)
         done = install()
         assert done.exit_code == 0, done.output
         start = disks.read(disk, toolbox=tiny.pack)["config"].start
