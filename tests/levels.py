@@ -29,6 +29,8 @@ IN_ORDER = ["--dist", "loadfile", "--no-loadscope-reorder"]
 # what they build; the files that take long come first (tests/integration/conftest.py).
 INTEGRATION = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
 
+_WORDS = 16
+"""Of a command line in the log."""
 LEVELS: dict[str, list[list[str]]] = {
     "check": [
         ["ruff", "check", *SOURCES],
@@ -78,7 +80,7 @@ def main(names: list[str]) -> int:
                     return 1
                 print(f"--- {name}: no {command[0]} on PATH, left out", flush=True)
                 continue
-            print(f"--- {name}: {' '.join(command)}", flush=True)
+            print(f"--- {name}: {_shown(command)}", flush=True)
             began, used = time.monotonic(), processor_seconds()
             status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
             passed = time.monotonic() - began
@@ -89,6 +91,12 @@ def main(names: list[str]) -> int:
             if status:
                 return status
     return 0
+
+
+def _shown(command: list[str]) -> str:
+    """A command line without most of its files."""
+    shown = " ".join(command[:_WORDS])
+    return f"{shown} … ({len(command) - _WORDS} more)" if len(command) > _WORDS else shown
 
 
 def processor_seconds() -> float:
