@@ -154,6 +154,8 @@ def test_genkey_and_revoke_take_the_uri_of_a_token(hsm: Path, tmp_path: Path) ->
     made = edgeimg("genkey", "--secure-boot", uri, "--name", "Example", cwd=project)
     assert made.returncode == 0, made.stderr
     assert PIN not in made.stdout + made.stderr
+    assert "edgeimg cannot copy keys out of " in made.stdout
+    assert "Keep a backup" not in made.stdout
     (project / "old.efi").write_bytes(PROGRAM)
     done = edgeimg("revoke", "old.efi", "--secure-boot-key", uri, cwd=project)
     assert done.returncode == 0, done.stderr

@@ -159,9 +159,13 @@ def _show(console: Console, fingerprints: Mapping[str, str], home: BootKeys, pub
     for variable, fingerprint in fingerprints.items():
         console.print(Text(f"{variable:4}{fingerprint}", style="bold"), soft_wrap=True)
     console.print(Text(f"certificates and variables: {public}"), soft_wrap=True)
+    copies = (
+        f"Keep a backup of {home}"
+        if isinstance(home, KeyDirectory)
+        else f"edgeimg cannot copy keys out of {home}: see whether the token can back them up"
+    )
     console.print(
-        Text(f"Keep a backup of {home}: gateways that know these keys start nothing else."),
-        soft_wrap=True,
+        Text(f"{copies}. Gateways that know these keys start nothing else."), soft_wrap=True
     )
 
 
