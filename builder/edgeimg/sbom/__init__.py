@@ -1,7 +1,7 @@
 """The bill of materials of an image.
 
-The functions import their modules when they are called: the CycloneDX library takes a while to
-load, and most commands do not need it.
+The functions import their modules when they are called: the list of SPDX identifiers takes a while
+to load, and most commands do not need it.
 """
 
 from __future__ import annotations

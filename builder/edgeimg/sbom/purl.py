@@ -38,9 +38,10 @@ def oci(reference: str, digest: str, *, arch: str) -> str:
     return PackageURL("oci", None, name, digest, qualifiers).to_string()
 
 
-def generic(name: str, version: str) -> str:
+def generic(name: str, version: str, *, arch: str = "") -> str:
     """Of a component that is in no registry."""
-    return PackageURL("generic", None, name, version or None).to_string()
+    qualifiers = {"arch": arch} if arch else None
+    return PackageURL("generic", None, name, version or None, qualifiers).to_string()
 
 
 def parse(text: str) -> PackageURL | None:

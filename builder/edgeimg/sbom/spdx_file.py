@@ -9,7 +9,7 @@ import re
 
 from edgeimg.image import manifest
 from edgeimg.sbom import licences
-from edgeimg.sbom.cyclonedx_file import serial
+from edgeimg.sbom.cyclonedx_file import serial, trimmed
 from edgeimg.sbom.model import IMAGE, Component, Kind, Sbom
 
 _NOTHING = "NOASSERTION"
@@ -59,7 +59,7 @@ def _identifier(component: Component) -> str:
 
 def _image(sbom: Sbom) -> dict[str, object]:
     comment = "Its K3s is a stand-in, NOT K3s." if sbom.standin else ""
-    return _trimmed(
+    return trimmed(
         {
             "SPDXID": _ROOT,
             "name": sbom.name,
@@ -78,7 +78,7 @@ def _package(component: Component, identifier: str) -> dict[str, object]:
     sources = [
         f"{s.name} {s.version}" for s in (*((source,) if source else ()), *component.built_using)
     ]
-    return _trimmed(
+    return trimmed(
         {
             "SPDXID": identifier,
             "name": component.name,
@@ -142,7 +142,3 @@ def _extracted(name: str) -> dict[str, str]:
 
 def _time(epoch: int) -> str:
     return datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _trimmed(fields: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in fields.items() if value not in ("", [])}
