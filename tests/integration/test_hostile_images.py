@@ -131,10 +131,14 @@ def claims(size: int) -> Change:
 MANIFEST = {"schema": "edgeimg-manifest-1", "image": {}}
 CASES: dict[str, tuple[Change, int, str]] = {
     "a manifest of 200 MiB": (
-        root({PATH: b" " * (200 * MIB), OS_RELEASE: b""}), 14, "no readable /usr/share/edgeimg"
+        lambda image: root({PATH: b" " * (200 * MIB), OS_RELEASE: b""})(image),
+        14,
+        "no readable /usr/share/edgeimg",
     ),
     "an os-release of 200 MiB": (
-        root({PATH: b"{}", OS_RELEASE: b" " * (200 * MIB)}), 14, "no readable /usr/lib/os-release"
+        lambda image: root({PATH: b"{}", OS_RELEASE: b" " * (200 * MIB)})(image),
+        14,
+        "no readable /usr/lib/os-release",
     ),
     "a manifest of a million brackets": (
         root({PATH: b"[" * 1_000_000, OS_RELEASE: b""}), 14, "manifest is damaged"
