@@ -46,10 +46,11 @@ class Site:
     """Of the new version, by part: root, verity, uki."""
     env: dict[str, str]
 
-    def prepare(self, *prefix: str) -> subprocess.CompletedProcess[str]:
+    def prepare(self, *prefix: str, url: str = "") -> subprocess.CompletedProcess[str]:
         """Fetch what the gateway has not; `prefix` goes before the command."""
+        place = url or self.server.url
         return subprocess.run(
-            [*prefix, "busybox", "sh", str(PROGRAM), "prepare", "1.1.0", f"{self.server.url}/gw"],
+            [*prefix, "busybox", "sh", str(PROGRAM), "prepare", "1.1.0", f"{place}/gw"],
             check=False, capture_output=True, text=True, env=self.env, timeout=600,
         )  # fmt: skip
 
