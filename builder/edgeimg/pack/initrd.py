@@ -65,11 +65,10 @@ def make(contents: Tree, output: Path, *, toolbox: Toolbox) -> None:
     Equal trees give equal bytes. Raises ToolError.
     """
     # One thread, and a compressor pinned by the lock: the same bytes on every host.
-    packed = toolbox.run(
-        "zstd", f"-{LEVEL}", "--quiet", "--stdout", "--single-thread",
+    toolbox.run(
+        "zstd", f"-{LEVEL}", "--quiet", "--single-thread", "--force", "-o", output,
         input=cpio.archive(contents), timeout=TIMEOUT,
     )  # fmt: skip
-    output.write_bytes(packed)
 
 
 def compose(userland: Tree, modules: Tree, *, arch: Arch) -> Tree:
