@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from rich.console import Console
 from rich.progress import (
@@ -32,6 +32,8 @@ LOG_WIDTH = 160
 """Columns of what goes into a file or a pipe: few tables need more."""
 
 
+_BETWEEN_LINES = 3.0
+"""Seconds."""
 _LINES, _COLUMNS = 400, 2000
 """Of a message: a recipe's errors, and a long path, fit in."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -86,8 +88,11 @@ class Ui:
 
     @contextlib.contextmanager
     def live(self) -> Iterator[None]:
-        """Show bars below the step lines for the duration of the block (terminals only)."""
-        if self.verbosity < 0 or not self.console.is_terminal:
+        """Show bars below the step lines for the duration of the block.
+
+        On terminals only; one that cannot move its cursor (TERM=dumb) gets a line now and then.
+        """
+        if self.verbosity < 0 or not self.console.is_terminal or self.console.is_dumb_terminal:
             yield
             return
         columns = (
@@ -137,7 +142,8 @@ class Ui:
         """Show a bar for the duration of the block; the callable adds to it."""
         bars = self._bars
         if bars is None:
-            yield lambda _: None
+            dumb = self.verbosity >= 0 and self.console.is_dumb_terminal
+            yield _Lines(label, total, self._print) if dumb and total else lambda _: None
             return
         fixed = label if isinstance(label, str) else ""
         bar = bars.add_task(f"  {fixed}", total=total, unit=unit, label=label)
@@ -166,6 +172,25 @@ class Ui:
     def _print(self, text: Text) -> None:
         """Print a line; a terminal's is wrapped between words, a log's is left whole."""
         self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+
+class _Lines:
+    """Progress as lines: one for each tenth of the work, and at least some seconds between them."""
+
+    def __init__(self, label: Label, total: int, show: Callable[[Text], None]) -> None:
+        self._label, self._total, self._show = label, total, show
+        self._done = 0
+        self._shown = time.monotonic(), 0
+
+    def __call__(self, amount: int) -> None:
+        """Add to what is done."""
+        self._done += amount
+        tenths = min(10, 10 * self._done // self._total)
+        when, last = self._shown
+        if tenths > last and time.monotonic() - when > _BETWEEN_LINES:
+            self._shown = time.monotonic(), tenths
+            label = self._label if isinstance(self._label, str) else self._label()
+            self._show(Text(f"  {label}: {tenths}0 %", style="dim"))
 
 
 class _Labelled(ProgressColumn):

@@ -23,6 +23,23 @@ def test_a_remark_is_wrapped_on_a_terminal_only(terminal: bool, most: int) -> No
     assert " ".join(line.strip() for line in lines) == f"! {REMARK}"
 
 
+def test_a_terminal_without_a_cursor_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on the consoles of the installer: no bars, no blank lines, and tenths of long work."""
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("edgeimg.ui._BETWEEN_LINES", -1.0)
+    written = io.StringIO()
+    ui = Ui(console=Console(file=written, force_terminal=True, color_system=None, width=40))
+    with ui.live(), ui.task("writing", 1000) as advance:
+        for _ in range(3):
+            with ui.aside():
+                ui.note("x")
+        for _ in range(30):
+            advance(10)
+        advance(700)
+    lines = written.getvalue().splitlines()
+    assert lines == ["! x"] * 3 + [f"  writing: {n}0 %" for n in (1, 2, 3, 10)]
+
+
 def test_a_message_repeats_only_so_much_of_what_it_found() -> None:
     short = "\n".join(["x" * 2000] * 400)
     assert brief(short) == short
