@@ -191,7 +191,7 @@ def test_a_machine_with_many_disks(machine: Machine) -> None:
             return found
 
         number("NV-1", "now: empty", "no: it holds 268.4 MB, the image needs")
-        number("VIRTIO-1", "now: ", "partition 'config'")
+        number("VIRTIO-1", "now: ", "vfat 'CONFIG'")
         number("/dev/mmcblk0", "now: empty", "no: it is removable")
         number("USB-2", "now: empty", "no: it is removable")
         console.type(number("/dev/sd", "mounted on /run/edgeimg/stick") + "\n")
