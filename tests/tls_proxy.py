@@ -1,4 +1,4 @@
-"""A proxy that answers CONNECT (RFC 9110, 9.3.6), and TLS by a private authority."""
+"""An HTTP proxy with CONNECT (RFC 9110, 9.3.6), and a TLS certificate of a private CA."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "updates.example"
 
 
 class Proxy(LocalServer):
-    """Leads connections for `NAME` to `target`, a port of this machine; `asked` has the others."""
+    """Forwards connections for `NAME` to the local port `target`; `asked` lists every request."""
 
     def __init__(self, target: int) -> None:
         self.target = target
@@ -52,7 +52,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 def with_tls(server: LocalServer, folder: Path) -> Path:
-    """Make a server speak TLS as `NAME`; returns its authority's certificate, in `folder`."""
+    """Serve TLS as `NAME`; returns the self-signed certificate, a file in `folder`."""
     openssl = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     names = ["-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
     files = ["-nodes", "-keyout", folder / "tls.key", "-out", folder / "tls.pem"]

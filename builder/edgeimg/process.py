@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 TAIL_LINES = 15
 OUTPUT = 64 << 20
-"""Most bytes that a program may print: what it reads may be of others."""
+"""Most bytes that a program may print; its input may be untrusted."""
 DEVNULL = subprocess.DEVNULL
 Process = subprocess.Popen[bytes]
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -33,9 +33,9 @@ LOG_WIDTH = 160
 
 
 _BETWEEN_LINES = 3.0
-"""Seconds."""
+"""Least seconds between two lines of progress."""
 _LINES, _COLUMNS = 400, 2000
-"""Of a message: a recipe's errors, and a long path, fit in."""
+"""Most lines of a message, and characters of a line. Errors of a recipe and long paths fit."""
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """C0 and C1 but for tabs and newlines, DEL, and what turns the direction of text around."""
 
@@ -46,9 +46,9 @@ def clean(text: str) -> str:
 
 
 def brief(text: str) -> str:
-    """A message without the middle of lines that are too long, and without the lines after many.
+    """A message of at most `_LINES` lines and `_COLUMNS` characters a line; says what it left out.
 
-    Errors repeat what they found, which may be megabytes.
+    Error messages quote their input, which may be megabytes.
     """
     lines = text.split("\n")
     left = [f"… and {len(lines) - _LINES} lines more"] if len(lines) > _LINES else []
@@ -90,7 +90,7 @@ class Ui:
     def live(self) -> Iterator[None]:
         """Show bars below the step lines for the duration of the block.
 
-        On terminals only; one that cannot move its cursor (TERM=dumb) gets a line now and then.
+        On terminals only; one that cannot move its cursor (TERM=dumb) gets lines of text instead.
         """
         if self.verbosity < 0 or not self.console.is_terminal or self.console.is_dumb_terminal:
             yield
@@ -143,7 +143,7 @@ class Ui:
         bars = self._bars
         if bars is None:
             dumb = self.verbosity >= 0 and self.console.is_dumb_terminal
-            yield _Lines(label, total, self._print) if dumb and total else lambda _: None
+            yield _ProgressLines(label, total, self._print) if dumb and total else lambda _: None
             return
         fixed = label if isinstance(label, str) else ""
         bar = bars.add_task(f"  {fixed}", total=total, unit=unit, label=label)
@@ -174,8 +174,8 @@ class Ui:
         self.console.print(text, soft_wrap=not self.console.is_terminal)
 
 
-class _Lines:
-    """Progress as lines: one for each tenth of the work, and at least some seconds between them."""
+class _ProgressLines:
+    """Progress as text: a line for every 10 %, at most one in `_BETWEEN_LINES`."""
 
     def __init__(self, label: Label, total: int, show: Callable[[Text], None]) -> None:
         self._label, self._total, self._show = label, total, show

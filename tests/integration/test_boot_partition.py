@@ -69,8 +69,8 @@ def test_files_and_directories_stay_within_the_partition(
         (content.index(b"A          \x10") + 26, struct.pack("<H", inner - 1), "circle"),
         (directory + 26, struct.pack("<H", 0), "circle"),
         (directory + beyond[0], struct.pack("<H", beyond[1]), "circle"),
-        (OFFSET + 11, b"\0\0", "is none"),
-        (OFFSET + 13, b"\0", "is none"),
+        (OFFSET + 11, b"\0\0", "is not FAT"),
+        (OFFSET + 13, b"\0", "is not FAT"),
     ):
         change(partition, place, data)
         with pytest.raises(ImageError, match=problem):
@@ -86,7 +86,7 @@ def test_files_and_directories_stay_within_the_partition(
 def test_a_directory_whose_clusters_lead_in_a_circle(
     disk: Callable[[int], Path], bits: int, toolbox: Callable[[str], Toolbox], tmp_path: Path
 ) -> None:
-    """Every reader looks first: mtools would follow it for ever."""
+    """Every function that reads a FAT checks it first; mtools would follow the loop for ever."""
     partition, tools = disk(bits), toolbox("pack")
     whole = fat.extract_all(
         partition, made(tmp_path / "good"), offset=OFFSET, size=KINDS[bits], toolbox=tools

@@ -97,20 +97,18 @@ def test_a_transfer_that_breaks_off_goes_on(make: Making) -> None:
     assert again < 50_000, "pieces that were fetched are fetched again"
 
 
-def test_through_a_proxy_from_a_server_with_a_private_authority(
-    make: Making, tmp_path: Path
-) -> None:
+def test_through_a_proxy_from_a_server_with_a_private_ca(make: Making, tmp_path: Path) -> None:
     old = noise(1, 400 * BLOCK)
     new = old[: 200 * BLOCK] + noise(2, BLOCK) + old[201 * BLOCK :]
     site = make(old, new, noise(5, 300_000), noise(5, 300_000))
-    authority = tls_proxy.with_tls(site.server, tmp_path)
+    certificate = tls_proxy.with_tls(site.server, tmp_path)
     url = f"https://{tls_proxy.NAME}"
     with tls_proxy.Proxy(site.server.port) as proxy:
         site.env["https_proxy"] = proxy.url
         refused = site.prepare(url=url)
         assert refused.returncode != 0
         assert site.server.log == []
-        site.env["CURL_CA_BUNDLE"] = str(authority)
+        site.env["CURL_CA_BUNDLE"] = str(certificate)
         result = site.prepare(url=url)
         assert result.returncode == 0, result.stderr
         assert set(proxy.asked) == {f"{tls_proxy.NAME}:443"}

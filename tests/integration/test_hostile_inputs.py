@@ -188,7 +188,7 @@ CASES = {
         7,
         "K3s' air-gap archive is damaged",
     ),
-    "air-gap images that are none": Case(
+    "an air-gap archive that is not an archive": Case(
         airgap(lambda path: path.write_bytes(b"x" * 99)),
         7,
         "K3s' air-gap archive is no container image",

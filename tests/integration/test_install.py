@@ -349,7 +349,7 @@ def test_a_row_of_a_fleet(
         assert "no row of" in str(refused.exception)
         assert is_blank(disk)
         (tmp_path / "sys/class/dmi/id/product_serial").write_text("X-77\n")
-        # Nobody is there to be asked for a secret.
+        # An unattended installation does not ask for a missing secret.
         (tmp_path / "gateways.csv").write_text(
             "hostname,serial,k3s.role,k3s.server\nbox-2,X-77,agent,https://10.0.0.1:6443\n"
         )

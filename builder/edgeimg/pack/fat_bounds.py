@@ -35,7 +35,7 @@ class _Fat:
             self._root,
         ) = _HEAD.unpack_from(self._read(0, 512))  # fmt: skip
         if sector not in _SECTORS or not per_cluster:
-            raise ImageError(f"{label} is none")
+            raise ImageError(f"{label} is not FAT")
         self._table, self._cluster = reserved * sector, sector * per_cluster
         self._fixed = self._table + tables * (size or long_size) * sector
         self._fixed_size = -(-entries * _ENTRY // sector) * sector
@@ -88,7 +88,7 @@ def check(image: Path, *, offset: int = 0, size: int | None = None) -> None:
     than that, its directories are damaged or lead in circles, ArchiveError beyond the limits for
     files of others.
     """
-    label = f"the FAT at byte {offset} of {image.name}"
+    label = f"the file system at byte {offset} of {image.name}"
     budget, seen, total = Budget(label=label), set[int](), 0
     try:
         with image.open("rb") as file:

@@ -67,7 +67,7 @@ def serial(sbom: Sbom) -> UUID:
 
 
 def trimmed(fields: dict[str, object]) -> dict[str, object]:
-    """The fields that say something."""
+    """The fields that are not empty."""
     return {name: value for name, value in fields.items() if value not in ("", [])}
 
 
