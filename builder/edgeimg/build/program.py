@@ -8,10 +8,16 @@ from pathlib import Path, PurePosixPath
 
 from edgeimg import builtin
 from edgeimg.arch import Arch
+from edgeimg.build import debian_packages
 from edgeimg.build.options import BuildOptions
 from edgeimg.build.plan import BuildPlan, plan_build
+from edgeimg.cache.store import Store
 from edgeimg.compose import byte_code
+from edgeimg.install.medium import Maker
+from edgeimg.pack import scratch
+from edgeimg.progress import Progress
 from edgeimg.recipe.file import RecipeFile, load
+from edgeimg.tools import Toolbox
 from edgeimg.tree import Node, Tree
 from edgeimg.tree.overlay import from_directory
 
@@ -34,6 +40,21 @@ def plan_installer(source: RecipeFile, arch: Arch, build_options: BuildOptions) 
     plan = plan_build(source, arch, build_options)
     lock = byte_code.with_interpreter(plan.lock)
     return replace(plan, overlay=plan.overlay.merge(tree()), lock=lock)
+
+
+def medium_maker(plan: BuildPlan, pack: Toolbox, store: Store, progress: Progress) -> Maker:
+    """What makes CD images and kernel images of the installer, with the tools of its lock."""
+    tools = debian_packages.host_tools(
+        plan.lock, "iso", store, offline=plan.offline, progress=progress
+    )
+    return Maker(arch=plan.arch, epoch=plan.recipe.image.epoch, pack=pack, iso=tools)
+
+
+def write_stub(plan: BuildPlan, path: Path, store: Store, progress: Progress) -> Path:
+    """Write the stub of UKIs of the plan's systemd-boot to `path`, and return it."""
+    (package,) = debian_packages.group(plan, "boot", store, progress)
+    node = package.tree[f"usr/lib/systemd/boot/efi/linux{plan.arch.efi}.efi.stub"]
+    return scratch.write(node.content, path)
 
 
 def tree() -> Tree:

@@ -1,4 +1,4 @@
-"""edgeimg installer: the stick that installs images on internal disks."""
+"""edgeimg installer: the stick, CD or kernel image that installs images on internal disks."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ from edgeimg import tools
 from edgeimg.arch import Arch
 from edgeimg.build import pipeline, program
 from edgeimg.build.options import BuildOptions
+from edgeimg.build.result import Built
+from edgeimg.cache import partials
 from edgeimg.cli import flash_options, fleet_options, options, signing_options
 from edgeimg.cli.app import App, with_app
 from edgeimg.errors import HostError, ImageError, ProvisionError
 from edgeimg.fleet import token
 from edgeimg.install import source, stick
 from edgeimg.provision import consents
+from edgeimg.tools import Toolbox
 from edgeimg.ui import human
+
+_STICKS = (".raw", ".raw.zst")
+_MEDIA = (".iso", ".efi")
 
 
 @click.command(
     epilog="Examples: edgeimg installer --image releases/1.4.2 --key releases.asc    "
-    "edgeimg installer --arch arm64 --image out/gateway_1.4.2_arm64 --rules install.toml"
+    "edgeimg installer --arch arm64 --image out/gateway_1.4.2_arm64 --rules install.toml    "
+    "edgeimg installer --image releases/1.4.2 --output installer.iso"
 )
 @options.arch("Of the machines: x86-64 or arm64.  [default: this machine]")
 @click.option(
@@ -45,7 +52,8 @@ from edgeimg.ui import human
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The image of the stick: .raw.zst or .raw.  [default: out/stick_ARCH.raw]",
+    help="A stick (.raw or .raw.zst), a CD image (.iso), or a kernel image for HTTP boot and PXE "
+    "(.efi).  [default: out/stick_ARCH.raw]",
 )
 @options.offline
 @with_app
@@ -61,11 +69,14 @@ def installer(
     output: Path | None,
     offline: bool,
 ) -> None:
-    """Make a stick that installs images on internal disks.
+    """Make a stick, CD or kernel image that installs images on internal disks.
 
-    The stick starts with UEFI and runs `edgeimg install`: with a menu on the screen and the serial
-    line, or by rules, whose paths are those on the stick. Images, fleet, rules and key are files on
-    its partition CONFIG, and can be added there later. Write it with `edgeimg flash`.
+    It starts with UEFI and runs `edgeimg install`: with a menu on the screen and the serial line,
+    or by rules, whose paths are those on the stick. Images, fleet, rules and key are files on the
+    stick's partition CONFIG, and can be added there later. Write the stick with `edgeimg flash`.
+
+    An output that ends in .iso is the image of a CD, for a drive or the virtual media of a BMC; one
+    that ends in .efi is a single kernel image, for HTTP boot and PXE.
     """
     if defaults is not None and fleet_file is None:
         raise click.UsageError("--defaults are for a fleet: add --fleet FILE")
@@ -93,20 +104,42 @@ def installer(
         readme = Path(scratch) / stick.README
         readme.write_bytes(stick.TEXT)
         files[stick.README] = readme
-        stick.require_room(files, plan.recipe.image.config)
+        if not output.name.endswith(_MEDIA):
+            stick.require_room(files, plan.recipe.image.config)
         built = pipeline.build(plan, store=app.store, ui=app.ui)
         toolbox = pipeline.pack_tools(recipe, store=app.store, ui=app.ui)
         with app.ui.step(f"write {output.name}"):
-            stick.make(built.download, output, files, toolbox=toolbox)
+            if output.name.endswith(_MEDIA):
+                _write_medium(app, built, output, files, toolbox)
+            else:
+                stick.make(built.download, output, files, toolbox=toolbox)
         _show(app, output, files)
+
+
+def _write_medium(
+    app: App, built: Built, output: Path, files: Mapping[str, Path], toolbox: Toolbox
+) -> None:
+    """Write a CD image or a kernel image, which only its owner may read: it may hold secrets."""
+    maker = program.medium_maker(built.plan, toolbox, app.store, app.ui)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with app.store.work("installer") as work, partials.file(output) as partial:
+        system = maker.read(built.download, built.manifest, work)
+        if output.suffix == ".iso":
+            maker.write_disc(system, files, partial)
+        else:
+            stub = program.write_stub(built.plan, work / "stub", app.store, app.ui)
+            maker.write_kernel(system, files, partial, stub=stub)
+        partial.chmod(0o600)
+        partial.rename(output)
 
 
 def _require_new(output: Path) -> None:
     """Raises ImageError or HostError for an output that cannot be written."""
-    if not output.name.endswith((".raw", ".raw.zst")):
+    if not output.name.endswith((*_STICKS, *_MEDIA)):
         raise ImageError(
-            f"{output.name}: expected a name that ends in .raw or .raw.zst",
-            hint="`edgeimg flash` goes by it",
+            f"{output.name}: expected a name that ends in {', '.join(_STICKS)}, "
+            f"{' or '.join(_MEDIA)}",
+            hint="it decides what is made: a stick, a CD image or a kernel image",
         )
     if output.exists():
         raise HostError(f"{output} is there already", hint="remove it, or choose another name")
@@ -152,10 +185,17 @@ def _show(app: App, output: Path, files: Mapping[str, Path]) -> None:
     def shown(console: Console) -> None:
         for place, size in sizes.items():
             console.print(Text(f"  {place}  {human(size)}"), soft_wrap=True)
-        hint = f"made: {output}; next: `edgeimg flash {output} DEVICE`"
-        console.print(hint, highlight=False, soft_wrap=True)
+        console.print(f"made: {output}; {_next(output)}", highlight=False, soft_wrap=True)
 
     app.result(data, shown)
+
+
+def _next(output: Path) -> str:
+    if output.suffix == ".iso":
+        return "next: insert it as virtual media, or write it to a CD"
+    if output.suffix == ".efi":
+        return "next: publish it on an HTTP or TFTP server"
+    return f"next: `edgeimg flash {output} DEVICE`"
 
 
 COMMANDS: tuple[click.Command, ...] = (installer,)

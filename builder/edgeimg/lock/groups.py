@@ -42,6 +42,7 @@ TOOL_GROUPS: dict[str, tuple[str, ...]] = {
         "qemu-utils",
     ),
     "go": ("golang-go",),
+    "iso": ("xorriso",),
 }
 """Programs that run on the build host, out of the tools tree."""
 
@@ -98,6 +99,7 @@ TOOLS_EXCLUDED: dict[str, tuple[str, ...]] = {
         "libusbredirparser1t64",
     ),
     "go": (*_TOOLS_EXCLUDED, "binutils-gold"),
+    "iso": (*_TOOLS_EXCLUDED, "readline-common"),
 }
 """Needed by an installed system, or by modules and programs that edgeimg does not run.
 

@@ -23,9 +23,9 @@ LEVEL = 19
 TIMEOUT = 300.0
 
 APPLETS = (
-    "cat", "chmod", "chroot", "cmp", "cut", "dd", "find", "grep", "mkdir", "modprobe", "mount",
-    "mv", "readlink", "reboot", "rm", "rmdir", "sed", "sh", "sleep", "sort", "switch_root", "tr",
-    "umount", "xargs", "xxd",
+    "cat", "chmod", "chroot", "cmp", "cut", "dd", "find", "grep", "losetup", "mkdir", "modprobe",
+    "mount", "mv", "readlink", "reboot", "rm", "rmdir", "sed", "sh", "sleep", "sort",
+    "switch_root", "tr", "umount", "xargs", "xxd",
 )  # fmt: skip
 """The busybox programs that `init` calls."""
 

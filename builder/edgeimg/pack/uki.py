@@ -24,6 +24,8 @@ from edgeimg.tools import Toolbox
 TIMEOUT = 120.0
 _LONGEST = 64 << 10
 """Bytes of a section that holds a text."""
+_PARTS = (".linux", ".initrd", ".osrel", ".ucode")
+"""Sections that `extend` takes over as files."""
 _TEXTS = (".cmdline", ".osrel", ".uname", ".profile")
 RESET_WORD = "edgeimg.reset=yes"
 """On the command line of the factory reset's profile; `init` looks for it."""
@@ -99,6 +101,44 @@ def make(parts: Parts, output: Path, *, arch: Arch, epoch: int, toolbox: Toolbox
     os_release.unlink()
     reset.unlink()
     reset_release.unlink()
+
+
+def extend(
+    source: Path,
+    output: Path,
+    *,
+    initrd: Path,
+    stub: Path,
+    arch: Arch,
+    epoch: int,
+    toolbox: Toolbox,
+) -> None:
+    """Write the UKI `source` with one more archive before its initrd, and its first profile alone.
+
+    `stub` is that of `Parts`. Raises ImageError for what is no UKI, ToolError.
+    """
+    parts: dict[str, Path] = {}
+    with pefile.PE(str(source), fast_load=True) as pe:
+        for section in pe.sections:
+            name = section.Name.rstrip(b"\0").decode()
+            if name in _PARTS and name not in parts:
+                parts[name] = output.with_name(f"{output.name}{name}")
+                parts[name].write_bytes(section.get_data()[: section.Misc_VirtualSize])
+    facts = read(source)
+    _ukify(
+        f"--linux={parts['.linux']}",
+        f"--initrd={initrd}",
+        f"--initrd={parts['.initrd']}",
+        f"--stub={stub}",
+        f"--cmdline={facts.cmdline}",
+        f"--os-release=@{parts['.osrel']}",
+        f"--uname={facts.uname}",
+        *([f"--microcode={parts['.ucode']}"] if ".ucode" in parts else []),
+        f"--efi-arch={arch.efi}",
+        output=output, epoch=epoch, toolbox=toolbox,
+    )  # fmt: skip
+    for path in parts.values():
+        path.unlink()
 
 
 def addon(

@@ -1,0 +1,46 @@
+"""ISO 9660 file systems (ECMA-119) with Rock Ridge names, made by xorriso(1).
+
+With a boot partition the file starts with UEFI from a CD (El Torito, UEFI 2.10 section 13.3.2), and
+from a stick: it has a GPT as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeimg.tools import Toolbox
+
+TIMEOUT = 600.0
+LABEL = "EDGEIMG"
+
+
+def make(
+    output: Path,
+    files: Mapping[str, Path],
+    *,
+    esp: Path | None = None,
+    epoch: int,
+    toolbox: Toolbox,
+) -> None:
+    """Write the file system with `files`: path in it → file of the host.
+
+    `esp` is an EFI system partition that is appended. `epoch` (seconds) is every time stamp; equal
+    arguments give equal bytes. `toolbox` is the group `iso`. Raises ToolError.
+    """
+    boot = [
+        *("-append_partition", "2", "0xef", str(esp)),
+        "-appended_part_as_gpt",
+        *("-e", "--interval:appended_partition_2:all::", "-no-emul-boot"),
+    ]
+    # Parents come before what they hold; "=" and "\" of a name are escaped.
+    grafts = [f"/{_escaped(place)}={_escaped(str(path))}" for place, path in sorted(files.items())]
+    toolbox.run(
+        "xorriso", "-as", "mkisofs", "-quiet", "-V", LABEL, "-r", "-iso-level", "3",
+        *(boot if esp else []), "-o", str(output), "-graft-points", *grafts,
+        timeout=TIMEOUT, env={"SOURCE_DATE_EPOCH": str(epoch)},
+    )  # fmt: skip
+
+
+def _escaped(path: str) -> str:
+    return path.replace("\\", "\\\\").replace("=", "\\=")
