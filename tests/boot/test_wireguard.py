@@ -127,7 +127,7 @@ def test_a_gateway_behind_nat_is_reached(pair: Pair) -> None:
     # Control: without the tunnel, the peer cannot be reached.
     pair.box.run("ip link set wg0 down")
     assert pair.desk.attempt(f"busybox wget -q -T 5 -O - http://{BOX}:9080/").returncode != 0
-    pair.box.run("ip link set wg0 up; networkctl reconfigure wg0")
+    pair.box.run("ip link set wg0 up; systemctl restart systemd-networkd")
     reached(pair)
     for gateway in (pair.box, pair.desk):
         modules = gateway.run("grep -E 'wireguard|curve25519|chacha|udp_tunnel' /proc/modules")

@@ -1,20 +1,27 @@
-"""The installer's stick for real: it is built, and its partition holds what it installs."""
+"""The installer for real: the stick with what it installs on a partition, the CD image, and the
+kernel image for the network.
+"""
 
 from __future__ import annotations
 
 import filecmp
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pefile
 import pytest
 from edgeimg.arch import X86_64
 from edgeimg.build import pipeline, program
 from edgeimg.build.options import BuildOptions
 from edgeimg.check.findings import errors
+from edgeimg.errors import ImageError
 from edgeimg.image import blockmap, raw
-from edgeimg.pack import disk, fat
+from edgeimg.image.manifest import Manifest
+from edgeimg.pack import disk, fat, uki, verity
+from edgeimg.tools import Toolbox
 from edgeimg.ui import Ui
 
 from tests.integration.test_flash import run
@@ -99,3 +106,117 @@ def test_the_image_passes_its_checks(cache: Any, tmp_path: Path) -> None:
     plan = program.plan_installer(program.recipe(), X86_64, BuildOptions(output=tmp_path))
     report = pipeline.check(plan, store=cache, ui=Ui(verbosity=-1))
     assert [str(finding) for finding in errors(report.findings)] == []
+
+
+Contents = Mapping[str, Path]
+Reader = Callable[[Path], Contents]
+BOTH = pytest.mark.parametrize("ending", ["iso", "efi"])
+
+
+def medium(stick: Stick, name: str) -> Path:
+    """A CD image or a kernel image with the files of the stick, made once."""
+    output = stick.folder / name
+    if output.exists():
+        return output
+    done = run(
+        "installer", "--arch", X86_64.name, "--image", stick.image, "--rules",
+        stick.folder / "mine.toml", "--fleet", stick.folder / "site.csv", "--output", output,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+@pytest.fixture
+def contents(toolbox: Callable[[str], Toolbox], tmp_path: Path) -> Reader:
+    """The files of an ISO 9660 file system, read by xorriso."""
+
+    def read(path: Path) -> Contents:
+        folder = tmp_path / f"{path.name}-contents"
+        toolbox("iso").run(
+            "xorriso", "-osirrox", "on", "-indev", str(path), "-extract", "/", str(folder),
+            timeout=120,
+        )  # fmt: skip
+        files = (one for one in folder.rglob("*") if one.is_file())
+        return {one.relative_to(folder).as_posix(): one for one in files}
+
+    return read
+
+
+def unwrapped(kernel: Path, output: Path) -> Path:
+    """The ISO 9660 file system within a kernel image: the first archive of its initrd (cpio)."""
+    with pefile.PE(str(kernel), fast_load=True) as pe:
+        (initrd,) = (one for one in pe.sections if one.Name.startswith(b".initrd"))
+        archive = initrd.get_data()
+    assert archive[:6] == b"070701"
+    name, size = int(archive[94:102], 16), int(archive[54:62], 16)
+    assert archive[110 : 110 + name] == b"medium.iso\0"
+    start = 110 + name + -(110 + name) % 4
+    output.write_bytes(archive[start : start + size])
+    return output
+
+
+@BOTH
+def test_a_medium_holds_the_system_and_what_it_installs(
+    stick: Stick, ending: str, contents: Reader, tiny: Any, tmp_path: Path
+) -> None:
+    output = medium(stick, f"one.{ending}")
+    assert output.stat().st_mode & 0o777 == 0o600
+    file_system = output if ending == "iso" else unwrapped(output, tmp_path / "medium.iso")
+    found = contents(file_system)
+    (manifest,) = map(Manifest.read, stick.folder.glob("installer_*/*.manifest.json"))
+    system = f"system/{manifest.root_hash}"
+    verity.verify(
+        found[f"{system}.root"], found[f"{system}.verity"], manifest.root_hash, toolbox=tiny.pack
+    )
+    rest = set(found) - {f"{system}.root", f"{system}.verity", "boot.catalog"}
+    assert rest == {f"installer/{name}" for name in stick.result["files"]}
+    image = f"installer/images/{stick.image.name.removesuffix('.raw.zst')}/{stick.image.name}"
+    assert filecmp.cmp(found[image], stick.image, shallow=False)
+
+
+def test_a_cd_starts_the_kernel_image_of_the_stick(
+    stick: Stick, toolbox: Callable[[str], Toolbox], tiny: Any, tmp_path: Path
+) -> None:
+    cd = medium(stick, "one.iso")
+    said = toolbox("iso").run(
+        "xorriso", "-indev", str(cd), "-report_el_torito", "plain", timeout=60
+    ).decode()  # fmt: skip
+    (image,) = (line.split() for line in said.splitlines() if line.startswith("El Torito boot img"))
+    assert image[6] == "UEFI"
+    # By the GPT, as firmware finds it on a stick; blocks of a CD have 2048 bytes.
+    (esp,) = (
+        part for part in disk.read(cd, toolbox=tiny.pack).partitions if part.type == disk.ESP_TYPE
+    )
+    assert esp.start == int(image[-1]) * 2048
+    fat.extract(
+        cd, "EFI/BOOT/BOOTX64.EFI", tmp_path / "cd.efi", offset=esp.start, toolbox=tiny.pack
+    )
+    place = disk.read(stick.raw, toolbox=tiny.pack)["esp"].start
+    (name,) = fat.names(stick.raw, "EFI/Linux", offset=place, toolbox=tiny.pack)
+    fat.extract(
+        stick.raw, f"EFI/Linux/{name}", tmp_path / "stick.efi", offset=place, toolbox=tiny.pack
+    )
+    assert filecmp.cmp(tmp_path / "cd.efi", tmp_path / "stick.efi", shallow=False)
+
+
+def test_a_kernel_image_has_the_parts_of_the_stick(stick: Stick) -> None:
+    facts = uki.read(medium(stick, "one.efi"))
+    (manifest,) = map(Manifest.read, stick.folder.glob("installer_*/*.manifest.json"))
+    assert facts.root_hash == manifest.root_hash
+    assert facts.profiles == ()  # no factory reset
+    assert facts.sizes[".linux"] == manifest.sizes["kernel"]
+    assert facts.sizes[".initrd"] > manifest.sizes["initrd"] + manifest.sizes["root"]
+    assert facts.sizes.get(".ucode") == manifest.sizes.get("microcode")
+
+
+@BOTH
+def test_equal_inputs_give_equal_media(stick: Stick, ending: str) -> None:
+    one, other = medium(stick, f"one.{ending}"), medium(stick, f"other.{ending}")
+    assert filecmp.cmp(one, other, shallow=False)
+
+
+def test_an_output_of_another_kind_is_refused(stick: Stick) -> None:
+    done = run("installer", "--output", stick.folder / "installer.qcow2")
+    assert done.returncode == ImageError.exit_code, done.stderr
+    assert "expected a name that ends in .raw, .raw.zst, .iso or .efi" in done.stderr
+    assert not (stick.folder / "installer.qcow2").exists()

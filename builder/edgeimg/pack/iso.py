@@ -6,6 +6,7 @@ from a stick: it has a GPT as well.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,8 +38,9 @@ def make(
     grafts = [f"/{_escaped(place)}={_escaped(str(path))}" for place, path in sorted(files.items())]
     toolbox.run(
         "xorriso", "-as", "mkisofs", "-quiet", "-V", LABEL, "-r", "-iso-level", "3",
+        "--set_all_file_dates", time.strftime("%Y%m%d%H%M%S00", time.gmtime(epoch)),
         *(boot if esp else []), "-o", str(output), "-graft-points", *grafts,
-        timeout=TIMEOUT, env={"SOURCE_DATE_EPOCH": str(epoch)},
+        timeout=TIMEOUT, env={"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"},
     )  # fmt: skip
 
 

@@ -1,0 +1,153 @@
+"""The installer from a CD and over the network installs unattended on disks of several kinds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from edgeimg.arch import X86_64
+from edgeimg.tools import Toolbox
+
+from tests import netboot
+from tests.console import Console, powered
+from tests.gateway import PROJECT, built, edgeimg
+
+RULES = """\
+image = "images"
+countdown = 5
+after = "poweroff"
+[disk]
+only_internal = true
+"""
+SERIAL = "serial=DISK-1"
+NVME = f"nvme,{SERIAL}"
+SATA = f"ide-hd,{SERIAL},bus=ide.1"
+VIRTIO = f"virtio-blk-pci,{SERIAL}"
+EMMC = "emmc"
+USB = ("-device", "qemu-xhci,id=usb")
+PXE = "opt/org.tianocore/IPv{}PXESupport"
+IPV6 = ("-fw_cfg", "name=opt/org.tianocore/IPv6Support,string=n")
+
+pytestmark = [
+    pytest.mark.boot,
+    pytest.mark.skipif(
+        os.environ.get("EDGEIMG_TEST_NETBOOT") != "1",
+        reason="asked for with EDGEIMG_TEST_NETBOOT=1: half an hour",
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Media:
+    """The installer with the default image and rules, and its tools."""
+
+    folder: Path
+    iso: Path
+    efi: Path
+    qemu: Toolbox
+
+
+@pytest.fixture(scope="module")
+def media(
+    toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Media]:
+    image = built(PROJECT, X86_64, "-o", "out/test")
+    folder = tmp_path_factory.mktemp("media")
+    (folder / "rules.toml").write_text(RULES)
+    files = {}
+    for ending in ("iso", "efi"):
+        files[ending] = PROJECT / f"out/test/installer.{ending}"
+        files[ending].unlink(missing_ok=True)
+        edgeimg(
+            PROJECT, "installer", "--arch", X86_64.name, "--image", image, "--rules",
+            folder / "rules.toml", "--output", files[ending],
+        )  # fmt: skip
+    yield Media(folder=folder, iso=files["iso"], efi=files["efi"], qemu=toolbox("qemu"))
+
+
+def drive(path: Path, device: str) -> list[str]:
+    """QEMU's options for a blank disk of 4 GiB, or for what is on it already."""
+    with path.open("ab") as file:
+        file.truncate(4 << 30)
+    image = f"if=none,id=internal,format=raw,file={path}"
+    return ["-drive", image, "-device", f"{device},drive=internal"]
+
+
+@contextlib.contextmanager
+def machine(
+    media: Media, work: Path, device: str, more: Sequence[str], *, memory: int = 768
+) -> Iterator[Console]:
+    """A machine with one internal disk that starts from the options `more`."""
+    (work / "starter").mkdir()
+    (work / "blank").touch()
+    os.truncate(work / "blank", 1 << 20)
+    beside = [*USB, *_bus(device), *drive(work / "internal", device), *more]
+    with powered(
+        work / "blank", work / "starter", toolbox=media.qemu, memory=memory,
+        disk="usb-storage,bus=usb.0,removable=on", more=beside,
+    ) as console:  # fmt: skip
+        yield console
+
+
+def _bus(device: str) -> list[str]:
+    return ["-device", "sdhci-pci"] if device == EMMC else []
+
+
+def installs_and_starts(
+    media: Media, work: Path, device: str, more: Sequence[str], *, memory: int = 768
+) -> None:
+    """Unattended; then the gateway starts from its disk alone."""
+    with machine(media, work, device, more, memory=memory) as console:
+        console.wait_for("writing in 5 s", 900)
+        said = console.wait_for(r"installed: gateway_0\.1\.0_x86-64", 1200)
+        assert "is not written to" not in said
+        console.wait_for_power_off(300)
+    (work / "gateway").mkdir()
+    # QEMU cannot start from an eMMC; as a virtio disk it has the same bytes.
+    target = VIRTIO if device == EMMC else device.replace(",bus=ide.1", "")
+    with powered(
+        work / "internal", work / "gateway", toolbox=media.qemu, disk=f"{target},bootindex=0",
+        network=True,
+    ) as console:  # fmt: skip
+        console.wait_for_shell(600)
+        assert "gateway 0.1.0, slot A" in console.run("edgeimg-status", 300)
+
+
+def cd(media: Media, device: str) -> list[str]:
+    return ["-drive", f"if=none,id=cd,format=raw,readonly=on,file={media.iso}", "-device", device]
+
+
+def test_cd_on_sata(media: Media, tmp_path: Path) -> None:
+    options = cd(media, "ide-cd,bus=ide.0,drive=cd,bootindex=0")
+    installs_and_starts(media, tmp_path, VIRTIO, options)
+
+
+def test_cd_on_usb(media: Media, tmp_path: Path) -> None:
+    bridge = ["-device", "usb-bot,bus=usb.0,id=bridge"]
+    options = [*cd(media, "scsi-cd,bus=bridge.0,drive=cd,bootindex=0"), *bridge]
+    installs_and_starts(media, tmp_path, SATA, options)
+
+
+def test_iso_on_a_stick(media: Media, tmp_path: Path) -> None:
+    options = cd(media, "usb-storage,bus=usb.0,drive=cd,removable=on,bootindex=0")
+    installs_and_starts(media, tmp_path, EMMC, options)
+
+
+@pytest.mark.skipif(not netboot.is_possible(), reason="needs root, /dev/net/tun and dnsmasq")
+@pytest.mark.parametrize(
+    ("title", "pxe", "device"),
+    [("/etc/dnsmasq.d/http-boot.conf", "n", NVME), ("/etc/dnsmasq.d/pxe.conf", "y", VIRTIO)],
+)
+def test_network(media: Media, tmp_path: Path, title: str, pxe: str, device: str) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "installer.efi").hardlink_to(media.efi)
+    # The firmware tries PXE before HTTP boot, a minute for each kind of address.
+    kinds = [f"name={PXE.format(4)},string={pxe}", f"name={PXE.format(6)},string=n"]
+    words = [word for kind in kinds for word in ("-fw_cfg", kind)]
+    with netboot.network(served, title) as card:
+        installs_and_starts(media, tmp_path, device, [*IPV6, *words, *card], memory=1024)
