@@ -14,13 +14,15 @@ from typing import Any
 import pefile
 import pytest
 from edgeimg.arch import X86_64
-from edgeimg.build import pipeline, program
+from edgeimg.build import debian_packages, pipeline, program
 from edgeimg.build.options import BuildOptions
 from edgeimg.check.findings import errors
 from edgeimg.errors import ImageError
 from edgeimg.image import blockmap, raw
 from edgeimg.image.manifest import Manifest
+from edgeimg.lock.file import read_lock
 from edgeimg.pack import disk, fat, uki, verity
+from edgeimg.progress import Silent
 from edgeimg.tools import Toolbox
 from edgeimg.ui import Ui
 
@@ -126,13 +128,20 @@ def medium(stick: Stick, name: str) -> Path:
     return output
 
 
+@pytest.fixture(scope="module")
+def iso_tools(cache: Any) -> Toolbox:
+    """xorriso, of the installer's lock."""
+    lock = read_lock(program.recipe().lock_path)
+    return debian_packages.host_tools(lock, "iso", cache, offline=False, progress=Silent())
+
+
 @pytest.fixture
-def contents(toolbox: Callable[[str], Toolbox], tmp_path: Path) -> Reader:
+def contents(iso_tools: Toolbox, tmp_path: Path) -> Reader:
     """The files of an ISO 9660 file system, read by xorriso."""
 
     def read(path: Path) -> Contents:
         folder = tmp_path / f"{path.name}-contents"
-        toolbox("iso").run(
+        iso_tools.run(
             "xorriso", "-osirrox", "on", "-indev", str(path), "-extract", "/", str(folder),
             timeout=120,
         )  # fmt: skip
@@ -175,10 +184,10 @@ def test_a_medium_holds_the_system_and_what_it_installs(
 
 
 def test_a_cd_starts_the_kernel_image_of_the_stick(
-    stick: Stick, toolbox: Callable[[str], Toolbox], tiny: Any, tmp_path: Path
+    stick: Stick, iso_tools: Toolbox, tiny: Any, tmp_path: Path
 ) -> None:
     cd = medium(stick, "one.iso")
-    said = toolbox("iso").run(
+    said = iso_tools.run(
         "xorriso", "-indev", str(cd), "-report_el_torito", "plain", timeout=60
     ).decode()  # fmt: skip
     (image,) = (line.split() for line in said.splitlines() if line.startswith("El Torito boot img"))

@@ -42,9 +42,11 @@ TOOL_GROUPS: dict[str, tuple[str, ...]] = {
         "qemu-utils",
     ),
     "go": ("golang-go",),
-    "iso": ("xorriso",),
 }
 """Programs that run on the build host, out of the tools tree."""
+
+MORE_TOOLS: dict[str, tuple[str, ...]] = {"iso": ("xorriso",)}
+"""Those of a recipe that asks for them (`packages.tools`)."""
 
 EXCLUDED = (
     "adduser",

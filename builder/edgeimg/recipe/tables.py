@@ -27,6 +27,7 @@ from edgeimg.recipe.types import (
     RootPath,
     Size,
     Suite,
+    ToolGroup,
     Word,
 )
 from edgeimg.streams.limits import IMAGE
@@ -110,6 +111,9 @@ class Packages(Table):
         (),
         description="paths to leave out of the root, as globs without the leading '/'; "
         "'!glob' keeps paths that edgeimg's own list omits",
+    )
+    tools: tuple[ToolGroup, ...] = Field(
+        (), description="more tools of the build host: 'iso' writes the CD images of the installer"
     )
 
 

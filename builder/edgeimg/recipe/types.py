@@ -141,6 +141,9 @@ PackagePattern = Annotated[str, StringConstraints(pattern=r"^[a-z0-9*][a-z0-9+.*
 Suite = Annotated[str, StringConstraints(pattern=r"^[a-z]+(-[a-z]+)*$")]
 Component = Literal["main", "contrib", "non-free", "non-free-firmware"]
 """Of the Debian archive."""
+
+ToolGroup = Literal["iso"]
+"""Programs of the build host that not every recipe needs (edgeimg.lock.groups.MORE_TOOLS)."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,256}$")]
 """Of the kernel command line: printable ASCII without blanks."""

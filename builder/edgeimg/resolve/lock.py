@@ -14,7 +14,6 @@ from edgeimg.cache.store import Store
 from edgeimg.errors import LockError
 from edgeimg.fetch import mirrors
 from edgeimg.fetch.mirrors import Mirrors
-from edgeimg.lock.groups import TOOL_GROUPS
 from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
 from edgeimg.progress import Progress, Silent
 from edgeimg.recipe.model import Recipe
@@ -53,7 +52,7 @@ def resolve(
         update is None
         and previous is not None
         and previous.recipe_digest == recipe_digest
-        and _complete(previous, archs, tools_hosts)
+        and _complete(previous, recipe, archs, tools_hosts)
         and not any(content.archive for content in recipe.contents().values())  # a file may change
     ):
         return previous
@@ -89,10 +88,11 @@ def resolve(
                         ),
                     )  # fmt: skip
                 if arch in tools_hosts:
-                    _add_tools(tools, index, arch, update)
+                    _add_tools(tools, index, recipe, arch, update)
             advance(1)
     _list_unused_pins(recipe, images, progress)
-    tools = {group: hosts for group, hosts in tools.items() if group in TOOL_GROUPS}
+    groups = tool_requests(recipe)
+    tools = {group: hosts for group, hosts in tools.items() if group in groups}
     return Lock(
         recipe_digest=recipe_digest, suite=recipe.packages.suite, images=images, tools=tools
     )
@@ -119,11 +119,12 @@ def _image(
 def _add_tools(
     tools: dict[str, dict[str, tuple[Package, ...]]],
     index: debian.Index,
+    recipe: Recipe,
     host: Arch,
     update: Sequence[str] | None,
 ) -> None:
     locked = {group: hosts.get(host.name, ()) for group, hosts in tools.items()}
-    for group, packages in kept(_groups(index, tool_requests()), locked, update).items():
+    for group, packages in kept(_groups(index, tool_requests(recipe)), locked, update).items():
         tools.setdefault(group, {})[host.name] = packages
 
 
@@ -182,7 +183,11 @@ def _list_unused_pins(recipe: Recipe, images: Mapping[str, ArchLock], progress: 
         progress.note(f"packages.pin names {pin}, and no image has such a package")
 
 
-def _complete(lock: Lock, archs: Sequence[Arch], tools_hosts: Sequence[Arch]) -> bool:
+def _complete(
+    lock: Lock, recipe: Recipe, archs: Sequence[Arch], tools_hosts: Sequence[Arch]
+) -> bool:
     return all(arch.name in lock.images for arch in archs) and all(
-        host.name in lock.tools.get(group, {}) for group in TOOL_GROUPS for host in tools_hosts
+        host.name in lock.tools.get(group, {})
+        for group in tool_requests(recipe)
+        for host in tools_hosts
     )

@@ -15,6 +15,7 @@ from edgeimg.lock.groups import (
     CONTAINER_PACKAGES,
     EXCLUDED,
     INITRD_PACKAGES,
+    MORE_TOOLS,
     SERVICE_PACKAGES,
     SERVICES_EXCLUDED,
     TOOL_GROUPS,
@@ -69,7 +70,7 @@ def digest(recipe: Recipe) -> str:
         }
         for arch in recipe.archs
     }
-    facts["tools"] = {group: request.facts for group, request in tool_requests().items()}
+    facts["tools"] = {group: request.facts for group, request in tool_requests(recipe).items()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -131,11 +132,13 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
     }
 
 
-def tool_requests() -> dict[str, Request]:
+def tool_requests(recipe: Recipe) -> dict[str, Request]:
     """The packages of the tools trees, by group."""
+    groups = dict(TOOL_GROUPS)
+    groups.update({group: MORE_TOOLS[group] for group in recipe.packages.tools})
     return {
         group: Request(names=names, exclude=TOOLS_EXCLUDED[group])
-        for group, names in TOOL_GROUPS.items()
+        for group, names in groups.items()
     }
 
 
