@@ -1,5 +1,5 @@
-"""The installer's stick in a guest: a key stops the countdown, the menu, installation by rules, and
-a machine with disks of all kinds.
+"""The installer's stick in a guest: a key stops the countdown, the menu, installation by rules, the
+start of the installed disk beside it, and a machine with disks of all kinds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.gateway import PROJECT, built, edgeimg
 RULES = """\
 image = "images"
 countdown = 30
-after = "poweroff"
+after = "reboot"
 [disk]
 only_internal = true
 """
@@ -130,15 +130,24 @@ def test_a_blank_disk_is_installed_and_starts(machine: Machine) -> None:
     with machine.from_stick() as console:
         console.wait_for("writing in 30 s", 900)
         console.wait_for(r"installed: gateway_0\.1\.0_x86-64", 1200)
-        console.wait_for_power_off(300)
+        console.wait_for("the firmware starts this disk next", 60)
+        on_its_disk(console)
+        # The firmware lists the stick first again.
+        console.forget()
+        console.type("reboot\n")
+        console.wait_for("has it already, says", 900)
+        on_its_disk(console)
     entries, log = machine.written_back()
     assert [entry["result"] for entry in entries] == ["started", "ok"]
     assert entries[-1]["serial"] == "NV-1"
     assert "installed: gateway_0.1.0_x86-64" in log
-    with machine.from_disk() as console:
-        console.wait_for_shell(600)
-        assert "gateway 0.1.0, slot A" in console.run("edgeimg-status", 300)
-        assert "/dev/nvme0n1" in console.run("mount | grep ' /var '")
+
+
+def on_its_disk(console: Console) -> None:
+    """The gateway has started, with the stick still in the machine."""
+    console.wait_for_shell(900)
+    assert "gateway 0.1.0, slot A" in console.run("edgeimg-status", 300)
+    assert "/dev/nvme0n1" in console.run("mount | grep ' /var '")
 
 
 def test_it_is_stopped_and_asks(machine: Machine) -> None:

@@ -117,8 +117,8 @@ def installs_and_starts(
         assert "gateway 0.1.0, slot A" in console.run("edgeimg-status", 300)
 
 
-def cd(media: Media, device: str) -> list[str]:
-    return ["-drive", f"if=none,id=cd,format=raw,readonly=on,file={media.iso}", "-device", device]
+def cd(media: Media, device: str, access: str = "readonly=on") -> list[str]:
+    return ["-drive", f"if=none,id=cd,format=raw,{access},file={media.iso}", "-device", device]
 
 
 def test_cd_on_sata(media: Media, tmp_path: Path) -> None:
@@ -128,12 +128,13 @@ def test_cd_on_sata(media: Media, tmp_path: Path) -> None:
 
 def test_cd_on_usb(media: Media, tmp_path: Path) -> None:
     bridge = ["-device", "usb-bot,bus=usb.0,id=bridge"]
-    options = [*cd(media, "scsi-cd,bus=bridge.0,drive=cd,bootindex=0"), *bridge]
+    options = [*bridge, *cd(media, "scsi-cd,bus=bridge.0,drive=cd,bootindex=0")]
     installs_and_starts(media, tmp_path, SATA, options)
 
 
 def test_iso_on_a_stick(media: Media, tmp_path: Path) -> None:
-    options = cd(media, "usb-storage,bus=usb.0,drive=cd,removable=on,bootindex=0")
+    device = "usb-storage,bus=usb.0,drive=cd,removable=on,bootindex=0"
+    options = cd(media, device, "snapshot=on")
     installs_and_starts(media, tmp_path, EMMC, options)
 
 

@@ -14,14 +14,14 @@ from edgeimg import process, tools
 from edgeimg.cli import flash_options, fleet_options, install_disk, options, signing_options
 from edgeimg.cli.app import App
 from edgeimg.cli.streams import say
-from edgeimg.errors import FlashError, HostError
+from edgeimg.errors import FlashError, HostError, ToolError
 from edgeimg.flash import safety
 from edgeimg.flash.job import Outcome
 from edgeimg.fleet import facts, token
 from edgeimg.fleet.ledger import Entry, Ledger, Read
 from edgeimg.fleet.reading import Fleet
 from edgeimg.image import blockmap
-from edgeimg.install import countdown, disks, machine, rows, rules, source
+from edgeimg.install import boot_entry, countdown, disks, machine, rows, rules, source
 from edgeimg.install.menu import Menu
 from edgeimg.install.plan import Plan
 from edgeimg.install.rules import Rules
@@ -184,9 +184,23 @@ class Installation:
         if outcome is not None:
             data["result"] = outcome.to_json()
             lines.append(f"{safety.human(outcome.rate)}/s, the ledger is {self._ledger.path}")
+        data["starts_next"] = self._start_next(plan)
+        if data["starts_next"]:
+            lines.append("the firmware starts this disk next")
         self._result(data, lines)
         if plan.after != "stay" and not self._dry_run:
             process.run(["systemctl", plan.after], timeout=_TIMEOUT)
+
+    def _start_next(self, plan: Plan) -> bool:
+        """Whether the firmware was told to start the disk next. Removable disks move on."""
+        if plan.disk.device.removable or not boot_entry.is_possible():
+            return False
+        try:
+            boot_entry.start_next(plan.disk.device, tools.build_host())
+        except (HostError, ToolError) as error:
+            self._app.ui.note(f"the firmware was not told to start this disk: {error.message}")
+            return False
+        return True
 
     def _result(self, data: Mapping[str, object], lines: list[str]) -> None:
         def shown(console: Console) -> None:
