@@ -2,7 +2,7 @@
 how it comes back from a version that does not work.
 
 EDGEIMG_TEST_UPDATES=all installs a version that does not work, too. EDGEIMG_TEST_UPDATE_ARCH=arm64
-or arm does it with one of those.
+or arm does it with one of those, EDGEIMG_TEST_UPDATE_SECTOR=4096 on NVMe with such sectors.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from edgeimg.arch import ARM, find_arch
 from edgeimg.cache.store import Store
+from edgeimg.flash import sectors
+from edgeimg.image import blockmap
 from edgeimg.image.manifest import Manifest
+from edgeimg.image.partitions import SECTOR as SMALL
 from edgeimg.recipe.file import load
 from edgeimg.release import artifacts, assemble
 from edgeimg.release.assemble import rollback_index
@@ -29,7 +32,7 @@ from edgeimg.trust.keys import Key
 from edgeimg.vm.disk import raw_image
 
 from tests import gateway as gateways
-from tests.gateway import Gateway, booted, built, edgeimg
+from tests.gateway import OPTIONS, Gateway, booted, built, edgeimg
 from tests.integration.fileserver import FileServer
 from tests.integration.signing import gpg_home, make_key
 
@@ -39,6 +42,8 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("gpg"), reason="no gpg: apt install gpg gpg-agent gpgv"),
 ]
 ARCH = find_arch(os.environ.get("EDGEIMG_TEST_UPDATE_ARCH", "x86-64"))
+SECTOR = int(os.environ.get("EDGEIMG_TEST_UPDATE_SECTOR", "512"))
+NVME = f"nvme,serial=edgeimg,logical_block_size={SECTOR},physical_block_size={SECTOR}"
 HOST = "10.0.2.2"
 """This machine, as a guest knows it (QEMU's user network)."""
 PATIENCE = 900.0
@@ -143,11 +148,20 @@ def gateway(
 ) -> Iterator[Gateway]:
     """Of version 0.1.0, until its K3s runs."""
     image = shop.make("0.1.0")
+    raw, options = raw_image(image, shop.cache), OPTIONS
     console = tmp_path_factory.mktemp("guest") / "console.log"
+    if SECTOR != SMALL:
+        blocks = blockmap.read(blockmap.beside(image))
+        work = tmp_path_factory.mktemp("large")
+        raw = sectors.lay_out(image, blocks, work, sector=SECTOR, toolbox=shop.pack).path
+        options = replace(OPTIONS, disk=NVME)
     with booted(
-        raw_image(image, shop.cache), shop.project / "key", toolbox=toolbox("qemu"),
-        console=console, arch=ARCH,
+        raw, shop.project / "key", toolbox=toolbox("qemu"), console=console, arch=ARCH,
+        options=options,
     ) as running:  # fmt: skip
+        if SECTOR != SMALL:
+            size = running.run("cat /sys/block/nvme0n1/queue/logical_block_size")
+            assert int(size) == SECTOR
         proven(running)
         yield running
 

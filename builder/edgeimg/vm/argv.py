@@ -79,6 +79,8 @@ class GuestOptions:
     """The guest's clock at power-on: the time, or `1970-01-01T00:00:00`."""
     board: BoardModel | None = None
     """The board that is emulated, in place of a machine with UEFI."""
+    disk: str = "virtio-blk-pci"
+    """QEMU's device for the disk, with its properties."""
 
     @property
     def processors(self) -> int:
@@ -172,7 +174,7 @@ def _devices(spec: GuestSpec) -> list[str]:
     devices = [
         # The disk is thrown away with the guest, so it need not survive the host's power cut.
         *("-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,file={_escape(spec.disk)}"),
-        *("-device", "virtio-blk-pci,drive=disk,bootindex=0"),
+        *("-device", f"{spec.options.disk},drive=disk,bootindex=0"),
         *("-netdev", f"user,id=net{ports}"),
         # No option ROM: the firmware boots from the disk.
         *("-device", "virtio-net-pci,netdev=net,romfile="),
