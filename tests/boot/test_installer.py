@@ -1,5 +1,7 @@
 """The installer's stick in a guest: a key stops the countdown, the menu, installation by rules, the
 start of the installed disk beside it, and a machine with disks of all kinds.
+
+EDGEIMG_TEST_INSTALLER_ARCH=arm64 does it with ARM64, all but the last.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from edgeimg.arch import X86_64
+from edgeimg.arch import X86_64, find_arch
 from edgeimg.image import raw
 from edgeimg.pack import disk as disks
 from edgeimg.pack import fat
@@ -29,6 +31,9 @@ after = "reboot"
 [disk]
 only_internal = true
 """
+ARCH = find_arch(os.environ.get("EDGEIMG_TEST_INSTALLER_ARCH", "x86-64"))
+IMAGE = f"gateway_0.1.0_{ARCH.name}"
+INSTALLED = rf"installed: {re.escape(IMAGE)}"
 MEMORY = 768
 """MiB of the machine."""
 USB = "usb-storage,removable=on,bootindex=0"
@@ -55,13 +60,13 @@ Written = tuple[list[dict[str, str]], str]
 
 @pytest.fixture
 def machine(toolbox: Callable[[str], Toolbox], tmp_path: Path) -> Machine:
-    image = built(PROJECT, X86_64, "-o", "out/test")
+    image = built(PROJECT, ARCH, "-o", "out/test")
     rules = tmp_path / "rules.toml"
     rules.write_text(RULES)
     stick = PROJECT / "out/test/stick.raw"  # beside the image that it is made from
     stick.unlink(missing_ok=True)
     edgeimg(
-        PROJECT, "installer", "--arch", X86_64.name, "--image", image, "--rules", rules,
+        PROJECT, "installer", "--arch", ARCH.name, "--image", image, "--rules", rules,
         "--output", stick,
     )  # fmt: skip
     with (tmp_path / "internal").open("wb") as file:
@@ -99,8 +104,8 @@ class Machine:
             *more,
         ]
         return powered(
-            self.stick, self.folder / "from-stick", toolbox=self.toolbox("qemu"), memory=MEMORY,
-            disk=USB, more=beside,
+            self.stick, self.folder / "from-stick", toolbox=self.toolbox("qemu"), arch=ARCH,
+            memory=MEMORY, disk=USB, more=beside,
         )  # fmt: skip
 
     def from_disk(
@@ -108,7 +113,7 @@ class Machine:
     ) -> contextlib.AbstractContextManager[Console]:
         return powered(
             self.folder / name, self.folder / "from-disk", toolbox=self.toolbox("qemu"),
-            disk=f"{device},bootindex=0", network=True,
+            arch=ARCH, disk=f"{device},bootindex=0", network=True,
         )  # fmt: skip
 
     def written_back(self) -> Written:
@@ -129,7 +134,7 @@ class Machine:
 def test_a_blank_disk_is_installed_and_starts(machine: Machine) -> None:
     with machine.from_stick() as console:
         console.wait_for("writing in 30 s", 900)
-        console.wait_for(r"installed: gateway_0\.1\.0_x86-64", 1200)
+        console.wait_for(INSTALLED, 1200)
         console.wait_for("the firmware starts this disk next", 60)
         on_its_disk(console)
         # The firmware lists the stick first again.
@@ -140,7 +145,7 @@ def test_a_blank_disk_is_installed_and_starts(machine: Machine) -> None:
     entries, log = machine.written_back()
     assert [entry["result"] for entry in entries] == ["started", "ok"]
     assert entries[-1]["serial"] == "NV-1"
-    assert "installed: gateway_0.1.0_x86-64" in log
+    assert f"installed: {IMAGE}" in log
 
 
 def on_its_disk(console: Console) -> None:
@@ -170,6 +175,7 @@ def test_it_is_stopped_and_asks(machine: Machine) -> None:
         console.wait_for_power_off(300)
 
 
+@pytest.mark.skipif(ARCH is not X86_64, reason="QEMU's other machines have no SATA")
 def test_a_machine_with_many_disks(machine: Machine) -> None:
     os.truncate(machine.internal, 256 << 20)
     raw.unpack(machine.image, machine.folder / "previous")
@@ -211,7 +217,7 @@ def test_a_machine_with_many_disks(machine: Machine) -> None:
         said = console.wait_for(rf"type the name of the disk \({name}\): ", 300)
         assert "All of it will be lost" in said
         console.type(f"{name}\n")
-        console.wait_for(r"installed: gateway_0\.1\.0_x86-64", 1200)
+        console.wait_for(INSTALLED, 1200)
         console.wait_for(r"exit code 0[^>]*> ", 60)
         console.type("p\n")
         console.wait_for_power_off(300)
