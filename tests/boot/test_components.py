@@ -60,7 +60,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata:
-  name: hello
+  name: page  # a pod's own name leads to itself, by /etc/hosts
 spec:
   selector:
     app: hello
@@ -125,7 +125,7 @@ def gateway(
 
 def test_a_pod_finds_services_by_their_names(gateway: Gateway) -> None:
     gateway.until("kubectl -n kube-system rollout status deployment coredns --timeout=60s", SECONDS)
-    page = gateway.until(f"{INSIDE} wget -q -T 10 -O - http://hello/")
+    page = gateway.until(f"{INSIDE} wget -q -T 10 -O - http://page/")
     assert page == "edgeimg hello\n"
     name = "kubernetes.default.svc.cluster.local"
     found = gateway.until(f"{INSIDE} nslookup {name} | grep -A 3 'Name:.*{name}'")
