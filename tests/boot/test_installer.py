@@ -1,7 +1,8 @@
 """The installer's stick in a guest: a key stops the countdown, the menu, installation by rules, the
 start of the installed disk beside it, and a machine with disks of all kinds.
 
-EDGEIMG_TEST_INSTALLER_ARCH=arm64 does it with ARM64, all but the last.
+EDGEIMG_TEST_INSTALLER_ARCH=arm64 does it with ARM64, all but the machine with disks of all kinds.
+EDGEIMG_TEST_INSTALLER_KILLS=20 cuts the power so often during an installation.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,8 @@ only_internal = true
 ARCH = find_arch(os.environ.get("EDGEIMG_TEST_INSTALLER_ARCH", "x86-64"))
 IMAGE = f"gateway_0.1.0_{ARCH.name}"
 INSTALLED = rf"installed: {re.escape(IMAGE)}"
+KILLS = int(os.environ.get("EDGEIMG_TEST_INSTALLER_KILLS", "0"))
+SEED = os.environ.get("EDGEIMG_TEST_SEED", "edgeimg")
 MEMORY = 768
 """MiB of the machine."""
 USB = "usb-storage,removable=on,bootindex=0"
@@ -228,3 +233,33 @@ def test_a_machine_with_many_disks(machine: Machine) -> None:
     with machine.from_disk("windows", SATA) as console:
         console.wait_for_shell(600)
         assert "gateway 0.1.0, slot A" in console.run("edgeimg-status", 300)
+
+
+@pytest.mark.skipif(not KILLS, reason="asked for with EDGEIMG_TEST_INSTALLER_KILLS=20")
+def test_power_cuts(machine: Machine) -> None:
+    """At any moment: before the countdown ends, while it writes and reads, at the ledger."""
+    chance = random.Random(SEED)
+    written = 60.0
+    """Seconds from the last line of the countdown to the end, as long as none has ended."""
+    done = 0
+    for number in range(KILLS):
+        with machine.from_stick() as console:
+            said = console.wait_for("writing in 30 s|has it already, says", 900)
+            if "has it already" in said:
+                done += 1
+                os.truncate(machine.internal, 0)  # another machine
+                os.truncate(machine.internal, 4 << 30)
+                continue
+            began = time.monotonic()
+            moment = 30 + chance.uniform(-5, written)
+            while time.monotonic() < began + moment:
+                if re.search(INSTALLED, console.said()):
+                    written = time.monotonic() - began - 30
+                    break
+                time.sleep(0.2)
+            print(f"power cut {number}: {time.monotonic() - began - 30:.1f} s after the countdown")
+    with machine.from_stick() as console:
+        console.wait_for(f"{INSTALLED}|has it already, says", 1200)
+        on_its_disk(console)
+    entries, _ = machine.written_back()
+    assert [one["result"] for one in entries].count("ok") == done + 1

@@ -24,15 +24,16 @@ image = "images"
 countdown = 5
 after = "poweroff"
 [disk]
-only_internal = true
 """
+INTERNAL = "only_internal = true\n"
+ON_A_CARD = 'path = "/dev/mmcblk0"\nremovable = true\n'
 ARCH = find_arch(os.environ.get("EDGEIMG_TEST_INSTALLER_ARCH", "x86-64"))
 INSTALLED = rf"installed: gateway_0\.1\.0_{ARCH.name}"
 SERIAL = "serial=DISK-1"
 NVME = f"nvme,{SERIAL}"
 SATA = f"ide-hd,{SERIAL},bus=ide.1"
 VIRTIO = f"virtio-blk-pci,{SERIAL}"
-EMMC = "emmc"
+CARD = "sd-card"
 USB = ("-device", "qemu-xhci,id=usb")
 PXE = "opt/org.tianocore/IPv{}PXESupport"
 IPV6 = ("-fw_cfg", "name=opt/org.tianocore/IPv6Support,string=n")
@@ -53,6 +54,8 @@ class Media:
     folder: Path
     iso: Path
     efi: Path
+    card: Path
+    """The CD image with rules for an SD card."""
     qemu: Toolbox
 
 
@@ -62,16 +65,22 @@ def media(
 ) -> Iterator[Media]:
     image = built(PROJECT, ARCH, "-o", "out/test")
     folder = tmp_path_factory.mktemp("media")
-    (folder / "rules.toml").write_text(RULES)
-    files = {}
-    for ending in ("iso", "efi"):
-        files[ending] = PROJECT / f"out/test/installer.{ending}"
-        files[ending].unlink(missing_ok=True)
+    rules = folder / "rules.toml"
+
+    def make(name: str, disk: str) -> Path:
+        rules.write_text(RULES + disk)
+        output = PROJECT / "out/test" / name
+        output.unlink(missing_ok=True)
         edgeimg(
-            PROJECT, "installer", "--arch", ARCH.name, "--image", image, "--rules",
-            folder / "rules.toml", "--output", files[ending],
+            PROJECT, "installer", "--arch", ARCH.name, "--image", image, "--rules", rules,
+            "--output", output,
         )  # fmt: skip
-    yield Media(folder=folder, iso=files["iso"], efi=files["efi"], qemu=toolbox("qemu"))
+        return output
+
+    yield Media(
+        folder=folder, iso=make("installer.iso", INTERNAL), efi=make("installer.efi", INTERNAL),
+        card=make("card.iso", ON_A_CARD), qemu=toolbox("qemu"),
+    )  # fmt: skip
 
 
 def drive(path: Path, device: str) -> list[str]:
@@ -99,7 +108,7 @@ def machine(
 
 
 def _bus(device: str) -> list[str]:
-    return ["-device", "sdhci-pci"] if device == EMMC else []
+    return ["-device", "sdhci-pci"] if device == CARD else []
 
 
 def installs_and_starts(
@@ -112,8 +121,8 @@ def installs_and_starts(
         assert "is not written to" not in said
         console.wait_for_power_off(300)
     (work / "gateway").mkdir()
-    # QEMU cannot start from an eMMC; as a virtio disk it has the same bytes.
-    target = VIRTIO if device == EMMC else device.replace(",bus=ide.1", "")
+    # The firmware cannot start from a card here; as a virtio disk it has the same bytes.
+    target = VIRTIO if device == CARD else device.replace(",bus=ide.1", "")
     with powered(
         work / "internal", work / "gateway", toolbox=media.qemu, arch=ARCH,
         disk=f"{target},bootindex=0", network=True,
@@ -122,26 +131,26 @@ def installs_and_starts(
         assert "gateway 0.1.0, slot A" in console.run("edgeimg-status", 300)
 
 
-def cd(media: Media, device: str, access: str = "readonly=on") -> list[str]:
-    return ["-drive", f"if=none,id=cd,format=raw,{access},file={media.iso}", "-device", device]
+def drive_with(image: Path, device: str, access: str = "readonly=on") -> list[str]:
+    return ["-drive", f"if=none,id=cd,format=raw,{access},file={image}", "-device", device]
 
 
 @pytest.mark.skipif(ARCH is not X86_64, reason="no SATA")
 def test_cd_on_sata(media: Media, tmp_path: Path) -> None:
-    options = cd(media, "ide-cd,bus=ide.0,drive=cd,bootindex=0")
+    options = drive_with(media.iso, "ide-cd,bus=ide.0,drive=cd,bootindex=0")
     installs_and_starts(media, tmp_path, VIRTIO, options)
 
 
 def test_cd_on_usb(media: Media, tmp_path: Path) -> None:
     bridge = ["-device", "usb-bot,bus=usb.0,id=bridge"]
-    options = [*bridge, *cd(media, "scsi-cd,bus=bridge.0,drive=cd,bootindex=0")]
+    options = [*bridge, *drive_with(media.iso, "scsi-cd,bus=bridge.0,drive=cd,bootindex=0")]
     installs_and_starts(media, tmp_path, SATA if ARCH is X86_64 else VIRTIO, options)
 
 
 def test_iso_on_a_stick(media: Media, tmp_path: Path) -> None:
     device = "usb-storage,bus=usb.0,drive=cd,removable=on,bootindex=0"
-    options = cd(media, device, "snapshot=on")
-    installs_and_starts(media, tmp_path, EMMC, options)
+    options = drive_with(media.card, device, "snapshot=on")
+    installs_and_starts(media, tmp_path, CARD, options)
 
 
 @pytest.mark.skipif(not netboot.is_possible(), reason="needs root, /dev/net/tun and dnsmasq")

@@ -34,11 +34,11 @@ _TIMEOUT = 60.0
 class Installation:
     """One run of the command."""
 
-    def __init__(self, app: App, rules: Rules, *, folder: Path, dry_run: bool) -> None:
-        """`folder` has the ledger of an installation without a fleet."""
+    def __init__(self, app: App, rules: Rules, image: Path, *, folder: Path, dry_run: bool) -> None:
+        """`image` is a file or directory; `folder` has the ledger without a fleet."""
         self._app, self._rules, self._dry_run = app, rules, dry_run
         self._machine = machine.read()
-        self._images = source.images(rules.image, tools.build_host())
+        self._images = source.images(image, tools.build_host())
         default = fleet_options.beside(rules.fleet) if rules.fleet else folder / LEDGER
         self._ledger = Ledger(rules.ledger or default)
 

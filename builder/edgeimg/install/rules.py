@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,6 +18,7 @@ from edgeimg.text.validation import Table
 After = Literal["stay", "reboot", "poweroff"]
 Sign = Literal["dmi-serial", "mac", "disk-serial"]
 SIGNS: tuple[Sign, ...] = ("dmi-serial", "mac", "disk-serial")
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~%/+-]*)?")
 _KIND = Kind(
     name="file of rules",
     error=ProvisionError,
@@ -60,7 +62,12 @@ class Disk(Table):
 class Rules(Table):
     """An unattended installation. Paths are relative to the file."""
 
-    image: Path = Field(description="an image, or a directory with the image of this architecture")
+    image: Path | None = Field(
+        None, description="an image, or a directory with the image of this architecture"
+    )
+    release: str | None = Field(
+        None, description="address of a signed release's directory, in place of image: 'https://…'"
+    )
     key: Path | None = Field(None, description="public key file: the image must be signed with it")
     disk: Disk
     fleet: Path | None = Field(None, description="file of a fleet (CSV, TOML)")
@@ -78,12 +85,32 @@ class Rules(Table):
         "another one",
     )
 
+    @field_validator("release")
+    @classmethod
+    def _is_an_address(cls, address: str | None) -> str | None:
+        if address is not None and not is_address(address):
+            raise ValueError("expected an address without user and query: 'https://host/1.4.2'")
+        return address
+
+    @model_validator(mode="after")
+    def _has_an_image(self) -> Self:
+        if (self.image is None) == (self.release is None):
+            raise ValueError("expected either image or release")
+        if self.release is not None and self.key is None:
+            raise ValueError("release without a key: add the public key that it is signed with")
+        return self
+
     @model_validator(mode="after")
     def _has_a_fleet(self) -> Self:
         names = [name for name in ("defaults", "row") if name in self.model_fields_set]
         if self.fleet is None and names:
             raise ValueError(f"{' and '.join(names)} without a fleet: add it")
         return self
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` may be the address of a release: HTTP or HTTPS, without user or query."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def load(path: Path) -> Rules:
