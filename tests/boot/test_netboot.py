@@ -162,6 +162,7 @@ def test_network(media: Media, tmp_path: Path, title: str, pxe: str, device: str
     served = tmp_path / "served"
     served.mkdir()
     (served / "installer.efi").hardlink_to(media.efi)
+    media.efi.chmod(0o644)  # dnsmasq serves what everybody may read
     # The firmware tries PXE before HTTP boot, a minute for each kind of address.
     kinds = [f"name={PXE.format(4)},string={pxe}", f"name={PXE.format(6)},string=n"]
     words = [word for kind in kinds for word in ("-fw_cfg", kind)]
