@@ -47,6 +47,8 @@ ENVIRONMENT = {
     "SOURCE_DATE_EPOCH": "Time stamp of all files in images, in seconds since 1970. Replaces "
     "`[image] epoch` of the recipe.",
     "XDG_CACHE_HOME": "Parent of the default cache directory.",
+    "EFIVARFS_PATH": "Directory of the firmware's variables, for efibootmgr (libefivar). Default: "
+    "`/sys/firmware/efi/efivars`.",
     "DOCKER_HOST": "Docker engine that container images are pulled from.",
     "GNUPGHOME": "GnuPG's directory, with the key that signs releases.",
     "COLUMNS": "Width of tables when the output is not a terminal. Default: 160.",

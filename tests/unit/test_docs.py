@@ -32,8 +32,8 @@ from tests.unit.test_imports import ROOMS
 
 SITE = PROJECT / "docs/site"
 OTHER_PROGRAMS = {
-    "bash", "cd", "cp", "export", "git", "gpg", "gpgv", "grep", "journalctl", "kubectl", "pipx",
-    "python3", "sha256sum", "sort", "ssh", "tail", "uv", "umount", "sed", "wg-quick",
+    "bash", "cd", "cp", "export", "git", "gpg", "gpgv", "grep", "install", "journalctl", "kubectl",
+    "pipx", "python3", "sha256sum", "sort", "ssh", "tail", "uv", "umount", "sed", "wg-quick",
 }  # fmt: skip
 """Programs of others that the pages call."""
 
