@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from tests import fat_files, loop_devices
 from tests.integration.bad_disks import needs_loop
+from tests.integration.test_flash import run
 
 pytestmark = pytest.mark.integration
 
@@ -88,13 +89,20 @@ def test_nothing_of_an_earlier_provisioning_is_left_and_others_files_stay(
     assert b"belongs to the gateway" in told(tiny.pack, place, "README.txt")
 
 
-def test_a_damaged_file_system_is_made_whole(image: Path, tiny) -> None:
+def test_a_damaged_file_system_is_made_whole(image: Path, tiny, tmp_path: Path) -> None:
     part = disk.read(image, toolbox=tiny.pack)["config"]
     with image.open("r+b") as file:
         file.seek(part.start)
         file.write(b"\xff" * (1 << 20))
-    partition.write(image, files(Settings(hostname="box-4")), toolbox=tiny.pack)
-    assert told(tiny.pack, f"{image}@@{part.start}", "edgeimg/hostname") == b"box-4\n"
+    for hostname, lost in (("box-4", 1), ("box-5", 0)):
+        (tmp_path / "box.toml").write_text(f'hostname = "{hostname}"\n')
+        done = run("provision", image, tmp_path / "box.toml", "--yes")
+        assert done.returncode == 0, done.stderr
+        assert told(tiny.pack, f"{image}@@{part.start}", "edgeimg/hostname").decode() == (
+            f"{hostname}\n"
+        )
+        message = "the config partition cannot be read, and is made anew: files of yours"
+        assert done.stderr.count(message) == lost
 
 
 def test_equal_settings_give_equal_bytes(image: Path, tiny, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def _write(
     elif destination.is_unmounted:
         app.ui.note(f"nothing is mounted on {destination.path}: the files stay on this computer")
     with app.ui.step(f"provision {destination.title}"):
-        target.write(destination, files, toolbox=tools)
+        target.write(destination, files, toolbox=tools, progress=app.ui)
     result = {
         "target": str(destination.output or destination.path),
         "kind": destination.kind,

@@ -18,6 +18,7 @@ from edgeimg.errors import ArchiveError, ImageError, ProvisionError, ToolError
 from edgeimg.flash import target
 from edgeimg.image.partitions import Partition
 from edgeimg.pack import disk, esp, fat
+from edgeimg.progress import Progress, Silent
 from edgeimg.provision.rendering import DIRECTORY
 from edgeimg.recipe.tables import Image
 from edgeimg.tools import Toolbox
@@ -34,11 +35,13 @@ def write(
     *,
     toolbox: Toolbox,
     unchanged: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
 ) -> None:
     """Put files (path on the config partition → content) into a raw disk image, or onto a disk.
 
     They replace all that an earlier provisioning put there. What was written is read back and
-    compared. `unchanged` is called once the disk is held, and raises when it is another one than
+    compared. `progress` is told when the file system cannot be read, and the files of others are
+    lost. `unchanged` is called once the disk is held, and raises when it is another one than
     was meant. Raises ImageError when edgeimg did not make it, BudgetError when they do not fit,
     ToolError, HostError, ProvisionError when they are not there afterwards.
     """
@@ -48,7 +51,7 @@ def write(
     ):
         unchanged()
         config = find(image, toolbox=toolbox)
-        sources = _others(image, config, scratch / "others", toolbox)
+        sources = _others(image, config, scratch / "others", toolbox, progress)
         for number, (path, content) in enumerate(sorted(wanted.items())):
             sources[path] = scratch / str(number)
             sources[path].write_bytes(content)
@@ -68,7 +71,8 @@ def add(image: Path, files: Mapping[str, Path], *, toolbox: Toolbox) -> None:
         partials.directory("edgeimg-config-", image.parent) as scratch,
     ):
         config = find(image, toolbox=toolbox)
-        sources = {**_others(image, config, scratch / "others", toolbox), **files}
+        others = _others(image, config, scratch / "others", toolbox, None)
+        sources = {**others, **files}
         _make_anew(opened, image, config, sources, scratch / "config.fat", toolbox)
 
 
@@ -129,18 +133,24 @@ def _memory() -> Path:
     return Path(_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else tempfile.gettempdir())
 
 
-def _others(image: Path, config: Partition, folder: Path, toolbox: Toolbox) -> dict[str, Path]:
+def _others(
+    image: Path, config: Partition, folder: Path, toolbox: Toolbox, progress: Progress | None
+) -> dict[str, Path]:
     """Files that are not edgeimg's, copied out: path on the partition → file. At least the README.
 
-    Of a file system that cannot be read, nothing.
+    Of a file system that cannot be read, nothing: `progress` is told.
     """
     folder.mkdir()
     try:
         found = fat.extract_all(
             image, folder, offset=config.start, size=config.size, toolbox=toolbox
         )
-    except (ToolError, ImageError, ArchiveError):
+    except (ToolError, ImageError, ArchiveError) as error:
         found = {}
+        (progress or Silent()).note(
+            f"the config partition cannot be read, and is made anew: files of yours on it are lost "
+            f"({error.message.splitlines()[0]})"
+        )
     readme = folder / "README.txt"
     readme.write_bytes(esp.CONFIG_README)
     kept = {

@@ -20,6 +20,7 @@ from edgeimg.image import blockmap, bmap
 from edgeimg.image.blockmap import BlockMap
 from edgeimg.image.raw import unpack
 from edgeimg.pack import publish
+from edgeimg.progress import Progress
 from edgeimg.provision import folder, partition
 from edgeimg.streams import sparse
 from edgeimg.tools import Toolbox
@@ -99,10 +100,17 @@ def _disk(path: Path) -> Chosen:
     return chosen
 
 
-def write(target: Target, files: Mapping[str, bytes], *, toolbox: Toolbox | None) -> None:
+def write(
+    target: Target,
+    files: Mapping[str, bytes],
+    *,
+    toolbox: Toolbox | None,
+    progress: Progress | None = None,
+) -> None:
     """Put the files (path on the config partition → content) there, and read them back.
 
-    `toolbox` is not needed for a folder. Raises ImageError, HostError, ToolError, ProvisionError.
+    `toolbox` is not needed for a folder. `progress` is told what is lost. Raises ImageError,
+    HostError, ToolError, ProvisionError.
     """
     if target.kind == "folder":
         folder.write(target.path, files)
@@ -111,17 +119,17 @@ def write(target: Target, files: Mapping[str, bytes], *, toolbox: Toolbox | None
         raise ProvisionError("the tools for disk images are missing")
     if target.disk is not None:
         same = partial(safety.still_the_same, target.disk)
-        partition.write(target.disk.real, files, toolbox=toolbox, unchanged=same)
+        partition.write(target.disk.real, files, toolbox=toolbox, unchanged=same, progress=progress)
     elif target.output is not None:
 
         def provision(raw: Path) -> None:
-            partition.write(raw, files, toolbox=toolbox)
+            partition.write(raw, files, toolbox=toolbox, progress=progress)
 
         copy(target.path, target.output, provision, toolbox=toolbox)
     else:
         partition.find(target.path, toolbox=toolbox)  # what is no image stays as it is
         private(target.path)
-        partition.write(target.path, files, toolbox=toolbox)
+        partition.write(target.path, files, toolbox=toolbox, progress=progress)
         _block_map(target.path, target.path, target.path, toolbox)
 
 
