@@ -56,6 +56,8 @@ class Arch:
     microcode_packages: tuple[str, ...] = ()
     """Packages with updates for its processors; empty where the kernel loads none."""
     console: str
+    """Its first serial line, as `console=` names it. Without a speed the driver of PCs takes 9600
+    baud; those of ARM keep what the firmware has set."""
     syscalls: str
     """What tables of system calls name it (the kernel's own name)."""
     seccomp: str
@@ -91,7 +93,7 @@ X86_64 = Arch(
     efi="x64",
     kernel_deb="linux-image-amd64",
     microcode_packages=("amd64-microcode", "intel-microcode"),
-    console="ttyS0",
+    console="ttyS0,115200n8",
     syscalls="x86_64",
     seccomp="SCMP_ARCH_X86_64",
     k3s_suffix="",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
@@ -13,9 +15,11 @@ from edgeimg.build.options import BuildOptions
 from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
 from edgeimg.compose import byte_code
+from edgeimg.errors import RecipeError
 from edgeimg.install.medium import Maker
 from edgeimg.pack import scratch
 from edgeimg.progress import Progress
+from edgeimg.recipe.board import CONSOLE
 from edgeimg.recipe.file import RecipeFile, load
 from edgeimg.tools import Toolbox
 from edgeimg.tree import Node, Tree
@@ -33,6 +37,20 @@ _RECIPE = "gateway.toml"
 def recipe() -> RecipeFile:
     """The built-in recipe of the installer."""
     return load(builtin.find(_INSTALLER))
+
+
+def with_consoles(source: RecipeFile, consoles: Sequence[str]) -> RecipeFile:
+    """The recipe with more consoles, as the kernel's `console=` takes them.
+
+    Raises RecipeError for what names no console.
+    """
+    if wrong := [one for one in consoles if not re.fullmatch(CONSOLE, one)]:
+        raise RecipeError(
+            f"{', '.join(wrong)}: expected a console", hint="such as ttyS1 or ttyS1,115200n8"
+        )
+    words = (*source.recipe.kernel.cmdline, *(f"console={one}" for one in consoles))
+    kernel = source.recipe.kernel.model_copy(update={"cmdline": words})
+    return replace(source, recipe=source.recipe.model_copy(update={"kernel": kernel}))
 
 
 def plan_installer(source: RecipeFile, arch: Arch, build_options: BuildOptions) -> BuildPlan:

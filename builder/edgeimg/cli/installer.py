@@ -55,6 +55,13 @@ _MEDIA = (".iso", ".efi")
     help="A stick (.raw or .raw.zst), a CD image (.iso), or a kernel image for HTTP boot and PXE "
     "(.efi).  [default: out/stick_ARCH.raw]",
 )
+@click.option(
+    "--console",
+    "consoles",
+    multiple=True,
+    metavar="TTY",
+    help="Another console, such as ttyS1,115200n8, besides the screen and the first serial line.",
+)
 @options.offline
 @with_app
 def installer(
@@ -67,6 +74,7 @@ def installer(
     defaults: Path | None,
     key: Path | None,
     output: Path | None,
+    consoles: tuple[str, ...],
     offline: bool,
 ) -> None:
     """Make a stick, CD or kernel image that installs images on internal disks.
@@ -83,7 +91,7 @@ def installer(
     arch = arch or tools.build_host()
     output = output or Path("out") / f"stick_{arch.name}.raw"
     _require_new(output)
-    recipe = program.recipe()
+    recipe = program.with_consoles(program.recipe(), consoles)
     if arch not in recipe.recipe.archs:
         names = ", ".join(one.name for one in recipe.recipe.archs)
         raise click.UsageError(f"there is no installer for {arch.name}: expected {names}")

@@ -35,7 +35,9 @@ EspPath = Annotated[
         pattern=r"^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}/)*([A-Za-z0-9_-][A-Za-z0-9._-]{0,63})?$"
     ),
 ]
-Console = Annotated[str, StringConstraints(pattern=r"^tty[A-Za-z0-9]+(,[0-9a-z]+)?$")]
+CONSOLE = r"tty[A-Za-z0-9]+(,[0-9a-z]+)?"
+"""As the kernel's console= takes it."""
+Console = Annotated[str, StringConstraints(pattern=f"^{CONSOLE}$")]
 
 
 class Emulation(Table):

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from edgeimg import builtin
 from edgeimg.arch import X86_64
 from edgeimg.build import program
 from edgeimg.build.options import BuildOptions
 from edgeimg.build.plan import plan_build
 from edgeimg.compose import byte_code
+from edgeimg.errors import RecipeError
 from edgeimg.recipe.file import load
 
 PLACE = "usr/lib/python3/dist-packages/edgeimg"
@@ -68,3 +70,20 @@ def test_only_the_installer_has_byte_code() -> None:
     assert byte_code.GROUP in installer.lock.tools
     gateway = plan_build(load(builtin.find("gateway")), X86_64, options)
     assert byte_code.GROUP not in gateway.lock.tools
+
+
+def test_consoles_are_words_of_the_command_line_behind_the_others() -> None:
+    recipe = program.recipe()
+    more = program.with_consoles(recipe, ["ttyS1,115200n8", "ttyUSB0"])
+    words = more.recipe.kernel.cmdline
+    assert words == (*recipe.recipe.kernel.cmdline, "console=ttyS1,115200n8", "console=ttyUSB0")
+    options = BuildOptions(output=Path("out"))
+    plans = [program.plan_installer(one, X86_64, options) for one in (recipe, more)]
+    assert plans[0].key != plans[1].key
+    assert program.with_consoles(recipe, []).recipe == recipe.recipe
+
+
+@pytest.mark.parametrize("console", ["COM1", "ttyS1 quiet", "ttyS1,115200n8,", ""])
+def test_what_is_no_console_is_refused(console: str) -> None:
+    with pytest.raises(RecipeError, match="expected a console"):
+        program.with_consoles(program.recipe(), [console])

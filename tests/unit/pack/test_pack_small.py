@@ -126,7 +126,7 @@ def test_command_line() -> None:
     assert consoles[-1] == "console=ttyAMA0", "the last console is /dev/console"
     assert "panic=10" in words
     assert words[-2:] == ["quiet", "a=b"]
-    assert "console=ttyS0" in uki.cmdline(X86_64, root_hash="0")
+    assert "console=ttyS0,115200n8" in uki.cmdline(X86_64, root_hash="0").split()
 
 
 def test_os_release() -> None:
