@@ -17,7 +17,7 @@ from edgeimg.arch import X86_64
 from edgeimg.build import debian_packages, pipeline, program
 from edgeimg.build.options import BuildOptions
 from edgeimg.check.findings import errors
-from edgeimg.errors import ImageError
+from edgeimg.errors import ImageError, RecipeError
 from edgeimg.image import blockmap, raw
 from edgeimg.image.manifest import Manifest
 from edgeimg.lock.file import read_lock
@@ -229,3 +229,6 @@ def test_an_output_of_another_kind_is_refused(stick: Stick) -> None:
     assert done.returncode == ImageError.exit_code, done.stderr
     assert "expected a name that ends in .raw, .raw.zst, .iso or .efi" in done.stderr
     assert not (stick.folder / "installer.qcow2").exists()
+    done = run("installer", "--output", stick.folder / "other.iso", "--console", "COM1")
+    assert done.returncode == RecipeError.exit_code, done.stderr
+    assert "COM1: expected a console" in done.stderr
