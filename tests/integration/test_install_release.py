@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,18 +13,20 @@ from pathlib import Path
 
 import pytest
 from edgeimg import tools
-from edgeimg.errors import FetchError, ImageError, VerifyError
+from edgeimg.errors import FetchError, HostError, ImageError, VerifyError
 from edgeimg.image import blockmap
+from edgeimg.install import machine
 from edgeimg.release import sums
 from edgeimg.release.layout import SIGNATURE, SUMS
 from edgeimg.trust import keys, signatures
 from edgeimg.trust.keys import Key
 
+from tests.cache_server import CacheServer
 from tests.integration import bad_disks
 from tests.integration.fileserver import FileServer
 from tests.integration.signing import gpg_home, make_key
-from tests.integration.test_flash import MIB, Made, made, run  # noqa: F401
-from tests.integration.test_install import blank, is_blank
+from tests.integration.test_flash import EDGEIMG, MIB, Made, made, run  # noqa: F401
+from tests.integration.test_install import blank, is_blank, rules
 
 pytestmark = [pytest.mark.integration, bad_disks.needs_loop]
 ARCH = tools.build_host().name
@@ -166,18 +167,59 @@ def test_a_server_that_is_not_there_yet_is_waited_for(
         (tmp_path / "served" / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "served" / path.lstrip("/")).write_bytes(data)
     web = ["-m", "http.server", str(port), "--bind", "127.0.0.1", "-d", tmp_path / "served"]
-    command = f"sleep 4; exec {shlex.join(map(str, [sys.executable, *web]))}"
     with (
         blank(tmp_path, 32 * MIB) as (disk,),
-        subprocess.Popen(["sh", "-c", command], start_new_session=True) as late,
+        subprocess.Popen(
+            [EDGEIMG, "install", "--rules", site.rules(disk)], stderr=subprocess.PIPE, text=True
+        ) as waiting,
     ):
-        try:
-            done = run("install", "--rules", site.rules(disk))
-        finally:
-            os.killpg(late.pid, signal.SIGKILL)
-        assert done.returncode == 0, done.stderr
-        assert "waiting for 127.0.0.1" in done.stderr
+        assert waiting.stderr is not None
+        said = waiting.stderr.readline()
+        assert "waiting for 127.0.0.1" in said
+        with subprocess.Popen([sys.executable, *map(str, web)]) as late:
+            try:
+                said = waiting.stderr.read()
+            finally:
+                late.kill()
+        assert waiting.wait() == 0, said
         assert made.on(disk)
+
+
+def test_the_ledger_is_reported(
+    made: Made,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "bin").mkdir()
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    book = tmp_path / "install.ledger.jsonl"
+    book.write_text("")
+    with CacheServer() as server, blank(tmp_path, 32 * MIB) as (disk,):
+        more = f'report = "{server.url}/ledgers/"\nafter = "poweroff"\n'
+        file = rules(tmp_path, made.image, f'path = "{disk}"\nerase = true', more)
+        for _ in range(2):
+            before = book.read_bytes()
+            done = run("install", "--rules", file)
+            assert done.returncode == 0, done.stderr
+            ((place, stored),) = server.files.items()
+            assert place == f"/cache/ledgers/{machine.read().name}.ledger.jsonl"
+            assert before + stored == book.read_bytes()
+            assert [json.loads(line)["result"] for line in stored.splitlines()] == ["started", "ok"]
+        assert (tmp_path / "asked").read_text() == "poweroff\n" * 2
+        server.refuses = 403
+        done = run("install", "--rules", file)
+        assert done.returncode == FetchError.exit_code
+        assert "cannot store the ledger" in done.stderr
+        assert "HTTP status 403" in done.stderr
+        assert made.on(disk)
+        assert (tmp_path / "asked").read_text() == "poweroff\n" * 2
+        size = len(server.requests)
+        file.write_text(file.read_text().replace("erase = true", ""))
+        assert run("install", "--rules", file).returncode == HostError.exit_code
+        assert len(server.requests) == size  # nothing was added to the ledger
 
 
 def test_options_that_do_not_go_together(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from edgeimg import process, tools
+from edgeimg import fetch, process, tools
 from edgeimg.cli import flash_options, fleet_options, install_disk, options, signing_options
 from edgeimg.cli.app import App
 from edgeimg.cli.streams import say
-from edgeimg.errors import FlashError, HostError, ToolError
+from edgeimg.errors import FetchError, FlashError, HostError, ToolError
 from edgeimg.flash import safety
 from edgeimg.flash.job import Outcome
 from edgeimg.fleet import facts, token
@@ -41,6 +41,7 @@ class Installation:
         self._images = source.images(image, tools.build_host())
         default = fleet_options.beside(rules.fleet) if rules.fleet else folder / LEDGER
         self._ledger = Ledger(rules.ledger or default)
+        self._before = self._written()
 
     def unattended(self) -> None:
         """Choose by the rules, count down, write."""
@@ -174,6 +175,10 @@ class Installation:
         if outcome.interrupted:
             raise KeyboardInterrupt
         if not outcome.ok:
+            try:
+                self._report(plan)
+            except FetchError as error:
+                self._app.ui.note(error.message)
             raise FlashError(f"{outcome.device}: {outcome.error}", hint=outcome.hint or None)
         self._end(plan, outcome)
 
@@ -188,8 +193,29 @@ class Installation:
         if data["starts_next"]:
             lines.append("the firmware starts this disk next")
         self._result(data, lines)
+        self._report(plan)
         if plan.after != "stay" and not self._dry_run:
             process.run(["systemctl", plan.after], timeout=_TIMEOUT)
+
+    def _written(self) -> int:
+        """Bytes of the ledger."""
+        return self._ledger.path.stat().st_size if self._ledger.path.exists() else 0
+
+    def _report(self, plan: Plan) -> None:
+        """Store what was added to the ledger on a server, if the rules name one.
+
+        Raises FetchError: then nothing that follows makes the machine forget it.
+        """
+        address = self._rules.report
+        if address is None or self._written() == self._before:
+            return
+        added = self._ledger.path.read_bytes()[self._before :]
+        name = f"{self._machine.name or plan.disk.device.serial or 'machine'}.ledger.jsonl"
+        with self._app.ui.step(f"report to {address}"):
+            try:
+                fetch.put(f"{address.rstrip('/')}/{name}", added, name="the ledger")
+            except FetchError as error:
+                raise FetchError(error.message, hint=f"copy {self._ledger.path}") from error
 
     def _start_next(self, plan: Plan) -> bool:
         """Whether the firmware was told to start the disk next. Removable disks move on."""

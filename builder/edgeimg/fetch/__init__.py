@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from edgeimg.cache.store import Store, disk_errors
 from edgeimg.errors import DamageError, FetchError, HostError
-from edgeimg.fetch.http import probe_size, read
+from edgeimg.fetch.http import probe_size, put, read
 from edgeimg.fetch.mirrors import Mirrors
 from edgeimg.fetch.session import Session
 from edgeimg.fetch.transfer import MAX_UNKNOWN, Download, Job, download
@@ -32,6 +32,7 @@ __all__ = [
     "missing",
     "package_downloads",
     "probe_size",
+    "put",
     "read",
 ]
 

@@ -70,6 +70,30 @@ def read(urls: Sequence[str], *, limit: int, name: str) -> bytes:
     raise FetchError("\n  ".join([f"cannot download {name}", *reasons]), hint=HINT_NETWORK)
 
 
+def put(url: str, data: bytes, *, name: str) -> None:
+    """Store `data` at a URL. `name` is that of the data in errors.
+
+    Tried again while the failure looks temporary. Raises FetchError.
+    """
+    for attempt in range(TRIES):
+        try:
+            with Session() as session, session.deadline():
+                answer = session.put(
+                    url, data=data, headers=_HEADERS, timeout=TIMEOUT, allow_redirects=False,
+                )  # fmt: skip
+                answer.close()
+        except Exception as error:  # whatever it answers
+            reason = plain(error)
+        else:
+            if answer.status_code in (200, 201, 202, 204):
+                return
+            reason = f"HTTP status {answer.status_code}"
+            if answer.status_code not in _TEMPORARY:
+                break
+        time.sleep(BACKOFF * 2**attempt)
+    raise FetchError(f"cannot store {name} at {url}: {reason}", hint=HINT_NETWORK)
+
+
 def _body(session: Session, url: str, limit: int) -> bytes:
     data = bytearray()
     with session.deadline() as deadline, get(session, url, 0, deadline) as response:

@@ -31,6 +31,11 @@ class Machine:
     """Of its network cards, in lower case; virtual ones are left out."""
 
     @property
+    def name(self) -> str:
+        """Its serial number or first MAC address, for names of files; empty without both."""
+        return re.sub(r"[^A-Za-z0-9._-]", "-", self.serial or next(iter(self.macs), ""))
+
+    @property
     def title(self) -> str:
         """One line for people."""
         name = " ".join(filter(None, (self.maker, self.model))) or "unknown model"

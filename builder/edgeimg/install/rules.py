@@ -76,6 +76,9 @@ class Rules(Table):
         SIGNS, min_length=1, description="what finds the row of the fleet that is this machine"
     )
     ledger: Path | None = Field(None, description="ledger of the flashed disks")
+    report: str | None = Field(
+        None, description="address that the ledger of the machine is stored below: 'https://…'"
+    )
     logs: Path | None = Field(None, description="directory for one log per disk")
     countdown: int = Field(30, ge=0, le=3600, description="seconds before the disk is written")
     after: After = Field("stay", description="what the machine does when it is installed")
@@ -85,7 +88,7 @@ class Rules(Table):
         "another one",
     )
 
-    @field_validator("release")
+    @field_validator("release", "report")
     @classmethod
     def _is_an_address(cls, address: str | None) -> str | None:
         if address is not None and not is_address(address):
