@@ -6,12 +6,14 @@ Needs root, /dev/net/tun and dnsmasq.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
 import subprocess
-import sys
+import threading
 from collections.abc import Iterator, Sequence
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.gateway import PROJECT
@@ -43,8 +45,11 @@ def configuration(title: str) -> str:
 
 
 @contextlib.contextmanager
-def network(folder: Path, title: str) -> Iterator[Sequence[str]]:
-    """Serves the files of `folder` as the documentation says; yields QEMU's options of a card."""
+def network(folder: Path, title: str, *options: str) -> Iterator[Sequence[str]]:
+    """Serves the files of `folder` as the documentation says.
+
+    Yields QEMU's options of a card there, behind `options`.
+    """
     _ip("tuntap", "add", "dev", DEVICE, "mode", "tap")
     try:
         _ip("addr", "add", f"{HOST}/24", "dev", DEVICE)
@@ -56,14 +61,38 @@ def network(folder: Path, title: str) -> Iterator[Sequence[str]]:
             "dnsmasq", "--keep-in-foreground", "--port=0", "--user=root", "--bind-interfaces",
             "--log-facility=-", f"--dhcp-leasefile={leases}", "-C", str(config),
         ]  # fmt: skip
-        web = [sys.executable, "-m", "http.server", "80", "--bind", HOST, "-d", str(folder)]
-        with (
-            folder.with_suffix(".log").open("wb") as log, _running(dhcp, log), _running(web, log),
-        ):  # fmt: skip
+        with folder.with_suffix(".log").open("wb") as log, _running(dhcp, log), _web(folder):
             tap = f"tap,id=tap,ifname={DEVICE},script=no,downscript=no"
-            yield ["-netdev", tap, "-device", "virtio-net-pci,netdev=tap,romfile=,bootindex=0"]
+            card = "virtio-net-pci,netdev=tap,romfile=,bootindex=0"
+            yield [*options, "-netdev", tap, "-device", card]
     finally:
         _ip("link", "delete", DEVICE)
+
+
+class _Files(SimpleHTTPRequestHandler):
+    """Serves files and stores what is PUT, as nginx does with the page's configuration."""
+
+    def do_PUT(self) -> None:
+        path = Path(self.translate_path(self.path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _web(folder: Path) -> Iterator[None]:
+    handler = functools.partial(_Files, directory=str(folder))
+    with ThreadingHTTPServer((HOST, 80), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
 
 
 @contextlib.contextmanager

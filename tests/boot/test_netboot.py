@@ -6,18 +6,24 @@ EDGEIMG_TEST_INSTALLER_ARCH=arm64 does it with ARM64, where QEMU has no SATA.
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from edgeimg.arch import X86_64, find_arch
+from edgeimg.release.layout import SUMS
 from edgeimg.tools import Toolbox
+from edgeimg.trust import keys, signatures
 
 from tests import netboot
 from tests.console import Console, powered
 from tests.gateway import PROJECT, built, edgeimg
+from tests.integration.signing import gpg_home, make_key
 
 RULES = """\
 image = "images"
@@ -27,6 +33,11 @@ after = "poweroff"
 only_internal = true
 """
 ARCH = find_arch(os.environ.get("EDGEIMG_TEST_INSTALLER_ARCH", "x86-64"))
+FROM_A_SERVER = f"""\
+release = "http://{netboot.HOST}/release"
+key = "key.asc"
+report = "http://{netboot.HOST}/ledgers"
+"""
 INSTALLED = rf"installed: gateway_0\.1\.0_{ARCH.name}"
 SERIAL = "serial=DISK-1"
 NVME = f"nvme,{SERIAL}"
@@ -43,40 +54,41 @@ pytestmark = [
         reason="asked for with EDGEIMG_TEST_NETBOOT=1: half an hour",
     ),
 ]
+needs_network = pytest.mark.skipif(
+    not netboot.is_possible(), reason="needs root, /dev/net/tun and dnsmasq"
+)
+Network = contextlib.AbstractContextManager[Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Media:
-    """The installer with the default image and rules, and its tools."""
+    """The default image, and the tools that run it."""
 
     folder: Path
-    iso: Path
-    efi: Path
+    image: Path
     qemu: Toolbox
 
-
-@pytest.fixture(scope="module")
-def media(
-    toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Media]:
-    image = built(PROJECT, ARCH, "-o", "out/test")
-    folder = tmp_path_factory.mktemp("media")
-    rules = folder / "rules.toml"
-
-    rules.write_text(RULES)
-
-    def make(name: str) -> Path:
+    def make(self, name: str, *options: str | Path, rules: str = RULES) -> Path:
+        """The installer in the form that its name says."""
+        (self.folder / "rules.toml").write_text(rules)
         output = PROJECT / "out/test" / name
         output.unlink(missing_ok=True)
         edgeimg(
-            PROJECT, "installer", "--arch", ARCH.name, "--image", image, "--rules", rules,
-            "--output", output,
+            PROJECT, "installer", "--arch", ARCH.name, "--rules", self.folder / "rules.toml",
+            *options, "--output", output,
         )  # fmt: skip
         return output
 
-    yield Media(
-        folder=folder, iso=make("installer.iso"), efi=make("installer.efi"), qemu=toolbox("qemu")
-    )
+    @functools.cached_property
+    def iso(self) -> Path:
+        """A CD with the image."""
+        return self.make("installer.iso", "--image", self.image)
+
+
+@pytest.fixture(scope="module")
+def media(toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory) -> Media:
+    image = built(PROJECT, ARCH, "-o", "out/test")
+    return Media(folder=tmp_path_factory.mktemp("media"), image=image, qemu=toolbox("qemu"))
 
 
 def drive(path: Path, device: str) -> list[str]:
@@ -144,18 +156,38 @@ def test_iso_on_a_stick(media: Media, tmp_path: Path) -> None:
     installs_and_starts(media, tmp_path, NVME, options)
 
 
-@pytest.mark.skipif(not netboot.is_possible(), reason="needs root, /dev/net/tun and dnsmasq")
-@pytest.mark.parametrize(
-    ("title", "pxe", "device"),
-    [("/etc/dnsmasq.d/http-boot.conf", "n", NVME), ("/etc/dnsmasq.d/pxe.conf", "y", VIRTIO)],
-)
-def test_network(media: Media, tmp_path: Path, title: str, pxe: str, device: str) -> None:
-    served = tmp_path / "served"
-    served.mkdir()
-    (served / "installer.efi").hardlink_to(media.efi)
-    media.efi.chmod(0o644)  # dnsmasq serves what everybody may read
+def network(served: Path, title: str, kernel: Path, *, pxe: str) -> Network:
+    """The network of the documentation with a kernel image; QEMU's options of a card there."""
+    served.mkdir(exist_ok=True)
+    (served / "installer.efi").hardlink_to(kernel)
+    kernel.chmod(0o644)  # dnsmasq serves what everybody may read
     # The firmware tries PXE before HTTP boot, a minute for each kind of address.
     kinds = [f"name={PXE.format(4)},string={pxe}", f"name={PXE.format(6)},string=n"]
-    words = [word for kind in kinds for word in ("-fw_cfg", kind)]
-    with netboot.network(served, title) as card:
-        installs_and_starts(media, tmp_path, device, [*IPV6, *words, *card], memory=1024)
+    words = [*IPV6, *(word for kind in kinds for word in ("-fw_cfg", kind))]
+    return netboot.network(served, title, *words)
+
+
+@needs_network
+def test_pxe_with_the_image_inside(media: Media, tmp_path: Path) -> None:
+    kernel = media.make("installer.efi", "--image", media.image)
+    with network(tmp_path / "served", "/etc/dnsmasq.d/pxe.conf", kernel, pxe="y") as options:
+        installs_and_starts(media, tmp_path, VIRTIO, options, memory=1024)
+
+
+@needs_network
+def test_http_boot_with_a_release_and_a_report(media: Media, tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    shutil.copytree(media.image.parent, served / "release")
+    rules = RULES.replace('image = "images"', FROM_A_SERVER)
+    with gpg_home() as home:
+        key = make_key(home)
+        (tmp_path / "releases.asc").write_bytes(keys.export(key))
+        signatures.sign(served / "release" / SUMS, key)
+    kernel = media.make("small.efi", "--key", tmp_path / "releases.asc", rules=rules)
+    with network(served, "/etc/dnsmasq.d/http-boot.conf", kernel, pxe="n") as options:
+        installs_and_starts(media, tmp_path, NVME, options)
+    (ledger,) = (served / "ledgers").iterdir()
+    entries = [json.loads(line) for line in ledger.read_text().splitlines()]
+    assert [(one["serial"], one["result"]) for one in entries] == [
+        ("DISK-1", "started"), ("DISK-1", "ok"),
+    ]  # fmt: skip
