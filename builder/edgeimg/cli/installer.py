@@ -77,7 +77,7 @@ def installer(
     consoles: tuple[str, ...],
     offline: bool,
 ) -> None:
-    """Make a stick, CD or kernel image that installs images on internal disks.
+    """Make a stick or CD that installs images on internal disks.
 
     It starts with UEFI and runs `edgeimg install`: with a menu on the screen and the serial line,
     or by rules, whose paths are those on the stick. Images, fleet, rules and key are files on the

@@ -74,8 +74,8 @@ def test_outputs_that_are_refused(tmp_path: Path) -> None:
     error = error_of(output=tmp_path / "there.raw")
     assert isinstance(error, HostError) and "is there already" in error.message
     assert (tmp_path / "there.raw").read_text() == "of somebody"
-    error = error_of(output=tmp_path / "stick.iso")
-    assert isinstance(error, ImageError) and "stick.iso" in error.message
+    error = error_of(output=tmp_path / "stick.img")
+    assert isinstance(error, ImageError) and "stick.img" in error.message
 
 
 def test_rules_that_do_not_fit_the_stick(packed: Path, tmp_path: Path) -> None:
