@@ -177,7 +177,7 @@ def test_a_medium_holds_the_system_and_what_it_installs(
     verity.verify(
         found[f"{system}.root"], found[f"{system}.verity"], manifest.root_hash, toolbox=tiny.pack
     )
-    rest = set(found) - {f"{system}.root", f"{system}.verity", "boot.catalog"}
+    rest = set(found) - {f"{system}.root", f"{system}.verity", "boot.catalog", "esp.fat"}
     assert rest == {f"installer/{name}" for name in stick.result["files"]}
     image = f"installer/images/{stick.image.name.removesuffix('.raw.zst')}/{stick.image.name}"
     assert filecmp.cmp(found[image], stick.image, shallow=False)
@@ -197,6 +197,11 @@ def test_a_cd_starts_the_kernel_image_of_the_stick(
         part for part in disk.read(cd, toolbox=tiny.pack).partitions if part.type == disk.ESP_TYPE
     )
     assert esp.start == int(image[-1]) * 2048
+    # A large one reaches to the end of the file system (ECMA-119, 8.4.8): it must lie before that.
+    with cd.open("rb") as file:
+        file.seek(16 * 2048 + 80)
+        blocks = int.from_bytes(file.read(4), "little")
+    assert esp.start + esp.size <= blocks * 2048
     fat.extract(
         cd, "EFI/BOOT/BOOTX64.EFI", tmp_path / "cd.efi", offset=esp.start, toolbox=tiny.pack
     )

@@ -14,6 +14,7 @@ from edgeimg.tools import Toolbox
 
 TIMEOUT = 600.0
 LABEL = "EDGEIMG"
+ESP = "esp.fat"
 
 
 def make(
@@ -26,14 +27,13 @@ def make(
 ) -> None:
     """Write the file system with `files`: path in it → file of the host.
 
-    `esp` is an EFI system partition that is appended. `epoch` (seconds) is every time stamp; equal
-    arguments give equal bytes. `toolbox` is the group `iso`. Raises ToolError.
+    `esp` is an EFI system partition, which becomes the file `esp.fat`. `epoch` (seconds) is every
+    time stamp; equal arguments give equal bytes. `toolbox` is the group `iso`. Raises ToolError.
     """
-    boot = [
-        *("-append_partition", "2", "0xef", str(esp)),
-        "-appended_part_as_gpt",
-        *("-e", "--interval:appended_partition_2:all::", "-no-emul-boot"),
-    ]
+    # A file, not appended: with 32 MiB or more, the catalog says nothing of its size, and firmware
+    # (EDK2) takes what follows until the end of the file system.
+    boot = ["-e", ESP, "-no-emul-boot", "-efi-boot-part", "--efi-boot-image"]
+    files = {**files, **({ESP: esp} if esp else {})}
     # Parents come before what they hold; "=" and "\" of a name are escaped.
     grafts = [f"/{_escaped(place)}={_escaped(str(path))}" for place, path in sorted(files.items())]
     toolbox.run(
