@@ -47,15 +47,16 @@ USB = ("-device", "qemu-xhci,id=usb")
 PXE = "opt/org.tianocore/IPv{}PXESupport"
 IPV6 = ("-fw_cfg", "name=opt/org.tianocore/IPv6Support,string=n")
 
+IS_ASKED_FOR = os.environ.get("EDGEIMG_TEST_NETBOOT") == "1"
 pytestmark = [
     pytest.mark.boot,
     pytest.mark.skipif(
-        os.environ.get("EDGEIMG_TEST_NETBOOT") != "1",
+        not IS_ASKED_FOR,
         reason="asked for with EDGEIMG_TEST_NETBOOT=1: half an hour",
     ),
 ]
 needs_network = pytest.mark.skipif(
-    not netboot.is_possible(), reason="needs root, /dev/net/tun and dnsmasq"
+    IS_ASKED_FOR and not netboot.is_possible(), reason="needs root, /dev/net/tun and dnsmasq"
 )
 Network = contextlib.AbstractContextManager[Sequence[str]]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,11 +15,12 @@ from edgeimg.errors import HostError
 from edgeimg.flash.devices import Device
 from edgeimg.install import boot_entry
 
+from tests.integration import bad_disks
 from tests.loop_devices import insert, readers
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: loop devices"),
+    bad_disks.needs_loop,
     pytest.mark.skipif(
         not shutil.which("efibootmgr"), reason="no efibootmgr: apt install efibootmgr"
     ),
