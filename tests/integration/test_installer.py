@@ -234,6 +234,6 @@ def test_an_output_of_another_kind_is_refused(stick: Stick) -> None:
     assert done.returncode == ImageError.exit_code, done.stderr
     assert "expected a name that ends in .raw, .raw.zst, .iso or .efi" in done.stderr
     assert not (stick.folder / "installer.qcow2").exists()
-    done = run("installer", "--output", stick.folder / "other.iso", "--console", "COM1")
+    done = run("installer", "--output", stick.folder / "console.iso", "--console", "COM1")
     assert done.returncode == RecipeError.exit_code, done.stderr
     assert "COM1: expected a console" in done.stderr
