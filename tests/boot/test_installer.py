@@ -140,7 +140,7 @@ def test_a_blank_disk_is_installed_and_starts(machine: Machine) -> None:
     with machine.from_stick() as console:
         console.wait_for("writing in 30 s", 900)
         console.wait_for(INSTALLED, 1200)
-        console.wait_for("the firmware starts this disk next", 60)
+        console.wait_for("BootNext is set: the next boot is from this disk", 60)
         on_its_disk(console)
         # The firmware lists the stick first again.
         console.forget()

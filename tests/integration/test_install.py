@@ -24,7 +24,7 @@ from edgeimg.cli.answer import Answer
 from edgeimg.flash import devices
 from edgeimg.flash.devices import Device
 from edgeimg.flash.write import MARK
-from edgeimg.install import machine
+from edgeimg.install import boot_entry, machine
 from edgeimg.pack import disk as disks
 
 from tests import loop_devices
@@ -58,6 +58,16 @@ def rules(folder: Path, image: Path, disk: str, more: str = "") -> Path:
 
 def ledger(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def fake_systemctl(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What was asked of systemctl, in a file that is made with the first request."""
+    program, asked = folder / "bin/systemctl", folder / "asked"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return asked
 
 
 def is_blank(disk: Path) -> bool:
@@ -246,23 +256,20 @@ def test_an_attended_installation(made: Made, tmp_path: Path) -> None:  # noqa: 
         assert "it is removable" in listed[str(disk)]["reasons"][0]
 
 
-def test_what_it_does_afterwards(made: Made, tmp_path: Path) -> None:  # noqa: F811
-    (tmp_path / "bin").mkdir()
-    systemctl = tmp_path / "bin/systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
-    systemctl.chmod(0o755)
-    env = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+def test_what_it_does_afterwards(
+    made: Made,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = fake_systemctl(tmp_path, monkeypatch)
     with blank(tmp_path, 32 * MIB, 8 * MIB) as (disk, small):
         for target, options, code in (
             (disk, ["--dry-run"], 0), (small, [], 13), (disk, [], 0),
         ):  # fmt: skip
-            assert not (tmp_path / "asked").exists()
+            assert not asked.exists()
             file = rules(tmp_path, made.image, f'path = "{target}"', 'after = "poweroff"\n')
-            done = subprocess.run(
-                [EDGEIMG, "install", "--rules", file, *options], env=env, check=False
-            )
-            assert done.returncode == code
-        assert (tmp_path / "asked").read_text() == "poweroff\n"
+            assert run("install", "--rules", file, *options).returncode == code
+        assert asked.read_text() == "poweroff\n"
 
 
 def test_a_disk_is_installed_once(
@@ -271,17 +278,16 @@ def test_a_disk_is_installed_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The disk has a serial number, as real ones have and loop devices have not."""
-    (tmp_path / "bin").mkdir()
-    systemctl = tmp_path / "bin/systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
-    systemctl.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    asked = fake_systemctl(tmp_path, monkeypatch)
+    booted_next: list[str] = []
+    monkeypatch.setattr(boot_entry, "is_possible", lambda: True)
+    monkeypatch.setattr(boot_entry, "start_next", lambda one, _: booted_next.append(one.serial))
     with blank(tmp_path, 32 * MIB) as (disk,):
         listed = devices.disks
 
         def with_serial(lsblk: Any) -> tuple[Device, ...]:
             return tuple(
-                replace(one, serial="L-1") if one.path == str(disk) else one
+                replace(one, serial="L-1", removable=False) if one.path == str(disk) else one
                 for one in listed(lsblk)
             )
 
@@ -297,16 +303,19 @@ def test_a_disk_is_installed_once(
         assert install().exit_code == 0
         assert made.on(disk)
         assert [entry["serial"] for entry in ledger(book)] == ["L-1", "L-1"]
-        (tmp_path / "asked").unlink()
+        asked.unlink()
         # The same once more: nothing is written, and it goes on as if it were.
         before = disk.read_bytes()
         with disk.open("r+b") as opened:
             opened.seek(31 * MIB)
             opened.write(b"data of the gateway")
+        assert booted_next == ["L-1"]
         assert install("--dry-run").exit_code == 0
-        assert not (tmp_path / "asked").exists()
+        assert not asked.exists()
+        assert booted_next == ["L-1"]
         assert install().exit_code == 0
-        assert (tmp_path / "asked").read_text() == "poweroff\n"
+        assert asked.read_text() == "poweroff\n"
+        assert booted_next == ["L-1"] * 2
         assert len(ledger(book)) == 2
         assert disk.read_bytes() != before
         # A ledger of another image knows nothing of it: what is on the disk is data.

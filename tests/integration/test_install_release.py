@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from tests.integration import bad_disks
 from tests.integration.fileserver import FileServer
 from tests.integration.signing import gpg_home, make_key
 from tests.integration.test_flash import EDGEIMG, MIB, Made, made, run  # noqa: F401
-from tests.integration.test_install import blank, is_blank, rules
+from tests.integration.test_install import blank, fake_systemctl, is_blank, rules
 
 pytestmark = [pytest.mark.integration, bad_disks.needs_loop]
 ARCH = tools.build_host().name
@@ -100,6 +99,27 @@ def test_the_image_of_this_architecture_is_installed(
     name = f"gateway_1.0.0_{ARCH}"
     assert site.asked() == {SUMS, SIGNATURE, f"{name}.raw.zst", f"{name}.bmap"}
     assert f"installed: {name}.raw.zst" in done.stdout
+
+
+def test_a_damaged_file_of_the_cache_is_downloaded_again(
+    made: Made,  # noqa: F811
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EDGEIMG_CACHE", str(tmp_path / "cache"))
+    site.publish(made.image, ARCH)
+    blob = tmp_path / "cache/blobs" / sha256(made.image.read_bytes()).hexdigest()
+    with blank(tmp_path, 32 * MIB) as (disk,):
+        file = site.rules(disk)
+        file.write_text(f"{file.read_text()}erase = true\n")
+        assert run("install", "--rules", file).returncode == 0
+        blob.chmod(0o600)
+        blob.write_bytes(bytes(blob.stat().st_size))
+        done = run("install", "--rules", file)
+        assert done.returncode == 0, done.stderr
+        assert "it is fetched again" in done.stderr
+        assert made.on(disk)
 
 
 def damage(site: Site) -> None:
@@ -190,11 +210,7 @@ def test_the_ledger_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "bin").mkdir()
-    systemctl = tmp_path / "bin/systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
-    systemctl.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    asked = fake_systemctl(tmp_path, monkeypatch)
     book = tmp_path / "install.ledger.jsonl"
     book.write_text("")
     with CacheServer() as server, blank(tmp_path, 32 * MIB) as (disk,):
@@ -208,14 +224,14 @@ def test_the_ledger_is_reported(
             assert place == f"/cache/ledgers/{machine.read().name}.ledger.jsonl"
             assert before + stored == book.read_bytes()
             assert [json.loads(line)["result"] for line in stored.splitlines()] == ["started", "ok"]
-        assert (tmp_path / "asked").read_text() == "poweroff\n" * 2
+        assert asked.read_text() == "poweroff\n" * 2
         server.refuses = 403
         done = run("install", "--rules", file)
         assert done.returncode == FetchError.exit_code
         assert "cannot store the ledger" in done.stderr
         assert "HTTP status 403" in done.stderr
         assert made.on(disk)
-        assert (tmp_path / "asked").read_text() == "poweroff\n" * 2
+        assert asked.read_text() == "poweroff\n" * 2
         size = len(server.requests)
         file.write_text(file.read_text().replace("erase = true", ""))
         assert run("install", "--rules", file).returncode == HostError.exit_code

@@ -101,7 +101,7 @@ def test_a_damaged_file_system_is_made_whole(image: Path, tiny, tmp_path: Path) 
         assert told(tiny.pack, f"{image}@@{part.start}", "edgeimg/hostname").decode() == (
             f"{hostname}\n"
         )
-        message = "the config partition cannot be read, and is made anew: files of yours"
+        message = "the config partition cannot be read and is formatted: your own files"
         assert done.stderr.count(message) == lost
 
 

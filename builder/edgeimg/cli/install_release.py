@@ -23,6 +23,7 @@ from edgeimg.trust import signatures
 
 PATIENCE = 120.0
 """Seconds to wait for the server: a machine may start before its network is there."""
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _HINT = "see whether the network and the address are right: it is that of the release's directory"
 
 
@@ -54,10 +55,11 @@ def fetched(
         ]
         try:
             fetch.fetch(downloads, store, offline=False, progress=progress)
+            for item in downloads:  # those of the cache are read once more
+                path = fetch.fetch_file(item, store, offline=False, progress=progress)
+                os.link(path, folder / item.name)
         except (DigestError, FetchError) as error:
             raise FetchError(error.message, hint=_HINT) from error
-        for name, digest in wanted.items():
-            os.link(store.blob(digest), folder / name)
         yield folder
 
 
@@ -69,8 +71,8 @@ def _small(url: str) -> bytes:
 
 
 def _wait_for_server(base: str, progress: Progress) -> None:
-    """Until the server takes connections, or `PATIENCE` is over. A proxy is not waited for."""
-    if any(name.lower().endswith("_proxy") and os.environ[name] for name in os.environ):
+    """Wait until the server takes connections, at most `PATIENCE`; not with a proxy."""
+    if any(os.environ.get(name) or os.environ.get(name.upper()) for name in _PROXIES):
         return
     parts = urlsplit(base)
     port = parts.port or (443 if parts.scheme == "https" else 80)

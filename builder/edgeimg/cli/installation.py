@@ -191,9 +191,9 @@ class Installation:
             lines.append(f"{safety.human(outcome.rate)}/s, the ledger is {self._ledger.path}")
         data["starts_next"] = self._start_next(plan)
         if data["starts_next"]:
-            lines.append("the firmware starts this disk next")
+            lines.append("BootNext is set: the next boot is from this disk")
         self._result(data, lines)
-        self._report(plan)
+        self._report(plan)  # before a restart, which clears a ledger in memory
         if plan.after != "stay" and not self._dry_run:
             process.run(["systemctl", plan.after], timeout=_TIMEOUT)
 
@@ -204,7 +204,7 @@ class Installation:
     def _report(self, plan: Plan) -> None:
         """Store what was added to the ledger on a server, if the rules name one.
 
-        Raises FetchError: then nothing that follows makes the machine forget it.
+        Raises FetchError when the server does not take it.
         """
         address = self._rules.report
         if address is None or self._written() == self._before:
@@ -218,13 +218,16 @@ class Installation:
                 raise FetchError(error.message, hint=f"copy {self._ledger.path}") from error
 
     def _start_next(self, plan: Plan) -> bool:
-        """Whether the firmware was told to start the disk next. Removable disks move on."""
-        if plan.disk.device.removable or not boot_entry.is_possible():
+        """Set BootNext to the disk; whether it is set.
+
+        Not in a dry run, for removable disks, and on machines without UEFI variables.
+        """
+        if self._dry_run or plan.disk.device.removable or not boot_entry.is_possible():
             return False
         try:
             boot_entry.start_next(plan.disk.device, tools.build_host())
         except (HostError, ToolError) as error:
-            self._app.ui.note(f"the firmware was not told to start this disk: {error.message}")
+            self._app.ui.note(f"BootNext is not set, the boot order decides: {error.message}")
             return False
         return True
 

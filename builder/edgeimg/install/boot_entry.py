@@ -1,7 +1,7 @@
-"""The firmware starts the installed disk next, whatever it lists first: efibootmgr(8).
+"""UEFI boot entry of the installed disk, and BootNext, written by efibootmgr(8).
 
-An entry with the place of the boot partition (UEFI 2.10, 3.1.2 and 10.3.5.1) is made, and BootNext
-names it for the next start alone. The order of the entries stays as it was.
+The entry holds the device path of the boot partition (UEFI 2.10, 3.1.2 and 10.3.5.1). BootNext
+names it for the next boot only; BootOrder is not changed.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _TIMEOUT = 60.0
 
 
 def is_possible() -> bool:
-    """Whether this machine was started by UEFI firmware, whose variables are there."""
+    """Whether this machine has UEFI variables."""
     place = Path(os.environ.get("EFIVARFS_PATH", VARIABLES))  # as libefivar looks for them
     return place.is_dir() and any(place.iterdir())
 
 
 def start_next(device: Device, arch: Arch) -> None:
-    """Have the firmware start `device` next. An entry that an earlier call made is replaced.
+    """Make a boot entry for `device`, and set BootNext to it. An earlier entry is replaced.
 
-    Raises HostError without efibootmgr, ToolError when the firmware does not take it.
+    Raises HostError without efibootmgr, ToolError when a variable cannot be written.
     """
     if shutil.which(_PROGRAM) is None:
         raise HostError(f"there is no {_PROGRAM}", hint=f"install the package {_PROGRAM}")
@@ -49,7 +49,9 @@ def start_next(device: Device, arch: Arch) -> None:
     )  # fmt: skip
     numbers = _entries(label)
     if not numbers:
-        raise HostError("the firmware did not keep the entry", hint="choose the disk in its menu")
+        raise HostError(
+            "the boot entry was not saved", hint="choose the disk in the firmware's menu"
+        )
     _run("--bootnext", numbers[-1])
 
 

@@ -30,8 +30,9 @@ def make(
     `esp` is an EFI system partition, which becomes the file `esp.fat`. `epoch` (seconds) is every
     time stamp; equal arguments give equal bytes. `toolbox` is the group `iso`. Raises ToolError.
     """
-    # A file, not appended: with 32 MiB or more, the catalog says nothing of its size, and firmware
-    # (EDK2) takes what follows until the end of the file system.
+    # The boot partition is a file within the ISO 9660 volume. El Torito's sector count has 16 bits,
+    # and is 0 for 32 MiB or more: EDK2 then reads until the end of the volume. A partition that is
+    # appended behind the volume would have no sectors there.
     boot = ["-e", ESP, "-no-emul-boot", "-efi-boot-part", "--efi-boot-image"]
     files = {**files, **({ESP: esp} if esp else {})}
     # Parents come before what they hold; "=" and "\" of a name are escaped.

@@ -40,10 +40,10 @@ def write(
     """Put files (path on the config partition → content) into a raw disk image, or onto a disk.
 
     They replace all that an earlier provisioning put there. What was written is read back and
-    compared. `progress` is told when the file system cannot be read, and the files of others are
-    lost. `unchanged` is called once the disk is held, and raises when it is another one than
-    was meant. Raises ImageError when edgeimg did not make it, BudgetError when they do not fit,
-    ToolError, HostError, ProvisionError when they are not there afterwards.
+    compared. `progress` gets a warning when the old file system cannot be read, so that files of
+    the user are lost. `unchanged` is called once the disk is held, and raises when it is another
+    one than was meant. Raises ImageError when edgeimg did not make it, BudgetError when they do
+    not fit, ToolError, HostError, ProvisionError when they are not there afterwards.
     """
     with (
         target.opened(image) as opened,
@@ -138,7 +138,7 @@ def _others(
 ) -> dict[str, Path]:
     """Files that are not edgeimg's, copied out: path on the partition → file. At least the README.
 
-    Of a file system that cannot be read, nothing: `progress` is told.
+    Only the README when the file system cannot be read; `progress` then gets a warning.
     """
     folder.mkdir()
     try:
@@ -148,7 +148,7 @@ def _others(
     except (ToolError, ImageError, ArchiveError) as error:
         found = {}
         (progress or Silent()).note(
-            f"the config partition cannot be read, and is made anew: files of yours on it are lost "
+            f"the config partition cannot be read and is formatted: your own files on it are lost "
             f"({error.message.splitlines()[0]})"
         )
     readme = folder / "README.txt"

@@ -109,7 +109,7 @@ def write(
 ) -> None:
     """Put the files (path on the config partition → content) there, and read them back.
 
-    `toolbox` is not needed for a folder. `progress` is told what is lost. Raises ImageError,
+    `toolbox` is not needed for a folder. `progress` gets warnings. Raises ImageError,
     HostError, ToolError, ProvisionError.
     """
     if target.kind == "folder":
