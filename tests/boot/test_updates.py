@@ -2,7 +2,9 @@
 how it comes back from a version that does not work.
 
 EDGEIMG_TEST_UPDATES=all installs a version that does not work, too. EDGEIMG_TEST_UPDATE_ARCH=arm64
-or arm does it with one of those, EDGEIMG_TEST_UPDATE_SECTOR=4096 on NVMe with such sectors.
+or arm does it with one of those, EDGEIMG_TEST_UPDATE_SECTOR=4096 on NVMe with such sectors,
+EDGEIMG_TEST_UPDATE_BOARD=qemu-virt-uboot with U-Boot in place of UEFI: the image is the board's,
+the updates are those of its architecture.
 """
 
 from __future__ import annotations
@@ -17,18 +19,20 @@ from pathlib import Path
 
 import pytest
 from edgeimg.arch import ARM, find_arch
+from edgeimg.build import boards
 from edgeimg.cache.store import Store
 from edgeimg.flash import sectors
 from edgeimg.image import blockmap
 from edgeimg.image.manifest import Manifest
 from edgeimg.image.partitions import SECTOR as SMALL
-from edgeimg.recipe.file import load
+from edgeimg.recipe.file import load, shipped_boards
 from edgeimg.release import artifacts, assemble
 from edgeimg.release.assemble import rollback_index
 from edgeimg.release.layout import SUMS, UPDATE_SUMS
 from edgeimg.tools import Toolbox
 from edgeimg.trust import keys, signatures
 from edgeimg.trust.keys import Key
+from edgeimg.ui import Ui
 from edgeimg.vm.disk import raw_image
 
 from tests import gateway as gateways
@@ -41,7 +45,12 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("ssh"), reason="no ssh: apt install openssh-client"),
     pytest.mark.skipif(not shutil.which("gpg"), reason="no gpg: apt install gpg gpg-agent gpgv"),
 ]
-ARCH = find_arch(os.environ.get("EDGEIMG_TEST_UPDATE_ARCH", "x86-64"))
+BOARD = os.environ.get("EDGEIMG_TEST_UPDATE_BOARD", "")
+ARCH = (
+    find_arch(shipped_boards()[BOARD].arch)
+    if BOARD
+    else find_arch(os.environ.get("EDGEIMG_TEST_UPDATE_ARCH", "x86-64"))
+)
 SECTOR = int(os.environ.get("EDGEIMG_TEST_UPDATE_SECTOR", "512"))
 NVME = f"nvme,serial=edgeimg,logical_block_size={SECTOR},physical_block_size={SECTOR}"
 HOST = "10.0.2.2"
@@ -64,6 +73,7 @@ schedule = "Sun 03:00"
 {more}
 """
 INDEX = "rollback_index = 2"
+WITHOUT_INIT = b"#!/usr/bin/false\n"
 BROKEN = "[Service]\nExecStart=\nExecStart=false\nRestart=no\n"
 
 
@@ -87,10 +97,11 @@ class Shop:
             )
         )  # fmt: skip
 
-    def make(self, version: str, *overlays: str, more: str = "") -> Path:
-        """The image of a version."""
+    def make(self, version: str, *overlays: str, more: str = "", board: str = "") -> Path:
+        """The image of a version, for a board or without one."""
         self.write(version, *overlays, more=more)
-        return built(self.project, ARCH, "-r", "recipes/own.toml")
+        chosen = ("--board", board) if board else ()
+        return built(self.project, ARCH, "-r", "recipes/own.toml", *chosen)
 
     def serve(self, image: Path, key: Key | None = None, *, without: str = SUMS) -> None:
         """Publish the update files of an image, signed with `key`; none that ends in `without`."""
@@ -136,9 +147,15 @@ def shop(
         # Of the three indexes, only this one does not always match its signature.
         unsigned = ("--accept-unsigned-index", "arm") if ARCH is ARM else ()
         edgeimg(project, "lock", "-r", "recipes/own.toml", *unsigned)
+        if BOARD:
+            edgeimg(project, "lock", "-r", "recipes/own.toml", "--board", BOARD, *unsigned)
         broken = project / "overlays/broken/usr/lib/systemd/system/k3s.service.d/broken.conf"
         broken.parent.mkdir(parents=True)
         broken.write_text(BROKEN)
+        init = project / "overlays/without-init/usr/lib/systemd/systemd"
+        init.parent.mkdir(parents=True)
+        init.write_bytes(WITHOUT_INIT)
+        init.chmod(0o755)
         yield shop
 
 
@@ -147,8 +164,13 @@ def gateway(
     shop: Shop, toolbox: Callable[[str], Toolbox], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
     """Of version 0.1.0, until its K3s runs."""
-    image = shop.make("0.1.0")
+    image = shop.make("0.1.0", board=BOARD)
     raw, options = raw_image(image, shop.cache), OPTIONS
+    if BOARD:
+        source = load(shop.project / "recipes/own.toml", board=BOARD)
+        options = replace(
+            options, board=boards.model(source, store=shop.cache, ui=Ui(verbosity=-1))
+        )
     console = tmp_path_factory.mktemp("guest") / "console.log"
     if SECTOR != SMALL:
         blocks = blockmap.read(blockmap.beside(image))
@@ -269,3 +291,25 @@ def test_a_version_that_does_not_work_is_left(gateway: Gateway, shop: Shop) -> N
     assert "k3s.service" in gateway.run("cat /var/lib/edgeimg/update/failed.log")
     assert "bad:   0.3.0" in gateway.run("edgeimg-update", timeout=300)
     assert "nothing newer" in gateway.run("edgeimg-update install --restart", timeout=300)
+
+
+@pytest.mark.skipif(
+    os.environ.get("EDGEIMG_TEST_UPDATES") != "all",
+    reason="asked for with EDGEIMG_TEST_UPDATES=all",
+)
+def test_a_version_that_does_not_start_is_left_after_three_starts(
+    gateway: Gateway, shop: Shop
+) -> None:
+    proven(gateway)
+    before = runs(gateway)
+    shop.serve(shop.make("0.4.0", "overlays/without-init", more=INDEX))
+    gateway.run("edgeimg-update install", timeout=PATIENCE)
+    gateway.attempt("systemctl reboot")
+    gateway.hang_up()
+    gateway.until("true", PATIENCE, alone=True)
+    assert runs(gateway) == before
+    console = gateway.guest.console.read_text(errors="replace")
+    assert console.count("Kernel panic") == 3
+    assert "gateway_0.4.0+0-3.efi" in gateway.run("ls /boot/EFI/Linux")
+    gateway.until("grep phase=failed /var/lib/edgeimg/update/state", PATIENCE)
+    assert "update to 0.4.0 failed at" in gateway.run("edgeimg-status")

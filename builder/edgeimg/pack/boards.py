@@ -170,19 +170,25 @@ def _esp_names(board: Board, files: Tree) -> Iterator[str]:
 
 
 def _boot_loader(board: Board, files: Tree) -> Iterator[str]:
-    if board.config is None:
+    by_initrd = board.counting == "initrd"
+    if board.config is None and not by_initrd:
         yield (
             "config: is missing: name the boot loader's build configuration, which shows whether "
-            "it can count starts"
+            'it can count starts, or let the initrd count: counting = "initrd"'
         )
-        return
     options = _options(board, files)
     if not options:
         return
-    if options.get(COUNTS) != "y":
+    if options.get(COUNTS) == "y" and by_initrd:
+        yield (
+            f"counting: the boot loader is built with CONFIG_{COUNTS} and counts, so each start "
+            'would count twice; leave out counting = "initrd"'
+        )
+    elif options.get(COUNTS) != "y" and not by_initrd:
         yield (
             f"config: the boot loader is built without CONFIG_{COUNTS}: it cannot count the starts "
-            "of a new version, so a bad update would start for ever; take U-Boot 2025.04 or later"
+            "of a new version, so a bad update would start for ever; take U-Boot 2025.04 or later, "
+            'or let the initrd count: counting = "initrd"'
         )
     known = [
         name for name, modes in _MODES.items() if any(options.get(mode) == "y" for mode in modes)

@@ -23,9 +23,9 @@ LEVEL = 19
 TIMEOUT = 300.0
 
 APPLETS = (
-    "cat", "chmod", "chroot", "cmp", "cut", "dd", "find", "grep", "losetup", "mkdir", "modprobe",
-    "mount", "mv", "readlink", "reboot", "rm", "rmdir", "sed", "sh", "sleep", "sort",
-    "switch_root", "tr", "umount", "xargs", "xxd",
+    "cat", "chmod", "chroot", "cmp", "cp", "cut", "dd", "find", "grep", "losetup", "ls",
+    "mkdir", "modprobe", "mount", "mv", "readlink", "reboot", "rm", "rmdir", "sed", "sh",
+    "sleep", "sort", "switch_root", "sync", "tr", "umount", "watchdog", "xargs", "xxd",
 )  # fmt: skip
 """The busybox programs that `init` calls."""
 
@@ -46,10 +46,19 @@ MODULES = (
     "drivers/usb/host/xhci-plat-hcd",
     "drivers/usb/host/ehci-pci",
     "drivers/usb/host/ehci-platform",
+    "drivers/watchdog/bcm2835_wdt",
+    "drivers/watchdog/dw_wdt",
+    "drivers/watchdog/i6300esb",
+    "drivers/watchdog/imx2_wdt",
+    "drivers/watchdog/omap_wdt",
+    "drivers/watchdog/sunxi_wdt",
     "drivers/md/dm-verity",
     "fs/erofs/erofs",
     "fs/overlayfs/overlay",
     "fs/ext4/ext4",
+    "fs/fat/vfat",
+    "fs/nls/nls_cp437",
+    "fs/nls/nls_ascii",
     "crypto/crc32c_generic",
     "arch/*/crypto/sha2*",
     "arch/*/crypto/crc32*",

@@ -83,7 +83,12 @@ class Board(Table):
     config: FileGlob | None = Field(
         None,
         description="the boot loader's build configuration in packages or files; it must have "
-        "CONFIG_FAT_RENAME=y",
+        "CONFIG_FAT_RENAME=y, unless the initrd counts",
+    )
+    counting: Literal["boot-loader", "initrd"] = Field(
+        "boot-loader",
+        description="what counts the starts of a new version: 'initrd' for a boot loader without "
+        "CONFIG_FAT_RENAME; a start that ends before the initrd is not counted then",
     )
     raw: dict[Size, FileGlob] = Field(
         default_factory=dict,
@@ -133,4 +138,6 @@ class Board(Table):
     def words(self) -> tuple[str, ...]:
         """What the board adds to the kernel command line of every UKI."""
         limit = [f"systemd.watchdog_sec={self.watchdog}s"] if self.watchdog else []
-        return (*(f"console={console}" for console in self.consoles), *limit, *self.cmdline)
+        counting = ["edgeimg.count=initrd"] if self.counting == "initrd" else []
+        consoles = (f"console={console}" for console in self.consoles)
+        return (*consoles, *limit, *counting, *self.cmdline)

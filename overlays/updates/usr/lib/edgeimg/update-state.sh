@@ -3,7 +3,7 @@
 # leaves one of the two.
 # shellcheck shell=dash disable=SC2034
 state=${EDGEIMG_UPDATE_STATE:-/var/lib/edgeimg/update}
-bless=${EDGEIMG_BLESS:-/usr/lib/systemd/systemd-bless-boot}
+bless=${EDGEIMG_BLESS:-/usr/lib/edgeimg/bless}
 boot=${EDGEIMG_BOOT:-/boot}
 run=${EDGEIMG_RUN:-/run/edgeimg}
 boot_id=${EDGEIMG_BOOT_ID:-/proc/sys/kernel/random/boot_id}
