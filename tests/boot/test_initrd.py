@@ -7,22 +7,28 @@ initrd does when the root was tampered with, is not there, or belongs to another
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from edgeimg import tree
 from edgeimg.arch import ARCHITECTURES, X86_64, Arch
+from edgeimg.pack import image
 from edgeimg.pack.image import Packed
+from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.tables import Kernel
 from edgeimg.smoke.boots import LOSSES
 from edgeimg.tools import Toolbox
 from edgeimg.vm import accel, machine
 from edgeimg.vm.argv import GuestOptions
 from edgeimg.vm.machine import GuestLostError
 
+from tests.console import switched
 from tests.gateway import CPUS
 
 pytestmark = pytest.mark.boot
@@ -168,3 +174,27 @@ def test_machine_id_comes_back_from_data(tiny, packed: Packed, boot: Boot, tmp_p
         disk.write(data.read_bytes())
     said = boot(raw, "TINY done")
     assert f"TINY machine-id {MACHINE_ID}" in said
+
+
+@pytest.mark.skipif(
+    os.environ.get("EDGEIMG_TEST_BOARDS") != "1", reason="asked for with EDGEIMG_TEST_BOARDS=1"
+)
+@pytest.mark.parametrize("word", ["systemd.watchdog_sec=10s", "edgeimg.no_watchdog"])
+def test_watchdog_runs_before_systemd(
+    word: str, tiny, toolbox: Callable[[str], Toolbox], tmp_path: Path
+) -> None:
+    """A system that stops in the root without a word of systemd, as if its kernel had."""
+    init = INIT.replace(b"$b poweroff -f", b"exec $b sleep 3600")
+    source = tiny.source(X86_64, {"usr/bin/init": tree.file(init, mode=0o755)})
+    source = replace(source, recipe=Recipe(kernel=Kernel(cmdline=(word,))))
+    filesystems = image.make_filesystems(source, store=tiny.cache, toolbox=tiny.pack)
+    packed = image.make_disk(source, filesystems, tmp_path, toolbox=tiny.pack)
+    watchdog = ("-device", "i6300esb")
+    with switched(packed.raw, tmp_path, toolbox=toolbox("qemu"), more=watchdog) as turn_on:
+        console = turn_on(lambda console: console.wait_for("TINY done", DEADLINE))
+        console.forget()
+        if word.startswith("systemd."):
+            console.wait_for("TINY done", DEADLINE)
+        else:
+            with pytest.raises(AssertionError, match="was not seen"):
+                console.wait_for("TINY|starting", 40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,10 +13,12 @@ from rich.text import Text
 
 from edgeimg import builtin
 from edgeimg.cache.store import disk_errors
+from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
 from edgeimg.errors import HostError
-from edgeimg.project import copies, ejection, template
-from edgeimg.project.doctor import examine_host
+from edgeimg.project import board_doctor, copies, ejection, template
+from edgeimg.project.doctor import Fact, examine_host
+from edgeimg.recipe import board_reports
 from edgeimg.recipe.model import recipe_schema
 
 
@@ -96,11 +99,27 @@ def eject(app: App, *, name: str) -> None:
     app.result(data, present)
 
 
-@click.command(epilog="Example: edgeimg doctor --json")
+@click.command(epilog="Examples: edgeimg doctor --json    edgeimg doctor --board raspberrypi")
+@click.option("--board", metavar="NAME|FILE", help="Report what is known of a board.")
 @with_app
-def doctor(app: App) -> None:
-    """Report what this host supports and lacks. Exits with 13 if it cannot build."""
+def doctor(app: App, *, board: str | None) -> None:
+    """Report what this host supports and lacks. Exits with 13 if it cannot build.
+
+    With --board, report what is known of a board: how far QEMU's model goes, and who has seen it on
+    hardware.
+    """
+    if board is not None:
+        chosen = options.load_recipe(None, board).recipe.board
+        assert chosen is not None
+        _show_facts(app, board_doctor.examine(chosen, board_reports.read()))
+        return
     findings = [*examine_host(app.store), *copies.examine(Path())]
+    _show_facts(app, findings)
+    if any(finding.state == "bad" for finding in findings):
+        raise HostError("this host cannot build images; see above")
+
+
+def _show_facts(app: App, findings: Sequence[Fact]) -> None:
 
     def show(console: Console) -> None:
         marks = {"ok": ("✓", "green"), "note": ("•", "yellow"), "bad": ("✗", "red")}
@@ -112,8 +131,6 @@ def doctor(app: App) -> None:
                 console.print(Text(f"  {'':<12}{finding.advice}", style="dim"))
 
     app.result({"findings": [finding.to_json() for finding in findings]}, show)
-    if any(finding.state == "bad" for finding in findings):
-        raise HostError("this host cannot build images; see above")
 
 
 @click.command(epilog='Example: eval "$(edgeimg completion bash)"')

@@ -17,6 +17,10 @@ from edgeimg.hardware.lsusb import Lsusb
 from edgeimg.hardware.machine import UNKNOWN, Device
 
 HEADER = "edgeimg-hardware 1"
+_FACTS = {
+    "image", "arch", "kernel", "vendor", "product", "model", "memory", "firmware", "loader",
+    "console", "watchdog", "disk",
+}  # fmt: skip
 _NAME = r"[a-zA-Z0-9_-]{1,64}"
 _MODALIAS = re.compile(r"(?:(?P<path>.*?/modalias):)?(?P<alias>[a-z][a-z0-9_-]*:\S.*)")
 _UDEV = re.compile(r"(?:E: )?(?P<key>MODALIAS|DRIVER)=(?P<value>.*)")
@@ -60,7 +64,7 @@ class Status:
             return self._device(value)
         if key == "compatible":
             self._found.compatible = tuple(value.split())
-        elif key in {"arch", "kernel", "vendor", "product", "model", "memory", "firmware", "disk"}:
+        elif key in _FACTS:
             self._found.facts.append((key, value.strip()))
         else:
             return False

@@ -37,6 +37,7 @@ from tests.unit.compose.test_kernel_deb import make_kernel
 
 EXTRACT = json.loads(FILE.read_text())
 SCRIPT = ROOT / "overlays/base/usr/lib/edgeimg/hardware"
+LOADER_GUID = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 REST = "d*dc*dsc*dp*ic*isc*ip*in*"
 CASES = {
     # machine: architecture, devices with a gap in the default image
@@ -423,7 +424,14 @@ def test_the_gateway_describes_its_machine(tmp_path: Path) -> None:
         "sys/devices/pci0/01.0/modalias": "pci:v00008086d00001533sv0sd0bc02sc00i00\n",
         "sys/devices/a bus/modalias": "platform:Fixed MDIO bus\n",
         "sys/devices/empty/modalias": "",
+        "etc/os-release": 'IMAGE_ID="gateway"\nIMAGE_VERSION="0.1.0"\n',
+        "sys/class/tty/console/active": "tty0 ttyS1\n",
+        "sys/class/watchdog/watchdog0/timeout": "15\n",
+        "sys/class/watchdog/watchdog0/identity": "Broadcom BCM2835 Watchdog timer\n",
     }
+    loader = tmp_path / f"sys/firmware/efi/efivars/LoaderFirmwareInfo-{LOADER_GUID}"
+    loader.parent.mkdir(parents=True)
+    loader.write_bytes(bytes(4) + "Das U-Boot 8230.4096\0".encode("utf-16-le"))
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -442,7 +450,13 @@ def test_the_gateway_describes_its_machine(tmp_path: Path) -> None:
     assert found.title == r"Maker \n Ltd. Box Board Rev 1.4"
     assert found.compatible == ("maker,board", "maker,soc")
     assert ("disk", "mmcblk0 4194304 512") in found.facts
-    assert ("memory", "3975168 kB") in found.facts
+    assert {
+        ("memory", "3975168 kB"),
+        ("image", "gateway 0.1.0"),
+        ("loader", "Das U-Boot 8230.4096"),
+        ("console", "tty0 ttyS1"),
+        ("watchdog", "15 s, Broadcom BCM2835 Watchdog timer"),
+    } <= set(found.facts)
     assert {(one.place, one.modalias, one.modules) for one in found.devices} == {
         ("pci0/01.0", "pci:v00008086d00001533sv0sd0bc02sc00i00", ("igb",)),
         ("a_bus", "platform:Fixed MDIO bus", ()),
