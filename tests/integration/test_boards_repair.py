@@ -141,23 +141,38 @@ def restore(made: Made, original: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("parted"), reason="no parted: apt install parted")
-@pytest.mark.parametrize("tool", ["sfdisk", "parted"])
+@pytest.mark.parametrize(
+    ("tool", "spared"),
+    [
+        ("sfdisk with a damaged header", ("56 entries", "hybrid MBR")),
+        ("parted writes", ("56 entries",)),
+        ("parted fixes the size", ()),
+    ],
+)
+@pytest.mark.parametrize("name", HEADS)
 def test_what_other_tools_destroy_comes_back_from_the_image(
-    made: Made, tool: str, tmp_path: Path
+    name: str,
+    tool: str,
+    spared: tuple[str, ...],
+    tmp_path: Path,
+    toolbox: Callable[[str], Toolbox],
 ) -> None:
+    made = board_disks.make(name, tmp_path, toolbox("pack"))
     original = shutil.copy(made.raw, tmp_path / "original")
-    if tool == "sfdisk":
-        damage(made.raw, 1)
-        sfdisk(made, "--part-label")
-        lost = made.board.table != 2
-    else:
-        os.truncate(made.raw, made.plan.size + 64 * MIB)
-        run("parted", "--script", "--fix", made.raw, "print")
-        lost = True
+    parted: list[str | Path] = ["parted", "--script", "--fix", made.raw]
+    match tool:
+        case "sfdisk with a damaged header":
+            damage(made.raw, 1)
+            sfdisk(made, "--part-label")
+        case "parted writes":
+            run(*parted, "name", "6", "config")
+        case _:
+            os.truncate(made.raw, made.plan.size + 64 * MIB)
+            run(*parted, "print")
     with made.raw.open("rb") as file:
-        mbr = file.read(SECTOR)[446:510]
-    intact = loader_of(made.raw, made) == LOADER and (mbr[4] == 0x0C) == made.board.hybrid
-    assert intact != lost
+        kind = file.read(SECTOR)[446 + 4]
+    intact = loader_of(made.raw, made) == LOADER
+    assert (intact and (kind == board_disks.FAT32_LBA) == made.board.hybrid) == (name in spared)
     restore(made, original)
     size = made.raw.stat().st_size
     assert_whole(made, size=size)
