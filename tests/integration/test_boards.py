@@ -1,77 +1,84 @@
-"""The heads of boards' disks, as other tools read and grow them."""
+"""The heads of boards' disks: flashed, provisioned and grown, as other tools read them."""
 
 from __future__ import annotations
 
-import json
-import struct
-import zlib
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from edgeimg.arch import ARM
-from edgeimg.image.partitions import SECTOR
-from edgeimg.pack import disk
-from edgeimg.recipe.board import Board
-from edgeimg.recipe.model import Recipe
+from edgeimg.fleet import images
+from edgeimg.pack import disk, gpt
+from edgeimg.provision import partition, target
 from edgeimg.tools import Toolbox
 
-from tests.conftest import PROJECT
+from tests.integration import bad_disks, board_disks
+from tests.integration.board_disks import HEADS, LOADER, Made, assert_planned, head, loader_of
 
 pytestmark = pytest.mark.integration
-GROWTH = PROJECT / "overlays/base/usr/lib/repart.d"
-HEADS = {
-    "56 entries": ({"entries": 56}, 8 << 10, 2),
-    "moved entries": ({"table": 2016}, 1 << 10, 2016),
-    "hybrid MBR": ({"hybrid": True}, 1 << 20, 2),
-}
+EDGEIMG = shutil.which("edgeimg") or "edgeimg"
+HOSTNAME = "edgeimg/hostname"
 
 
-def head(path: Path) -> tuple[int, int, bytes]:
-    """Sector and number of the entries of the first table, whose digests hold, and the MBR's."""
-    with path.open("rb") as file:
-        mbr, header = file.read(SECTOR), bytearray(file.read(SECTOR)[:92])
-        sector, count, each, crc = struct.unpack_from("<QIII", header, 72)
-        file.seek(sector * SECTOR)
-        assert zlib.crc32(file.read(count * each)) == crc
-    (crc,) = struct.unpack_from("<I", header, 16)
-    struct.pack_into("<I", header, 16, 0)
-    assert zlib.crc32(header) == crc
-    return sector, count, mbr[446:510]
+@pytest.fixture(params=HEADS)
+def made(request: pytest.FixtureRequest, tmp_path: Path, toolbox: Callable[[str], Toolbox]) -> Made:
+    return board_disks.make(request.param, tmp_path, toolbox("pack"))
 
 
-@pytest.mark.parametrize("name", HEADS)
-def test_a_head_survives_the_growth_of_the_first_start(
-    name: str, toolbox: Callable[[str], Toolbox], tmp_path: Path
+def test_a_head_survives_the_growth_of_the_first_start(made: Made) -> None:
+    before = head(made.raw, made.pack)
+    assert_planned(made, before)
+    assert before.sector == made.board.table
+    assert loader_of(made.raw, made) == LOADER
+    assert disk.read(made.raw, toolbox=made.pack).partitions[0].start == made.board.first
+    board_disks.grow(made, made.raw, f"--size={made.plan.size + (512 << 20)}")
+
+
+@bad_disks.needs_loop
+def test_a_used_card_has_the_head_of_the_image(made: Made, tmp_path: Path) -> None:
+    """All bytes before the first partition, so that no older U-Boot's settings are left.
+
+    The card is larger than the image, provisioned before and after, and grown.
+    """
+    image = target.choose(made.raw, None)
+    target.write(image, {HOSTNAME: b"box-7\n"}, toolbox=made.pack)
+    with board_disks.card(tmp_path, made.plan.size + (256 << 20)) as device:
+        subprocess.run([EDGEIMG, "flash", "--yes", made.raw, device], check=True)
+        assert images.holder(device, toolbox=made.pack) == "box-7"
+        same = ["cmp", f"--bytes={made.board.first}", made.raw, device]
+        subprocess.run(same, check=True)
+        partition.write(device, {HOSTNAME: b"box-8\n"}, toolbox=made.pack)
+        assert images.holder(device, toolbox=made.pack) == "box-8"
+        subprocess.run(same, check=True)
+        made.pack.run("sfdisk", "--relocate", "gpt-bak-std", device, timeout=60)
+        assert_planned(made, head(device, made.pack))
+        board_disks.grow(made, device)
+        assert images.holder(device, toolbox=made.pack) == "box-8"
+
+
+@bad_disks.needs_loop
+@pytest.mark.parametrize(
+    ("name", "size", "reason"),
+    [
+        *[(name, len(LOADER), gpt.BOOT_LOADER) for name in HEADS],
+        ("56 entries", 0, gpt.BOOT_LOADER),
+        ("moved entries", 0, gpt.BOOT_LOADER),
+        ("hybrid MBR", 0, "its MBR names a partition in sectors of 512 bytes"),
+    ],
+)
+def test_a_disk_with_large_sectors_is_refused_and_keeps_its_bytes(
+    name: str, size: int, reason: str, tmp_path: Path, toolbox: Callable[[str], Toolbox]
 ) -> None:
-    keys, place, sector = HEADS[name]
-    tools, image, loader = toolbox("pack"), tmp_path / "disk.raw", tmp_path / "loader"
-    loader.write_bytes(bytes(range(1, 251)) * 2000)
-    board = Board.model_validate({"name": "mine", "arch": "arm", **keys})
-    plan = disk.plan(Recipe(board=board), ARM, "0" * 63 + "1", {})
-    disk.write(plan, {}, image, raw={place: loader}, toolbox=tools)
-
-    def look() -> tuple[tuple[int, int, bytes], dict[str, tuple[int, int]], bytes]:
-        assert b"No errors detected" in tools.run("sfdisk", "--verify", image, timeout=60)
-        table = json.loads(tools.run("sfdisk", "-J", image, timeout=60))["partitiontable"]
-        rows = {row["uuid"].lower(): (row["start"], row["size"]) for row in table["partitions"]}
-        with image.open("rb") as file:
-            file.seek(place)
-            return head(image), rows, file.read(loader.stat().st_size)
-
-    before, rows, data = look()
-    assert data == loader.read_bytes()
-    assert before[:2] == (sector, board.entries)
-    assert (before[2][4] == 0x0C) == board.hybrid
-    assert rows == {part.uuid: (part.start // 512, part.size // 512) for part in plan.partitions}
-    assert disk.read(image, toolbox=tools).partitions[0].start == plan.partitions[0].start
-    tools.run(
-        "systemd-repart", "--dry-run=no", f"--definitions={GROWTH}", "--empty=refuse",
-        f"--size={plan.size + (512 << 20)}", "--offline=yes", "--no-pager", image, timeout=120,
-    )  # fmt: skip
-    after, grown, data = look()
-    assert data == loader.read_bytes()
-    assert after[:2] == before[:2]
-    assert not board.hybrid or after[2] == before[2]
-    assert len(grown) == len(rows) + 1
-    assert rows.items() <= grown.items()
+    """A ROM counts in sectors of 512 bytes: where it would look on such a disk is not known."""
+    made = board_disks.make(name, tmp_path, toolbox("pack"), loader=LOADER[:size])
+    with bad_disks.loop(tmp_path / "backing", sector=4096, size=made.plan.size) as device:
+        before = device.read_bytes()
+        argv = [EDGEIMG, "flash", "--yes", made.raw, device]
+        result = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert result.returncode != 0
+        errors = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+        assert errors == [
+            f"error: the image is for a board, the disk has sectors of 4096 bytes: {reason}"
+        ]
+        assert device.read_bytes() == before

@@ -32,8 +32,9 @@ from tests.unit.test_imports import ROOMS
 
 SITE = PROJECT / "docs/site"
 OTHER_PROGRAMS = {
-    "bash", "cd", "cp", "export", "git", "gpg", "gpgv", "grep", "install", "journalctl", "kubectl",
-    "pipx", "python3", "sha256sum", "sort", "ssh", "tail", "uv", "umount", "sed", "wg-quick",
+    "bash", "cd", "cp", "dd", "export", "gdisk", "git", "gpg", "gpgv", "grep", "head", "install",
+    "journalctl", "kubectl", "pipx", "python3", "sed", "sha256sum", "sort", "ssh", "tail",
+    "umount", "uv", "wg-quick", "zstd",
 }  # fmt: skip
 """Programs of others that the pages call."""
 

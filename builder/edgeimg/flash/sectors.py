@@ -58,7 +58,7 @@ def lay_out(
         _unpack(image, blocks, raw)
         plan = disk.read(raw, name=image.name, toolbox=toolbox)
         first = min((part.start for part in plan.partitions), default=0)
-        _require_empty(raw, gpt.table_size(SECTOR), first)
+        _require_empty(raw, gpt.table_size(SECTOR), first, sector)
         with raw.open("rb") as file:
             head = file.read(min(first, gpt.table_size(sector)))
         start, end = gpt.tables(head, plan.size, sector)
@@ -83,10 +83,10 @@ def lay_out(
     return SectorImage(path=raw, blocks=blockmap.read(described), sector=sector)
 
 
-def _require_empty(raw: Path, start: int, end: int) -> None:
+def _require_empty(raw: Path, start: int, end: int, sector: int) -> None:
     """Raises ImageError for data between the partition table and the first partition."""
     if end > start and next(sparse.chunks(raw, offset=start, size=end - start), None):
-        raise gpt.board("its ROM reads a boot loader before the first partition")
+        raise gpt.board(gpt.BOOT_LOADER, sector)
 
 
 def _require_unchanged(raw: Path, blocks: BlockMap, parts: Sequence[Partition]) -> None:

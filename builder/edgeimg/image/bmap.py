@@ -53,13 +53,14 @@ def content_sizes(disk: Path, plan: DiskPlan, sizes: Mapping[str, int]) -> dict[
 
     `sizes` are the contents of `root-a` and `root-a-verity`: they matter to their last byte,
     zeros included, for dm-verity proves them. A FAT matters up to its last byte that is not
-    zero: only free space is behind that.
+    zero: only free space is behind that. All bytes before the first partition of a board matter:
+    U-Boot would take the settings that another system left there for its own.
     """
     fats = {
         name: sparse.used(disk, offset=plan[name].start, size=plan[name].size) for name in _FATS
     }
     if plan.head is not None:
-        fats[HEAD] = sparse.used(disk, size=plan.head.first)
+        fats[HEAD] = plan.head.first
     return {**fats, **sizes}
 
 

@@ -67,6 +67,7 @@ class DiskPlan:
             f"label-id: {self.uuid}",
             "unit: sectors",
             f"sector-size: {SECTOR}",
+            # systemd-repart discards what is usable and in no partition: not the boot loader.
             f"first-lba: {self.head.first // SECTOR if self.head else _FIRST_USABLE}",
             *([f"table-length: {self.head.entries}"] if self.head else []),
             "",

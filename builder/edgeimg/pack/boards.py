@@ -79,6 +79,7 @@ def check(board: Board, files: Tree, *, cmdline: Sequence[str] = ()) -> list[str
     return [
         *_lacking(board, files),
         *_collisions(board, files),
+        *_repairs(board, files),
         *_environment(board, files),
         *_esp_names(board, files),
         *_boot_loader(board, files),
@@ -119,6 +120,21 @@ def _collisions(board: Board, files: Tree) -> Iterator[str]:
     for at in board.raw:
         if at % SECTOR:
             yield f'raw."{at}": expected a multiple of {SECTOR} bytes'
+
+
+def _repairs(board: Board, files: Tree) -> Iterator[str]:
+    """Files in the last bytes before the first partition.
+
+    gdisk(8) puts the entries there when it makes the first table from the second.
+    """
+    start = board.first - board.table_end + board.table * SECTOR
+    for at, name in board.raw.items():
+        for path in _fits(files, name)[:1]:
+            if start < (end := at + files[path].size) <= board.first:
+                yield (
+                    f"raw file {PurePosixPath(path).name} (bytes {at} to {end}) ends behind byte "
+                    f"{start}, where gdisk repairs the GPT: set a larger `first`"
+                )
 
 
 def _spans(board: Board, files: Tree) -> Iterator[Span]:

@@ -22,6 +22,8 @@ _ENTRIES = 128 * 128
 """Bytes of the entries of an image without a board."""
 _MOST_ENTRIES = 1 << 20
 """Bytes of the entries that are read."""
+BOOT_LOADER = "its ROM reads a boot loader before the first partition"
+"""Why an image cannot be laid out for other sectors. A changed table makes room for the loader."""
 _HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 _MBR = 446
 
@@ -134,10 +136,10 @@ def tables(head: bytes, size: int, sector: int) -> tuple[bytes, bytes]:
     )
     if magic != b"EFI PART":
         raise ImageError("the image has no GPT partition table")
-    if (place, count, each) != (_USUAL, 128, 128) or head[_MBR + 4] != _PROTECTIVE:
-        raise board("its ROM reads the partition table in sectors of 512 bytes")
-    if any(head[_MBR + 16 : _MBR + 64]):
-        raise board("its MBR names a partition in sectors of 512 bytes")
+    if (place, count, each) != (_USUAL, 128, 128):
+        raise board(BOOT_LOADER, sector)
+    if head[_MBR + 4] != _PROTECTIVE or any(head[_MBR + 16 : _MBR + 64]):
+        raise board("its MBR names a partition in sectors of 512 bytes", sector)
     rows = head[2 * SECTOR : table_size(SECTOR)]
     entries = b"".join(_entry(rows[at : at + each], sector) for at in range(0, _ENTRIES, each))
     total, taken = _scaled(size // SECTOR, sector), _ENTRIES // sector
@@ -176,9 +178,12 @@ def _scaled(place: int, sector: int) -> int:
     return number
 
 
-def board(reason: str) -> ImageError:
-    """The error for an image whose ROM reads sectors of 512 bytes."""
+def board(reason: str, sector: int) -> ImageError:
+    """The error for a board's image, whose ROM reads sectors of 512 bytes, and a disk with others.
+
+    A ROM counts in its own sectors: no other place for the boot loader is known to be right.
+    """
     return ImageError(
-        f"the image is for a board: {reason}",
+        f"the image is for a board, the disk has sectors of {sector} bytes: {reason}",
         hint="take a disk with sectors of 512 bytes",
     )

@@ -100,9 +100,13 @@ def test_partitions_between_sectors_are_refused() -> None:
 @pytest.mark.parametrize(
     ("place", "data", "reason"),
     [
-        (512 + 72, struct.pack("<Q", 1440), "reads the partition table"),
-        (512 + 80, struct.pack("<I", 56), "reads the partition table"),
-        (446 + 4, b"\x0c", "reads the partition table"),
+        (
+            512 + 72,
+            struct.pack("<Q", 1440),
+            "disk has sectors of 4096 bytes: its ROM reads a boot loader",
+        ),
+        (512 + 80, struct.pack("<I", 56), "its ROM reads a boot loader"),
+        (446 + 4, b"\x0c", "MBR names a partition"),
         (446 + 16 + 4, b"\xee", "MBR names a partition"),
         (512, b"EFI PARK", "no GPT"),
     ],

@@ -76,6 +76,11 @@ def test_a_packed_configuration_is_read_too() -> None:
             {},
             "raw file spl.bin .* and raw file config .* overlap",
         ),
+        (
+            {"raw": {"4090 KiB": "boot/config"}},
+            {},
+            "config .* ends behind byte 4187136, where gdisk",
+        ),
         ({"raw": {"512": "boot/config"}}, {}, "the GPT's header .* and raw file config"),
         ({"raw": {"8200": "boot/spl.bin"}}, {}, 'raw."8200": expected a multiple of 512 bytes'),
         ({"raw": {"8 KiB": "boot/slp.bin"}}, {}, "hold boot/slp.bin; did you mean boot/spl.bin"),
@@ -178,15 +183,21 @@ def test_the_root_is_where_the_boardless_image_has_it() -> None:
     assert [part.size for part in made.partitions] == [part.size for part in bare.partitions]
 
 
-def test_the_block_map_has_the_boot_loader(tmp_path: Path) -> None:
+def test_a_file_may_end_where_gdisk_would_repair_the_table() -> None:
+    """56 entries take 7 KiB before the first partition."""
+    end = {"raw": {"4088 KiB": "boot/spl.bin"}}
+    assert boards.check(board(**end), tree(**{"boot/spl.bin": bytes(KIB)})) == []
+    assert boards.check(board(**end), tree(**{"boot/spl.bin": bytes(KIB + 1)})) != []
+
+
+def test_the_block_map_has_all_bytes_before_the_first_partition(tmp_path: Path) -> None:
     made, image = plan(), tmp_path / "disk"
     with image.open("wb") as out:
         out.truncate(made.size)
         out.seek(8 * KIB)
         out.write(FILES["boot/spl.bin"])
     used = bmap.content_sizes(image, made, {})
-    first, last = bmap.ranges(made, used)[0]
-    assert (first, last) == (0, (8 * KIB + 100_000 - 1) // bmap.BLOCK)
+    assert bmap.ranges(made, used)[0] == (0, 4 * MIB // bmap.BLOCK - 1)
 
 
 def table(path: Path, *, count: int = 128) -> bytes:
