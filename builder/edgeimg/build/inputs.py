@@ -228,13 +228,14 @@ def board_model(plan: BuildPlan, store: Store, progress: Progress) -> BoardModel
         return None
     if board.qemu is None:
         raise RecipeError(f"QEMU has no model of the board {board.name}")
-    node = boards.bios(board, board_files(plan, store, progress))
-    bios = None
-    if node is not None:
-        data = node.read()
-        name = key("bios", hashlib.sha256(data).hexdigest())
-        bios = store.derived(name, lambda path: _write(path, data))
-    return BoardModel(name=board.name, model=board.qemu, bios=bios)
+    nodes = boards.emulator_files(board, board_files(plan, store, progress))
+    files = tuple((option, _stored(node.read(), store)) for option, node in nodes.items())
+    return BoardModel(name=board.name, model=board.qemu, files=files)
+
+
+def _stored(data: bytes, store: Store) -> Path:
+    name = key("emulator-file", hashlib.sha256(data).hexdigest())
+    return store.derived(name, lambda path: _write(path, data))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -62,16 +62,19 @@ def loader(board: Board, files: Tree, *, cmdline: Sequence[str] = ()) -> Loader:
     )
 
 
-def bios(board: Board, files: Tree) -> Node | None:
-    """The file that QEMU loads for the board. Raises RecipeError when it is missing."""
-    if board.qemu is None or board.qemu.bios is None:
-        return None
-    found = _fits(files, board.qemu.bios)
-    if len(found) != 1:
-        raise RecipeError(
-            f"the board {board.name}: {_missing('qemu.bios', board.qemu.bios, files)}"
-        )
-    return files[found[0]]
+def emulator_files(board: Board, files: Tree) -> dict[str, Node]:
+    """The files that QEMU loads for the board, by the name of QEMU's option.
+
+    Raises RecipeError when one is missing.
+    """
+    nodes = {}
+    for option, name in board.emulator_files.items():
+        found = _fits(files, name)
+        if len(found) != 1:
+            problem = _missing(f"qemu.{option}", name, files)
+            raise RecipeError(f"the board {board.name}: {problem}")
+        nodes[option] = files[found[0]]
+    return nodes
 
 
 def check(board: Board, files: Tree, *, cmdline: Sequence[str] = ()) -> list[str]:
@@ -91,15 +94,14 @@ def _lacking(board: Board, files: Tree) -> Iterator[str]:
     wanted = [(f'raw."{at}"', name, True) for at, name in board.raw.items()]
     wanted += [(f'esp."{to}"', name, not _many(to)) for to, name in board.esp.items()]
     wanted += [("config", board.config, True)] if board.config else []
-    if board.qemu and board.qemu.bios:
-        wanted.append(("qemu.bios", board.qemu.bios, True))
+    wanted += [(f"qemu.{option}", name, True) for option, name in board.emulator_files.items()]
     for key, name, single in wanted:
         found = _fits(files, name)
         if not found:
             yield _missing(key, name, files)
         elif single and len(found) > 1:
             yield f"{key}: {name} fits {len(found)} files, expected one"
-    if not (board.raw or board.esp or (board.qemu and board.qemu.bios)):
+    if not (board.raw or board.esp or board.emulator_files):
         yield "raw, esp: no boot loader has a place"
 
 

@@ -25,7 +25,7 @@ def _model(board: Board) -> Fact:
     if board.qemu is None:
         return Fact(topic="QEMU", state="note", message="QEMU has no model of this board")
     how = "with its boot loader on the disk"
-    if board.qemu.bios is not None:
+    if board.emulator_files:
         how = "with its boot loader loaded by QEMU"
     missing = "; not in the model: " + ", ".join(board.qemu.lacks) if board.qemu.lacks else ""
     return Fact(

@@ -50,6 +50,13 @@ class Emulation(Table):
     bios: FileGlob | None = Field(
         None, description="boot loader file that QEMU loads itself: not the board's real path"
     )
+    kernel: FileGlob | None = Field(
+        None,
+        description="boot loader file that QEMU starts in place of a kernel, as a board's "
+        "firmware does",
+    )
+    dtb: FileGlob | None = Field(None, description="device tree that QEMU gives it")
+    serial: int = Field(0, ge=0, le=4, description="which serial line of the machine is watched")
     disk: Literal["virtio", "sd"] = Field("virtio", description="what the disk is attached to")
     memory: int | None = Field(None, ge=64, le=65536, description="MiB that the board has")
     processors: int | None = Field(None, ge=1, le=8, description="processors that it must have")
@@ -128,6 +135,15 @@ class Board(Table):
         if (end := self.table_end) > self.first:
             raise ValueError(f"the GPT's entries end at {end} bytes, behind first = {self.first}")
         return self
+
+    @property
+    def emulator_files(self) -> dict[str, str]:
+        """Files that QEMU loads, as globs, by the name of QEMU's option."""
+        model = self.qemu
+        names = {} if model is None else {
+            "bios": model.bios, "kernel": model.kernel, "dtb": model.dtb,
+        }  # fmt: skip
+        return {option: name for option, name in names.items() if name is not None}
 
     @property
     def table_end(self) -> int:

@@ -48,8 +48,8 @@ class BoardModel:
 
     name: str
     model: Emulation
-    bios: Path | None = None
-    """The boot loader that QEMU loads; None: the board's ROM finds it on the disk."""
+    files: tuple[tuple[str, Path], ...] = ()
+    """What QEMU loads, with the name of its option; nothing: the board's ROM reads the disk."""
 
     @property
     def virtual(self) -> bool:
@@ -149,7 +149,8 @@ def _machine(spec: GuestSpec) -> list[str]:
 
 def _firmware(spec: GuestSpec) -> list[str]:
     if spec.options.board is not None:
-        return ["-bios", str(spec.options.board.bios)] if spec.options.board.bios else []
+        files = spec.options.board.files
+        return [word for option, path in files for word in (f"-{option}", str(path))]
     code, variables = _escape(spec.firmware_code), _escape(spec.firmware_vars)
     return [
         "-drive",
@@ -197,12 +198,14 @@ def _devices(spec: GuestSpec) -> list[str]:
 
 
 def _console(spec: GuestSpec) -> list[str]:
+    board = spec.options.board
+    others = ["-serial", "null"] * (board.model.serial if board else 0)
     if spec.console is not None:
         log = _escape(spec.console)
-        return ["-chardev", f"file,id=console,path={log}", "-serial", "chardev:console"]
+        return ["-chardev", f"file,id=console,path={log}", *others, "-serial", "chardev:console"]
     return [
         *("-chardev", "stdio,id=console,mux=on,signal=off"),
-        *("-serial", "chardev:console", "-mon", "chardev=console,mode=readline"),
+        *(*others, "-serial", "chardev:console", "-mon", "chardev=console,mode=readline"),
     ]
 
 

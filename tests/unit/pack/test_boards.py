@@ -287,7 +287,8 @@ def test_unknown_boards_are_refused(tmp_path: Path) -> None:
 def model(path: Path | None, **qemu: object) -> BoardModel:
     made = board(qemu=qemu).qemu
     assert made is not None
-    return BoardModel(name="mine", model=made, bios=path)
+    files = (("bios", path),) if path else ()
+    return BoardModel(name="mine", model=made, files=files)
 
 
 def guest(arch: Arch, board: BoardModel) -> GuestSpec:
@@ -303,3 +304,22 @@ def test_qemu_runs_a_board_without_uefi() -> None:
     assert "if=sd,format=qcow2,cache=unsafe,file=/w/disk.qcow2" in argv
     assert argv[argv.index("-machine") + 1] == "orangepi-pc"
     assert not any("virtio" in word or "pflash" in word or word == "-bios" for word in argv)
+
+
+def test_qemu_starts_a_boot_loader_as_a_kernel() -> None:
+    board = model(None, machine="raspi3b", disk="sd", serial=1)
+    board = replace(board, files=(("kernel", Path("/w/u-boot")), ("dtb", Path("/w/a.dtb"))))
+    argv = qemu_argv(guest(ARM64, board))
+    assert argv[argv.index("-kernel") :][:4] == ["-kernel", "/w/u-boot", "-dtb", "/w/a.dtb"]
+    lines = [argv[at + 1] for at, word in enumerate(argv) if word == "-serial"]
+    assert lines == ["null", "chardev:console"]
+
+
+def test_files_of_the_emulator_are_looked_for() -> None:
+    made = board(qemu={"kernel": "boot/spl.bin", "dtb": "boot/dtb/a.dtb"})
+    found = boards.emulator_files(made, tree())
+    assert {option: node.size for option, node in found.items()} == {"kernel": 100_000, "dtb": 1}
+    made = board(qemu={"kernel": "boot/spl.bin", "dtb": "boot/dtb/b.dtb"})
+    assert "qemu.dtb" in boards.check(made, tree())[0]
+    with pytest.raises(RecipeError, match=r"qemu\.dtb: neither packages nor files"):
+        boards.emulator_files(made, tree())
