@@ -36,10 +36,14 @@ class RecipeFile:
     def lock_path(self) -> Path:
         """`recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`.
 
-        For a board of `--board` with packages of its own, by `gateway.BOARD.lock.toml`.
+        For a board of `--board` with packages or a kernel of its own, by
+        `gateway.BOARD.lock.toml`.
         """
         board = self.recipe.board
-        if self.given_board and board and board.packages:
+        overrides = self.recipe.arch.values()
+        kernels = (self.recipe.kernel, *(one.kernel for one in overrides if one.kernel))
+        own = (board and board.packages) or any(kernel.is_vendors for kernel in kernels)
+        if self.given_board and board and own:
             return self.path.with_suffix(f".{board.name}.lock.toml")
         return self.path.with_suffix(".lock.toml")
 
