@@ -10,6 +10,8 @@ from edgeimg.build.plan import BuildPlan
 from edgeimg.cache.store import Store
 from edgeimg.compose import kernel_deb, vendor_kernel
 from edgeimg.compose.kernel_deb import Kernel
+from edgeimg.errors import LockError
+from edgeimg.lock.file import REPAIR
 from edgeimg.lock.model import KernelPin
 from edgeimg.progress import Progress
 from edgeimg.recipe.file import RecipeFile
@@ -17,10 +19,13 @@ from edgeimg.resolve.update import KERNEL
 
 
 def read(plan: BuildPlan, store: Store, progress: Progress) -> Kernel:
-    """The kernel of the plan. Raises FetchError, ArchiveError, ArchitectureError."""
+    """The kernel of the plan. Raises LockError, FetchError, ArchiveError, ArchitectureError."""
     if plan.kernel is not None:
         return vendor_kernel.read(plan.kernel, plan.arch, store)
-    return kernel_deb.from_deb(debian_packages.group(plan, KERNEL, store, progress)[0])
+    packages = debian_packages.group(plan, KERNEL, store, progress)
+    if not packages:
+        raise LockError(f"the lock has no kernel for {plan.arch.name}", hint=REPAIR)
+    return kernel_deb.from_deb(packages[0])
 
 
 def pins(source: RecipeFile, archs: Sequence[Arch], store: Store) -> dict[str, KernelPin]:

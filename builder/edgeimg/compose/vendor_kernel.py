@@ -108,7 +108,8 @@ def _version(tree: Tree, label: str) -> str:
     }
     if len(names) != 1:
         raise ArchiveError(
-            f"{label} holds modules of {len(names)} kernels, expected one",
+            f"{label} holds modules of {len(names)} kernels, expected one"
+            + (f": {', '.join(sorted(names))}" if names else ""),
             hint="the modules are in usr/lib/modules/VERSION or lib/modules/VERSION",
         )
     (version,) = names

@@ -49,7 +49,7 @@ _IMAGE = re.compile(
     r"(?P<digest>sha256:[0-9a-f]{64}) (?P<reference>[^\s\x00-\x1f\x7f-\x9f]+)"
     r"(?: (?P<source>[^\s@\x00-\x1f\x7f-\x9f]+@sha256:[0-9a-f]{64}))?"
 )
-_PATH = re.compile(r"[^/\x00-\x1f][^\x00-\x1f]*")
+_PATH = re.compile(r"[^/\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*")
 """In the project."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _GROUP = re.compile(r"[a-z][a-z0-9-]*")
