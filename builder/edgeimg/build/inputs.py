@@ -208,7 +208,8 @@ def board_loader(plan: BuildPlan, store: Store, progress: Progress) -> Loader | 
     if board is None:
         return None
     files = board_files(plan, store, progress)
-    return boards.loader(board, files, cmdline=plan.recipe.kernel.cmdline)
+    recipe = plan.recipe
+    return boards.loader(board, files, cmdline=recipe.kernel.cmdline, esp=recipe.image.esp)
 
 
 def board_files(plan: BuildPlan, store: Store, progress: Progress) -> Tree:
