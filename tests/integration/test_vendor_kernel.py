@@ -19,11 +19,12 @@ from typing import Any
 import pefile
 import pytest
 from edgeimg import fetch
-from edgeimg.arch import ARM64
+from edgeimg.arch import ARCHITECTURES, ARM64, Arch
 from edgeimg.build import kernels
 from edgeimg.cache.store import Store
-from edgeimg.compose import kernel_deb
+from edgeimg.compose import kernel_deb, vendor_kernel
 from edgeimg.compose.kernel_deb import Kernel
+from edgeimg.errors import ArchitectureError
 from edgeimg.fetch import mirrors
 from edgeimg.image import raw
 from edgeimg.lock.file import write_lock
@@ -191,6 +192,24 @@ def test_a_board_and_a_kernel_of_ones_own_build(
     assert_one_error(
         changed, 6, r"vendor/kernel has the sha256 \S+, locked is \S+\n  hint: take the"
     )
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES, ids=lambda arch: arch.name)
+def test_real_kernels_are_what_is_expected_of_a_vendors(
+    arch: Arch, cache: Store, default_lock: Lock
+) -> None:
+    rows = default_lock.images[arch.name].groups["kernel"]
+    downloads = fetch.package_downloads(rows, mirrors.from_host(os.environ))
+    fetch.fetch(downloads, cache, offline=False)
+    (row,) = rows
+    found = vendor_kernel.find("deb", "linux.deb", cache.blob(row.sha256))
+    kernel = vendor_kernel.read(found, arch, cache)
+    assert row.name == f"linux-image-{kernel.version}"
+    assert kernel.options["EFI_STUB"] == "y"
+    for other in ARCHITECTURES:
+        if other != arch:
+            with pytest.raises(ArchitectureError, match=f"package for {arch.debian}, the image is"):
+                vendor_kernel.read(found, other, cache)
 
 
 def _read_back(maker: Maker, tools: Toolbox, work: Path) -> None:

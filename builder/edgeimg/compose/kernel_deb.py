@@ -96,7 +96,7 @@ class Kernel:
         )
         text = config.text(f"boot/config-{self.version}")
         pairs = (line.removeprefix("CONFIG_").partition("=") for line in text.splitlines())
-        return {name: value for name, equals, value in pairs if equals and name[0] != "#"}
+        return {name: value for name, equals, value in pairs if equals and name[:1] not in "#"}
 
     @cached_property
     def builtin(self) -> frozenset[str]:

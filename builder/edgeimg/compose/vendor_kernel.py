@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +25,9 @@ from edgeimg.tree import Kind, Node, Tree
 from edgeimg.tree.overlay import from_directory
 
 _IMAGE = replace(UNTRUSTED, bytes=256 << 20)
+_LARGEST_CONFIG = 16 << 20
+"""Bytes. Debian's has 0.3 MB."""
+_SHOWN = 3
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+~_-]{0,63}")
 _BANNER = re.compile(rb"Linux version (\d[!-~]*) ")
 _OWN_LINKS = ("build", "source")
@@ -77,10 +80,15 @@ def _kernel(tree: Tree, pin: KernelPin, arch: Arch) -> Kernel:
     name = f"boot/vmlinuz-{version}"
     node = tree.get(name)
     if node is None or node.kind is not Kind.FILE:
-        others = [path for path, _ in tree.items() if path.startswith("boot/vmlinuz")]
-        instead = f": it has /{', /'.join(others)}" if others else ""
+        others = [f"/{path}" for path, _ in tree.items() if path.startswith("boot/vmlinuz")]
+        instead = f": it has {_listing(others)}" if others else ""
         raise ArchiveError(f"{pin.path} holds modules of {version} and no file /{name}{instead}")
     config = tree.get(f"boot/config-{version}")
+    for one, most in ((node, _IMAGE.bytes), (config, _LARGEST_CONFIG)):
+        if one and one.size > most:
+            raise ArchiveError(
+                f"{pin.path}: its image or its configuration is larger than {most >> 20} MiB"
+            )
     return Kernel(
         version=version,
         image=_image(node, f"{pin.path}: /{name}", version, arch),
@@ -109,7 +117,7 @@ def _version(tree: Tree, label: str) -> str:
     if len(names) != 1:
         raise ArchiveError(
             f"{label} holds modules of {len(names)} kernels, expected one"
-            + (f": {', '.join(sorted(names))}" if names else ""),
+            + (f": {_listing(sorted(names))}" if names else ""),
             hint="the modules are in usr/lib/modules/VERSION or lib/modules/VERSION",
         )
     (version,) = names
@@ -118,13 +126,19 @@ def _version(tree: Tree, label: str) -> str:
     return version
 
 
+def _listing(names: Sequence[str]) -> str:
+    """A few names of strangers, on one line."""
+    return ", ".join(name if name.isprintable() else ascii(name) for name in names[:_SHOWN])
+
+
 def _modules(tree: Tree, label: str, version: str) -> Iterator[tuple[str, Node]]:
     start = f"usr/lib/modules/{version}"
     for path, node in tree.under(start):
         if node.kind is Kind.SYMLINK:
             if path.removeprefix(f"{start}/") not in _OWN_LINKS:
+                shown = _listing([f"/{path}"])
                 raise ArchiveError(
-                    f"{label}: /{path} is a link to {node.target!r}, expected a file"
+                    f"{label}: {shown} is a link to {node.target!r}, expected a file"
                 )
             continue
         yield path, node
@@ -154,7 +168,7 @@ def _image(node: Node, label: str, version: str, arch: Arch) -> bytes:
         names = [other.name for other in ARCHITECTURES if other.pe_machine == machine]
         what = names[0] if names else f"machine {machine:#06x}"
         raise ArchitectureError(f"{label} is for {what}, the image is for {arch.name}", hint=_HINT)
-    own = _release(data)
+    own = _listing([_release(data)])
     if own not in ("", version):
         raise ArchiveError(f"{label} is Linux {own}, its modules are for {version}")
     return data

@@ -20,7 +20,7 @@ from edgeimg.cache.store import Store
 from edgeimg.cli import render
 from edgeimg.compose.vendor import Vendor
 from edgeimg.cve.cve import judge
-from edgeimg.errors import CheckError, DigestError, LockError, RecipeError
+from edgeimg.errors import ArchitectureError, CheckError, DigestError, LockError, RecipeError
 from edgeimg.lock.file import encode_lock, write_lock
 from edgeimg.lock.model import KernelPin, Lock
 from edgeimg.progress import Silent
@@ -167,6 +167,25 @@ def test_recipes_without_one_have_the_digests_that_they_had() -> None:
     assert recipe.digest() == hashlib.sha256(text.encode()).hexdigest()
     assert recipe.digest() != Recipe.model_validate({"kernel": {"deb": "x"}}).digest()
     assert digest(Recipe()) != digest(Recipe.model_validate({"kernel": {"deb": "x"}}))
+
+
+def test_a_kernel_is_of_one_architecture(tmp_path: Path) -> None:
+    both = RECIPE.replace('["arm64"]', '["arm64", "arm"]')
+    own = '[arch.arm64.kernel]\ndeb = "vendor/arm64.deb"\n'
+    project(tmp_path, "")
+    path, store = tmp_path / "recipes/own.toml", Store(tmp_path / "cache")
+    path.write_text(both + own)
+    source = load(path)
+    assert list(kernels.pins(source, source.recipe.archs, store)) == ["arm64"]
+    lock = locked(source)
+    assert ["kernel" in lock.images[name].groups for name in ("arm64", "arm")] == [False, True]
+    path.write_text(both + own.replace("arch.arm64.", ""))
+    source = load(path)
+    says = "vmlinuz-.* is for arm64, the image is for arm$"
+    with pytest.raises(ArchitectureError, match=says) as caught:
+        kernels.pins(source, source.recipe.archs, store)
+    assert caught.value.exit_code == 8
+    assert "[arch.arm64.kernel]" in (caught.value.hint or "")
 
 
 def test_device_trees_are_among_the_boards_files(tmp_path: Path) -> None:

@@ -216,6 +216,33 @@ def test_another_image_is_named(read: Callable[..., Kernel]) -> None:
         read(files)
 
 
+def test_names_of_strangers_stay_on_one_line(read: Callable[..., Kernel]) -> None:
+    names = [f"boot/vmlinuz-{number}\n\x1b[31m" for number in range(9)]
+    with pytest.raises(ArchiveError) as caught:
+        read(contents(vmlinuz=None) | dict.fromkeys(names, b""))
+    assert caught.value.message.isprintable()
+    assert caught.value.message.count("vmlinuz") == 4
+    with pytest.raises(ArchiveError) as caught:
+        read(contents(vmlinuz=bz_image("6.6\n\x1b[31m")), X86_64)
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(("name", "most"), [("vmlinuz", 256), ("config", 16)])
+def test_what_is_too_large_is_refused(tmp_path: Path, name: str, most: int) -> None:
+    reader("files", contents(), tmp_path, ARM64)
+    with (tmp_path / FILES / f"boot/{name}-{VERSION}").open("r+b") as large:
+        large.truncate((most << 20) + 1)
+    with pytest.raises(ArchiveError, match=f"is larger than {most} MiB"):
+        reader("files", {}, tmp_path, ARM64)
+
+
+def test_a_malformed_configuration_is_no_defect(read: Callable[..., Kernel]) -> None:
+    config = b"=y\nCONFIG_=y\nCONFIG_A\n# CONFIG_B=y\nCONFIG_EFI=y\n"
+    assert read(contents(config=config)).options == {"EFI": "y"}
+    with pytest.raises(ArchiveError, match="is not UTF-8 text"):
+        assert read(contents(config=b"\xff=y")).options
+
+
 def test_a_version_is_one_word(read: Callable[..., Kernel]) -> None:
     with pytest.raises(ArchiveError, match=r"'6\.6 x' is no version of Linux"):
         read({"lib/modules/6.6 x/modules.builtin": b""})
