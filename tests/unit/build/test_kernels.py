@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -339,3 +342,20 @@ def test_releases_and_mirrors_know_it(tmp_path: Path, kind: str) -> None:
     assert pin.path in plan.paths  # a kernel that is in no commit holds a release back
     holds = gates.of_inputs([plan], [], tmp_path)
     assert [hold.gate for hold in holds] == ["dirty-overlay"]
+
+
+def test_a_mirror_says_that_it_has_no_kernel_of_the_project(tmp_path: Path) -> None:
+    source = project(tmp_path, DEB)
+    image = replace(locked(source).images["arm64"], groups={}, k3s=None)
+    lock = replace(lock_of(source), images={"arm64": image}, tools={})
+    write_lock(lock, source.lock_path)
+    program = [sys.executable, "-c", "from edgeimg.cli import main; main()", "mirror", "mirror"]
+    done = subprocess.run(
+        [*program, "-r", "recipes/own.toml", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120,
+        env={**os.environ, "EDGEIMG_CACHE": str(tmp_path / "cache"), "COLUMNS": "300"},
+    )  # fmt: skip
+    assert image.kernel is not None
+    kept = f"vendor/arm64.deb sha256:{image.kernel.sha256}"
+    assert json.loads(done.stdout)["kernels_not_kept"] == [kept]
+    assert f"not kept, because the project has it: {kept}" in done.stderr
