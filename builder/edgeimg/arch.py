@@ -50,6 +50,8 @@ class Arch:
     """Flags of its libraries in ld.so.cache (glibc, dl-cache.h)."""
     efi: str
     """The EFI suffix: BOOT<EFI>.EFI, systemd-boot<efi>.efi, linux<efi>.efi.stub."""
+    pe_machine: int
+    """Machine of its EFI programs (PE format, machine types)."""
     secure_boot: bool = True
     """Whether there is firmware with Secure Boot for it."""
     kernel_deb: str
@@ -91,6 +93,7 @@ X86_64 = Arch(
     loader="/lib64/ld-linux-x86-64.so.2",
     ld_cache_flags=0x0303,
     efi="x64",
+    pe_machine=0x8664,
     kernel_deb="linux-image-amd64",
     microcode_packages=("amd64-microcode", "intel-microcode"),
     console="ttyS0,115200n8",
@@ -123,6 +126,7 @@ ARM64 = Arch(
     loader="/lib/ld-linux-aarch64.so.1",
     ld_cache_flags=0x0A03,
     efi="aa64",
+    pe_machine=0xAA64,
     kernel_deb="linux-image-arm64",
     console="ttyAMA0",
     syscalls="arm64",
@@ -157,6 +161,7 @@ ARM = Arch(
     loader="/lib/ld-linux-armhf.so.3",
     ld_cache_flags=0x0903,
     efi="arm",
+    pe_machine=0x01C2,
     secure_boot=False,
     kernel_deb="linux-image-armmp",
     console="ttyAMA0",

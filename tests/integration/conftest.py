@@ -28,6 +28,7 @@ LONGEST = (
     "test_upgrade.py",
     "test_package.py",
     "test_mirror.py",
+    "test_vendor_kernel.py",
 )
 """Files that take long, the longest first: workers end at about the same time."""
 

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from edgeimg.arch import ARM
 from edgeimg.cache.store import Store
 from edgeimg.errors import LockError
 from edgeimg.lock.groups import BOOT_PACKAGES, CONTAINER_PACKAGES, INITRD_PACKAGES
-from edgeimg.lock.model import Lock
+from edgeimg.lock.model import KernelPin, Lock
 from edgeimg.recipe.model import Recipe
+from edgeimg.recipe.tables import Kernel
 from edgeimg.resolve import lock as locks
 from edgeimg.sources import apt
 
@@ -67,6 +69,7 @@ def resolve(
     previous: Lock | None = None,
     update: tuple[str, ...] | None = None,
     accept: tuple[str, ...] = (),
+    kernel: KernelPin | None = None,
 ) -> Lock:
     return locks.resolve(
         wanted,
@@ -76,6 +79,7 @@ def resolve(
         update=update,
         accept_unsigned=accept,
         store=Store(cache),
+        kernels={"arm": kernel} if kernel else {},
         env=archive.env,
     )
 
@@ -109,6 +113,21 @@ def test_nothing_is_resolved_twice(archive: Archive, tmp_path: Path) -> None:
     archive.server.log.clear()
     assert resolve(archive, tmp_path, recipe(), previous=lock) is lock
     assert archive.server.log == []
+
+
+def test_a_vendors_kernel_takes_the_place_of_the_archives(archive: Archive, tmp_path: Path) -> None:
+    plain = resolve(archive, tmp_path, recipe())
+    assert (len(plain.images["arm"].groups["kernel"]), plain.images["arm"].kernel) == (1, None)
+    own = recipe().model_copy(update={"kernel": Kernel(deb="linux.deb")})
+    pin = KernelPin(kind="deb", path="linux.deb", sha256="a" * 64)
+    lock = resolve(archive, tmp_path, own, previous=plain, kernel=pin)
+    assert lock.images["arm"].kernel == pin
+    assert "kernel" not in lock.images["arm"].groups
+    assert root(lock) == root(plain)
+    assert resolve(archive, tmp_path, own, previous=lock, kernel=pin) is lock
+    other = replace(pin, sha256="b" * 64)
+    changed = resolve(archive, tmp_path, own, previous=lock, kernel=other)
+    assert changed.images["arm"].kernel == other
 
 
 def test_versions_change_when_they_are_asked_to(archive: Archive, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeimg.arch import Arch, find_arch
-from edgeimg.build import debian_packages
+from edgeimg.build import debian_packages, kernels
 from edgeimg.build.options import BuildOptions
 from edgeimg.build.plan import BuildPlan, plan_build
 from edgeimg.cache.store import Store
@@ -57,7 +57,7 @@ def of_image(
         root = read_root(opened.root, contents.kernel, toolbox)
     arch = find_arch(contents.arch)
     plan = plan_build(source, arch, BuildOptions(output=Path(), offline=offline))
-    kernel, available, _ = _kernel(plan, store, ui, groups=("kernel",))
+    kernel, available, _ = _kernel(plan, store, ui, groups=())
     return _cover(machine, root, kernel, available, path.name, arch)
 
 
@@ -65,12 +65,12 @@ def _kernel(
     plan: BuildPlan,
     store: Store,
     ui: Ui,
-    groups: Sequence[str] = ("kernel", "firmware", "root"),
+    groups: Sequence[str] = ("firmware", "root"),
 ) -> tuple[Kernel, Drivers, dict[str, list[Deb]]]:
-    """The kernel package, its modules, and the packages of `groups`."""
+    """The kernel, its modules, and the packages of `groups`."""
     with ui.step(f"{plan.arch.name}: get its packages"):
         debs = {name: debian_packages.group(plan, name, store, ui) for name in groups}
-    kernel = kernel_deb.from_deb(debs["kernel"][0])
+        kernel = kernels.read(plan, store, ui)
     with ui.step(f"{plan.arch.name}: read the modules of Linux {kernel.version}"):
         return kernel, drivers.of_kernel(kernel, store), debs
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeimg import tools
-from edgeimg.build import containers, debian_packages
+from edgeimg.build import containers, debian_packages, kernels
 from edgeimg.build.plan import BuildPlan, k3s_file, k3s_release
 from edgeimg.cache.store import Store, key
 from edgeimg.check.containers import Absent
-from edgeimg.compose import firmware, kernel_deb
+from edgeimg.compose import firmware
 from edgeimg.compose.firmware import Selection
 from edgeimg.compose.kernel_deb import Kernel
 from edgeimg.errors import DigestError, RecipeError
@@ -21,7 +21,6 @@ from edgeimg.lock.model import Package
 from edgeimg.pack import boards
 from edgeimg.pack.boards import Loader
 from edgeimg.progress import Progress
-from edgeimg.resolve.update import KERNEL
 from edgeimg.sources import container_images, k3s, k3s_airgap, kubernetes, standin
 from edgeimg.sources.builtin_images import static_busybox
 from edgeimg.sources.deb import Deb
@@ -179,7 +178,7 @@ def unpack(
             return kubernetes.kustomize(kubectl, files, directory, store=store)
 
         objects = containers.objects(plan.recipe, plan.manifests, images, kustomize)
-        kernel = kernel_deb.from_deb(opened["kernel"][0][1])
+        kernel = kernels.read(plan, store, progress)
         firmware_debs = [deb for _, deb in opened.get("firmware", ())]
         selection = firmware.select(plan.recipe.firmware, firmware_debs, kernel)
         _list_missing(plan, selection, [deb for _, deb in opened["root"]], progress)
@@ -209,16 +208,15 @@ def board_loader(plan: BuildPlan, store: Store, progress: Progress) -> Loader | 
     if board is None:
         return None
     files = board_files(plan, store, progress)
-    return boards.loader(board, files, cmdline=plan.recipe.kernel.cmdline)
+    recipe = plan.recipe
+    return boards.loader(board, files, cmdline=recipe.kernel.cmdline, esp=recipe.image.esp)
 
 
 def board_files(plan: BuildPlan, store: Store, progress: Progress) -> Tree:
     """The kernel's package (device trees), the board's, and the project's files over them."""
-    packages = [
-        package for group in (KERNEL, BOARD) for package in plan.inputs.groups.get(group, ())
-    ]
-    trees = [debian_packages.read(package, plan, store, progress).tree for package in packages]
-    return union([*trees, plan.board])
+    kernel = kernels.read(plan, store, progress)
+    packages = debian_packages.group(plan, BOARD, store, progress)
+    return union([kernel.package, *(deb.tree for deb in packages), plan.board])
 
 
 def board_model(plan: BuildPlan, store: Store, progress: Progress) -> BoardModel | None:

@@ -107,6 +107,12 @@ def images_of_engines(recipe: Recipe, lock: Lock) -> list[str]:
     return sorted(names)
 
 
+def kernels_of_project(lock: Lock) -> list[str]:
+    """Vendors' kernels, which builds take from the project. A mirror does not hold these."""
+    pins = {image.kernel for image in lock.images.values() if image.kernel}
+    return sorted(f"{pin.path} sha256:{pin.sha256}" for pin in pins)
+
+
 def _lacking(
     items: Mapping[str, Download], directory: Path, run: MirrorRun, progress: Progress
 ) -> dict[str, Download]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgeimg import fetch, tools
 from edgeimg.arch import ARCHITECTURES, Arch
-from edgeimg.build import debian_packages, result, shared, stages
+from edgeimg.build import debian_packages, kernels, result, shared, stages
 from edgeimg.build.inputs import container_archives, get_k3s, unpack
 from edgeimg.build.options import K3sChoice
 from edgeimg.build.plan import BuildPlan
@@ -161,6 +161,7 @@ def lock(
     # The lock of a board starts as a copy of the one without a board: their roots are the same.
     paths = (source.lock_path, source.path.with_suffix(".lock.toml"))
     previous = next((read_lock(path) for path in paths if path.exists()), None)
+    pinned = kernels.pins(source, archs, store)
     with ui.step("resolve packages"):
         resolved = resolve(
             source.recipe,
@@ -171,6 +172,7 @@ def lock(
             accept_unsigned={arch.name for arch in accept_unsigned},
             store=store,
             project=source.project,
+            kernels=pinned,
             progress=ui,
         )
     resolved = replace(resolved, builtin=builtin_parts.parts_of(source))

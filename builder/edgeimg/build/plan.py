@@ -14,7 +14,8 @@ from edgeimg.arch import Arch
 from edgeimg.build import overlays, project_files
 from edgeimg.build.options import BuildOptions
 from edgeimg.cache.store import key, sha256_file, source_digest
-from edgeimg.errors import ArchiveError, LockError, RecipeError
+from edgeimg.compose.vendor_kernel import VendorKernel
+from edgeimg.errors import ArchiveError, DigestError, LockError, RecipeError
 from edgeimg.lock.file import read_lock
 from edgeimg.lock.model import ArchLock, K3sAsset, Lock
 from edgeimg.recipe.file import RecipeFile
@@ -44,6 +45,8 @@ class BuildPlan:
     """The project's files of each service and of each image for pods, by its name."""
     manifests: Mapping[str, Tree]
     """The project's manifests of each workload."""
+    kernel: VendorKernel | None
+    """The vendor's kernel, which is the locked one; None for a package of the archive."""
     board: Tree
     """The project's files of the board; empty without one."""
     builtin: Mapping[str, str]
@@ -70,14 +73,16 @@ class BuildPlan:
     @property
     def paths(self) -> tuple[str, ...]:
         """Paths of the project whose files go into the image: overlays, contents of containers,
-        manifests, the keys of updates, of settings and of Secure Boot, the files of the board.
+        manifests, keys of updates, settings and Secure Boot, the kernel, the files of the board.
         """
         containers = self.recipe.contents().values()
         sources = (path for contents in containers for path in contents.paths(self.arch.name))
         manifests = (workload.manifests for workload in self.recipe.workloads.values())
-        board = self.recipe.board
+        board, kernel = self.recipe.board, self.recipe.kernel.path(self.arch.name)
         keys, trust = (self.recipe.update.key, self.recipe.provision.key), self.recipe.trust
-        single = [path for path in (*keys, trust.secure_boot, board and board.files) if path]
+        single = [
+            path for path in (*keys, trust.secure_boot, kernel, board and board.files) if path
+        ]
         return (*self.recipe.overlay.paths, *sources, *manifests, *single)
 
     @property
@@ -133,7 +138,7 @@ def plan_builds(
     """Read all inputs of the builds except downloads, once. Nothing is written.
 
     Raises LockError when the lock is missing, stale or lacks the K3s release, RecipeError for a
-    missing overlay, a missing K3s file or a bad update key.
+    missing overlay, K3s file or kernel, or a bad update key, DigestError for a changed kernel.
     """
     lock = _lock(source)
     return tuple(plan_build(source, arch, options, lock) for arch in archs)
@@ -173,6 +178,7 @@ def plan_build(
         settings_key=project_files.keyring(source, "provision.key", recipe.provision.key),
         enrolment=project_files.enrolment(source, recipe, arch),
         k3s_identity=_k3s_identity(recipe, arch, lock),
+        kernel=_kernel(source, recipe, arch, lock),
         board=project_files.board_files(source, recipe),
         builtin=builtin.parts if builtin else {},
         project=source.project,
@@ -216,6 +222,16 @@ def _lock(source: RecipeFile) -> Lock:
     lock = read_lock(source.lock_path)
     verify(source.recipe, lock)
     return lock
+
+
+def _kernel(source: RecipeFile, recipe: Recipe, arch: Arch, lock: Lock) -> VendorKernel | None:
+    found, pin = project_files.kernel(source, recipe, arch), lock.images[arch.name].kernel
+    if found and pin and found.pin.sha256 != pin.sha256:
+        raise DigestError(
+            f"{found.place} has the sha256 {found.pin.sha256[:12]}…, locked is {pin.sha256[:12]}…",
+            hint="take the new one with `edgeimg lock`",
+        )
+    return found
 
 
 def _k3s_identity(recipe: Recipe, arch: Arch, lock: Lock) -> str:

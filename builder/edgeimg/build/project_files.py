@@ -1,10 +1,13 @@
-"""The files of the project that go into an image: of containers, boards and workloads, and keys."""
+"""The files of the project that go into an image: containers, boards, workloads, kernel, keys."""
 
 from __future__ import annotations
 
 from edgeimg.arch import Arch
 from edgeimg.builtin import PREFIX
+from edgeimg.compose import vendor_kernel
+from edgeimg.compose.vendor_kernel import VendorKernel
 from edgeimg.errors import RecipeError, VerifyError
+from edgeimg.lock.model import KernelKind
 from edgeimg.recipe.contents import Contents
 from edgeimg.recipe.file import RecipeFile
 from edgeimg.recipe.image_name import short_name
@@ -48,6 +51,21 @@ def board_files(source: RecipeFile, recipe: Recipe) -> Tree:
     if not path.is_dir():
         raise RecipeError(f"{source.path}: board.files: there is no directory {path}")
     return overlay.from_directory(path, origin=_origin(recipe.board.files))
+
+
+def kernel(source: RecipeFile, recipe: Recipe, arch: Arch) -> VendorKernel | None:
+    """The vendor's kernel as it is now; None for a package of the archive.
+
+    Raises RecipeError when it is missing, ArchiveError for what is no file.
+    """
+    if not recipe.kernel.is_vendors:
+        return None
+    kind: KernelKind = "deb" if recipe.kernel.deb else "files"
+    name = recipe.kernel.path(arch.name)
+    place, expected = source.locate(name), "file" if kind == "deb" else "directory"
+    if not (place.is_file() if kind == "deb" else place.is_dir()):
+        raise RecipeError(f"{source.path}: kernel.{kind}: there is no {expected} {place}")
+    return vendor_kernel.find(kind, name, place)
 
 
 def manifests(source: RecipeFile, name: str, workload: Workload) -> Tree:

@@ -11,7 +11,7 @@ from edgeimg.build.inputs import Inputs
 from edgeimg.build.plan import BuildPlan
 from edgeimg.build.result import Built
 from edgeimg.cache.store import Store, disk_errors
-from edgeimg.check import accept, containers, elf, size, volumes
+from edgeimg.check import accept, containers, elf, kernel, size, volumes
 from edgeimg.check.all import everything
 from edgeimg.check.findings import Finding, errors, refuse
 from edgeimg.check.size import Sizes
@@ -115,8 +115,14 @@ def compose(
 
 
 def check_programs(composed: Composed) -> None:
-    """Raises CheckError when a program of the root could not run there."""
+    """Raises CheckError when a program of the root could not run there, or a vendor's kernel lacks
+    what the image needs. A kernel of Debian is judged by `check` alone.
+    """
     refuse(elf.check(composed.root, composed.plan.arch))
+    plan, linux = composed.plan, composed.inputs.kernel
+    if linux.vendor:
+        findings = kernel.check(composed.root, plan.recipe, linux, _initrd_modules(composed))
+        refuse(accept.remaining(findings, plan.recipe.check.accept))
 
 
 def absent(composed: Composed) -> list[Finding]:
@@ -131,15 +137,14 @@ def absent(composed: Composed) -> list[Finding]:
 
 def check(composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
     """All checks of one image. None of them raises; `sizes` are bytes by part."""
-    plan, kernel, components = composed.plan, composed.inputs.kernel, composed.contents.components
-    initrd_modules = (*initrd.MODULES, *plan.recipe.kernel.initrd)
+    plan, components = composed.plan, composed.contents.components
     findings = [
         *everything(
             composed.root,
             plan.recipe,
             plan.arch,
-            kernel,
-            initrd=kernel_deb.match(kernel, initrd_modules, strict=False),
+            composed.inputs.kernel,
+            initrd=_initrd_modules(composed),
             absent=composed.inputs.absent,
             packages=composed.inputs.image_packages(),
         ),
@@ -151,6 +156,11 @@ def check(composed: Composed, sizes: Mapping[str, int]) -> CheckReport:
         sizes=dict(sizes),
         components=dict(components),
     )
+
+
+def _initrd_modules(composed: Composed) -> set[str]:
+    patterns = (*initrd.MODULES, *composed.plan.recipe.kernel.initrd)
+    return kernel_deb.match(composed.inputs.kernel, patterns, strict=False)
 
 
 def _with_source(plan: BuildPlan, root: Tree, finding: Finding) -> Finding:

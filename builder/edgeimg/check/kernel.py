@@ -65,7 +65,7 @@ def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -
     """Missing options and modules; `initrd` are the names of the initrd's modules."""
     config = f"boot/config-{kernel.version}"
     if not kernel.options:
-        message = "the kernel's package does not contain its configuration"
+        message = "the kernel comes without its configuration"
         fix = f"use one that has /{config}"
         return [finding("kernel-option", config, message, fix)]
     root = {
@@ -77,7 +77,7 @@ def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -
     for need in needs(recipe):
         value = kernel.options.get(need.option, "n")
         if value == "n" or (value == "m" and not need.module):
-            lacking = _option(config, need, value)
+            lacking = _option(config, need, value, kernel)
         elif value == "m" and need.module not in (set(initrd) if need.initrd else root):
             lacking = _module(kernel, need)
         else:
@@ -86,11 +86,13 @@ def check(tree: Tree, recipe: Recipe, kernel: Kernel, initrd: Collection[str]) -
     return list(findings.values())
 
 
-def _option(config: str, need: Need, value: str) -> Finding:
+def _option(config: str, need: Need, value: str, kernel: Kernel) -> Finding:
     name = f"CONFIG_{need.option}"
     state = "a module, must be built in" if value == "m" else "not set"
     message = f"{name} is {state}; needed for {need.reason}"
     fix = "use another [kernel] package"
+    if kernel.vendor:
+        fix = f"build {kernel.vendor.path} with {name}=y{' or =m' if need.module else ''}"
     return finding("kernel-option", config, message, fix, item=name)
 
 

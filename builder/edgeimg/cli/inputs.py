@@ -9,7 +9,7 @@ import click
 
 from edgeimg.arch import Arch, find_arch
 from edgeimg.build import pipeline
-from edgeimg.build.mirror import VARIABLES, images_of_engines, mirror_files
+from edgeimg.build.mirror import VARIABLES, images_of_engines, kernels_of_project, mirror_files
 from edgeimg.cache import limit
 from edgeimg.cli import options
 from edgeimg.cli.app import App, with_app
@@ -98,6 +98,9 @@ def mirror(app: App, *, directory: Path, source: RecipeFile) -> None:
     absent = images_of_engines(source.recipe, locked)
     for image in absent:
         app.ui.note(f"not kept, because an engine has it: {image}; use archive = FILE instead")
+    kernels = kernels_of_project(locked)
+    for kernel in kernels:
+        app.ui.note(f"not kept, because the project has it: {kernel}")
     variables = {name: f"http://HOST/{part}" for name, part in VARIABLES.items()}
     data = {
         "directory": str(directory),
@@ -105,6 +108,7 @@ def mirror(app: App, *, directory: Path, source: RecipeFile) -> None:
         "bytes": run.size,
         "added": run.added,
         "images_not_kept": absent,
+        "kernels_not_kept": kernels,
         "environment": variables,
     }
     lines = [

@@ -92,6 +92,8 @@ def vulnerabilities(console: Console, judged: Sequence[Judged]) -> None:
         summary += f"; {report.compared} source packages and modules compared"
         if report.unknown:
             summary += f", {report.unknown} without a version"
+        for kernel in report.kernels:
+            summary += f"; not looked up: {kernel}, a vendor's kernel, whose vendor knows its flaws"
         mark, style = ("✗", "red") if report.vulnerabilities else ("✓", "green")
         console.print(Text(f"{mark} {report.title}: {summary}", style=style))
 

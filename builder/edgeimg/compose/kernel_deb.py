@@ -18,6 +18,7 @@ from edgeimg.cache.store import Store, disk_errors, key
 from edgeimg.compose import modinfo, module_files
 from edgeimg.compose.modinfo import ModInfo
 from edgeimg.compose.module_files import Module
+from edgeimg.compose.vendor import Vendor
 from edgeimg.errors import ArchiveError, RecipeError
 from edgeimg.sources import tree_index
 from edgeimg.sources.deb import Deb
@@ -41,10 +42,14 @@ class Kernel:
     modules: Tree = field(repr=False)
     """`usr/lib/modules/<version>/…` as the package has it: compressed, without indices."""
     control: str
-    """The package's control file."""
+    """The package's control file; empty for a vendor's kernel."""
     sha256: str
     """Digest of the package."""
     origin: str
+    package: Tree = field(default_factory=Tree, repr=False)
+    """All files that came with it: device trees, licences."""
+    vendor: Vendor | None = None
+    """None for Debian's."""
 
     @property
     def directory(self) -> str:
@@ -91,7 +96,7 @@ class Kernel:
         )
         text = config.text(f"boot/config-{self.version}")
         pairs = (line.removeprefix("CONFIG_").partition("=") for line in text.splitlines())
-        return {name: value for name, equals, value in pairs if equals and name[0] != "#"}
+        return {name: value for name, equals, value in pairs if equals and name[:1] not in "#"}
 
     @cached_property
     def builtin(self) -> frozenset[str]:
@@ -130,6 +135,7 @@ def from_deb(deb: Deb) -> Kernel:
         control=deb.control_text,
         sha256=deb.sha256,
         origin=image.origin,
+        package=deb.tree,
     )
 
 
@@ -244,6 +250,10 @@ def _close(reader: _Reader, selected: list[str], dropped: set[str]) -> dict[str,
             break
         broken |= more
     for name, info in infos.items():
+        if info.release not in ("", kernel.version):
+            raise ArchiveError(
+                f"kernel module {name} is built for Linux {info.release}, not {kernel.version}"
+            )
         missing = set(info.depends) - infos.keys() - kernel.builtin - broken
         if missing:
             raise ArchiveError(f"kernel module {name} needs {min(missing)}, which is not there")

@@ -27,6 +27,8 @@ class ModInfo:
     symbols: tuple[str, ...]
     firmware: tuple[str, ...] = ()
     """Files below /usr/lib/firmware that it may request; some are globs."""
+    release: str = ""
+    """The kernel that it is built for, as in `uname -r`: the first word of `vermagic`."""
 
 
 def decompress(data: bytes, path: str) -> bytes:
@@ -56,6 +58,7 @@ def parse(data: bytes, path: str) -> ModInfo:
         aliases=tuple(fields.get("alias", ())),
         symbols=tuple(sorted({symbol.decode("ascii") for symbol in exported if symbol})),
         firmware=tuple(sorted(set(fields.get("firmware", ())))),
+        release=fields.get("vermagic", [""])[0].partition(" ")[0],
     )
 
 

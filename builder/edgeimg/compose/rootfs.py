@@ -49,7 +49,9 @@ def compose(
     tree = add_identity(tree, recipe, arch)
     tree = add_accounts(tree)
     tree = apply_presets(tree)
-    tree = add_database(tree, [kernel.control, *(deb.control_text for _, deb in packages)])
+    tree = add_database(
+        tree, [*filter(None, [kernel.control]), *(deb.control_text for _, deb in packages)]
+    )
     tree = add_cache(tree, arch)
     _require_directories(tree)
     return tree

@@ -31,6 +31,8 @@ class Judged:
     """Source packages and modules that were looked up."""
     unknown: int
     """Number of modules without a version, which cannot be compared."""
+    kernels: tuple[str, ...] = ()
+    """Vendors' kernels, which are not looked up."""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -43,6 +45,7 @@ class Judged:
             "image": self.title,
             "compared": self.compared,
             "unknown": self.unknown,
+            "kernels_not_compared": list(self.kernels),
             "ignored": list(self.ignored),
             "vulnerabilities": [_plain(found) for found in self.vulnerabilities],
         }
@@ -64,6 +67,7 @@ def judge(
     try:
         parsed = json_text.parse(document) if isinstance(document, bytes) else document
         (candidates, without_version), title = subjects.of(parsed), subjects.title(parsed)
+        kernels = tuple(subjects.vendor_kernels(parsed))
     except (TypeError, AttributeError, LookupError, ValueError) as error:
         raise ArchiveError(
             f"the CycloneDX document is malformed: {json_text.reason(error)}"
@@ -87,6 +91,7 @@ def judge(
         ignored=tuple(sorted(waved)),
         compared=len(candidates),
         unknown=without_version,
+        kernels=kernels,
     )
 
 

@@ -82,6 +82,17 @@ def of(document: JsonObject) -> tuple[list[Subject], int]:
     return sorted(subjects), without_version
 
 
+def vendor_kernels(document: JsonObject) -> list[str]:
+    """Name and version of the kernels that are not Debian's: no feed is about these."""
+    return sorted(
+        f"{component['name']} {component.get('version', '')}".rstrip()
+        for component in _components(document)
+        if "kernel" in _properties(component).get("kind", ())
+        and (url := purl.parse(component.get("purl", ""))) is not None
+        and url.type == "generic"
+    )
+
+
 def _comparable(subject: Subject) -> bool:
     """Whether its version can be compared. Work trees have none."""
     try:

@@ -22,7 +22,17 @@ import tomli_w
 from edgeimg import arch
 from edgeimg.cache.store import disk_errors, write_whole
 from edgeimg.errors import LockError
-from edgeimg.lock.model import ArchLock, BuiltIn, ImagePin, K3sAsset, Lock, Package
+from edgeimg.lock import values
+from edgeimg.lock.model import (
+    ArchLock,
+    BuiltIn,
+    ImagePin,
+    K3sAsset,
+    KernelKind,
+    KernelPin,
+    Lock,
+    Package,
+)
 from edgeimg.text import bounded, toml_text
 
 FORMAT = 1
@@ -30,7 +40,6 @@ HEADER = "# Written by `edgeimg lock`; change the recipe instead, or run `edgeim
 REPAIR = "restore the file, or write it anew with `edgeimg lock --update`"
 _MAX_BYTES = 8 << 20
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PACKAGE = re.compile(
     r"(?P<version>[0-9][0-9A-Za-z.+~:-]*) (?P<arch>[a-z0-9]+) (?P<archive>[a-z][a-z-]*) "
     r"(?P<path>pool/[0-9A-Za-z.+~/_-]+\.deb) (?P<size>[0-9]{1,20}) (?P<sha256>[0-9a-f]{64})"
@@ -40,10 +49,10 @@ _IMAGE = re.compile(
     r"(?P<digest>sha256:[0-9a-f]{64}) (?P<reference>[^\s\x00-\x1f\x7f-\x9f]+)"
     r"(?: (?P<source>[^\s@\x00-\x1f\x7f-\x9f]+@sha256:[0-9a-f]{64}))?"
 )
+_PATH = re.compile(r"[^/\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*")
+"""In the project."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _GROUP = re.compile(r"[a-z][a-z0-9-]*")
-_REFERENCE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/:@+-]*")
-"""A service, or the name of a container image."""
 _URL = re.compile(r"https?://[0-9A-Za-z\[][!-~]*")
 _ARCHITECTURES = {"all", *(entry.debian for entry in arch.ARCHITECTURES)}
 """Of packages, as Debian calls them."""
@@ -63,7 +72,7 @@ def read_lock(path: Path) -> Lock:
         raise LockError(f"cannot read {path}:{error}", hint=REPAIR) from None
     try:
         return _lock(document)
-    except _MalformedError as error:
+    except values.MalformedError as error:
         text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error))
         raise LockError(f"{path}: {text}", hint=REPAIR) from None
 
@@ -113,6 +122,8 @@ def _image_table(image: ArchLock) -> dict[str, object]:
             size = {} if asset.size is None else {"size": asset.size}
             fields = {"version": asset.version, "url": asset.url, **size, "sha256": asset.sha256}
             table[name] = fields
+    if image.kernel:
+        table["kernel"] = {image.kernel.kind: image.kernel.path, "sha256": image.kernel.sha256}
     if image.images:
         table["images"] = {
             name: " ".join(filter(None, (pin.digest, pin.reference, pin.source)))
@@ -131,30 +142,28 @@ def _package_table(packages: tuple[Package, ...]) -> dict[str, str]:
     }
 
 
-class _MalformedError(Exception):
-    """The error and its key."""
-
-
 def _lock(document: dict[str, object]) -> Lock:
-    _keys(
+    values.keys(
         document, "", required={"format", "recipe", "suite", "image"}, optional={"builtin", "tools"}
     )
     if document["format"] != FORMAT:
-        raise _MalformedError(f"format is {document['format']!r}, this edgeimg reads {FORMAT}")
+        raise values.MalformedError(
+            f"format is {document['format']!r}, this edgeimg reads {FORMAT}"
+        )
     lock = Lock(
-        recipe_digest=_text(document["recipe"], "recipe", _SHA256),
-        suite=_text(document["suite"], "suite", re.compile("[a-z]+")),
+        recipe_digest=values.text(document["recipe"], "recipe", values.SHA256),
+        suite=values.text(document["suite"], "suite", re.compile("[a-z]+")),
         images={
             name: _image(table, f"image.{name}")
-            for name, table in _table(document["image"], "image", arches=True).items()
+            for name, table in values.table(document["image"], "image", arches=True).items()
         },
         builtin=_builtin(document["builtin"]) if "builtin" in document else None,
         tools={
             group: {
                 host: _packages(table, f"tools.{group}.{host}")
-                for host, table in _table(hosts, f"tools.{group}", arches=True).items()
+                for host, table in values.table(hosts, f"tools.{group}", arches=True).items()
             }
-            for group, hosts in _table(document.get("tools", {}), "tools", _GROUP).items()
+            for group, hosts in values.table(document.get("tools", {}), "tools", _GROUP).items()
         },
     )
     _require_unique_names(lock)
@@ -169,70 +178,85 @@ def _require_unique_names(lock: Lock) -> None:
     for package in (*image_packages, *(package for group in tools for package in group)):
         first = names.setdefault((package.archive, package.path), package)
         if first != replace(package, suite=first.suite):
-            raise _MalformedError(
+            raise values.MalformedError(
                 f"{package.path} is {first.name} {first.version} {first.arch} in one row and "
                 f"{package.name} {package.version} {package.arch}, or has another size or sha256, "
                 "in another"
             )
     for name, image in lock.images.items():
         if image.k3s and image.airgap and image.k3s.sha256 == image.airgap.sha256:
-            raise _MalformedError(f"image.{name}: k3s and airgap are one file")
+            raise values.MalformedError(f"image.{name}: k3s and airgap are one file")
 
 
 def _builtin(value: object) -> BuiltIn:
-    table = _table(value, "builtin")
-    _keys(table, "builtin", required={"version", "parts"}, optional=set())
+    table = values.table(value, "builtin")
+    values.keys(table, "builtin", required={"version", "parts"}, optional=set())
     return BuiltIn(
-        version=_text(table["version"], "builtin.version", re.compile(r"[0-9A-Za-z.+-]+")),
+        version=values.text(table["version"], "builtin.version", re.compile(r"[0-9A-Za-z.+-]+")),
         parts={
-            name: _text(digest, f"builtin.parts.{name}", _SHA256)
-            for name, digest in _table(table["parts"], "builtin.parts").items()
+            name: values.text(digest, f"builtin.parts.{name}", values.SHA256)
+            for name, digest in values.table(table["parts"], "builtin.parts").items()
         },
     )
 
 
 def _image(value: object, key: str) -> ArchLock:
-    table = _table(value, key)
-    _keys(table, key, required={"packages"}, optional={"airgap", "images", "k3s", "unsigned_index"})
+    table = values.table(value, key)
+    optional = {"airgap", "images", "k3s", "kernel", "unsigned_index"}
+    values.keys(table, key, required={"packages"}, optional=optional)
     unsigned = table.get("unsigned_index", False)
     if not isinstance(unsigned, bool):
-        raise _MalformedError(f"{key}.unsigned_index: expected true or false")
-    groups = _table(table["packages"], f"{key}.packages")
+        raise values.MalformedError(f"{key}.unsigned_index: expected true or false")
+    groups = values.table(table["packages"], f"{key}.packages")
     for group in groups:
         kind, colon, name = group.partition(":")
-        _text(kind, f"{key}.packages.{group}", _GROUP)
+        values.text(kind, f"{key}.packages.{group}", _GROUP)
         if colon:
-            _reference(name, f"{key}.packages.{group}")
+            values.reference(name, f"{key}.packages.{group}")
     return ArchLock(
         groups={name: _packages(rows, f"{key}.packages.{name}") for name, rows in groups.items()},
         k3s=_k3s(table["k3s"], f"{key}.k3s") if "k3s" in table else None,
         airgap=_k3s(table["airgap"], f"{key}.airgap") if "airgap" in table else None,
         images={
-            _reference(name, f"{key}.images.{name}"): _pin(row, f"{key}.images.{name}")
-            for name, row in _table(table.get("images", {}), f"{key}.images").items()
+            values.reference(name, f"{key}.images.{name}"): _pin(row, f"{key}.images.{name}")
+            for name, row in values.table(table.get("images", {}), f"{key}.images").items()
         },
+        kernel=_kernel(table["kernel"], f"{key}.kernel") if "kernel" in table else None,
         unsigned_index=unsigned,
     )
 
 
+def _kernel(value: object, key: str) -> KernelPin:
+    table = values.table(value, key)
+    kind: KernelKind = "files" if "files" in table else "deb"
+    values.keys(table, key, required={kind, "sha256"}, optional=set())
+    return KernelPin(
+        kind=kind,
+        path=values.text(table[kind], f"{key}.{kind}", _PATH),
+        sha256=values.text(table["sha256"], f"{key}.sha256", values.SHA256),
+    )
+
+
 def _k3s(value: object, key: str) -> K3sAsset:
-    table = _table(value, key)
-    _keys(table, key, required={"version", "url", "sha256"}, optional={"size"})
+    table = values.table(value, key)
+    values.keys(table, key, required={"version", "url", "sha256"}, optional={"size"})
     size = table.get("size")
     if size is not None and not (type(size) is int and 0 < size <= _MAX_SIZE):
-        raise _MalformedError(f"{key}.size: expected a number of bytes up to {_MAX_SIZE}")
+        raise values.MalformedError(f"{key}.size: expected a number of bytes up to {_MAX_SIZE}")
     return K3sAsset(
-        version=_text(table["version"], f"{key}.version", re.compile(r"v[0-9A-Za-z.+-]+")),
-        url=_text(table["url"], f"{key}.url", _URL),
+        version=values.text(table["version"], f"{key}.version", re.compile(r"v[0-9A-Za-z.+-]+")),
+        url=values.text(table["url"], f"{key}.url", _URL),
         size=size,
-        sha256=_text(table["sha256"], f"{key}.sha256", _SHA256),
+        sha256=values.text(table["sha256"], f"{key}.sha256", values.SHA256),
     )
 
 
 def _pin(value: object, key: str) -> ImagePin:
     match = _IMAGE.fullmatch(value) if isinstance(value, str) else None
     if not match:
-        raise _MalformedError(f"{key}: expected 'sha256:… REFERENCE [SOURCE]', found {value!r}")
+        raise values.MalformedError(
+            f"{key}: expected 'sha256:… REFERENCE [SOURCE]', found {value!r}"
+        )
     return ImagePin(
         digest=match["digest"], reference=match["reference"], source=match["source"] or ""
     )
@@ -240,56 +264,20 @@ def _pin(value: object, key: str) -> ImagePin:
 
 def _packages(value: object, key: str) -> tuple[Package, ...]:
     packages = []
-    for name, row in _table(value, key).items():
+    for name, row in values.table(value, key).items():
         match = _PACKAGE.fullmatch(row) if isinstance(row, str) else None
-        if not match or not _NAME.fullmatch(name) or _climbs(match["path"]):
-            raise _MalformedError(
+        if not match or not _NAME.fullmatch(name) or values.climbs(match["path"]):
+            raise values.MalformedError(
                 f"{key}.{name}: expected 'VERSION ARCH ARCHIVE pool/….deb SIZE SHA256 [SUITE]', "
                 f"found {row!r}"
             )
         fields = match.groupdict("")
         size = int(fields.pop("size"))
         if fields["arch"] not in _ARCHITECTURES:
-            raise _MalformedError(f"{key}.{name}: no such architecture: {fields['arch']!r}")
+            raise values.MalformedError(f"{key}.{name}: no such architecture: {fields['arch']!r}")
         if not 0 < size <= _MAX_SIZE:
-            raise _MalformedError(f"{key}.{name}: expected 1 to {_MAX_SIZE} bytes, found {size}")
+            raise values.MalformedError(
+                f"{key}.{name}: expected 1 to {_MAX_SIZE} bytes, found {size}"
+            )
         packages.append(Package(name=name, size=size, **fields))
     return tuple(sorted(packages))
-
-
-def _climbs(path: str) -> bool:
-    return not {"", ".", ".."}.isdisjoint(path.split("/"))
-
-
-def _reference(value: str, key: str) -> str:
-    if _climbs(value):
-        raise _MalformedError(f"{key}: {value!r} is not a name")
-    return _text(value, key, _REFERENCE)
-
-
-def _table(
-    value: object, key: str, names: re.Pattern[str] | None = None, *, arches: bool = False
-) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise _MalformedError(f"{key}: expected a table, found {value!r}")
-    for name in value:
-        if names is not None:
-            _text(name, f"{key}.{name}", names)
-    arch_names = {entry.name for entry in arch.ARCHITECTURES}
-    if arches and (unknown := sorted(value.keys() - arch_names)):
-        raise _MalformedError(f"{key}.{unknown[0]}: no such architecture")
-    return value
-
-
-def _keys(table: dict[str, object], key: str, *, required: set[str], optional: set[str]) -> None:
-    prefix = f"{key}." if key else ""
-    if missing := sorted(required - table.keys()):
-        raise _MalformedError(f"{prefix}{missing[0]} is missing")
-    if unknown := sorted(table.keys() - required - optional):
-        raise _MalformedError(f"{prefix}{unknown[0]}: unknown key")
-
-
-def _text(value: object, key: str, pattern: re.Pattern[str]) -> str:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise _MalformedError(f"{key}: expected {pattern.pattern}, found {value!r}")
-    return value

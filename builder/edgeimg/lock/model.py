@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+KernelKind = Literal["deb", "files"]
+"""What a vendor's kernel is: a Debian package, or a directory of files."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -52,6 +56,17 @@ class ImagePin:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KernelPin:
+    """A vendor's kernel in the project, for one architecture."""
+
+    kind: KernelKind
+    path: str
+    """In the project, as the recipe names it for this architecture."""
+    sha256: str
+    """Of the package; of a directory, the digest of its tree (`Tree.digest`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ArchLock:
     """The inputs of one architecture's image."""
 
@@ -67,6 +82,8 @@ class ArchLock:
     """The archive of K3s' images; None when the recipe uses none of them."""
     images: dict[str, ImagePin] = field(default_factory=dict)
     """By service: those that are made of a container image."""
+    kernel: KernelPin | None = None
+    """The vendor's kernel; None for a kernel of the archive, which has the group `kernel`."""
     unsigned_index: bool = False
     """Resolved from a package index that did not match its signature (`lock
     --accept-unsigned-index`); shown on every build, refused by `release`."""

@@ -44,12 +44,15 @@ class Loader:
     """Added to the kernel command line."""
 
 
-def loader(board: Board, files: Tree, *, cmdline: Sequence[str] = ()) -> Loader:
+def loader(
+    board: Board, files: Tree, *, cmdline: Sequence[str] = (), esp: int | None = None
+) -> Loader:
     """The files of `board` out of `files`: its packages and what the project has.
 
-    `cmdline` are the recipe's words. Raises RecipeError with one line for each problem.
+    `cmdline` are the recipe's words, `esp` is the size of the EFI system partition in bytes. Raises
+    RecipeError with one line for each problem.
     """
-    problems = check(board, files, cmdline=cmdline)
+    problems = check(board, files, cmdline=cmdline, esp=esp)
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
         count = f"{len(problems)} error{'s' if len(problems) > 1 else ''}"
@@ -77,14 +80,17 @@ def emulator_files(board: Board, files: Tree) -> dict[str, Node]:
     return nodes
 
 
-def check(board: Board, files: Tree, *, cmdline: Sequence[str] = ()) -> list[str]:
-    """Everything that is wrong with `board`, one line each. Pure."""
+def check(
+    board: Board, files: Tree, *, cmdline: Sequence[str] = (), esp: int | None = None
+) -> list[str]:
+    """Everything that is wrong with `board`, one line each; see `loader`. Pure."""
     return [
         *_lacking(board, files),
         *_collisions(board, files),
         *_repairs(board, files),
         *_environment(board, files),
         *_esp_names(board, files),
+        *_esp_size(board, files, esp),
         *_boot_loader(board, files),
         *_watchdog(board, _options(board, files), cmdline),
     ]
@@ -185,6 +191,20 @@ def _esp_names(board: Board, files: Tree) -> Iterator[str]:
         elif name.lower() in seen:
             yield f'esp."{name}": two files have this place'
         seen.add(name.lower())
+    for name in names:
+        if any(other.startswith(f"{name.lower()}/") for other in (*seen, *own)):
+            yield f'esp."{name}": other files have this place as their directory'
+
+
+def _esp_size(board: Board, files: Tree, size: int | None) -> Iterator[str]:
+    sizes = {path: files[source].size for path, source in _esp(board, files)}
+    total = sum(sizes.values()) + sum(len(text.encode()) for text in board.text.values())
+    if size is not None and total > size:
+        largest = max(sizes, key=lambda path: (sizes[path], path), default="text")
+        yield (
+            f"esp: its files have {total} bytes, more than the EFI system partition's {size} "
+            f"([image] esp); the largest is {largest}"
+        )
 
 
 def _boot_loader(board: Board, files: Tree) -> Iterator[str]:

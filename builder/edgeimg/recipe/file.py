@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,15 +31,18 @@ class RecipeFile:
     """Where a key of the recipe, or the table around it, is written."""
     given_board: bool = False
     """The board is not the recipe's, but one of the command line."""
+    given_kernel: bool = False
+    """A vendor's kernel comes with that board."""
 
     @property
     def lock_path(self) -> Path:
         """`recipes/gateway.toml` is locked by `recipes/gateway.lock.toml`.
 
-        For a board of `--board` with packages of its own, by `gateway.BOARD.lock.toml`.
+        For a board of `--board` with packages or a kernel of its own, by
+        `gateway.BOARD.lock.toml`.
         """
         board = self.recipe.board
-        if self.given_board and board and board.packages:
+        if self.given_board and board and (board.packages or self.given_kernel):
             return self.path.with_suffix(f".{board.name}.lock.toml")
         return self.path.with_suffix(".lock.toml")
 
@@ -90,7 +93,16 @@ def load(path: Path, board: str | None = None) -> RecipeFile:
         files=document.files,
         place=document.place,
         given_board=board is not None,
+        given_kernel=board is not None and _kernels(document.data) != _kernels(read(path).data),
     )
+
+
+def _kernels(data: Mapping[str, object]) -> list[tuple[object, ...]]:
+    """The vendors' kernels that a recipe names: of all architectures, and of single ones."""
+    tables, arches = [data.get("kernel")], data.get("arch")
+    if isinstance(arches, dict):
+        tables += [one.get("kernel") for _, one in sorted(arches.items())]
+    return [(table.get("deb"), table.get("files")) for table in tables if isinstance(table, dict)]
 
 
 def _read(path: Path, base: str | None) -> Document:

@@ -152,14 +152,28 @@ class Recipe(Table):
             absent["trust"] = True
         soft = {"path"} | ({"hardening"} if self.k3s.hardening == "off" else set())
         overrides: dict[str, Any] = {
-            arch: {"k3s": {"hardening"}}
+            arch: {
+                "k3s": {"hardening"} if one.k3s and one.k3s.hardening == "off" else set(),
+                "kernel": _unset(one.kernel),
+            }
             for arch, one in self.arch.items()
-            if one.k3s is not None and one.k3s.hardening == "off"
         }
         text = self.model_dump_json(
-            exclude={"release": True, "check": True, "k3s": soft, "arch": overrides, **absent}
+            exclude={
+                "release": True,
+                "check": True,
+                "k3s": soft,
+                "kernel": _unset(self.kernel),
+                "arch": overrides,
+                **absent,
+            }
         )
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _unset(kernel: Kernel | None) -> set[str]:
+    """Keys of a vendor's kernel that are not there: no recipe without one has a new digest."""
+    return {name for name in ("deb", "files") if kernel and not getattr(kernel, name)}
 
 
 def recipe_schema() -> dict[str, object]:

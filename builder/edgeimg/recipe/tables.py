@@ -121,6 +121,17 @@ class Kernel(Table):
     """The kernel, its command line and its modules."""
 
     package: PackageName | None = Field(None, description="kernel package; default by architecture")
+    deb: OverlayPath | None = Field(
+        None,
+        description="or a vendor's kernel: its Debian package, a file of the project; '{arch}' "
+        "in the path stands for the architecture's name. The lock holds its digest",
+    )
+    files: OverlayPath | None = Field(
+        None,
+        description="or a vendor's kernel: a directory of the project, laid out as a kernel "
+        "package: boot/vmlinuz-VERSION, boot/config-VERSION, lib/modules/VERSION; '{arch}' as in "
+        "'deb'. The lock holds its digest",
+    )
     cmdline: tuple[Word, ...] = Field(
         (), max_length=32, description="words added to the kernel command line"
     )
@@ -133,6 +144,22 @@ class Kernel(Table):
         (), description="modules to leave out, as names or globs"
     )
     initrd: tuple[ModuleGlob, ...] = Field((), description="modules of the initrd")
+
+    @model_validator(mode="after")
+    def _is_one_kernel(self) -> Self:
+        names = [name for name in ("package", "deb", "files") if getattr(self, name)]
+        if len(names) > 1:
+            raise ValueError(f"{' and '.join(names)} name a kernel each: leave out all but one")
+        return self
+
+    @property
+    def is_vendors(self) -> bool:
+        """Whether the kernel is in the project."""
+        return bool(self.deb or self.files)
+
+    def path(self, arch: str) -> str:
+        """The path in the project of a vendor's kernel for one architecture."""
+        return (self.deb or self.files or "").replace("{arch}", arch)
 
 
 class Firmware(Table):

@@ -93,6 +93,11 @@ def _dependencies(plans: Sequence[BuildPlan], origin: Origin) -> list[dict[str, 
             for arch, facts in sorted(origin.k3s.items())
         ),
         *(
+            _resource(plan.inputs.kernel.path, plan.inputs.kernel.sha256)
+            for plan in plans
+            if plan.inputs.kernel
+        ),
+        *(
             _resource(package.name, package.sha256, uri=_purl(package, origin.distribution))
             for package in sorted(packages | set(origin.tools))
         ),

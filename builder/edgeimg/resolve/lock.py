@@ -14,7 +14,7 @@ from edgeimg.cache.store import Store
 from edgeimg.errors import LockError
 from edgeimg.fetch import mirrors
 from edgeimg.fetch.mirrors import Mirrors
-from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
+from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, KernelPin, Lock, Package
 from edgeimg.progress import Progress, Silent
 from edgeimg.recipe.model import Recipe
 from edgeimg.resolve.requests import Request, digest, image_requests, tool_requests
@@ -32,6 +32,7 @@ def resolve(
     accept_unsigned: Collection[str],
     store: Store,
     project: Path = Path(),
+    kernels: Mapping[str, KernelPin] | None = None,
     progress: Progress | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Lock:
@@ -42,9 +43,10 @@ def resolve(
     built from the same source, which need one another in the same version). What `previous`
     holds for other architectures and hosts is kept. `accept_unsigned` names the architectures
     whose package index need not match its signature. Archives that services name are in `project`.
+    `kernels` are the vendors' kernels by architecture, as they are now.
     Raises LockError (see `edgeimg.sources.debian`), FetchError, HostError.
     """
-    progress = progress or Silent()
+    progress, kernels = progress or Silent(), kernels or {}
     recipe_digest = digest(recipe)
     if previous is not None and previous.suite != recipe.packages.suite:
         previous, update = None, ()
@@ -53,6 +55,7 @@ def resolve(
         and previous is not None
         and previous.recipe_digest == recipe_digest
         and _complete(previous, recipe, archs, tools_hosts)
+        and all(previous.images[arch.name].kernel == kernels.get(arch.name) for arch in archs)
         and not any(content.archive for content in recipe.contents().values())  # a file may change
     ):
         return previous
@@ -82,6 +85,7 @@ def resolve(
                     )
                     images[arch.name] = replace(
                         _image(index, variant, arch, old, update, asset, pins),
+                        kernel=kernels.get(arch.name),
                         airgap=k3s_airgap.resolve(
                             variant, arch, previous=old.airgap if old else None, progress=progress,
                             env=env,

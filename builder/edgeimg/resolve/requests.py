@@ -67,6 +67,7 @@ def digest(recipe: Recipe) -> str:
             "k3s": _k3s_facts(recipe.for_arch(arch), arch),
             **_image_facts(recipe.for_arch(arch), arch),
             **_airgap_facts(recipe.for_arch(arch), arch),
+            **_kernel_facts(recipe.for_arch(arch), arch),
         }
         for arch in recipe.archs
     }
@@ -119,10 +120,12 @@ def image_requests(recipe: Recipe, arch: Arch) -> dict[str, Request]:
             ),
             exclude=exclude,
         ),
-        KERNEL: Request(names=(recipe.kernel.package or arch.kernel_deb,), exclude=EXCLUDED),
         "boot": Request(names=BOOT_PACKAGES, exclude=EXCLUDED),
         "initrd": Request(names=INITRD_PACKAGES, exclude=EXCLUDED),
     }
+    if not recipe.kernel.is_vendors:
+        names = (recipe.kernel.package or arch.kernel_deb,)
+        requests[KERNEL] = Request(names=names, exclude=EXCLUDED)
     if not recipe.k3s.is_absent:
         requests["containers"] = Request(names=CONTAINER_PACKAGES, exclude=EXCLUDED)
     packages = recipe.packages
@@ -170,6 +173,9 @@ def _differences(recipe: Recipe, lock: Lock, arch: Arch) -> Iterator[str]:
         if pin is None or pin.reference != reference:
             of = f" of {name}" if name != reference else ""
             yield f"not locked: the image {reference}{of}"
+    locked = [image.kernel.kind, image.kernel.path] if image.kernel else None
+    if locked != (named := _kernel_facts(variant, arch).get("kernel")):
+        yield f"the kernel is {named[1] if named else 'the package'} now, another one is locked"
     wanted = variant.k3s.takes_airgap_release
     pinned = variant.k3s.airgap_sha256.get(arch.name)
     if wanted != (image.airgap is not None):
@@ -197,6 +203,13 @@ def _airgap_facts(recipe: Recipe, arch: Arch) -> dict[str, str]:
         return {}
     pinned = recipe.k3s.airgap_sha256.get(arch.name)
     return {"airgap": recipe.k3s.version, **({"airgap_sha256": pinned} if pinned else {})}
+
+
+def _kernel_facts(recipe: Recipe, arch: Arch) -> dict[str, list[str]]:
+    """The vendor's kernel: its key and its path. Its digest is the lock's alone."""
+    kernel = recipe.kernel
+    kind = "deb" if kernel.deb else "files"
+    return {"kernel": [kind, kernel.path(arch.name)]} if kernel.is_vendors else {}
 
 
 def _k3s_facts(recipe: Recipe, arch: Arch) -> dict[str, str | None] | None:

@@ -56,6 +56,8 @@ def _inventory(lock: Lock | None) -> dict[str, str]:
         for group, packages in image.groups.items():
             rows |= {f"{name} {group} {p.name}": _identity(p) for p in packages}
         rows |= {f"{name} image {key}": pin.digest[:19] for key, pin in image.images.items()}
+        if image.kernel:
+            rows[f"{name} kernel"] = f"{image.kernel.path} {image.kernel.sha256[:12]}"
         if image.k3s:
             rows[f"{name} k3s"] = f"{image.k3s.version} {image.k3s.sha256[:12]}"
     for group, hosts in lock.tools.items():

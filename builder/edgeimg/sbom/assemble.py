@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from edgeimg.compose.kernel_deb import Kernel
+from edgeimg.compose.vendor import Vendor
 from edgeimg.image.manifest import Contents
 from edgeimg.lock.model import ImagePin
-from edgeimg.sbom import debian, files, gomod, pods, programs
+from edgeimg.sbom import debian, files, gomod, licences, pods, programs, purl
 from edgeimg.sbom.collection import Collection, digest_of
 from edgeimg.sbom.debian import Groups
-from edgeimg.sbom.model import IMAGE, Component, Distribution, Sbom
+from edgeimg.sbom.model import IMAGE, Component, Distribution, Kind, Sbom
 from edgeimg.sources.k3s import K3sBundle
 from edgeimg.tree import Tree
 
@@ -42,6 +43,8 @@ def describe(
     for package, component in packages.items():
         note = f"Linux {kernel.version}" if package.sha256 == kernel.sha256 else ""
         collection.add(replace(component, note=note), IMAGE)
+    if kernel.vendor is not None:
+        collection.add(_vendor_kernel(kernel, kernel.vendor, contents.arch), IMAGE)
     _relate(collection, groups, {package.sha256: c.ref for package, c in packages.items()})
     if k3s is not None:
         programs.add_k3s(collection, k3s)
@@ -78,6 +81,25 @@ def _distribution(root: Tree) -> Distribution:
         id=fields.get("ID", "debian"),
         version=fields.get("VERSION_ID", ""),
         codename=fields.get("VERSION_CODENAME", ""),
+    )
+
+
+def _vendor_kernel(kernel: Kernel, vendor: Vendor, arch: str) -> Component:
+    """A kernel that no advisory of Debian is about."""
+    text = kernel.package.get(f"usr/share/doc/{vendor.name}/copyright")
+    named = licences.parse(text.read().decode("utf-8", "replace")) if text else ()
+    url = purl.generic(vendor.name, vendor.version, arch=arch)
+    return Component(
+        ref=url,
+        kind=Kind.KERNEL,
+        name=vendor.name,
+        version=vendor.version,
+        purl=url,
+        licences=named or ("GPL-2.0-only",),  # COPYING of Linux
+        supplier=vendor.supplier,
+        sha256=kernel.sha256,
+        parts=("kernel",),
+        note=f"Linux {kernel.version} of {vendor.path}; not Debian's",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from edgeimg.errors import LockError
 from edgeimg.lock.file import encode_lock, read_lock, write_lock
-from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, Lock, Package
+from edgeimg.lock.model import ArchLock, ImagePin, K3sAsset, KernelPin, Lock, Package
 
 PROJECT = Path(__file__).parents[3]
 PIN = ImagePin(reference="example.org/db:3", digest=f"sha256:{'d' * 64}")
@@ -164,6 +164,34 @@ BOUNDS = [
     ("[tools.pack.x86-64]", '[tools."../pack".x86-64]', "tools.../pack: expected"),
     (APT, STDC, f"{STDC} is apt"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "message"),
+    [
+        ("deb", "vendor/x.deb", ""),
+        ("files", "vendor/x y", ""),
+        ("image", "x", "image.arm.kernel.deb is missing"),
+        ("deb", "/etc/x.deb", "image.arm.kernel.deb: expected"),
+        ("files", "", "image.arm.kernel.files: expected"),
+        ("deb", "a\\u009bb", "image.arm.kernel.deb: expected"),
+        ("deb", 'a"\nfiles = "b', "image.arm.kernel.deb: unknown key"),
+        ("deb", 'a"\nsize = "b', "image.arm.kernel.size: unknown key"),
+    ],
+)
+def test_a_vendors_kernel(tmp_path: Path, kind: str, path: str, message: str) -> None:
+    pin = KernelPin(kind="deb", path="here", sha256=SHA256)
+    image = ArchLock(groups={}, k3s=None, kernel=pin)
+    text = encode_lock(Lock(recipe_digest=SHA256, suite="trixie", images={"arm": image}))
+    place = tmp_path / "lock"
+    place.write_text(text.replace('deb = "here"', f'{kind} = "{path}"'))
+    if not message:
+        assert read_lock(place).images["arm"].kernel == replace(pin, kind=kind, path=path)  # type: ignore[arg-type]
+        return
+    with pytest.raises(LockError) as caught:
+        read_lock(place)
+    assert message in caught.value.message
+    assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize(("old", "new", "message"), BOUNDS)

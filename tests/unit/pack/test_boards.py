@@ -109,6 +109,23 @@ def test_a_packed_configuration_is_read_too() -> None:
         ({"cmdline": ["systemd.watchdog_sec=1min"]}, {}, "1min is more than the 16 s of the board"),
         ({"text": {"Efi/boot/bootarm.efi": "x"}}, {}, "edgeimg has a file of its own there"),
         ({"text": {"DTB/A.dtb": "x"}}, {}, "two files have this place"),
+        (
+            {"esp": {"a.dtb": "boot/dtb/a.dtb", "A.DTB": "boot/dtb/a.dtb"}},
+            {},
+            'esp."A.DTB": two files have this place',
+        ),
+        ({"text": {"dtb": "x"}}, {}, 'esp."dtb": other files have this place as their directory'),
+        ({"text": {"EFI": "x"}}, {}, 'esp."EFI": other files have this place as their directory'),
+        (
+            {"esp": {"dtb/": "boot/dtb/b.dtb"}},
+            {},
+            "hold boot/dtb/b.dtb; did you mean boot/dtb/a.dtb",
+        ),
+        (
+            {"raw": {"8 KiB": "boot/spl.bin", "6 MiB": "boot/config"}},
+            {},
+            "the first partition .* and raw file config .* overlap",
+        ),
     ],
 )
 def test_each_mistake_is_one_line(
@@ -133,6 +150,18 @@ def test_the_environment_may_be_in_a_gap_of_a_file() -> None:
 def test_all_mistakes_are_reported_at_once() -> None:
     bad = board(entries=128, config=None, cmdline=["systemd.watchdog_sec=90"])
     assert len(boards.check(bad, tree())) == 3
+
+
+def test_files_fit_the_boot_partition() -> None:
+    firmware = {"esp": {"": "boot/spl.bin"}}
+    total = 100_000 + len("x=1\n")
+    assert boards.check(board(**firmware), tree(), esp=total) == []
+    assert boards.check(board(**firmware), tree()) == []
+    (problem,) = boards.check(board(**firmware), tree(), esp=total - 1)
+    assert problem.startswith(f"esp: its files have {total} bytes, more than the EFI system part")
+    assert problem.endswith("the largest is spl.bin")
+    (problem,) = boards.check(board(esp={}, text={"x": "ü"}), tree(), esp=1)
+    assert problem.endswith("the largest is text")
 
 
 @pytest.mark.parametrize(
