@@ -300,7 +300,6 @@ def test_a_version_that_does_not_work_is_left(gateway: Gateway, shop: Shop) -> N
 def test_a_version_that_does_not_start_is_left_after_three_starts(
     gateway: Gateway, shop: Shop
 ) -> None:
-    proven(gateway)
     before = runs(gateway)
     shop.serve(shop.make("0.4.0", "overlays/without-init", more=INDEX))
     gateway.run("edgeimg-update install", timeout=PATIENCE)

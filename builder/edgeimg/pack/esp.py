@@ -66,7 +66,8 @@ def make(
     """Write the EFI system partition (FAT32, `size` bytes) with systemd-boot and one UKI.
 
     `loader` is systemd-boot<efi>.efi, `more` a board's files by their path. With a board there must
-    be room for a second UKI, too. Raises BudgetError when it does not fit, ToolError.
+    be room for two more UKIs, too: another version, and the copy that repairs a name (init). Raises
+    BudgetError when it does not fit, ToolError.
     """
     conf = scratch.write(LOADER_CONF, output.with_name(f"{output.name}.loader.conf"))
     files = {
@@ -78,7 +79,7 @@ def make(
     }
     fat.make(
         output, files, size=size, bits=32, label="ESP", volume_id=volume_id, epoch=epoch,
-        toolbox=toolbox, spare=uki.stat().st_size if more else 0,
+        toolbox=toolbox, spare=2 * uki.stat().st_size if more else 0,
     )  # fmt: skip
     conf.unlink()
 

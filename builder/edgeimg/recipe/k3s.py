@@ -115,9 +115,12 @@ def _enabled(config: dict[str, ConfigValue]) -> dict[str, ConfigValue]:
     names = config.get("disable")
     if not isinstance(names, list):
         return config
-    disabled: dict[ConfigValue, None] = {}
-    for name in names:
-        bare = name[1:] if isinstance(name, str) and name.startswith("!") else None
+    texts = [name for name in names if isinstance(name, str)]
+    if len(texts) < len(names):
+        raise ValueError(f"disable has {names}, expected names of components")
+    disabled: dict[str, None] = {}
+    for name in texts:
+        bare = name[1:] if name.startswith("!") else None
         if bare is None:
             disabled[name] = None
         elif bare in get_args(Component):

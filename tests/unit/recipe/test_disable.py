@@ -40,3 +40,9 @@ def test_a_name_that_no_component_has_is_refused() -> None:
 def test_the_stand_in_brings_its_own_images(source: str, takes: bool) -> None:
     k3s = K3s.model_validate({"source": source, "airgap": ["coredns"]})
     assert k3s.takes_airgap_release is takes
+
+
+@pytest.mark.parametrize("wrong", [[[]], ["traefik", {}], [1, "!coredns"]])
+def test_other_values_are_refused(wrong: list[object]) -> None:
+    with pytest.raises(ValidationError, match="expected names of components"):
+        K3s.model_validate({"config": {"disable": wrong}})
