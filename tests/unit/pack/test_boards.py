@@ -352,3 +352,17 @@ def test_files_of_the_emulator_are_looked_for() -> None:
     assert "qemu.dtb" in boards.check(made, tree())[0]
     with pytest.raises(RecipeError, match=r"qemu\.dtb: neither packages nor files"):
         boards.emulator_files(made, tree())
+
+
+def test_the_initrd_counts_for_a_boot_loader_that_cannot() -> None:
+    cannot = tree(boot__config=CONFIG.replace("CONFIG_FAT_RENAME=y\n", "").encode())
+    assert "cannot count the starts" in boards.check(board(), cannot)[0]
+    assert boards.check(board(counting="initrd"), cannot) == []
+    assert "edgeimg.count=initrd" in boards.loader(board(counting="initrd"), cannot).words
+    assert "edgeimg.count=initrd" not in boards.loader(board(), tree()).words
+    assert boards.check(board(counting="initrd", config=None), tree()) == []
+
+
+def test_a_start_is_not_counted_twice() -> None:
+    (line,) = boards.check(board(counting="initrd"), tree())
+    assert line.startswith("counting: the boot loader is built with CONFIG_FAT_RENAME and counts")
