@@ -28,7 +28,9 @@ def names(boot: Path) -> list[str]:
     return sorted(path.name.removeprefix("gateway_") for path in (boot / "EFI/Linux").iterdir())
 
 
-def initrd_counts(boot: Path, cmdline: str = "edgeimg.count=initrd") -> list[str]:
+def initrd_counts(
+    boot: Path, cmdline: str = "edgeimg.count=initrd", *, cp: str = "command cp"
+) -> list[str]:
     """Run `count_start` of version 1.0-rc1; the boot entries after it."""
     block, disk = boot / "class/vda2", boot / "disk"
     for directory, label in ((block, "gateway_1.0-rc1"), (disk / "vda1", "esp")):
@@ -44,6 +46,7 @@ def initrd_counts(boot: Path, cmdline: str = "edgeimg.count=initrd") -> list[str
     mount() {{ :; }}
     umount() {{ :; }}
     modprobe() {{ :; }}
+    cp() {{ {cp} "$@"; }}
     rmdir() {{ :; }}
     count_start vda2 {disk} || :
     """
@@ -81,24 +84,47 @@ def test_boot_loader_that_counts_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (["1.0-rc1+3.efi", "1.0-rc1+2-1.efi"], "1.0-rc1+2-1.efi"),
-        (["1.0-rc1+2-1.efi", "1.0-rc1+1-2.efi"], "1.0-rc1+1-2.efi"),
-        (["1.0-rc1+1-2.efi", "1.0-rc1+0-3.efi"], "1.0-rc1+0-3.efi"),
-        (["1.0-rc1+1-2.efi", "1.0-rc1.efi"], "1.0-rc1.efi"),
-        (["1.0-rc1+2-1.efi", "1.0-rc1+3.efi.twin", "1.0-rc1+2-1.efi.new"], "1.0-rc1+2-1.efi"),
-        (["1.0-rc1.efi", "1.0-rc1+3.efi.twin"], "1.0-rc1.efi"),
+        (["1.0-rc1+3.efi", "1.0-rc1+2-1.efi"], "1.0-rc1+2-100001.efi"),
+        (["1.0-rc1+2-1.efi", "1.0-rc1+1-2.efi"], "1.0-rc1+1-100002.efi"),
+        (["1.0-rc1+1-2.efi", "1.0-rc1+0-3.efi"], "1.0-rc1+0-100003.efi"),
+        # Kept already, when the power was cut.
+        (["1.0-rc1+1-2.efi", "1.0-rc1.efi"], "1.0-rc1+1-100002.efi"),
+        # A second time.
+        (["1.0-rc1+2-100001.efi", "1.0-rc1+1-100002.efi"], "1.0-rc1+1-200002.efi"),
+        # Within a repair: while the file was copied, and while the names were deleted.
+        (["1.0-rc1+3.efi", "1.0-rc1+2-1.efi", "1.0-rc1+2-100001.efi"], "1.0-rc1+2-100001.efi"),
+        (
+            ["1.0-rc1+3.efi", "1.0-rc1+2-1.efi", "1.0-rc1+2-100001.efi", "1.0-rc1.repair"],
+            "1.0-rc1+2-100001.efi",
+        ),
+        (["1.0-rc1+3.efi", "1.0-rc1+2-100001.efi", "1.0-rc1.repair"], "1.0-rc1+2-100001.efi"),
+        (["1.0-rc1.efi", "1.0-rc1+1-100002.efi", "1.0-rc1.repair"], "1.0-rc1+1-100002.efi"),
+        (["1.0-rc1+2-100001.efi", "1.0-rc1.repair"], "1.0-rc1+2-100001.efi"),
     ],
 )
 @pytest.mark.parametrize("cmdline", ["quiet", "edgeimg.count=initrd"])
 def test_one_name_of_two_stays(before: list[str], after: str, cmdline: str, tmp_path: Path) -> None:
     place = entries(tmp_path, *before)
+    for entry in before:
+        if "1.0-rc1.repair" not in before and "-10000" in entry and len(before) == 3:
+            (place / f"gateway_{entry}").write_bytes(b"the ker")
+    if "1.0-rc1.repair" in before:
+        for entry in before:
+            if "-10000" not in entry:
+                (place / f"gateway_{entry}").write_bytes(b"not there any more")
     assert initrd_counts(tmp_path, cmdline) == [after]
     assert (place / f"gateway_{after}").read_bytes() == UKI
     assert (tmp_path / "counted").exists()
 
 
+def test_without_room_the_other_name_is_hidden(tmp_path: Path) -> None:
+    entries(tmp_path, "1.0-rc1+3.efi", "1.0-rc1+2-1.efi")
+    left = initrd_counts(tmp_path, "quiet", cp="false")
+    assert left == ["1.0-rc1+2-1.efi", "1.0-rc1+3.efi.twin"]
+
+
 def test_other_versions_are_left_alone(tmp_path: Path) -> None:
-    before = ["1.0-rc1.efi", "1.0-rc1.1+3.efi.twin", "1.0-rc1.1+2-1.efi"]
+    before = ["1.0-rc1.efi", "1.0-rc1.1+3.efi", "1.0-rc1.1+2-1.efi", "1.0-rc1.1.repair"]
     entries(tmp_path, *before)
     assert initrd_counts(tmp_path) == sorted(before)
 
