@@ -48,7 +48,7 @@ cmdline = ["systemd.watchdog_sec=2min"]
 "3 MiB" = "imx-bot.bin"
 
 [board.esp]
-"dtb/" = "usr/lib/linux-image-*/bord.dtb"
+"dtb/" = "usr/lib/linux-image-*/boad.dtb"
 "Large.bin" = "large.bin"
 "EFI/BOOT/BOOTAA64.EFI" = "note"
 "loader" = "note"
@@ -65,7 +65,7 @@ CONFIG_ENV_SIZE=0x1000
 """
 MISTAKES = (
     r'raw\."3145728": neither packages nor files .* imx-bot\.bin; did you mean imx-boot\.bin\?',
-    r'esp\."dtb/": neither packages nor files .* hold usr/lib/linux-image-\*/bord\.dtb; did you .*',
+    r'esp\."dtb/": neither packages nor files .* hold usr/lib/linux-image-\*/boad\.dtb; did you .*',
     r"the GPT's 128 entries .* and raw file imx-boot\.bin .* overlap",
     r"raw file imx-boot\.bin .* and raw file note .* overlap",
     r"the first partition .* and raw file note .* overlap",
