@@ -54,6 +54,8 @@ class Arch:
     """Machine of its EFI programs (PE format, machine types)."""
     secure_boot: bool = True
     """Whether there is firmware with Secure Boot for it."""
+    uboot: int
+    """What U-Boot's images number it (`include/image.h`)."""
     kernel_deb: str
     microcode_packages: tuple[str, ...] = ()
     """Packages with updates for its processors; empty where the kernel loads none."""
@@ -94,6 +96,7 @@ X86_64 = Arch(
     ld_cache_flags=0x0303,
     efi="x64",
     pe_machine=0x8664,
+    uboot=24,
     kernel_deb="linux-image-amd64",
     microcode_packages=("amd64-microcode", "intel-microcode"),
     console="ttyS0,115200n8",
@@ -127,6 +130,7 @@ ARM64 = Arch(
     ld_cache_flags=0x0A03,
     efi="aa64",
     pe_machine=0xAA64,
+    uboot=22,
     kernel_deb="linux-image-arm64",
     console="ttyAMA0",
     syscalls="arm64",
@@ -163,6 +167,7 @@ ARM = Arch(
     efi="arm",
     pe_machine=0x01C2,
     secure_boot=False,
+    uboot=2,
     kernel_deb="linux-image-armmp",
     console="ttyAMA0",
     syscalls="arm",

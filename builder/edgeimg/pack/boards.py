@@ -16,12 +16,15 @@ from pathlib import PurePosixPath
 
 from edgeimg import arch
 from edgeimg.errors import RecipeError
+from edgeimg.pack import uboot_script
 from edgeimg.recipe.board import SECTOR, Board
 from edgeimg.streams import decoding
 from edgeimg.tree import Kind, Node, Tree, file
 
 ADDON = "loader/addons/board.addon.efi"
 """What adds the board's words to the command line of every UKI (systemd-stub(7))."""
+SCRIPT = "boot.scr"
+"""Where U-Boot looks for a script."""
 COUNTS = "FAT_RENAME"
 """The option of U-Boot without which systemd-boot cannot count (U-Boot 2025.04 and later)."""
 _WATCHDOG = re.compile(r"systemd\.watchdog_sec=(\d+)(s|sec|min|h)?")
@@ -58,6 +61,9 @@ def loader(
         count = f"{len(problems)} error{'s' if len(problems) > 1 else ''}"
         raise RecipeError(f"the board {board.name} has {count}{lines}")
     texts = {path: file(text.encode()) for path, text in board.text.items()}
+    if board.script is not None:
+        script = uboot_script.make(board.script, arch=arch.find_arch(board.arch))
+        texts[SCRIPT] = file(script)
     return Loader(
         raw={at: files[_fits(files, name)[0]] for at, name in board.raw.items()},
         esp={path: files[source] for path, source in _esp(board, files)} | texts,
@@ -174,6 +180,7 @@ def _environment(board: Board, files: Tree) -> Iterator[str]:
 
 def _esp_names(board: Board, files: Tree) -> Iterator[str]:
     names = [path for path, _ in _esp(board, files)] + list(board.text)
+    names += [SCRIPT] if board.script is not None else []
     efi = arch.find_arch(board.arch).efi
     own: tuple[str, ...] = (
         f"efi/boot/boot{efi}.efi",

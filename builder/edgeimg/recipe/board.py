@@ -109,6 +109,11 @@ class Board(Table):
     text: dict[EspPath, str] = Field(
         default_factory=dict, description="text files of the EFI system partition: their contents"
     )
+    script: str | None = Field(
+        None,
+        max_length=4096,
+        description="commands that U-Boot runs before it looks for an EFI program: boot.scr",
+    )
     entries: int = Field(
         128, ge=8, le=128, multiple_of=4, description="entries of the GPT: 56 end below 8 KiB"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import struct
 import zlib
 from dataclasses import replace
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgeimg.arch import ARM, ARM64, Arch
+from edgeimg.arch import ARM, ARM64, X86_64, Arch
 from edgeimg.errors import RecipeError
 from edgeimg.image import bmap
 from edgeimg.image.partitions import SECTOR
-from edgeimg.pack import boards, disk, gpt
+from edgeimg.pack import boards, disk, gpt, uboot_script
 from edgeimg.recipe import file as recipes
 from edgeimg.recipe.board import Board
 from edgeimg.recipe.model import Recipe
@@ -366,3 +367,25 @@ def test_the_initrd_counts_for_a_boot_loader_that_cannot() -> None:
 def test_a_start_is_not_counted_twice() -> None:
     (line,) = boards.check(board(counting="initrd"), tree())
     assert line.startswith("counting: the boot loader is built with CONFIG_FAT_RENAME and counts")
+
+
+@pytest.mark.parametrize(
+    ("arch", "digest"),
+    [
+        (ARM, "38343a6d803fdd790074852b1ecfa64ce34e90a22a175b4069cb815c718cb238"),
+        (ARM64, "f88695454338c3a292f7f0b4cf70940bfd0ba5ead723ec0936764551a610932c"),
+        (X86_64, "a6999972085428c3307d2aab5574635278384bdbd9fc237b014cca17bb56cd6d"),
+    ],
+)
+def test_a_script_is_what_mkimage_writes(arch: Arch, digest: str) -> None:
+    """U-Boot 2023.01's mkimage -T script -C none -n edgeimg, with SOURCE_DATE_EPOCH=0."""
+    made = uboot_script.make("usb stop\nbootefi bootmgr\n", arch=arch)
+    assert hashlib.sha256(made).hexdigest() == digest
+
+
+def test_a_board_has_its_script() -> None:
+    made = boards.loader(board(script="usb stop\n"), tree())
+    assert made.esp["boot.scr"].read() == uboot_script.make("usb stop\n", arch=ARM)
+    assert "boot.scr" not in boards.loader(board(), tree()).esp
+    twice = board(script="usb stop\n", text={"Boot.scr": "x"})
+    assert boards.check(twice, tree()) == ['esp."boot.scr": two files have this place']
