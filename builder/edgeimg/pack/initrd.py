@@ -24,7 +24,7 @@ TIMEOUT = 300.0
 
 APPLETS = (
     "cat", "chmod", "chroot", "cmp", "cp", "cut", "dd", "find", "grep", "losetup", "ls",
-    "mkdir", "modprobe", "mount", "mv", "readlink", "reboot", "rm", "rmdir", "sed", "sh",
+    "mkdir", "mkfifo", "modprobe", "mount", "mv", "readlink", "reboot", "rm", "rmdir", "sed", "sh",
     "sleep", "sort", "switch_root", "sync", "tr", "umount", "watchdog", "xargs", "xxd",
 )  # fmt: skip
 """The busybox programs that `init` calls."""
