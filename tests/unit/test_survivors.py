@@ -248,7 +248,8 @@ def test_a_disk_that_came_into_use_is_refused(disks: Disks) -> None:
 def test_a_program_of_another_architecture_is_not_built() -> None:
     def composed(arch: Arch) -> Any:
         programs = Tree().with_nodes({"usr/bin/x": file(elf(arch), mode=0o755)})
-        return SimpleNamespace(plan=SimpleNamespace(arch=X86_64), root=programs)
+        inputs = SimpleNamespace(kernel=SimpleNamespace(vendor=None))
+        return SimpleNamespace(plan=SimpleNamespace(arch=X86_64), root=programs, inputs=inputs)
 
     stages.check_programs(composed(X86_64))
     with pytest.raises(CheckError, match="usr/bin/x"):
