@@ -100,15 +100,25 @@ def test_boot_loader_that_counts_is_left_alone(tmp_path: Path) -> None:
         (["1.0-rc1+3.efi", "1.0-rc1+2-100001.efi", "1.0-rc1.repair"], "1.0-rc1+2-100001.efi"),
         (["1.0-rc1.efi", "1.0-rc1+1-100002.efi", "1.0-rc1.repair"], "1.0-rc1+1-100002.efi"),
         (["1.0-rc1+2-100001.efi", "1.0-rc1.repair"], "1.0-rc1+2-100001.efi"),
+        # A copy that was kept.
+        (["1.0-rc1.efi", "1.0-rc1+1-100002.efi"], "1.0-rc1+1-200002.efi"),
+        (
+            ["1.0-rc1.efi", "1.0-rc1+1-100002.efi", "1.0-rc1+1-200002.efi"],
+            "1.0-rc1+1-200002.efi",
+        ),
+        # The mark of a repair that has ended.
+        (["1.0-rc1.efi", "1.0-rc1.repair"], "1.0-rc1.efi"),
+        (["1.0-rc1+3.efi", "1.0-rc1.repair"], "1.0-rc1+3.efi"),
+        (["1.0-rc1+2-1.efi", "1.0-rc1+1-2.efi", "1.0-rc1.repair"], "1.0-rc1+1-100002.efi"),
     ],
 )
 @pytest.mark.parametrize("cmdline", ["quiet", "edgeimg.count=initrd"])
 def test_one_name_of_two_stays(before: list[str], after: str, cmdline: str, tmp_path: Path) -> None:
     place = entries(tmp_path, *before)
     for entry in before:
-        if "1.0-rc1.repair" not in before and "-10000" in entry and len(before) == 3:
+        if "1.0-rc1.repair" not in before and len(before) == 3 and entry == after:
             (place / f"gateway_{entry}").write_bytes(b"the ker")
-    if "1.0-rc1.repair" in before:
+    if "1.0-rc1.repair" in before and any("-10000" in entry for entry in before):
         for entry in before:
             if "-10000" not in entry:
                 (place / f"gateway_{entry}").write_bytes(b"not there any more")
