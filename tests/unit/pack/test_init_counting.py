@@ -100,6 +100,7 @@ def test_boot_loader_that_counts_is_left_alone(tmp_path: Path) -> None:
         (["1.0-rc1+3.efi", "1.0-rc1+2-100001.efi", "1.0-rc1.repair"], "1.0-rc1+2-100001.efi"),
         (["1.0-rc1.efi", "1.0-rc1+1-100002.efi", "1.0-rc1.repair"], "1.0-rc1+1-100002.efi"),
         (["1.0-rc1+2-100001.efi", "1.0-rc1.repair"], "1.0-rc1+2-100001.efi"),
+        (["1.0-rc1+2-100001.efi", "1.0-rc1+3.efi.twin", "1.0-rc1.repair"], "1.0-rc1+2-100001.efi"),
         # A copy that was kept.
         (["1.0-rc1.efi", "1.0-rc1+1-100002.efi"], "1.0-rc1+1-200002.efi"),
         (
