@@ -201,7 +201,7 @@ def try_cuts(gateway: Machine, log: Path, before: Path, *, most: int = 2) -> int
         # The copy of a repair may not be whole yet.
         assert all(gateway.uki(name) == kernel for name in names if "-1000" not in name)
         fewest = min(map(tries, names))
-        gateway.start(ROOT if len(names) > 1 or gateway.counts else STUB)
+        gateway.start(ROOT if len(names) > 1 or gateway.counts or most > 2 else STUB)
         (name,) = gateway.entries()
         assert tries(name) <= fewest, f"{names} became {name}"
         assert gateway.uki(name) == kernel
