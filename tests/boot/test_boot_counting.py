@@ -82,9 +82,11 @@ HARMLESS = re.compile(
     r"^fsck.fat |^\S+: \d+ files|Free cluster summary|not properly unmounted|Dirty bit"
     r"|Automatically removing|Auto-correcting|Leaving filesystem unchanged|Reclaimed \d+ unused|^$"
     r"|differences between boot sector|mostly harmless|^  65:01/00$|Not automatically fixing"
+    r"|Orphaned long file name part|Auto-deleting"
 )
 """U-Boot does not keep the number of free clusters and can lose one when it first saves its
-variables; Linux marks what it has mounted, in byte 65 of the boot sector."""
+variables; Linux marks what it has mounted, in byte 65 of the boot sector. A part of a long name may be
+left of a rename."""
 DEADLINE = 240.0
 
 
