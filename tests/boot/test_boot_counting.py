@@ -85,8 +85,8 @@ HARMLESS = re.compile(
     r"|Orphaned long file name part|Auto-deleting"
 )
 """U-Boot does not keep the number of free clusters and can lose one when it first saves its
-variables; Linux marks what it has mounted, in byte 65 of the boot sector. A part of a long name may be
-left of a rename."""
+variables; Linux marks what it has mounted, in byte 65 of the boot sector. A part of a long
+name may be left of a rename."""
 DEADLINE = 240.0
 
 
